@@ -1,0 +1,6517 @@
+/* conc.h is generated from src/ by amalgamate.sh: edit there, then run ./amalgamate.sh. */
+
+/* ==== begin src/manual.h ==== */
+
+/* conc.h - everyday concurrency for C in one file                                    version 0.1.0
+ *
+ * Threads, locks, blocking queues, timers, cancellation, and one way to wait for any of them. C99 or later, C++11 or
+ * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads.
+ *
+ * ---- DO THIS ---------------------------------------------------------------------------------------------------
+ *
+ *  1. Put this file into your project.
+ *  2. In exactly one C or C++ file:   #define CONC_IMPLEMENTATION
+ *                                     #include "conc.h"
+ *     and in all others just         #include "conc.h"
+ *  3. Link with -pthread (on Windows with -lsynchronization; MSVC finds it by itself).
+ *  4. Look at results: CONC_OK is 0, everything else is negative, conc_explain(r) says it in words.
+ *  5. `break` in a CONC_WITH_LOCK block leaves the block, not the loop around it.
+ *
+ * ---- A WHOLE PROGRAM -------------------------------------------------------------------------------------------
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static conc_queue *numbers;
+ *
+ * static int producer(void *arg) {
+ *     (void)arg;
+ *     for (long i = 1; i <= 1000; i++) {
+ *         if (conc_queue_put(numbers, &i, CONC_FOREVER) != CONC_OK) return 1;
+ *     }
+ *     conc_queue_close(numbers); // nothing more will come
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     long sum = 0;
+ *     conc_thread *t;
+ *     numbers = conc_queue_new(sizeof(long), 16); // at most 16 on the way
+ *     t = conc_thread_start(producer, NULL, NULL);
+ *     if (numbers == NULL || t == NULL) return fprintf(stderr, "%s\n", conc_error_detail()), 1;
+ *
+ *     CONC_FOR_QUEUE(long, n, numbers) sum += n; // until it is closed and empty
+ *
+ *     conc_thread_join(t, NULL, CONC_FOREVER);
+ *     conc_queue_free(numbers);
+ *     printf("%ld\n", sum);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * 500500
+ * ```
+ *
+ * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
+ *
+ * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
+ * thread's end, a point in time, a cancel token. One op can be waited for, or the first of several:
+ *
+ * ```c
+ * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
+ * switch (conc_select(ops, 3, CONC_FOREVER)) {
+ * case 0: use(&x); break;    // ops[0].result tells how the get ended: CONC_OK, CONC_CLOSED, ...
+ * case 1: use(&y); break;
+ * case 2: use("half a second without news"); break;
+ * default: break;            // CONC_CANCELED
+ * }
+ * ```
+ *
+ * Exactly one of them happens; the others are as if never asked. Convenience calls such as conc_queue_get() are the same
+ * ops with a fast path in front. An object of your own becomes awaitable by a class of three functions, at the end of
+ * this manual. (A closed queue is always ready: put conc_op_never() in its place.)
+ *
+ * ---- RULES THAT HOLD EVERYWHERE ------------------------------------------------------------------------------
+ *
+ *  Zero is valid     Locks, events, semaphores, latches, descriptors are ready when all zero: static, = {0}, memset.
+ *                    They need no destroying. What is allocated has _new and _free.
+ *  Results           conc_result; constructors give NULL on failure, with the reason in conc_error_result() and
+ *                    conc_error_detail(). Misuse is told, it does not hang or corrupt.
+ *  Deadlines         The last argument of what blocks is an instant on the monotonic clock: CONC_FOREVER, CONC_NOW (do
+ *                    not wait), conc_after(0.25). A chain of calls can share one.
+ *  Cancellation      A cancel token, once fired, wakes every wait of the threads under it with CONC_CANCELED.
+ *  Tasks             int fn(void *arg): 0 is success, anything else the task's own error. An error that nobody looks at
+ *                    goes to the error hook, or to stderr.
+ *  Ownership         Queues copy items in and out. Handles are yours until you give them back.
+ *
+ * ---- OPTIONS ------------------------------------------------------------------------------------------------
+ *
+ *  define before #include              where                 what it does
+ *  CONC_IMPLEMENTATION                 one file              brings the code, not only the declarations
+ *  CONC_STATIC                         any file              everything static: a private copy for that file
+ *  CONC_DEBUG                          implementation; and   checks lock order, relocking, foreign unlocks; the places are
+ *                                      everywhere for places known where the including file defines it too
+ *  CONC_MALLOC(n), CONC_REALLOC(p, n), implementation        your allocator; all three or none
+ *  CONC_FREE(p)
+ *  CONC_PORT_PORTABLE=1                implementation        pthreads only, even where there is a futex
+ *
+ * No option changes a public type: files with and without them can be linked together.
+ *
+ * ---- THREADS ----------------------------------------------------------------------------------- thread.h below
+ *
+ * ```c
+ * conc_thread *w = conc_thread_start(work, &x, &(conc_thread_desc){ .name = "worker", .daemon = false });
+ * int code;
+ * if (w == NULL) puts(conc_error_detail());                  // no memory, no more threads: work() never runs
+ * if (conc_thread_join(w, &code, conc_after(2)) == CONC_TIMEOUT) puts("still at it");
+ * ```
+ *
+ * The program's end waits for threads that are not daemons; daemons end with it. A thread is joined or detached once.
+ * Timers call a function later; conc_local keeps a value per thread.
+ *
+ * ---- LOCKS AND FRIENDS --------------------------------------------------------------------------- sync.h below
+ *
+ * ```c
+ * static conc_mutex lock;
+ * static conc_cond changed;
+ * static int ready;
+ *
+ * CONC_WITH_LOCK(&lock) {                                     // unlocked however the block is left
+ *     while (!ready) conc_cond_wait(&changed, &lock, CONC_FOREVER);
+ * }
+ * if (conc_mutex_lock(&lock, conc_after(0.1)) == CONC_OK) {   // by hand: look whether it worked
+ *     ready = 0;
+ *     conc_mutex_unlock(&lock);
+ * }
+ * ```
+ *
+ *  conc_mutex       4 bytes, knows its owner          conc_semaphore   permits, bounded if you like
+ *  conc_rmutex      may be locked again               conc_event       a flag to wait for; manual or auto reset
+ *  conc_cond        with a mutex                      conc_barrier     n threads meet; can be aborted and reset
+ *  conc_rwlock      readers or a writer, phase-fair   conc_once        a function runs once
+ *  conc_brlock      for data read all the time        conc_latch       a counter to wait for at zero (WaitGroup)
+ *
+ * Keep the data that a lock guards in the lock's own cache line (beside it in the same struct): under contention that is
+ * worth more than any choice of lock.
+ *
+ * ---- QUEUES ----------------------------------------------------------------------------------- queue.h below
+ *
+ * ```c
+ * conc_queue *jobs = conc_queue_new(sizeof(struct job), 100);          // bounded: a put waits when 100 are in it
+ * struct job j = { 1 };
+ * conc_queue_put(jobs, &j, CONC_FOREVER);
+ * while (conc_queue_get(jobs, &j, conc_after(0.5)) == CONC_OK) use(&j);
+ * conc_queue_put(jobs, (&(struct job){ 2 }), CONC_NOW);                // a literal wants its own parentheses
+ * conc_queue_close(jobs);                                              // getters drain it, then see CONC_CLOSED
+ * conc_queue_free(jobs);
+ * ```
+ *
+ * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
+ *
+ * ---- CANCELLATION ------------------------------------------------------------------------------ wait.h below
+ *
+ * ```c
+ * conc_cancel stop = { 0 };
+ * conc_thread *w = conc_thread_start(work, NULL, &(conc_thread_desc){ .cancel = &stop });
+ * conc_cancel_fire(&stop);                       // whatever work() waits for now or later: CONC_CANCELED
+ * conc_thread_join(w, NULL, CONC_FOREVER);
+ * ```
+ *
+ * ---- WHAT WE PROMISE ---------------------------------------------------------------------------------------
+ *
+ *  Order        What was done before unlock, put, release, set, done, start is seen after the lock, get, acquire, wait,
+ *               run that it lets go; what a thread did is seen after its join.
+ *  Wakes        No wake is lost, none is spent on a waiter that has timed out or was canceled, and of several ops exactly
+ *               one happens. A condition may wake spuriously; a signal is never lost to a later waiter.
+ *  Time         Waits use the monotonic clock, are never early, and never poll: an idle program uses no processor time.
+ *               Before sleeping a wait spins for a few microseconds at most.
+ *  Fairness     Mutex, semaphore, queue: who runs may overtake who sleeps; a mutex's sleeper is handed it after 1 ms.
+ *               Reader-writer lock: phase-fair. Items of a queue: FIFO in one total order.
+ *  Close        wakes all; what was put comes out. Every accepted item is delivered, or dropped through your function.
+ *  Memory       Every allocation may fail: then the call says CONC_NO_MEMORY and has changed nothing. Locks never allocate.
+ *  Destroying   A mutex may be freed as soon as another thread has locked it after the last unlock; a semaphore, event
+ *               or latch as soon as a wait on it has succeeded, by the last to use it. Freeing what somebody waits on is
+ *               refused with CONC_BUSY.
+ *  Fork         In a child of fork() only the calling thread exists. Queues made before give CONC_FORKED there, as do locks
+ *               held by another thread of the parent. Nobody waits there, and timers stay with the parent.
+ *  Signals      No handler is installed, no disposition or mask changed. Nothing here may be called in a signal handler but
+ *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
+ *  Exit         See thread.h. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
+ *  Hidden       No thread that you did not start, but one, "conc-timer", with the first timer.
+ *
+ * ---- AN AWAITABLE OBJECT OF YOUR OWN ----------------------------------------------------------------------
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ *
+ * struct mailbox { conc_mutex lock; const char *letter; conc_waiters waiters; };
+ *
+ * static conc_result attempt(conc_op *op) {                   // take the letter, or say that there is none
+ *     struct mailbox *m = op->object;
+ *     conc_result r = CONC_PENDING;
+ *     CONC_WITH_LOCK(&m->lock) if (m->letter != NULL) {
+ *         *(const char **)op->data = m->letter;
+ *         m->letter = NULL;
+ *         r = CONC_OK;
+ *     }
+ *     return r;
+ * }
+ * static bool arm(conc_op *op, conc_node *node) {             // enter the list, then look again
+ *     struct mailbox *m = op->object;
+ *     bool empty = true;
+ *     conc_waiters_arm(&m->waiters, node);
+ *     CONC_WITH_LOCK(&m->lock) empty = m->letter == NULL;
+ *     if (!empty) conc_waiters_disarm(node);
+ *     return empty;
+ * }
+ * static const conc_op_class mailbox_class = { .name = "mailbox", .busy = CONC_EMPTY, .attempt = attempt, .arm = arm };
+ *
+ * static int post(void *arg) {
+ *     struct mailbox *m = arg;
+ *     CONC_WITH_LOCK(&m->lock) m->letter = "hello";
+ *     conc_waiters_wake(&m->waiters, 1);                       // after the change
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     static struct mailbox m;
+ *     const char *letter = NULL;
+ *     conc_thread *t = conc_thread_start(post, &m, NULL);
+ *     conc_result r = conc_wait(conc_op_make(&mailbox_class, &m, &letter), conc_after(10));
+ *     conc_thread_join(t, NULL, CONC_FOREVER);
+ *     return r == CONC_OK && letter[0] == 'h' ? 0 : 1;
+ * }
+ * ```
+ *
+ * License: MIT or public domain, as you choose; the texts are at the end of this file.
+ */
+
+/* ==== end src/manual.h ==== */
+
+/* ==== begin src/config.h ==== */
+
+/* ============================================================================================
+ * config: which compiler, which system, which linkage. The one table of platform flags.
+ *
+ * Every flag is always defined, as 0 or 1, and tested with #if. Defining one of the flags marked
+ * (force) before the implementation overrides the choice made here.
+ * ========================================================================================== */
+
+#ifndef CONC__CONFIG_H
+#define CONC__CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONC_VERSION_MAJOR 0
+#define CONC_VERSION_MINOR 1
+#define CONC_VERSION_PATCH 0
+#define CONC_VERSION "0.1.0"
+
+/* ---- system ------------------------------------------------------------------------------- */
+
+#if defined(_WIN32)
+#define CONC_OS_WINDOWS 1
+#else
+#define CONC_OS_WINDOWS 0
+#endif
+
+#if defined(__linux__)
+#define CONC_OS_LINUX 1
+#else
+#define CONC_OS_LINUX 0
+#endif
+
+#if defined(__APPLE__) && defined(__MACH__)
+#define CONC_OS_MACOS 1
+#else
+#define CONC_OS_MACOS 0
+#endif
+
+/* ---- compiler ----------------------------------------------------------------------------- */
+
+#if defined(__GNUC__) || defined(__clang__)
+#define CONC_CC_GNU 1 /* gcc, clang and what speaks their dialect: __atomic, __attribute__, asm labels */
+#else
+#define CONC_CC_GNU 0
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define CONC_CC_MSVC 1
+#else
+#define CONC_CC_MSVC 0
+#endif
+
+#if defined(__TINYC__)
+#define CONC_CC_TINY 1
+#else
+#define CONC_CC_TINY 0
+#endif
+
+/* ---- attributes --------------------------------------------------------------------------- */
+
+#if CONC_CC_GNU
+#define CONC__UNUSED __attribute__((unused))
+#define CONC__NOINLINE __attribute__((noinline))
+#define CONC__ALWAYS_INLINE inline __attribute__((always_inline))
+#define CONC__LIKELY(x) __builtin_expect(!!(x), 1)
+#define CONC__UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define CONC_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define CONC__UNUSED
+#define CONC__NOINLINE
+#define CONC__ALWAYS_INLINE
+#define CONC__LIKELY(x) (x)
+#define CONC__UNLIKELY(x) (x)
+#define CONC_MUST_CHECK
+#endif
+
+/* A function that checks its format string against its arguments. */
+#if CONC_CC_GNU && defined(__MINGW32__)
+#define CONC__PRINTF(f, a) __attribute__((format(gnu_printf, f, a)))
+#elif CONC_CC_GNU
+#define CONC__PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define CONC__PRINTF(f, a)
+#endif
+
+/* ---- linkage -------------------------------------------------------------------------------
+ * CONC_API: what users call. CONC__LIB: shared between the files of src/, invisible to users; it is
+ * static in the single file and extern when src/ is compiled file by file (CONC__SPLIT).
+ * Each file's own helpers are plain static. */
+
+#if defined(CONC_STATIC)
+#define CONC_API static CONC__UNUSED
+#elif defined(__cplusplus)
+#define CONC_API extern "C"
+#else
+#define CONC_API extern
+#endif
+
+#if !defined(CONC__SPLIT)
+#define CONC__LIB static CONC__UNUSED
+#elif defined(__cplusplus)
+#define CONC__LIB extern "C"
+#else
+#define CONC__LIB extern
+#endif
+
+/* CONC_STATIC makes every function private to the file that includes the header, so the code has to
+ * come along. */
+#if defined(CONC_STATIC) && !defined(CONC_IMPLEMENTATION) && !defined(CONC__SPLIT)
+#define CONC_IMPLEMENTATION
+#endif
+
+/* ---- macros that build names -------------------------------------------------------------- */
+
+#define CONC__CAT_(a, b) a##b
+#define CONC__CAT(a, b) CONC__CAT_(a, b)
+#if defined(__COUNTER__)
+#define CONC__UNIQUE __COUNTER__
+#else
+#define CONC__UNIQUE __LINE__
+#endif
+
+/* ---- blocks that undo themselves --------------------------------------------------------------
+ * CONC__WITH(type, enter, leave, unique) { body }: runs the body once, between `enter` (an expression of
+ * type `type`, a struct with `int live`, 1 if the body is to run) and `leave(&it)`, which sets live to 0
+ * and does nothing the second time. Two nested loops, so that `break` (which leaves the inner one) and
+ * `continue` both reach the outer one's leave; with gcc and clang a cleanup attribute makes `return` and
+ * `goto` safe too. The name is unique, so that nesting shadows nothing. */
+#define CONC__WITH(type, enter, leave, unique) CONC__WITH_(type, enter, leave, CONC__CAT(conc__scope_, unique))
+#define CONC__WITH_(type, enter, leave, s)                                                         \
+    for (type s CONC__CLEANUP(leave) = (enter); s.live; leave(&s))                                  \
+        for (; s.live == 1; s.live = 2)
+#if CONC_CC_GNU
+#define CONC__CLEANUP(fn) __attribute__((cleanup(fn)))
+#else
+#define CONC__CLEANUP(fn)
+#endif
+
+#endif
+
+/* ==== end src/config.h ==== */
+
+/* ==== begin src/core.h ==== */
+
+/* ============================================================================================
+ * core: results, error text, deadlines, the clock, the machine, memory.
+ * ========================================================================================== */
+
+#ifndef CONC__CORE_H
+#define CONC__CORE_H
+
+/* ---- results --------------------------------------------------------------------------------
+ * Every call that can fail returns a conc_result; constructors return a pointer, or NULL with the
+ * reason in conc_error_result(). CONC_OK is 0 and everything else is negative and distinct. */
+
+#define CONC_RESULTS(X)                                                                            \
+    X(CONC_OK, 0, "ok")                                                                            \
+    X(CONC_TIMEOUT, -1, "the deadline passed first")                                               \
+    X(CONC_CLOSED, -2, "closed: nothing more will come")                                           \
+    X(CONC_CANCELED, -3, "canceled by its token")                                                  \
+    X(CONC_FULL, -4, "full")                                                                       \
+    X(CONC_EMPTY, -5, "empty")                                                                     \
+    X(CONC_BUSY, -6, "in use")                                                                     \
+    X(CONC_INVALID, -7, "invalid argument or wrong use")                                           \
+    X(CONC_NO_MEMORY, -8, "out of memory")                                                         \
+    X(CONC_NO_THREADS, -9, "the system gives no more threads")                                     \
+    X(CONC_DEADLOCK, -10, "would wait for itself for ever")                                        \
+    X(CONC_NOT_OWNER, -11, "not held by the caller")                                                \
+    X(CONC_BROKEN, -12, "broken: one of the party left")                                           \
+    X(CONC_FAILED, -13, "the task returned an error of its own")                                   \
+    X(CONC_REJECTED, -14, "rejected")                                                              \
+    X(CONC_CRASHED, -15, "the process that ran it died")                                           \
+    X(CONC_FORKED, -16, "made before fork(): not usable in the child")                             \
+    X(CONC_SYSTEM, -17, "the system refused")                                                      \
+    X(CONC_PENDING, -18, "not yet")
+
+typedef enum conc_result {
+#define CONC__ENUM(name, value, text) name = value,
+    CONC_RESULTS(CONC__ENUM)
+#undef CONC__ENUM
+} conc_result;
+
+/* What a result means, in a few words. Never NULL; any number may be passed. Does not block. */
+CONC_API const char *conc_strerror(conc_result r);
+
+/* What exactly was wrong with the last call of this thread that failed, in one sentence, with the
+ * system's own error where there was one ("cannot start a thread: Resource temporarily unavailable").
+ * The text belongs to the calling thread and lives until its next failing call. Calls that succeed,
+ * and the ordinary answers TIMEOUT, EMPTY, FULL, CLOSED, CANCELED and the BUSY of a try, leave it alone. Never NULL; "" if
+ * none has failed yet. */
+CONC_API const char *conc_error_detail(void);
+
+/* The best sentence for a result that a call of this thread has just given: conc_error_detail() if that speaks of the
+ * same result, else conc_strerror(r). */
+CONC_API const char *conc_explain(conc_result r);
+
+/* The result that belongs to conc_error_detail(): how a constructor that returned NULL tells why. */
+CONC_API conc_result conc_error_result(void);
+
+/* ---- the error hook -------------------------------------------------------------------------
+ * Failures that no caller is there to see go to the hook: a task that returned non-zero and whose
+ * result nobody looked at, and what CONC_DEBUG finds. Without a hook they are printed on stderr, one
+ * line each; that is the only time the library prints. */
+
+typedef struct conc_error {
+    conc_result result; /* which kind */
+    int code;           /* the task's own return value, where result is CONC_FAILED */
+    const char *thread; /* the name of the thread it happened in */
+    const char *text;   /* one sentence */
+} conc_error;
+
+typedef void (*conc_error_fn)(const conc_error *error, void *user);
+
+/* Installs `fn` (NULL: back to stderr) for the whole process. `fn` is called in the thread where the
+ * failure was seen, possibly in several threads at once, with no lock of the library held; `error`
+ * and its strings live until `fn` returns. Call it before threads are started. Does not block. */
+CONC_API void conc_set_error_hook(conc_error_fn fn, void *user);
+
+/* ---- deadlines ------------------------------------------------------------------------------
+ * Each blocking call takes, last, the instant at which it gives up: a point on the monotonic clock,
+ * not a duration, so that one deadline can be handed through a chain of calls. The type is a struct
+ * so that a bare number is refused by the compiler. */
+
+typedef struct conc_deadline {
+    int64_t ns; /* conc_clock_ns() at which it is due; INT64_MAX is never */
+} conc_deadline;
+
+static inline conc_deadline conc_deadline_at(int64_t clock_ns) {
+    conc_deadline d;
+    d.ns = clock_ns;
+    return d;
+}
+
+#define CONC_FOREVER conc_deadline_at(INT64_MAX) /* wait until it happens */
+#define CONC_NOW conc_deadline_at(INT64_MIN)     /* do not wait: try */
+
+/* `seconds` from now. Negative or NaN is now (it has passed already); what overflows is CONC_FOREVER.
+ * A wait never ends before its deadline, and ends as soon after it as the system schedules us. Waiting with a deadline
+ * that has passed already is one attempt, and then CONC_TIMEOUT. */
+CONC_API conc_deadline conc_after(double seconds);
+
+/* Whether it has passed, and how many seconds are left (0 if passed, HUGE_VAL if never). */
+CONC_API bool conc_deadline_passed(conc_deadline d);
+CONC_API double conc_deadline_left(conc_deadline d);
+
+/* The earlier of two. */
+static inline conc_deadline conc_deadline_min(conc_deadline a, conc_deadline b) {
+    return a.ns < b.ns ? a : b;
+}
+
+/* The monotonic clock, in nanoseconds and in seconds, from an unspecified start. It never goes back
+ * and does not jump with the time of day. */
+CONC_API int64_t conc_clock_ns(void);
+CONC_API double conc_clock(void);
+
+/* ---- the machine ----------------------------------------------------------------------------
+ * How many processors this process may use: the least of the processors online, the affinity mask and
+ * the cgroup CPU quota (rounded up), at least 1. Asked anew on each call (it may read files). */
+CONC_API unsigned conc_cpu_count(void);
+
+/* ---- tasks ----------------------------------------------------------------------------------
+ * One signature for threads, pools and processes. 0: done; anything else: the task's own error. */
+typedef int (*conc_fn)(void *arg);
+
+#endif
+
+/* ==== end src/core.h ==== */
+
+/* ==== begin src/wait.h ==== */
+
+/* ============================================================================================
+ * wait: everything that can make you wait is a value, a conc_op.
+ *
+ * conc_wait() blocks the thread on one op, conc_select() on the first of several, conc_try() not at
+ * all. Ops come from the modules: conc_op_get(queue, &x), conc_op_lock(&mutex), conc_op_sleep(0.1), ...
+ * An op is a plain value: making one does nothing and needs no undoing; the object it names, and the
+ * item it points to, must outlive the wait. It is used for one wait; make a new one for the next.
+ * (First-class events: J. H. Reppy, "CML: A Higher-Order Concurrent Language", PLDI 1991.)
+ *
+ * WHERE THE WAITERS ARE KEPT. By address, in a table that the library owns (the idea of WebKit's
+ * ParkingLot): an object that may be waited for is 4 or 8 bytes and all zero when idle, and has no
+ * list of its own; who waits for it stands in a bucket found by hashing its address, guarded by the
+ * bucket's lock. So one mechanism, proven once, serves every object, and the kinds of waiter (a
+ * blocked thread, later a suspended coroutine) differ in one function pointer. The other way, a list and a lock in each
+ * object, was built and measured beside it: entering and leaving a list takes 18 ns there and 21 ns through the table
+ * (37 and 44 with two threads, each on an object of its own), beside 5,000 to 40,000 ns for the sleep and the wake that
+ * follow; so small objects and one place to look at cost nothing that counts.
+ *
+ * THE PROTOCOL. A wait is: attempt every op; if none completes, *arm* each (insert a node for it in the
+ * object's list, having checked under the bucket's lock that it still has to wait), sleep until one
+ * node is *claimed*, disarm all, attempt the claimed op first. A waker changes the object, then claims
+ * waiters under the same lock. What follows from it:
+ *  - no wake is lost: either the waiter's check under the lock sees the change, or the waker finds the
+ *    node in the list;
+ *  - exactly one winner: a claim is one compare-and-swap on the waiter, and attempts are made by the
+ *    waiter itself, one after the other;
+ *  - a wake is never wasted on a waiter that has timed out, was canceled or went another way: then its
+ *    claim fails and the waker takes the next one. A waiter claimed at the last moment attempts its op
+ *    before it reports the time-out, so it either uses the wake or the object had none left to give.
+ * ========================================================================================== */
+
+#ifndef CONC__WAIT_H
+#define CONC__WAIT_H
+
+typedef struct conc_op conc_op;
+typedef struct conc_waiter conc_waiter; /* who waits: private */
+
+/* ---- an object's own op class ---------------------------------------------------------------
+ * To make an object of yours awaitable, keep a conc_waiters in it, supply a class, and call
+ * conc_waiters_wake() after each change that may let somebody proceed. See the manual's example. */
+
+typedef struct conc_node { /* one armed op. Private: guarded by the bucket's lock while armed */
+    struct conc_node *conc__next, *conc__prev;
+    struct conc_node *conc__peer;
+    const void *conc__key;
+    conc_waiter *conc__waiter;
+    uint32_t conc__armed;
+    uint16_t conc__ticket;
+    uint8_t conc__tag;
+    uint8_t conc__grant;
+} conc_node;
+
+typedef struct conc_op_class {
+    const char *name; /* for reports: "get", "lock" */
+
+    /* What conc_try() and a wait with CONC_NOW answer when it would have to wait. 0 is CONC_BUSY. */
+    conc_result busy;
+
+    /* Completes the op now and returns its result (CONC_OK or an error of its own), or changes nothing
+     * that others can see and returns CONC_PENDING. Never blocks; it may take a lock for a moment, but only one that
+     * nobody holds while waiting for something else. */
+    conc_result (*attempt)(conc_op *op);
+
+    /* Puts the op's node in the object's list with conc_waiters_arm(). Returns false, with nothing
+     * armed, when on a second look attempt() would complete. Never blocks, with the same licence. */
+    bool (*arm)(conc_op *op, conc_node *node);
+
+    /* Takes it out again. NULL: conc_waiters_disarm(), which is right for nearly all. */
+    void (*disarm)(conc_op *op, conc_node *node);
+
+    /* The wait ended and this op did not complete (another won, time-out, cancel): undo what its
+     * attempts left half done. NULL: nothing to undo. */
+    void (*abandon)(conc_op *op);
+} conc_op_class;
+
+struct conc_op {
+    const conc_op_class *cls;
+    void *object;       /* what is waited for */
+    void *data;         /* where a result goes or an item comes from */
+    conc_deadline due;  /* a point in time at which attempt() is worth making again; CONC_FOREVER if none */
+    uint64_t word;      /* the class's own */
+    conc_result result; /* set on the winner of a conc_select() */
+    conc_node node;
+};
+
+/* An op of class `cls` on `object`, everything else empty. */
+CONC_API conc_op conc_op_make(const conc_op_class *cls, void *object, void *data);
+
+/* The waiters of a user's object. All zero is valid; no destroying needed. */
+typedef struct conc_waiters {
+    uint32_t conc__unused;
+} conc_waiters;
+
+/* For arm(): enters the node, so that every later conc_waiters_wake() finds it. Look at the object again
+ * *after* this call and, if it need not wait, conc_waiters_disarm() and return false. */
+CONC_API void conc_waiters_arm(conc_waiters *w, conc_node *node);
+CONC_API void conc_waiters_disarm(conc_node *node);
+/* Wakes up to `n` waiters, longest waiting first; returns how many were there to wake. Change the object
+ * before. Whatever happened before this call is seen by those it wakes. Does not block. */
+CONC_API size_t conc_waiters_wake(conc_waiters *w, size_t n);
+#define CONC_ALL ((size_t)-1)
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+/* Blocks until `op` completes, the deadline passes or the thread's cancel token fires. Returns the op's
+ * own result, CONC_TIMEOUT or CONC_CANCELED; with CONC_NOW, the class's "would have to wait" answer
+ * (CONC_EMPTY, CONC_FULL, CONC_BUSY). An op that need not wait completes even if the deadline has passed
+ * or the token has fired. CONC_INVALID: no class. */
+CONC_API conc_result conc_wait(conc_op op, conc_deadline deadline);
+
+/* conc_wait() with CONC_NOW. Never blocks. */
+CONC_API conc_result conc_try(conc_op op);
+
+/* Blocks until one of `n` ops completes: exactly one does, the others are as if never started. Returns
+ * its index, with its result in ops[index].result; or CONC_TIMEOUT, CONC_CANCELED, or CONC_BUSY with
+ * CONC_NOW. If several could complete, the first in the array is taken. CONC_INVALID: n is 0, over 1000,
+ * or an op has no class. The array belongs to the call until it returns. */
+CONC_API int conc_select(conc_op *ops, size_t n, conc_deadline deadline);
+
+/* ---- points in time ---------------------------------------------------------------------------- */
+
+/* Completes with CONC_OK at the deadline / after `seconds`, which count from the making of the op. */
+CONC_API conc_op conc_op_until(conc_deadline when);
+CONC_API conc_op conc_op_sleep(double seconds);
+/* Never completes: takes the place of a source that is used up in an array for conc_select(). */
+CONC_API conc_op conc_op_never(void);
+
+/* Blocks until `until`. CONC_OK, or CONC_CANCELED. Never early. */
+CONC_API conc_result conc_sleep(conc_deadline until);
+
+/* ---- cancel tokens ------------------------------------------------------------------------------
+ * A token is fired once, by anybody, and from then on wakes every wait under it with CONC_CANCELED: the
+ * waits of each thread whose current token it is, or whose current token has it among its parents.
+ * Calls that need not wait still succeed; loops that never wait ask conc_canceled(). All zero is valid. A
+ * token, and its parents, must outlive every wait under it. */
+typedef struct conc_cancel {
+    struct conc_cancel *parent; /* fires with it; set it before the first use or leave it NULL */
+    uint32_t conc__state;
+} conc_cancel;
+#define CONC_CANCEL_DEPTH 8 /* a token and its parents, at most */
+
+/* Fires it: CONC_OK, or CONC_INVALID (NULL). Again is harmless. Does not block. Not for signal handlers. */
+CONC_API conc_result conc_cancel_fire(conc_cancel *token);
+/* Whether it, or a parent, has fired. */
+CONC_API bool conc_cancel_fired(const conc_cancel *token);
+/* Completes with CONC_OK once it has fired (itself: parents do not count here). */
+CONC_API conc_op conc_op_canceled(conc_cancel *token);
+
+/* Makes `token` (NULL: none) the calling thread's current one and returns the one before. A chain of
+ * more than CONC_CANCEL_DEPTH tokens is cut there: conc_error_detail() says so. */
+CONC_API conc_cancel *conc_cancel_use(conc_cancel *token);
+CONC_API conc_cancel *conc_cancel_current(void);
+/* CONC_CANCELED if the calling thread's current token has fired, else CONC_OK. */
+CONC_API conc_result conc_canceled(void);
+
+/* CONC_WITH_CANCEL(&token) { ... }: the token is current within the block (see CONC_WITH_LOCK for how it
+ * may be left). */
+#define CONC_WITH_CANCEL(token)                                                                    \
+    CONC__WITH(conc__cancel_scope, conc__cancel_enter(token), conc__cancel_leave, CONC__UNIQUE)
+
+typedef struct conc__cancel_scope {
+    int live;
+    conc_cancel *before;
+} conc__cancel_scope;
+CONC_API conc__cancel_scope conc__cancel_enter(conc_cancel *token);
+CONC_API void conc__cancel_leave(conc__cancel_scope *scope);
+
+#endif
+
+/* ==== end src/wait.h ==== */
+
+/* ==== begin src/sync.h ==== */
+
+/* ============================================================================================
+ * sync: mutex, recursive mutex, condition, reader-writer locks, semaphore, event, barrier, once, latch.
+ *
+ * All of them are plain structs that are ready when all zero (static, = {0}, memset), need no memory of
+ * their own and no destroying; conc_X_destroy() only checks that nobody uses it any more and returns
+ * CONC_BUSY if somebody does. They must not be copied or moved while in use, and not be put in memory
+ * shared between processes. Fields named conc__ are private.
+ *
+ * Results that every function here can give: CONC_INVALID for NULL; and every blocking one: CONC_TIMEOUT
+ * (CONC_BUSY with CONC_NOW), CONC_CANCELED when the thread's cancel token fires, CONC_FORKED in a child
+ * of fork() when what it waits for is held by a thread that only the parent has (as far as holders are known: which
+ * threads read is not recorded, nor who will set an event).
+ *
+ * Memory: what a thread did before unlock/release/set/done is seen by the one that then locks/acquires/
+ * waits successfully.
+ * ========================================================================================== */
+
+#ifndef CONC__SYNC_H
+#define CONC__SYNC_H
+
+/* ---- mutex ------------------------------------------------------------------------------------
+ * 4 bytes. Not recursive. The word holds its owner, so that unlocking what another holds and locking
+ * what one holds oneself are always told, not only in debug mode. Barging: a running thread may take it
+ * before one that sleeps; a thread that has waited for 1 ms and lost is handed it next, so none starves. */
+typedef struct conc_mutex {
+    uint32_t conc__word;
+} conc_mutex;
+
+/* Locks it, waiting until the deadline. CONC_DEADLOCK: the caller holds it already. A result other than
+ * CONC_OK means that it is NOT held: look at it, or use CONC_WITH_LOCK. */
+CONC_API CONC_MUST_CHECK conc_result conc_mutex_lock(conc_mutex *m, conc_deadline deadline);
+/* CONC_OK, or CONC_BUSY at once (also if the caller itself holds it). */
+CONC_API CONC_MUST_CHECK conc_result conc_mutex_try_lock(conc_mutex *m);
+/* CONC_NOT_OWNER: not locked, or by another: nothing changes. Never blocks. The mutex may be destroyed
+ * and its memory reused as soon as another thread has locked it after this. */
+CONC_API conc_result conc_mutex_unlock(conc_mutex *m);
+CONC_API conc_result conc_mutex_destroy(conc_mutex *m);
+/* Whether the calling thread holds it. */
+CONC_API bool conc_mutex_is_mine(const conc_mutex *m);
+/* Completes with the mutex locked by whoever waits. */
+CONC_API conc_op conc_op_lock(conc_mutex *m);
+
+/* CONC_WITH_LOCK(&m) { ... }: locks, runs the block once, unlocks. `break` and `continue` leave the block
+ * (not a loop around it) and unlock; with gcc and clang so do `return` and `goto`; elsewhere leave it by
+ * break. Waits for ever and is not canceled. If it cannot be locked (NULL, or held by the caller already)
+ * the error hook is told and the block does not run. */
+#define CONC_WITH_LOCK(m) CONC__WITH(conc__lock_scope, conc__lock_enter(m), conc__lock_leave, CONC__UNIQUE)
+
+typedef struct conc__lock_scope {
+    int live;
+    conc_mutex *mutex;
+} conc__lock_scope;
+CONC_API conc__lock_scope conc__lock_enter(conc_mutex *m);
+CONC_API void conc__lock_leave(conc__lock_scope *scope);
+
+/* ---- recursive mutex --------------------------------------------------------------------------
+ * Its owner may lock it again, and unlocks it as many times. CONC_INVALID after 4 billion times. */
+typedef struct conc_rmutex {
+    conc_mutex conc__mutex;
+    uint32_t conc__depth; /* how many times more than once; guarded by the mutex */
+} conc_rmutex;
+
+CONC_API CONC_MUST_CHECK conc_result conc_rmutex_lock(conc_rmutex *m, conc_deadline deadline);
+CONC_API CONC_MUST_CHECK conc_result conc_rmutex_try_lock(conc_rmutex *m);
+CONC_API conc_result conc_rmutex_unlock(conc_rmutex *m);
+CONC_API conc_result conc_rmutex_destroy(conc_rmutex *m);
+
+#define CONC_WITH_RLOCK(m)                                                                         \
+    CONC__WITH(conc__rlock_scope, conc__rlock_enter(m), conc__rlock_leave, CONC__UNIQUE)
+typedef struct conc__rlock_scope {
+    int live;
+    conc_rmutex *mutex;
+} conc__rlock_scope;
+CONC_API conc__rlock_scope conc__rlock_enter(conc_rmutex *m);
+CONC_API void conc__rlock_leave(conc__rlock_scope *scope);
+
+/* ---- condition variable -------------------------------------------------------------------------
+ * Used with one mutex at a time, held by the caller of wait. Spurious wake-ups happen: wait in a loop
+ * that tests what is waited for, or use conc_cond_wait_for(). A signal sent while the mutex is held
+ * reaches a thread that waited at that moment, never only one that came later. */
+typedef struct conc_cond {
+    uint32_t conc__word;
+} conc_cond;
+
+typedef bool (*conc_predicate)(void *arg);
+
+/* Unlocks `m`, waits for a signal, locks `m` again; the mutex is held by the caller again whatever the
+ * result (that last locking is neither timed nor canceled). CONC_NOT_OWNER: the caller does not hold it. */
+CONC_API conc_result conc_cond_wait(conc_cond *c, conc_mutex *m, conc_deadline deadline);
+/* Waits until predicate(arg), called with the mutex held, is true: then CONC_OK, even at the deadline. */
+CONC_API conc_result conc_cond_wait_for(conc_cond *c, conc_mutex *m, conc_predicate predicate, void *arg,
+                                        conc_deadline deadline);
+/* Wakes one waiter, or all. Holding the mutex is not required, and is usual. Never blocks. */
+CONC_API conc_result conc_cond_signal(conc_cond *c);
+CONC_API conc_result conc_cond_broadcast(conc_cond *c);
+CONC_API conc_result conc_cond_destroy(conc_cond *c);
+/* Completes once the condition has been signaled after this op was made. Make it with the mutex held,
+ * unlock the mutex, wait, lock it again, test. */
+CONC_API conc_op conc_op_signal(conc_cond *c);
+
+/* ---- reader-writer lock ---------------------------------------------------------------------------
+ * Many readers or one writer. Phase-fair (after Brandenburg and Anderson 2010): a waiting writer keeps new
+ * readers out, and a leaving writer lets all readers in that wait at that moment, so neither starves the
+ * other. Therefore a reader must not read-lock it again (with a writer waiting between, it would wait for
+ * itself). CONC_DEADLOCK: the caller holds it to write. */
+typedef struct conc_rwlock {
+    uint32_t conc__word;
+    uint32_t conc__owner; /* the writer; written by it, read to tell misuse */
+} conc_rwlock;
+
+CONC_API CONC_MUST_CHECK conc_result conc_rwlock_read(conc_rwlock *l, conc_deadline deadline);
+CONC_API CONC_MUST_CHECK conc_result conc_rwlock_write(conc_rwlock *l, conc_deadline deadline);
+/* Gives back what the caller holds, read or write. CONC_NOT_OWNER: nobody holds it, or another thread holds it
+ * to write. (Which threads read is not recorded: a stranger's unlock among readers goes unnoticed.) */
+CONC_API conc_result conc_rwlock_unlock(conc_rwlock *l);
+CONC_API conc_result conc_rwlock_destroy(conc_rwlock *l);
+CONC_API conc_op conc_op_read(conc_rwlock *l);
+CONC_API conc_op conc_op_write(conc_rwlock *l);
+
+#define CONC_WITH_READ_LOCK(l)                                                                     \
+    CONC__WITH(conc__rwlock_scope, conc__rwlock_enter((l), 0), conc__rwlock_leave, CONC__UNIQUE)
+#define CONC_WITH_WRITE_LOCK(l)                                                                    \
+    CONC__WITH(conc__rwlock_scope, conc__rwlock_enter((l), 1), conc__rwlock_leave, CONC__UNIQUE)
+typedef struct conc__rwlock_scope {
+    int live;
+    conc_rwlock *lock;
+} conc__rwlock_scope;
+CONC_API conc__rwlock_scope conc__rwlock_enter(conc_rwlock *l, int write);
+CONC_API void conc__rwlock_leave(conc__rwlock_scope *scope);
+
+/* ---- big-reader lock ------------------------------------------------------------------------------
+ * A reader-writer lock for data that is read all the time and written hardly ever: each reader touches
+ * only a cache line of its own, so readers do not slow each other down; a writer has to look at all the
+ * lines. 128 bytes for each processor (at most 64 of them), allocated. Writers go before new readers. CONC_DEADLOCK:
+ * the caller holds it to write. */
+typedef struct conc_brlock conc_brlock;
+
+/* NULL: out of memory. */
+CONC_API conc_brlock *conc_brlock_new(void);
+/* CONC_BUSY, and nothing is freed, if it is held or waited for. NULL is CONC_OK. */
+CONC_API conc_result conc_brlock_free(conc_brlock *l);
+CONC_API CONC_MUST_CHECK conc_result conc_brlock_read(conc_brlock *l, conc_deadline deadline);
+CONC_API CONC_MUST_CHECK conc_result conc_brlock_write(conc_brlock *l, conc_deadline deadline);
+/* By the thread that locked it. */
+CONC_API conc_result conc_brlock_read_unlock(conc_brlock *l);
+CONC_API conc_result conc_brlock_write_unlock(conc_brlock *l);
+CONC_API conc_op conc_op_brlock_read(conc_brlock *l);
+CONC_API conc_op conc_op_brlock_write(conc_brlock *l);
+
+/* ---- semaphore ------------------------------------------------------------------------------------
+ * Counts permits. `max` bounds them (0: not bounded, up to 2^31 - 1). */
+typedef struct conc_semaphore {
+    uint32_t conc__word;
+    uint32_t max;
+} conc_semaphore;
+#define CONC_SEMAPHORE_INIT(permits, max) { (permits), (max) }
+
+CONC_API conc_result conc_semaphore_init(conc_semaphore *s, uint32_t permits, uint32_t max);
+/* Takes a permit, waiting for one. */
+CONC_API CONC_MUST_CHECK conc_result conc_semaphore_acquire(conc_semaphore *s, conc_deadline deadline);
+/* Gives `n` permits. CONC_INVALID, and nothing given, when that would pass the bound. Never blocks. */
+CONC_API conc_result conc_semaphore_release(conc_semaphore *s, uint32_t n);
+/* How many permits there are at this moment. */
+CONC_API uint32_t conc_semaphore_permits(const conc_semaphore *s);
+CONC_API conc_result conc_semaphore_destroy(conc_semaphore *s);
+CONC_API conc_op conc_op_acquire(conc_semaphore *s);
+
+/* ---- event ------------------------------------------------------------------------------------------
+ * A flag that can be waited for. Manual reset (the default): all waiters pass while it is set. Auto reset:
+ * each set lets one waiter through and is used up by it. */
+typedef struct conc_event {
+    uint32_t conc__word;
+    bool auto_reset; /* set it before the first use */
+} conc_event;
+
+CONC_API conc_result conc_event_set(conc_event *e);
+CONC_API conc_result conc_event_reset(conc_event *e);
+CONC_API bool conc_event_is_set(const conc_event *e);
+CONC_API conc_result conc_event_wait(conc_event *e, conc_deadline deadline);
+CONC_API conc_result conc_event_destroy(conc_event *e);
+CONC_API conc_op conc_op_event(conc_event *e);
+
+/* ---- barrier ------------------------------------------------------------------------------------------
+ * Holds `parties` threads until all have come, then lets them go, again and again. A party that gives up
+ * (time-out, cancel, or CONC_NOW when it is not the last) breaks the barrier: all others get CONC_BROKEN, now and later, until it is reset. */
+typedef struct conc_barrier {
+    uint32_t parties; /* set it before the first use; 0 is CONC_INVALID */
+    uint32_t conc__arrived;    /* this and what follows is guarded by the lock of the address's bucket */
+    uint32_t conc__generation; /* counts the rounds that ended */
+    uint32_t conc__history;    /* of the last 32 rounds: bit (round % 32) is 1 if it ended broken */
+    bool conc__broken;         /* whoever comes gets CONC_BROKEN */
+} conc_barrier;
+
+/* `*rank` (may be NULL) is 0 for the first to arrive of this round, parties - 1 for the last. */
+CONC_API conc_result conc_barrier_wait(conc_barrier *b, uint32_t *rank, conc_deadline deadline);
+/* Breaks it: every party that waits or comes gets CONC_BROKEN. */
+CONC_API conc_result conc_barrier_abort(conc_barrier *b);
+/* Makes it new; those who wait get CONC_BROKEN. */
+CONC_API conc_result conc_barrier_reset(conc_barrier *b);
+CONC_API conc_result conc_barrier_destroy(conc_barrier *b);
+/* Arrives when it is first attempted. */
+CONC_API conc_op conc_op_barrier(conc_barrier *b, uint32_t *rank);
+
+/* ---- once -------------------------------------------------------------------------------------------
+ * Runs a function exactly once, whoever comes first; all others wait until it has run. */
+typedef struct conc_once {
+    uint32_t conc__word;
+} conc_once;
+
+/* CONC_OK: it has run (now or before) and all it did is seen. CONC_FAILED: this call ran it and it
+ * returned non-zero; it then counts as not run, and the next caller tries again. CONC_DEADLOCK: called from
+ * within `fn`. */
+CONC_API conc_result conc_once_do(conc_once *o, conc_fn fn, void *arg, conc_deadline deadline);
+
+/* ---- latch ----------------------------------------------------------------------------------------
+ * A counter that can be waited on until it is zero (Go's WaitGroup, Java's CountDownLatch, which is
+ * what one makes of it that is never added to again). At most 2^31 - 1. */
+typedef struct conc_latch {
+    uint32_t conc__word;
+} conc_latch;
+#define CONC_LATCH_INIT(count) { (count) }
+
+/* CONC_INVALID, and no change, past the maximum. */
+CONC_API conc_result conc_latch_add(conc_latch *l, uint32_t n);
+/* Takes one off. CONC_INVALID: it was zero. The latch may be destroyed and its memory reused as soon as
+ * conc_latch_wait() has returned CONC_OK. */
+CONC_API conc_result conc_latch_done(conc_latch *l);
+CONC_API uint32_t conc_latch_count(const conc_latch *l);
+CONC_API conc_result conc_latch_wait(conc_latch *l, conc_deadline deadline);
+CONC_API conc_result conc_latch_destroy(conc_latch *l);
+CONC_API conc_op conc_op_latch(conc_latch *l);
+
+/* ---- debug mode -------------------------------------------------------------------------------------
+ * With CONC_DEBUG defined (everywhere, for places; in the implementation alone, without) the error hook is
+ * told, with thread, names and places, of: locking a mutex that one holds; unlocking one that one does not
+ * hold; destroying a lock in use; and locking two mutexes in an order opposite to one seen before (a
+ * deadlock waiting to happen), found when it is first possible, not when it strikes. */
+
+/* Names an object in reports. `name` must live as long. Does nothing without CONC_DEBUG. */
+CONC_API void conc_debug_name(const void *object, const char *name);
+
+CONC_API conc_result conc__mutex_lock_at(conc_mutex *m, conc_deadline deadline, const char *file, int line);
+CONC_API conc_result conc__mutex_try_lock_at(conc_mutex *m, const char *file, int line);
+CONC_API conc_result conc__mutex_unlock_at(conc_mutex *m, const char *file, int line);
+CONC_API conc__lock_scope conc__lock_enter_at(conc_mutex *m, const char *file, int line);
+#if defined(CONC_DEBUG)
+#define conc_mutex_lock(m, deadline) conc__mutex_lock_at((m), (deadline), __FILE__, __LINE__)
+#define conc_mutex_try_lock(m) conc__mutex_try_lock_at((m), __FILE__, __LINE__)
+#define conc_mutex_unlock(m) conc__mutex_unlock_at((m), __FILE__, __LINE__)
+#define conc__lock_enter(m) conc__lock_enter_at((m), __FILE__, __LINE__)
+#endif
+
+#endif
+
+/* ==== end src/sync.h ==== */
+
+/* ==== begin src/thread.h ==== */
+
+/* ============================================================================================
+ * thread: start, join, daemon threads, names, thread-local values, timers.
+ *
+ * THE END OF A PROGRAM. When main returns or calls exit(), the program waits for every thread started here
+ * that is not a daemon; daemon threads then end with the process, wherever they are. exit() called in a thread
+ * started here waits for nobody (those it would wait for may be waiting for it); C leaves undefined what a second
+ * exit() does while one is under way, so a thread must not call it once main has. The wait is an atexit
+ * handler, registered when the first thread is started: what is registered with atexit after that runs
+ * before it. Static destructors join nothing. A daemon must not use what an atexit handler or a static
+ * destructor takes away.
+ *
+ * The registry of threads is the one state that is per process. After fork() only the calling thread
+ * exists in the child, and the registry there holds no other.
+ * ========================================================================================== */
+
+#ifndef CONC__THREAD_H
+#define CONC__THREAD_H
+
+typedef struct conc_thread conc_thread;
+
+typedef struct conc_thread_desc {
+    const char *name;    /* copied, cut at 31 bytes; NULL: "thread-N". The system is told too (15 bytes) */
+    bool daemon;         /* the program's end does not wait for it */
+    size_t stack_size;   /* bytes; 0: the system's default. Rounded up to what the system needs */
+    conc_cancel *cancel; /* the thread's cancel token from its start; must outlive it */
+} conc_thread_desc;
+
+/* Starts fn(arg) in a new thread. What the caller did before is seen by it. The handle is the caller's until
+ * it is joined or detached; one that is neither keeps its memory until the program ends. NULL, with
+ * conc_error_result(): CONC_INVALID (no fn), CONC_NO_MEMORY, CONC_NO_THREADS; then fn never runs. */
+CONC_API conc_thread *conc_thread_start(conc_fn fn, void *arg, const conc_thread_desc *desc);
+
+/* Waits until it has ended, stores what fn returned in `*result` (may be NULL) and frees the handle; all that
+ * it did is seen. CONC_TIMEOUT, CONC_BUSY, CONC_CANCELED: the handle stays. CONC_DEADLOCK: it is the calling
+ * thread. CONC_INVALID: NULL, joined or detached already, or not started here. A non-zero return with
+ * `result` NULL goes to the error hook. */
+CONC_API conc_result conc_thread_join(conc_thread *t, int *result, conc_deadline deadline);
+
+/* Gives the handle back without waiting. The thread goes on (and the program's end still waits for it unless
+ * it is a daemon); if it returns non-zero the error hook is told. CONC_INVALID as for join. */
+CONC_API conc_result conc_thread_detach(conc_thread *t);
+
+/* Completes when it has ended; it still has to be joined or detached, after that. */
+CONC_API conc_op conc_op_thread_end(conc_thread *t);
+
+/* The calling thread, and the one that main runs in (the first that used the library, if main never
+ * did). Handles of threads not started here may be asked, not joined or detached; they live as long as
+ * the thread. NULL: out of memory. */
+CONC_API conc_thread *conc_thread_current(void);
+CONC_API conc_thread *conc_thread_main(void);
+
+/* Questions about a thread; NULL is the calling one. None blocks. */
+CONC_API const char *conc_thread_name(const conc_thread *t); /* lives as long as the handle */
+CONC_API uint32_t conc_thread_id(const conc_thread *t);      /* from 1 on, never used twice */
+CONC_API bool conc_thread_is_daemon(const conc_thread *t);
+CONC_API bool conc_thread_is_alive(const conc_thread *t); /* started and its function not returned */
+/* Renames the calling thread. Not while another may be asking for its name. */
+CONC_API conc_result conc_thread_set_name(const char *name);
+
+/* How many threads are alive: those started here, and others (main too) that have asked for their
+ * handle. */
+CONC_API size_t conc_thread_count(void);
+/* Calls visit(t, arg) for each of them, with the registry locked: `visit` may ask the questions above and must not
+ * start, join or detach. */
+CONC_API void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg);
+
+/* Lets other threads run. A hint. */
+CONC_API void conc_thread_yield(void);
+
+/* Waits until no thread but daemons and the caller is left, as the end of main does. For programs that leave
+ * main by other means. CONC_TIMEOUT: some are left; conc_error_detail() names them. */
+CONC_API conc_result conc_thread_join_all(conc_deadline deadline);
+
+/* ---- thread-local values --------------------------------------------------------------------------
+ * A key under which each thread keeps its own pointer, NULL at first. All zero is valid, static or global;
+ * at most 128 keys are ever used. At a thread's end (not the program's) `destroy` is called on each value that
+ * is not NULL, again if that sets values, up to four rounds. */
+typedef struct conc_local {
+    void (*destroy)(void *value); /* may be NULL */
+    uint32_t conc__id;
+} conc_local;
+
+CONC_API void *conc_local_get(conc_local *key);
+/* CONC_NO_MEMORY; CONC_INVALID: no more keys. Then the old value stays. */
+CONC_API conc_result conc_local_set(conc_local *key, void *value);
+
+/* ---- timers ---------------------------------------------------------------------------------------
+ * Call a function once, later. All timers share one daemon thread, "conc-timer", started with the first:
+ * a function that blocks holds up the others. */
+typedef struct conc_timer conc_timer;
+
+/* Calls fn(arg) at `when`. The handle is the caller's until conc_timer_release(). NULL: CONC_INVALID (no fn),
+ * CONC_NO_MEMORY, CONC_NO_THREADS. A non-zero return goes to the error hook. */
+CONC_API conc_timer *conc_timer_start(conc_fn fn, void *arg, conc_deadline when);
+/* CONC_OK: fn has not run and never will. CONC_CLOSED: too late, it runs or has run. Does not wait for it. */
+CONC_API conc_result conc_timer_cancel(conc_timer *t);
+/* Completes when it has run or was canceled. */
+CONC_API conc_op conc_op_timer(conc_timer *t);
+/* Gives the handle back; a timer that is still to run will run. NULL is harmless. */
+CONC_API void conc_timer_release(conc_timer *t);
+
+#endif
+
+/* ==== end src/thread.h ==== */
+
+/* ==== begin src/queue.h ==== */
+
+/* ============================================================================================
+ * queue: a blocking queue between threads: any number of producers and consumers.
+ *
+ * Items are copied in and out by their size, fixed when the queue is made; a queue of pointers holds
+ * pointers, and what they point to passes from the producer to the consumer. Items come out in the order
+ * in which the puts took effect, one total order for all consumers (FIFO kinds). What a producer did
+ * before a put is seen by the consumer that gets the item.
+ *
+ * CLOSE. conc_queue_close() ends the input: puts fail with CONC_CLOSED at once, also those that wait;
+ * gets drain what is there, then say CONC_CLOSED. A put that returned CONC_OK is never lost: its item
+ * comes out, or is handed to the drop function of conc_queue_close_now().
+ *
+ * HOW. The bounded FIFO is D. Vyukov's ring (a stamp in each slot; here with the lap in the upper bits
+ * of the indices, so that any capacity works and closing is one bit of the tail). Sleepers and wakers
+ * meet in the manner of Dekker: a producer moves the tail with a sequentially consistent
+ * read-modify-write and then reads `getters asleep?`; a consumer sets that flag the same way and then
+ * reads the tail: one of them sees the other. The other kinds are an array under a lock; the hand-off
+ * keeps no item at all.
+ * ========================================================================================== */
+
+#ifndef CONC__QUEUE_H
+#define CONC__QUEUE_H
+
+typedef struct conc_queue conc_queue;
+
+typedef enum conc_queue_kind {
+    CONC_FIFO = 0, /* bounded by `capacity`; 0 is unbounded */
+    CONC_LIFO,     /* a stack, likewise */
+    CONC_PRIORITY, /* least first by `compare`; equal items in the order of their puts */
+    CONC_HANDOFF   /* holds nothing: a put completes when a get takes the item (rendezvous) */
+} conc_queue_kind;
+
+typedef struct conc_queue_desc {
+    conc_queue_kind kind;
+    /* For CONC_PRIORITY: < 0 if a comes first. Must not block. Items are aligned as malloc() aligns. */
+    int (*compare)(const void *a, const void *b);
+} conc_queue_desc;
+
+/* A queue for items of `item_size` bytes (at least 1), at most `capacity` of them (0: no bound but memory;
+ * the hand-off wants 0). `desc` NULL: a FIFO. A bounded FIFO allocates all its memory here. NULL:
+ * CONC_INVALID (size 0, capacity * size overflows, priority without compare, unknown kind),
+ * CONC_NO_MEMORY. */
+CONC_API conc_queue *conc_queue_new(size_t item_size, size_t capacity);
+CONC_API conc_queue *conc_queue_new_ex(size_t item_size, size_t capacity, const conc_queue_desc *desc);
+
+/* Frees it with the items in it. CONC_BUSY, and nothing happens, if somebody waits on it. NULL is CONC_OK.
+ * No thread may be using it or use it afterwards. */
+CONC_API conc_result conc_queue_free(conc_queue *q);
+
+/* Puts a copy of *item / takes the next item into *item, waiting for room / for an item until the deadline.
+ * Macros over the functions below: they hand in sizeof(*item), so an item of another type than the
+ * queue's is told: CONC_INVALID.
+ * CONC_OK; CONC_CLOSED; CONC_TIMEOUT; CONC_FULL / CONC_EMPTY (only with CONC_NOW); CONC_CANCELED;
+ * CONC_INVALID (NULL, wrong size); CONC_NO_MEMORY (put, unbounded); CONC_FORKED (made before fork(), used
+ * in the child). But for CONC_OK the queue, and *item, are as before. */
+#define conc_queue_put(q, item, deadline) conc_queue_put_bytes((q), (item), sizeof *(item), (deadline))
+#define conc_queue_get(q, item, deadline) conc_queue_get_bytes((q), (item), sizeof *(item), (deadline))
+CONC_API conc_result conc_queue_put_bytes(conc_queue *q, const void *item, size_t size, conc_deadline deadline);
+CONC_API conc_result conc_queue_get_bytes(conc_queue *q, void *item, size_t size, conc_deadline deadline);
+
+/* The same as ops. *item must live until the wait is over. */
+#define conc_op_put(q, item) conc_op_put_bytes((q), (item), sizeof *(item))
+#define conc_op_get(q, item) conc_op_get_bytes((q), (item), sizeof *(item))
+CONC_API conc_op conc_op_put_bytes(conc_queue *q, const void *item, size_t size);
+CONC_API conc_op conc_op_get_bytes(conc_queue *q, void *item, size_t size);
+
+/* Several at once, in order. put: all `n` items, waiting for room as needed; get: waits for the first, then takes
+ * what is there, up to `n`. `*done` (may not be NULL) is how many were moved, whatever the result; CONC_OK:
+ * all n (put), at least one (get). Other producers' items may come between those of one put. */
+#define conc_queue_put_many(q, items, n, done, deadline)                                           \
+    conc_queue_put_many_bytes((q), (items), sizeof *(items), (n), (done), (deadline))
+#define conc_queue_get_many(q, items, n, done, deadline)                                           \
+    conc_queue_get_many_bytes((q), (items), sizeof *(items), (n), (done), (deadline))
+CONC_API conc_result conc_queue_put_many_bytes(conc_queue *q, const void *items, size_t size, size_t n,
+                                               size_t *done, conc_deadline deadline);
+CONC_API conc_result conc_queue_get_many_bytes(conc_queue *q, void *items, size_t size, size_t n, size_t *done,
+                                               conc_deadline deadline);
+
+/* Ends the input (see above). CONC_OK, or CONC_CLOSED if it was closed already. Never blocks. */
+CONC_API conc_result conc_queue_close(conc_queue *q);
+/* Ends input and output: takes out all items that no get has taken, in order, and hands each to
+ * drop(item, arg), so that none is lost silently; gets then say CONC_CLOSED. `drop` may not be NULL. If it
+ * was closed already, what is left in it is dropped all the same: CONC_CLOSED. */
+CONC_API conc_result conc_queue_close_now(conc_queue *q, void (*drop)(void *item, void *arg), void *arg);
+CONC_API bool conc_queue_is_closed(const conc_queue *q);
+
+/* How many items are in it at this moment (a hint while others use it); its capacity, 0 if unbounded; the size
+ * of an item. 0 for NULL, and the length in a child of fork(). */
+CONC_API size_t conc_queue_length(const conc_queue *q);
+CONC_API size_t conc_queue_capacity(const conc_queue *q);
+CONC_API size_t conc_queue_item_size(const conc_queue *q);
+
+/* Counting work, as Python's queue does: whoever got an item calls conc_queue_task_done() when it has been dealt
+ * with; conc_queue_join() waits until that has happened for every item ever put (those dropped by close_now
+ * count as done). CONC_INVALID: more calls than items. */
+CONC_API conc_result conc_queue_task_done(conc_queue *q);
+CONC_API conc_result conc_queue_join(conc_queue *q, conc_deadline deadline);
+CONC_API conc_op conc_op_queue_join(conc_queue *q);
+
+/* CONC_FOR_QUEUE(long, x, q) { ... x ... }: takes items until the queue is closed and empty. `x` is a variable
+ * of type `type` within the block. Ends early if the wait is canceled or misused; conc_queue_is_closed() and
+ * conc_error_detail() tell. */
+#define CONC_FOR_QUEUE(type, x, q) for (type x; conc_queue_get((q), &x, CONC_FOREVER) == CONC_OK;)
+
+#endif
+
+/* ==== end src/queue.h ==== */
+
+#if defined(CONC_IMPLEMENTATION) && !defined(CONC__IMPLEMENTED)
+#define CONC__IMPLEMENTED
+
+/* ==== begin src/port.h ==== */
+
+/* ============================================================================================
+ * port: what the library asks of the machine: atomics, clock, wait-on-address, threads.
+ *
+ * Private. Nothing above this file names an operating system, calls a clock or a thread function, or
+ * uses an atomic builtin. Implemented by port_posix.c (Linux futex; elsewhere, or with CONC_PORT_PORTABLE,
+ * a table of pthread mutexes and conditions) and port_win32.c.
+ *
+ * A COMPILER TRAP. glibc declares syscall(), sched_yield() and clock_gettime() as `leaf` functions, which
+ * promise not to come back into the caller's file; gcc's ipa-reference pass believes it, ignores the
+ * atomics beside them, and drops loads and stores of the user's file-scope static data across a lock that
+ * is not inlined. So the ports call the system only through declarations of their own, without `leaf`, and
+ * a public function that synchronises by atomics alone passes CONC__OPAQUE(). tests/codegen holds this.
+ * No standalone fences: the thread sanitizer cannot see them.
+ * ========================================================================================== */
+
+#ifndef CONC__PORT_H
+#define CONC__PORT_H
+
+/* ---- atomics --------------------------------------------------------------------------------
+ * On uint32_t (32), size_t (z) and void * (p). `o` is the memory order, with the meaning of C11. */
+
+#if CONC_CC_GNU && !CONC_CC_TINY
+
+#define CONC__RELAXED __ATOMIC_RELAXED
+#define CONC__ACQUIRE __ATOMIC_ACQUIRE
+#define CONC__RELEASE __ATOMIC_RELEASE
+#define CONC__ACQ_REL __ATOMIC_ACQ_REL
+#define CONC__SEQ_CST __ATOMIC_SEQ_CST
+
+#define conc__load32(a, o) __atomic_load_n((a), (o))
+#define conc__store32(a, v, o) __atomic_store_n((a), (v), (o))
+#define conc__swap32(a, v, o) __atomic_exchange_n((a), (v), (o))
+#define conc__add32(a, v, o) __atomic_fetch_add((a), (v), (o))
+#define conc__sub32(a, v, o) __atomic_fetch_sub((a), (v), (o))
+#define conc__or32(a, v, o) __atomic_fetch_or((a), (v), (o))
+#define conc__and32(a, v, o) __atomic_fetch_and((a), (v), (o))
+/* Strong. On failure *expected becomes what was there, read with order relaxed. */
+#define conc__cas32(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
+#define conc__loadz(a, o) __atomic_load_n((a), (o))
+#define conc__storez(a, v, o) __atomic_store_n((a), (v), (o))
+#define conc__swapz(a, v, o) __atomic_exchange_n((a), (v), (o))
+#define conc__addz(a, v, o) __atomic_fetch_add((a), (v), (o))
+#define conc__subz(a, v, o) __atomic_fetch_sub((a), (v), (o))
+#define conc__orz(a, v, o) __atomic_fetch_or((a), (v), (o))
+#define conc__casz(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
+#define conc__loadp(a, o) __atomic_load_n((a), (o))
+#define conc__storep(a, v, o) __atomic_store_n((a), (v), (o))
+
+#else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
+
+#define CONC__RELAXED 0
+#define CONC__ACQUIRE 0
+#define CONC__RELEASE 0
+#define CONC__ACQ_REL 0
+#define CONC__SEQ_CST 0
+
+#if CONC_CC_MSVC
+#include <intrin.h>
+#if defined(_WIN64)
+#define CONC__MSVCZ(f) f##64
+typedef __int64 conc__msvcz;
+#else
+#define CONC__MSVCZ(f) f
+typedef long conc__msvcz;
+#endif
+static __inline uint32_t conc__cmpxchg32(uint32_t *a, uint32_t old, uint32_t v) {
+    return (uint32_t)_InterlockedCompareExchange((volatile long *)a, (long)v, (long)old);
+}
+static __inline size_t conc__cmpxchgz(size_t *a, size_t old, size_t v) {
+    return (size_t)CONC__MSVCZ(_InterlockedCompareExchange)((volatile conc__msvcz *)a, (conc__msvcz)v,
+                                                            (conc__msvcz)old);
+}
+#elif defined(__i386__) || defined(__x86_64__)
+static uint32_t conc__cmpxchg32(uint32_t *a, uint32_t old, uint32_t v) {
+    __asm__ __volatile__("lock cmpxchgl %2, %1" : "+a"(old), "+m"(*a) : "r"(v) : "memory");
+    return old;
+}
+static size_t conc__cmpxchgz(size_t *a, size_t old, size_t v) {
+#if defined(__x86_64__)
+    __asm__ __volatile__("lock cmpxchgq %2, %1" : "+a"(old), "+m"(*a) : "r"(v) : "memory");
+#else
+    __asm__ __volatile__("lock cmpxchgl %2, %1" : "+a"(old), "+m"(*a) : "r"(v) : "memory");
+#endif
+    return old;
+}
+#else
+#error "conc.h: this compiler has neither __atomic builtins nor anything known in their place"
+#endif
+
+/* Everything from compare-and-swap: these compilers are served for reach, not for speed. */
+#define CONC__ATOMICS(T, s)                                                                        \
+    static CONC__UNUSED T conc__rmw_load##s(const T *a) {                                          \
+        return conc__cmpxchg##s((T *)(uintptr_t)a, 0, 0);                                          \
+    }                                                                                              \
+    static CONC__UNUSED bool conc__rmw_cas##s(T *a, T *expected, T v) {                            \
+        T was = conc__cmpxchg##s(a, *expected, v);                                                 \
+        bool done = was == *expected;                                                              \
+        *expected = was;                                                                           \
+        return done;                                                                               \
+    }                                                                                              \
+    static CONC__UNUSED T conc__rmw_swap##s(T *a, T v) {                                           \
+        T old = *(volatile T *)a;                                                                  \
+        while (!conc__rmw_cas##s(a, &old, v)) {                                                    \
+        }                                                                                          \
+        return old;                                                                                \
+    }                                                                                              \
+    static CONC__UNUSED T conc__rmw_add##s(T *a, T v) {                                            \
+        T old = *(volatile T *)a;                                                                  \
+        while (!conc__rmw_cas##s(a, &old, (T)(old + v))) {                                         \
+        }                                                                                          \
+        return old;                                                                                \
+    }                                                                                              \
+    static CONC__UNUSED T conc__rmw_or##s(T *a, T v) {                                             \
+        T old = *(volatile T *)a;                                                                  \
+        while (!conc__rmw_cas##s(a, &old, (T)(old | v))) {                                         \
+        }                                                                                          \
+        return old;                                                                                \
+    }                                                                                              \
+    static CONC__UNUSED T conc__rmw_and##s(T *a, T v) {                                            \
+        T old = *(volatile T *)a;                                                                  \
+        while (!conc__rmw_cas##s(a, &old, (T)(old & v))) {                                         \
+        }                                                                                          \
+        return old;                                                                                \
+    }
+CONC__ATOMICS(uint32_t, 32)
+CONC__ATOMICS(size_t, z)
+#undef CONC__ATOMICS
+
+#define conc__load32(a, o) conc__rmw_load32(a)
+#define conc__store32(a, v, o) ((void)conc__rmw_swap32((a), (v)))
+#define conc__swap32(a, v, o) conc__rmw_swap32((a), (v))
+#define conc__add32(a, v, o) conc__rmw_add32((a), (v))
+#define conc__sub32(a, v, o) conc__rmw_add32((a), 0u - (uint32_t)(v))
+#define conc__or32(a, v, o) conc__rmw_or32((a), (v))
+#define conc__and32(a, v, o) conc__rmw_and32((a), (v))
+#define conc__cas32(a, expected, v, o) conc__rmw_cas32((a), (expected), (v))
+#define conc__loadz(a, o) conc__rmw_loadz(a)
+#define conc__storez(a, v, o) ((void)conc__rmw_swapz((a), (v)))
+#define conc__swapz(a, v, o) conc__rmw_swapz((a), (v))
+#define conc__addz(a, v, o) conc__rmw_addz((a), (v))
+#define conc__subz(a, v, o) conc__rmw_addz((a), (size_t)0 - (size_t)(v))
+#define conc__orz(a, v, o) conc__rmw_orz((a), (v))
+#define conc__casz(a, expected, v, o) conc__rmw_casz((a), (expected), (v))
+#define conc__loadp(a, o) ((void *)conc__rmw_loadz((const size_t *)(const void *)(a)))
+#define conc__storep(a, v, o) ((void)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
+
+#endif
+
+/* ---- the opaque call (see the trap above) ------------------------------------------------------
+ * Never taken, but no compiler can know: to it, every function that passes here may run any code. */
+static CONC__UNUSED void (*volatile conc__opaque)(void);
+#if defined(CONC__TEST_LEAFY) /* tests/codegen only: shows that the guard is needed */
+#define CONC__OPAQUE() ((void)0)
+#else
+#define CONC__OPAQUE()                                                                             \
+    do {                                                                                           \
+        void (*conc__o)(void) = conc__opaque;                                                      \
+        if (CONC__UNLIKELY(conc__o != NULL)) conc__o();                                            \
+    } while (0)
+#endif
+
+/* ---- thread-local storage ----------------------------------------------------------------------
+ * CONC__TLS before a static variable; where a compiler has none, core keeps its per-thread record under
+ * the port's one key instead. */
+#if CONC_CC_TINY
+#define CONC__HAS_TLS 0
+#elif CONC_CC_MSVC
+#define CONC__HAS_TLS 1
+#define CONC__TLS __declspec(thread)
+#else
+#define CONC__HAS_TLS 1
+#define CONC__TLS __thread
+#endif
+
+/* One pointer a thread, with `destroy` called on it, if it is not NULL, when the thread ends (not when the
+ * process does). `destroy` is the same function at every call in the process. It may set the pointer again,
+ * and is then called again, a few times. */
+CONC__LIB void *conc__port_key_get(void);
+CONC__LIB bool conc__port_key_set(void *value, void (*destroy)(void *));
+
+/* ---- time ------------------------------------------------------------------------------------- */
+
+CONC__LIB int64_t conc__port_clock_ns(void); /* monotonic */
+
+/* ---- wait on address --------------------------------------------------------------------------
+ * wait: returns at once if *a != expected; otherwise blocks until a wake of `a`, the deadline (absolute, in
+ * conc__port_clock_ns time, INT64_MAX is never), or for no reason. True: the deadline has passed. Look at *a
+ * again whatever it says. A wake that comes after *a was changed is never lost. wake: only `a`'s value is
+ * used, the memory is not touched: it may be gone. */
+CONC__LIB bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns);
+CONC__LIB void conc__port_wake_one(uint32_t *a);
+CONC__LIB void conc__port_wake_all(uint32_t *a);
+
+/* A fence that all running threads of the process pass before it returns (membarrier,
+ * FlushProcessWriteBuffers): with it one side of a Dekker pair can do without a fence. Costs microseconds and
+ * an interrupt for other processors. `ready`: whether this system has it; the same answer always. */
+CONC__LIB bool conc__port_heavy_fence_ready(void);
+CONC__LIB void conc__port_heavy_fence(void);
+
+/* ---- threads ----------------------------------------------------------------------------------- */
+
+typedef struct conc__port_thread {
+    void *handle[2];
+    void (*fn)(void *);
+    void *arg;
+} conc__port_thread;
+
+/* Starts fn(arg); `t` must live until it has ended. 0, or the system's error number. join and detach may be called
+ * only after start has returned. */
+CONC__LIB int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size);
+/* Exactly one of them, once. join blocks until the system has let go of the thread's stack. */
+CONC__LIB void conc__port_thread_join(conc__port_thread *t);
+CONC__LIB void conc__port_thread_detach(conc__port_thread *t);
+CONC__LIB void conc__port_thread_set_name(const char *name); /* of the calling thread */
+CONC__LIB void conc__port_yield(void);
+#define CONC__CACHE_LINE 64
+
+/* A hint to the processor that this is a spin loop. */
+#if CONC_CC_GNU && (defined(__i386__) || defined(__x86_64__)) && !CONC_CC_TINY
+#define conc__port_pause() __builtin_ia32_pause()
+#elif (CONC_CC_GNU || CONC_CC_TINY) && (defined(__i386__) || defined(__x86_64__))
+#define conc__port_pause() __asm__ __volatile__("pause")
+#elif CONC_CC_GNU && (defined(__aarch64__) || (defined(__arm__) && defined(__ARM_ARCH) && __ARM_ARCH >= 7))
+#define conc__port_pause() __asm__ __volatile__("yield")
+#elif CONC_CC_MSVC && (defined(_M_IX86) || defined(_M_X64))
+#define conc__port_pause() _mm_pause()
+#elif CONC_CC_MSVC
+#define conc__port_pause() __yield()
+#else
+#define conc__port_pause() ((void)0)
+#endif
+
+/* ---- the process and the machine ---------------------------------------------------------------- */
+
+CONC__LIB unsigned conc__port_cpu_count(void);
+/* `child` will be called in the child of every fork() to come, before fork() returns there. Where there is no
+ * fork: nothing. 0, or the system's error number. */
+CONC__LIB int conc__port_on_fork(void (*child)(void));
+/* The system's words for its error number; returns `buffer`. */
+CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size);
+
+#endif
+
+/* ==== end src/port.h ==== */
+
+/* ==== begin src/internal.h ==== */
+
+/* ============================================================================================
+ * internal: what the modules share and users never see. In the order of the floors.
+ * ========================================================================================== */
+
+#ifndef CONC__INTERNAL_H
+#define CONC__INTERNAL_H
+
+#include <string.h>
+
+/* ---- core: memory --------------------------------------------------------------------------- */
+
+#if defined(CONC_MALLOC) && defined(CONC_REALLOC) && defined(CONC_FREE)
+/* all three given */
+#elif defined(CONC_MALLOC) || defined(CONC_REALLOC) || defined(CONC_FREE)
+#error "conc.h: define all of CONC_MALLOC, CONC_REALLOC and CONC_FREE, or none"
+#else
+#include <stdlib.h>
+#define CONC_MALLOC(size) malloc(size)
+#define CONC_REALLOC(p, size) realloc((p), (size))
+#define CONC_FREE(p) free(p)
+#endif
+
+/* count * size bytes, zeroed; NULL, with the error recorded, when that overflows or there is no memory. `what`
+ * is for the message. */
+CONC__LIB void *conc__alloc(size_t count, size_t size, const char *what);
+/* To count * size bytes, the first ones kept. As above; on failure `p` is still there. */
+CONC__LIB void *conc__realloc(void *p, size_t count, size_t size, const char *what);
+CONC__LIB void conc__free(void *p);
+
+/* ---- core: the agent -------------------------------------------------------------------------
+ * Who acts: the record of the calling thread. A coroutine that runs will put its own identity here. */
+
+#define CONC__HELD_MAX 32 /* locks one thread can hold and CONC_DEBUG can follow */
+
+typedef struct conc__held {
+    const void *lock;
+    const char *file;
+    int line;
+} conc__held;
+
+typedef struct conc__agent {
+    uint32_t owner;      /* what this agent writes into a lock it holds: its id << 2; 0: not given yet */
+    conc_result error;   /* conc_error_result() */
+    conc_cancel *cancel; /* the current token */
+    const char *name;    /* for reports; NULL: it has none. The thread module's, as the next three */
+    void *thread;        /* its conc_thread, if it has one */
+    void (*ended)(struct conc__agent *agent); /* see conc__agent_watch_end() */
+    void **locals;       /* thread-local values by key */
+    uint32_t local_count;
+    uint32_t held_count; /* CONC_DEBUG: the locks held, in order; sync_debug's */
+#if defined(CONC_DEBUG)
+    conc__held held[CONC__HELD_MAX];
+#endif
+    char number[20];     /* its name, if it has none */
+    char detail[240];    /* conc_error_detail() */
+} conc__agent;
+
+/* The calling thread's record, complete. Never NULL. */
+CONC__LIB conc__agent *conc__self(void);
+/* The same, by one load where there is thread-local storage; its owner may still be 0. For fast paths. */
+#if CONC__HAS_TLS
+#if defined(CONC__SPLIT)
+extern CONC__TLS conc__agent conc__agent_here;
+#else
+static CONC__TLS conc__agent conc__agent_here;
+#endif
+#define conc__self_fast() (&conc__agent_here)
+#else
+#define conc__self_fast() conc__self()
+#endif
+
+/* A new identity, for a thread that is being started. */
+CONC__LIB uint32_t conc__new_owner(void);
+
+/* Have the calling agent's end told: `ended` is called in the thread as it ends, whatever its origin. False: out of
+ * memory. */
+CONC__LIB bool conc__agent_watch_end(conc__agent *agent, void (*ended)(conc__agent *agent));
+
+/* Calls `reset` in the child of every fork() to come. At most 4 in the process. */
+CONC__LIB void conc__on_fork(void (*reset)(void));
+
+/* Whether `owner`, found in a lock, was a thread of the process that forked this one, and is not here. Ids are never
+ * used twice, so that of the thread that forked is the only one from before that still is somebody's. */
+CONC__LIB bool conc__is_gone(uint32_t owner);
+/* How many forks lie between the first process and this one. */
+CONC__LIB uint32_t conc__fork_generation(void);
+
+/* ---- core: errors ----------------------------------------------------------------------------- */
+
+/* Records the sentence for conc_error_detail() and returns `r`. */
+CONC__LIB conc_result conc__fail(conc_result r, const char *format, ...) CONC__PRINTF(2, 3);
+/* The same, with the system's words for `error` after a colon. */
+CONC__LIB conc_result conc__fail_system(conc_result r, int error, const char *what);
+/* Tells the error hook, or stderr. `thread` is where it happened; NULL: in the calling one. */
+CONC__LIB void conc__report(conc_result r, int code, const char *thread, const char *format, ...)
+    CONC__PRINTF(4, 5);
+/* "main", "worker", "thread 7": what reports call the calling thread. Lives as long as the thread. */
+CONC__LIB const char *conc__self_name(void);
+
+/* ---- wait: the lock of the house ------------------------------------------------------------------
+ * A word lock for the library's own few instructions: 0 free, 1 held, 2 held and perhaps waited for (U.
+ * Drepper, "Futexes Are Tricky", mutex 2). It is not an op and knows nothing of tokens. */
+typedef uint32_t conc__lock;
+CONC__LIB void conc__lock_take(conc__lock *l);
+CONC__LIB void conc__lock_give(conc__lock *l);
+
+/* ---- wait: waiters and the table -------------------------------------------------------------------
+ * One per wait, on the waiting thread's stack (later: in a coroutine's frame). */
+struct conc_waiter {
+    uint32_t claimed;         /* atomic. 0: waits; else the ticket (index + 1) of the node through which it was
+                                 claimed. Publishes what the claimer did before; a thread sleeps on it */
+    uint32_t owner;           /* the waiting agent's, for hand-over and for ordering; constant */
+    void (*wake)(void *self); /* run by the claimer after it has let go of all locks. For a thread the memory
+                                 may be gone by then: only the address is used */
+};
+
+/* Waiters of all objects, found by the object's address. In a bucket, each key has a ring of nodes in FIFO order;
+ * the first of each is linked to the bucket's other firsts, so that finding a key costs no more than the
+ * number of *different* keys there. */
+typedef struct conc__bucket {
+    conc__lock lock;  /* guards `firsts`, all nodes reachable from it, and what objects say it guards */
+    conc_node *firsts;
+    char pad[CONC__CACHE_LINE - sizeof(conc_node *) * 2];
+} conc__bucket;
+
+/* The bucket of an object, locked / unlocked. Objects share buckets: hold one at a time, call nothing that
+ * may wait. */
+CONC__LIB conc__bucket *conc__bucket_lock(const void *key);
+CONC__LIB void conc__bucket_unlock(conc__bucket *b);
+
+/* Enters `node` for `key`, with a tag of the object's choice, at the end of its ring; one that was woken before
+ * in this wait and lost the race for what it was woken for, at the front. */
+CONC__LIB void conc__bucket_push(conc__bucket *b, const void *key, conc_node *node, unsigned tag);
+/* The first node of `key`, and the one after `node`; NULL at the end. */
+CONC__LIB conc_node *conc__bucket_first(conc__bucket *b, const void *key);
+CONC__LIB conc_node *conc__bucket_next(conc__bucket *b, conc_node *node);
+/* The tag it was entered with. */
+#define conc__node_tag(node) ((node)->conc__tag & ~CONC__FRONT & 0xffu)
+#define CONC__FRONT 0x80u
+/* Whether `key` has a node with `tag`. */
+CONC__LIB bool conc__bucket_has(conc__bucket *b, const void *key, unsigned tag);
+/* Whether anybody waits for it. Takes the bucket's lock itself. */
+CONC__LIB bool conc__is_waited_for(const void *key);
+
+/* Wakes collected under a lock, done after it. */
+#define CONC__WAKES 16
+typedef struct conc__wakes {
+    size_t count;
+    struct {
+        void (*wake)(void *);
+        void *waiter;
+    } list[CONC__WAKES];
+} conc__wakes;
+CONC__LIB void conc__wakes_run(conc__wakes *w); /* no lock may be held */
+
+/* Takes `node` out of the table and claims its waiter; true: it is claimed, its wake noted in `w` (which must have
+ * room), and its op finds `grant` in the node. False: it had been claimed otherwise; it is out of the
+ * table all the same, and finds no grant. Either way the node may be gone after it. */
+CONC__LIB bool conc__claim(conc__bucket *b, conc_node *node, unsigned grant, conc__wakes *w);
+/* Claims the first that can be claimed among the nodes of `key` with `tag`. False: none. */
+CONC__LIB bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag, unsigned grant, conc__wakes *w);
+/* Wakes up to `n` waiters of `key`, taking and leaving the bucket's lock; returns how many. */
+CONC__LIB size_t conc__wake_waiters(const void *key, unsigned tag, size_t n);
+#define CONC__ANY_TAG 0xffu
+#define CONC__SWEPT 0x80u /* the grant of one claimed with all others; only the wait itself sees it */
+
+/* Whether the calling thread's token, or a parent, has fired. */
+CONC__LIB bool conc__is_canceled(void);
+/* conc_wait() on an op in place; and the same without the token, for waits that may not fail half way. */
+CONC__LIB conc_result conc__wait_op(conc_op *op, conc_deadline deadline);
+CONC__LIB conc_result conc__wait_uncanceled(conc_op *op, conc_deadline deadline);
+/* Either, for locks, which have spun for a while before; later spins are short. */
+CONC__LIB conc_result conc__wait_spun(conc_op *op, conc_deadline deadline, bool cancelable);
+/* One step of the spin before a sleep: `pauses` times a pause, each twice as long as the one before, then offers of the
+ * processor. False: enough. Look after each. Long pauses find soon what comes soon; for a contended lock short ones
+ * are better, which leave its cache line alone. */
+CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
+#define CONC__SPIN_LONG 6
+#define CONC__SPIN_SHORT 3
+
+/* ---- sync: what debug mode follows ------------------------------------------------------------------ */
+#if defined(CONC_DEBUG)
+CONC__LIB void conc__debug_locking(const void *lock, const char *file, int line); /* before it waits */
+CONC__LIB void conc__debug_locked(const void *lock, const char *file, int line);
+CONC__LIB void conc__debug_unlocked(const void *lock);
+CONC__LIB void conc__debug_destroyed(const void *lock);
+CONC__LIB void conc__debug_misuse(const void *lock, conc_result r, const char *text, const char *file, int line);
+#endif
+
+#endif
+
+/* ==== end src/internal.h ==== */
+
+/* ==== begin src/core.c ==== */
+
+/* ============================================================================================
+ * core: see core.h, and internal.h for what the other modules use.
+ * ========================================================================================== */
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/* ---- results -------------------------------------------------------------------------------- */
+
+const char *conc_strerror(conc_result r) {
+    switch ((int)r) {
+#define CONC__TEXT(name, value, text)                                                              \
+    case value: return text;
+        CONC_RESULTS(CONC__TEXT)
+#undef CONC__TEXT
+    default: return "unknown result";
+    }
+}
+
+const char *conc_error_detail(void) {
+    return conc__self()->detail;
+}
+
+const char *conc_explain(conc_result r) {
+    const conc__agent *me = conc__self();
+    return me->error == r && me->detail[0] != '\0' ? me->detail : conc_strerror(r);
+}
+
+conc_result conc_error_result(void) {
+    return conc__self()->error;
+}
+
+conc_result conc__fail(conc_result r, const char *format, ...) {
+    conc__agent *me = conc__self();
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(me->detail, sizeof me->detail, format, args);
+    va_end(args);
+    me->error = r;
+    return r;
+}
+
+conc_result conc__fail_system(conc_result r, int error, const char *what) {
+    char text[128];
+    return conc__fail(r, "%s: %s", what, conc__port_error_text(error, text, sizeof text));
+}
+
+/* ---- the error hook --------------------------------------------------------------------------- */
+
+static conc_error_fn conc__hook;     /* both set by conc_set_error_hook(), before threads start */
+static void *conc__hook_user;
+
+void conc_set_error_hook(conc_error_fn fn, void *user) {
+    conc__hook = fn;
+    conc__hook_user = user;
+}
+
+const char *conc__self_name(void) {
+    conc__agent *me = conc__self();
+    if (me->name != NULL) return me->name;
+    (void)snprintf(me->number, sizeof me->number, "thread %u", (unsigned)(me->owner >> 2));
+    return me->number;
+}
+
+void conc__report(conc_result r, int code, const char *thread, const char *format, ...) {
+    char text[720];
+    conc_error e;
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    e.result = r;
+    e.code = code;
+    e.thread = thread != NULL ? thread : conc__self_name();
+    e.text = text;
+    if (conc__hook != NULL) {
+        conc__hook(&e, conc__hook_user);
+    } else {
+        fprintf(stderr, "conc: in %s: %s\n", e.thread, text);
+    }
+}
+
+/* ---- time --------------------------------------------------------------------------------------- */
+
+int64_t conc_clock_ns(void) {
+    return conc__port_clock_ns();
+}
+
+double conc_clock(void) {
+    return (double)conc__port_clock_ns() * 1e-9;
+}
+
+conc_deadline conc_after(double seconds) {
+    int64_t now = conc__port_clock_ns();
+    double ns = seconds * 1e9;
+    if (!(ns > 0)) return conc_deadline_at(now);            /* NaN too */
+    if (ns >= 9.2e18 - (double)now) return CONC_FOREVER;    /* INT64_MAX is 9.22e18 */
+    return conc_deadline_at(now + (int64_t)ns);
+}
+
+bool conc_deadline_passed(conc_deadline d) {
+    return d.ns != INT64_MAX && (d.ns == INT64_MIN || conc__port_clock_ns() >= d.ns);
+}
+
+double conc_deadline_left(conc_deadline d) {
+    int64_t now;
+    if (d.ns == INT64_MAX) return HUGE_VAL;
+    now = conc__port_clock_ns();
+    return d.ns <= now ? 0.0 : (double)(d.ns - now) * 1e-9;
+}
+
+unsigned conc_cpu_count(void) {
+    return conc__port_cpu_count();
+}
+
+/* ---- memory --------------------------------------------------------------------------------------- */
+
+static bool conc__fits(size_t count, size_t size) {
+    return size == 0 || count <= SIZE_MAX / size;
+}
+
+void *conc__alloc(size_t count, size_t size, const char *what) {
+    void *p = conc__fits(count, size) ? CONC_MALLOC(count * size) : NULL;
+    if (p != NULL) {
+        memset(p, 0, count * size);
+    } else {
+        (void)conc__fail(CONC_NO_MEMORY, "no memory for %s (%zu times %zu bytes)", what, count, size);
+    }
+    return p;
+}
+
+void *conc__realloc(void *p, size_t count, size_t size, const char *what) {
+    void *bigger = conc__fits(count, size) ? CONC_REALLOC(p, count * size) : NULL;
+    if (bigger == NULL) {
+        (void)conc__fail(CONC_NO_MEMORY, "no memory for %s (%zu times %zu bytes)", what, count, size);
+    }
+    return bigger;
+}
+
+void conc__free(void *p) {
+    CONC_FREE(p);
+}
+
+/* ---- fork ------------------------------------------------------------------------------------------- */
+
+static uint32_t conc__next_id = 1;       /* atomic; publishes nothing */
+static uint32_t conc__ids_before_fork;   /* written in a forked child while it has one thread */
+static uint32_t conc__forks;             /* likewise */
+static uint32_t conc__survivor;          /* likewise: the owner that the forking thread writes; it lives on here */
+static uint32_t conc__fork_watched;      /* atomic: whether conc__forked() has been registered */
+static void (*conc__resets[4])(void);    /* entries 0 .. conc__reset_count - 1 are complete, if not NULL */
+static uint32_t conc__reset_count;       /* atomic */
+
+static void conc__forked(void) {
+    uint32_t i;
+    conc__forks++;
+    conc__survivor = conc__self()->owner;
+    conc__ids_before_fork = conc__load32(&conc__next_id, CONC__RELAXED) - 1;
+    for (i = 0; i < 4; i++) {
+        if (conc__resets[i] != NULL) conc__resets[i]();
+    }
+}
+
+void conc__on_fork(void (*reset)(void)) {
+    uint32_t i = conc__add32(&conc__reset_count, 1, CONC__RELAXED);
+    if (i < 4) conc__resets[i] = reset;
+}
+
+bool conc__is_gone(uint32_t owner) {
+    return conc__forks != 0 && owner >> 2 <= conc__ids_before_fork && owner != conc__survivor;
+}
+
+uint32_t conc__fork_generation(void) {
+    return conc__forks;
+}
+
+/* ---- the agent ---------------------------------------------------------------------------------------- */
+
+#if !CONC__HAS_TLS
+/* Where records come from when there is no memory: threads that meet here share one, with the identity of
+ * the first; locks still exclude by their word, only misuse between these threads goes untold. */
+static conc__agent conc__agent_emergency;
+#endif
+
+static void conc__agent_end(void *value) {
+    conc__agent *agent = (conc__agent *)value;
+#if !CONC__HAS_TLS /* the system has emptied the key: what is called now is still done by this agent */
+    (void)conc__port_key_set(agent, conc__agent_end);
+#endif
+    if (agent->ended != NULL) agent->ended(agent);
+#if !CONC__HAS_TLS
+    (void)conc__port_key_set(NULL, conc__agent_end);
+    if (agent != &conc__agent_emergency) conc__free(agent);
+#endif
+}
+
+bool conc__agent_watch_end(conc__agent *agent, void (*ended)(conc__agent *agent)) {
+    agent->ended = ended;
+    return conc__port_key_get() == agent || conc__port_key_set(agent, conc__agent_end);
+}
+
+uint32_t conc__new_owner(void) {
+    uint32_t owner;
+    do {
+        owner = conc__add32(&conc__next_id, 1, CONC__RELAXED) << 2;
+    } while (owner == 0);
+    return owner;
+}
+
+static void conc__agent_begin(conc__agent *agent) {
+    if (conc__swap32(&conc__fork_watched, 1, CONC__RELAXED) == 0) {
+        (void)conc__port_on_fork(conc__forked); /* if this fails, fork() is only not noticed */
+    }
+    agent->owner = conc__new_owner();
+}
+
+#if CONC__HAS_TLS
+
+#if defined(CONC__SPLIT)
+CONC__TLS conc__agent conc__agent_here; /* in the single file, internal.h has defined it */
+#endif
+
+conc__agent *conc__self(void) {
+    conc__agent *me = &conc__agent_here;
+    if (CONC__UNLIKELY(me->owner == 0)) conc__agent_begin(me);
+    return me;
+}
+
+#else
+
+conc__agent *conc__self(void) {
+    conc__agent *me = (conc__agent *)conc__port_key_get();
+    if (CONC__UNLIKELY(me == NULL)) {
+        me = (conc__agent *)CONC_MALLOC(sizeof *me);
+        if (me != NULL) {
+            memset(me, 0, sizeof *me);
+            if (!conc__port_key_set(me, conc__agent_end)) {
+                conc__free(me);
+                me = NULL;
+            }
+        }
+        if (me == NULL) {
+            me = &conc__agent_emergency;
+            (void)conc__port_key_set(me, conc__agent_end); /* from now on: an identity must not change */
+        }
+        if (me->owner == 0) conc__agent_begin(me);
+    }
+    return me;
+}
+
+#endif
+
+/* ==== end src/core.c ==== */
+
+/* ==== begin src/port_posix.c ==== */
+
+/* ============================================================================================
+ * port, POSIX: Linux by futex; every other Unix, or Linux with CONC_PORT_PORTABLE, by pthreads alone.
+ *
+ * Written against what <pthread.h> declares in strict C99: whatever feature macros the user's file has or
+ * has not set, the names hidden by them are declared here, under names of our own (which is also what
+ * keeps glibc's `leaf` away, see port.h).
+ * ========================================================================================== */
+
+#if !CONC_OS_WINDOWS
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+#if !defined(CONC_PORT_PORTABLE)
+#define CONC_PORT_PORTABLE 0
+#endif
+
+#if CONC_OS_LINUX
+#include <sys/syscall.h>
+#if defined(CONC__TEST_LEAFY)
+#include <sched.h>
+#include <unistd.h>
+#define conc__syscall syscall
+#else
+#if defined(__cplusplus)
+extern "C"
+#endif
+long conc__syscall(long number, ...) __asm__("syscall");
+#endif
+#else
+#include <sched.h>
+#include <sys/types.h>
+#include <unistd.h>
+#endif
+
+#if CONC_OS_LINUX && !CONC_PORT_PORTABLE
+#define CONC__WAIT_FUTEX 1
+#define CONC__WAIT_OS_SYNC 0
+#define CONC__WAIT_PTHREAD 0
+#elif CONC_OS_MACOS && !CONC_PORT_PORTABLE && defined(__MAC_OS_X_VERSION_MIN_REQUIRED) &&           \
+    defined(__MAC_14_4) && __MAC_OS_X_VERSION_MIN_REQUIRED >= 140400
+#define CONC__WAIT_FUTEX 0
+#define CONC__WAIT_OS_SYNC 1
+#define CONC__WAIT_PTHREAD 0
+#include <os/os_sync_wait_on_address.h>
+#else
+#define CONC__WAIT_FUTEX 0
+#define CONC__WAIT_OS_SYNC 0
+#define CONC__WAIT_PTHREAD 1
+#endif
+
+/* ---- time ------------------------------------------------------------------------------------- */
+
+#if CONC_OS_LINUX
+/* The kernel's and the old ABI's timespec: two longs, whatever _TIME_BITS says. */
+typedef struct conc__timespec {
+    long tv_sec;
+    long tv_nsec;
+} conc__timespec;
+#define CONC__CLOCK_MONOTONIC 1
+#if defined(__cplusplus)
+extern "C"
+#endif
+int conc__clock_gettime(int clock, conc__timespec *t) __asm__("clock_gettime");
+
+int64_t conc__port_clock_ns(void) {
+    conc__timespec t;
+#if defined(CONC__TEST_LEAFY)
+    struct timespec leafy;
+    (void)clock_gettime(CLOCK_MONOTONIC, &leafy);
+    t.tv_sec = leafy.tv_sec;
+    t.tv_nsec = leafy.tv_nsec;
+#else
+    (void)conc__clock_gettime(CONC__CLOCK_MONOTONIC, &t);
+#endif
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+#else
+int64_t conc__port_clock_ns(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+#endif
+
+/* Later than a 32-bit time_t can say, 68 years after the machine was started: as good as never. */
+#define CONC__PORT_NEVER ((int64_t)INT32_MAX * 1000000000)
+
+/* ---- wait on address: Linux -------------------------------------------------------------------- */
+
+#if CONC__WAIT_FUTEX
+
+#if defined(SYS_futex)
+#define CONC__SYS_FUTEX SYS_futex
+typedef conc__timespec conc__futex_time;
+#else /* 32-bit systems younger than 2038 */
+#define CONC__SYS_FUTEX SYS_futex_time64
+typedef struct conc__futex_time {
+    int64_t tv_sec, tv_nsec;
+} conc__futex_time;
+#endif
+#define CONC__FUTEX_WAKE_PRIVATE (1 | 128)
+#define CONC__FUTEX_WAIT_BITSET_PRIVATE (9 | 128) /* its time-out is absolute, on the monotonic clock */
+#define CONC__FUTEX_ANY 0xffffffffu
+
+/* The kernel compares and sleeps under the lock of the address's own queue, and a wake takes the same lock:
+ * a wake after *a was changed either finds the sleeper or the sleeper finds the change (futex(2)). */
+bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+    conc__futex_time t;
+    bool passed = false;
+    int saved = errno; /* the caller's errno is not ours to change */
+    if (deadline_ns >= CONC__PORT_NEVER) {
+        (void)conc__syscall(CONC__SYS_FUTEX, a, CONC__FUTEX_WAIT_BITSET_PRIVATE, expected, NULL, NULL,
+                            CONC__FUTEX_ANY);
+    } else {
+        if (deadline_ns < 0) deadline_ns = 0;
+        t.tv_sec = (long)(deadline_ns / 1000000000);
+        t.tv_nsec = (long)(deadline_ns % 1000000000);
+        passed = conc__syscall(CONC__SYS_FUTEX, a, CONC__FUTEX_WAIT_BITSET_PRIVATE, expected, &t, NULL,
+                               CONC__FUTEX_ANY) != 0 &&
+                 errno == ETIMEDOUT;
+    }
+    errno = saved;
+    return passed;
+}
+
+static void conc__futex_wake(uint32_t *a, int n) {
+    int saved = errno;
+    (void)conc__syscall(CONC__SYS_FUTEX, a, CONC__FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+    errno = saved;
+}
+
+void conc__port_wake_one(uint32_t *a) {
+    conc__futex_wake(a, 1);
+}
+
+void conc__port_wake_all(uint32_t *a) {
+    conc__futex_wake(a, INT32_MAX);
+}
+
+#endif
+
+/* ---- wait on address: macOS 14.4 and later ------------------------------------------------------- */
+
+#if CONC__WAIT_OS_SYNC
+
+bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+    int saved = errno;
+    bool passed = false;
+    if (deadline_ns >= CONC__PORT_NEVER) {
+        (void)os_sync_wait_on_address(a, expected, 4, OS_SYNC_WAIT_ON_ADDRESS_NONE);
+    } else {
+        int64_t left = deadline_ns - conc__port_clock_ns();
+        if (left > 0) {
+            (void)os_sync_wait_on_address_with_timeout(a, expected, 4, OS_SYNC_WAIT_ON_ADDRESS_NONE,
+                                                       OS_CLOCK_MACH_ABSOLUTE_TIME, (uint64_t)left);
+        }
+        passed = conc__port_clock_ns() >= deadline_ns;
+    }
+    errno = saved;
+    return passed;
+}
+
+void conc__port_wake_one(uint32_t *a) {
+    int saved = errno;
+    (void)os_sync_wake_by_address_any(a, 4, OS_SYNC_WAKE_BY_ADDRESS_NONE);
+    errno = saved;
+}
+
+void conc__port_wake_all(uint32_t *a) {
+    int saved = errno;
+    (void)os_sync_wake_by_address_all(a, 4, OS_SYNC_WAKE_BY_ADDRESS_NONE);
+    errno = saved;
+}
+
+#endif
+
+/* ---- wait on address: pthreads -------------------------------------------------------------------- */
+
+#if CONC__WAIT_PTHREAD
+
+#define CONC__PORT_ROOMS 128
+
+/* The waiters of all addresses that hash to one room share its condition; all are woken and look again. */
+static struct conc__port_room {
+    pthread_mutex_t mutex; /* held to compare and sleep, and to wake: so no wake falls between the two */
+    pthread_cond_t cond;
+} conc__port_rooms[CONC__PORT_ROOMS];
+static pthread_once_t conc__port_rooms_once = PTHREAD_ONCE_INIT;
+
+#if CONC_OS_LINUX
+#if defined(__cplusplus)
+extern "C"
+#endif
+int conc__condattr_setclock(pthread_condattr_t *a, int clock) __asm__("pthread_condattr_setclock");
+#endif
+
+static void conc__port_rooms_make(void) {
+    size_t i;
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+#if CONC_OS_LINUX
+    (void)conc__condattr_setclock(&attr, CONC__CLOCK_MONOTONIC);
+#elif !CONC_OS_MACOS
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+#endif
+    for (i = 0; i < CONC__PORT_ROOMS; i++) {
+        (void)pthread_mutex_init(&conc__port_rooms[i].mutex, NULL);
+        (void)pthread_cond_init(&conc__port_rooms[i].cond, &attr);
+    }
+    (void)pthread_condattr_destroy(&attr);
+}
+
+static void conc__port_rooms_begin(void) {
+    conc__port_rooms_make();
+    (void)conc__port_on_fork(conc__port_rooms_make); /* a room may have been locked by a thread now gone */
+}
+
+static struct conc__port_room *conc__port_room_of(const uint32_t *a) {
+    (void)pthread_once(&conc__port_rooms_once, conc__port_rooms_begin);
+    return &conc__port_rooms[((uintptr_t)a >> 2) * 0x9E3779B1u / 64 % CONC__PORT_ROOMS];
+}
+
+bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+    struct conc__port_room *r = conc__port_room_of(a);
+    int e = 0;
+    (void)pthread_mutex_lock(&r->mutex);
+    if (conc__load32(a, CONC__ACQUIRE) == expected) {
+        if (deadline_ns >= CONC__PORT_NEVER) {
+            (void)pthread_cond_wait(&r->cond, &r->mutex);
+        } else {
+            struct timespec t;
+#if CONC_OS_MACOS /* has no monotonic conditions, but relative waits */
+            int64_t ns = deadline_ns - conc__port_clock_ns();
+            if (ns <= 0) {
+                e = ETIMEDOUT;
+            } else {
+                t.tv_sec = (time_t)(ns / 1000000000);
+                t.tv_nsec = (long)(ns % 1000000000);
+                (void)pthread_cond_timedwait_relative_np(&r->cond, &r->mutex, &t);
+                if (conc__port_clock_ns() >= deadline_ns) e = ETIMEDOUT;
+            }
+#else
+            if (deadline_ns < 0) deadline_ns = 0;
+            t.tv_sec = (time_t)(deadline_ns / 1000000000);
+            t.tv_nsec = (long)(deadline_ns % 1000000000);
+            e = pthread_cond_timedwait(&r->cond, &r->mutex, &t);
+#endif
+        }
+    }
+    (void)pthread_mutex_unlock(&r->mutex);
+    return e == ETIMEDOUT;
+}
+
+void conc__port_wake_all(uint32_t *a) {
+    struct conc__port_room *r = conc__port_room_of(a);
+    (void)pthread_mutex_lock(&r->mutex);
+    (void)pthread_cond_broadcast(&r->cond);
+    (void)pthread_mutex_unlock(&r->mutex);
+}
+
+void conc__port_wake_one(uint32_t *a) {
+    conc__port_wake_all(a); /* which of the room's sleepers waits for `a` is not known */
+}
+
+#endif
+
+/* ---- the heavy fence --------------------------------------------------------------------------- */
+
+#if CONC_OS_LINUX && defined(SYS_membarrier) && !CONC_PORT_PORTABLE
+
+#define CONC__MEMBARRIER_PRIVATE_EXPEDITED 8
+#define CONC__MEMBARRIER_REGISTER 16
+
+bool conc__port_heavy_fence_ready(void) {
+    static uint32_t known; /* atomic: 0 not asked yet, 1 no, 2 yes */
+    uint32_t k = conc__load32(&known, CONC__RELAXED);
+    if (k == 0) {
+        int saved = errno;
+        k = conc__syscall(SYS_membarrier, CONC__MEMBARRIER_REGISTER, 0) == 0 ? 2 : 1;
+        conc__store32(&known, k, CONC__RELAXED);
+        errno = saved;
+    }
+    return k == 2;
+}
+
+void conc__port_heavy_fence(void) {
+    int saved = errno;
+    if (conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0) != 0) {
+        /* a forked child whose kernel does not inherit the registration */
+        (void)conc__syscall(SYS_membarrier, CONC__MEMBARRIER_REGISTER, 0);
+        (void)conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0);
+    }
+    errno = saved;
+}
+
+#else
+
+bool conc__port_heavy_fence_ready(void) {
+    return false;
+}
+
+void conc__port_heavy_fence(void) {
+}
+
+#endif
+
+/* ---- threads -------------------------------------------------------------------------------------- */
+
+static void *conc__port_thread_main(void *p) {
+    conc__port_thread *t = (conc__port_thread *)p;
+    t->fn(t->arg); /* `t` may be gone after this */
+    return NULL;
+}
+
+int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
+    pthread_attr_t attr;
+    pthread_t handle;
+    int e = pthread_attr_init(&attr);
+    if (e != 0) return e;
+    if (stack_size != 0) {
+        const size_t page = 65536; /* a multiple of every page size in use */
+        stack_size = stack_size > SIZE_MAX - page ? SIZE_MAX / page * page : (stack_size + page - 1) / page * page;
+        /* The least that the system takes differs (128 KiB with glibc on aarch64) and its name is hidden in strict
+         * C99: EINVAL says that it was more. */
+        while ((e = pthread_attr_setstacksize(&attr, stack_size)) == EINVAL && stack_size < 1048576) stack_size *= 2;
+    }
+    t->fn = fn;
+    t->arg = arg;
+    if (e == 0) e = pthread_create(&handle, &attr, conc__port_thread_main, t);
+    if (e == 0) memcpy(t->handle, &handle, sizeof handle);
+    (void)pthread_attr_destroy(&attr);
+    return e;
+}
+
+void conc__port_thread_join(conc__port_thread *t) {
+    pthread_t handle;
+    memcpy(&handle, t->handle, sizeof handle);
+    (void)pthread_join(handle, NULL);
+}
+
+void conc__port_thread_detach(conc__port_thread *t) {
+    pthread_t handle;
+    memcpy(&handle, t->handle, sizeof handle);
+    (void)pthread_detach(handle);
+}
+
+void conc__port_thread_set_name(const char *name) {
+#if CONC_OS_LINUX
+    char cut[16]; /* TASK_COMM_LEN */
+    size_t n = strlen(name);
+    if (n > sizeof cut - 1) n = sizeof cut - 1;
+    memcpy(cut, name, n);
+    cut[n] = '\0';
+    (void)conc__syscall(SYS_prctl, 15L /* PR_SET_NAME */, cut, 0L, 0L, 0L);
+#elif CONC_OS_MACOS
+    (void)pthread_setname_np(name);
+#else
+    (void)name;
+#endif
+}
+
+void conc__port_yield(void) {
+#if CONC_OS_LINUX
+    (void)conc__syscall(SYS_sched_yield);
+#else
+    (void)sched_yield();
+#endif
+}
+
+/* ---- the key -------------------------------------------------------------------------------------- */
+
+static pthread_key_t conc__port_key;
+static pthread_once_t conc__port_key_once = PTHREAD_ONCE_INIT;
+static bool conc__port_key_made;                /* written under the once */
+static void *conc__port_key_destroy;            /* atomic; every caller hands in the same function */
+
+static void conc__port_key_end(void *value) {
+    void (*destroy)(void *);
+    void *p = conc__loadp(&conc__port_key_destroy, CONC__ACQUIRE);
+    memcpy(&destroy, &p, sizeof destroy); /* ISO C has no cast between the two */
+    destroy(value);
+}
+
+static void conc__port_key_make(void) {
+    conc__port_key_made = pthread_key_create(&conc__port_key, conc__port_key_end) == 0;
+}
+
+void *conc__port_key_get(void) {
+    (void)pthread_once(&conc__port_key_once, conc__port_key_make);
+    return conc__port_key_made ? pthread_getspecific(conc__port_key) : NULL;
+}
+
+bool conc__port_key_set(void *value, void (*destroy)(void *)) {
+    (void)pthread_once(&conc__port_key_once, conc__port_key_make);
+    {
+        void *p;
+        memcpy(&p, &destroy, sizeof p);
+        conc__storep(&conc__port_key_destroy, p, CONC__RELEASE);
+    }
+    return conc__port_key_made && pthread_setspecific(conc__port_key, value) == 0;
+}
+
+/* ---- the process and the machine ---------------------------------------------------------------- */
+
+#if CONC_OS_LINUX
+
+static unsigned conc__affinity_count(void) {
+    unsigned long mask[256]; /* 16,384 processors */
+    long bytes = conc__syscall(SYS_sched_getaffinity, 0L, sizeof mask, mask);
+    unsigned n = 0;
+    long i;
+    for (i = 0; i < bytes / (long)sizeof mask[0]; i++) {
+        unsigned long m;
+        for (m = mask[i]; m != 0; m &= m - 1) n++;
+    }
+    return n;
+}
+
+/* The processors that the quota in one cgroup directory allows, rounded up; 0: none set. */
+static unsigned conc__quota_in(const char *directory) {
+    char path[600];
+    long long quota = -1, period = 0;
+    FILE *f;
+    (void)snprintf(path, sizeof path, "%s/cpu.max", directory); /* version 2 */
+    f = fopen(path, "r");
+    if (f != NULL) {
+        if (fscanf(f, "%lld %lld", &quota, &period) != 2) quota = -1; /* "max 100000" */
+        (void)fclose(f);
+    } else { /* version 1 */
+        (void)snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory);
+        f = fopen(path, "r");
+        if (f == NULL) return 0;
+        if (fscanf(f, "%lld", &quota) != 1) quota = -1;
+        (void)fclose(f);
+        (void)snprintf(path, sizeof path, "%s/cpu.cfs_period_us", directory);
+        f = fopen(path, "r");
+        if (f == NULL) return 0;
+        if (fscanf(f, "%lld", &period) != 1) period = 0;
+        (void)fclose(f);
+    }
+    if (quota <= 0 || period <= 0) return 0;
+    return (unsigned)((quota + period - 1) / period);
+}
+
+/* The least quota of the group we are in and the groups above it. */
+static unsigned conc__cgroup_count(void) {
+    char line[512], directory[560];
+    unsigned least = 0;
+    FILE *f = fopen("/proc/self/cgroup", "r");
+    if (f == NULL) return 0;
+    while (fgets(line, sizeof line, f) != NULL) { /* "0::/a/b" or "4:cpu,cpuacct:/a/b" */
+        char *controllers = strchr(line, ':');
+        char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+        const char *root;
+        size_t root_length;
+        if (path == NULL) continue;
+        *path++ = '\0';
+        path[strcspn(path, "\n")] = '\0';
+        controllers++;
+        if (*controllers == '\0') {
+            root = "/sys/fs/cgroup";
+        } else if (strncmp(controllers, "cpu,", 4) == 0 || strcmp(controllers, "cpu") == 0) {
+            root = "/sys/fs/cgroup/cpu";
+        } else {
+            continue;
+        }
+        root_length = strlen(root);
+        (void)snprintf(directory, sizeof directory, "%s%s", root, path);
+        for (;;) {
+            unsigned n = conc__quota_in(directory);
+            char *slash = strrchr(directory, '/');
+            if (n != 0 && (least == 0 || n < least)) least = n;
+            if (slash == NULL || slash < directory + root_length) break;
+            *slash = '\0';
+        }
+    }
+    (void)fclose(f);
+    return least;
+}
+
+unsigned conc__port_cpu_count(void) {
+    int saved = errno;
+    unsigned n = conc__affinity_count(), quota = conc__cgroup_count();
+    errno = saved;
+    if (quota != 0 && quota < n) n = quota;
+    return n != 0 ? n : 1;
+}
+
+#else
+
+unsigned conc__port_cpu_count(void) {
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (unsigned)n : 1;
+}
+
+#endif
+
+int conc__port_on_fork(void (*child)(void)) {
+    return pthread_atfork(NULL, NULL, child);
+}
+
+const char *conc__port_error_text(int error, char *buffer, size_t size) {
+    /* strerror() and not strerror_r(), of which there are two; its race is for text only. */
+    (void)snprintf(buffer, size, "%s", strerror(error));
+    return buffer;
+}
+
+#endif /* !CONC_OS_WINDOWS */
+
+/* ==== end src/port_posix.c ==== */
+
+/* ==== begin src/port_win32.c ==== */
+
+/* ============================================================================================
+ * port, Windows: 8 and later, without a pthread library.
+ *
+ * What came after Windows 8, and what no import library has, is looked up when the program runs. The
+ * functions leave the thread's GetLastError() as they found it. Link with `synchronization` (with mingw
+ * -lsynchronization; the Microsoft compiler is told below).
+ * ========================================================================================== */
+
+#if CONC_OS_WINDOWS
+
+#if !defined(WIN32_LEAN_AND_MEAN)
+#define WIN32_LEAN_AND_MEAN
+#endif
+#if !defined(NOMINMAX)
+#define NOMINMAX
+#endif
+#include <windows.h>
+
+#if defined(_WIN32_WINNT) && _WIN32_WINNT < 0x0602
+#error "conc.h: the implementation needs Windows 8: define _WIN32_WINNT as 0x0602 or more, before any include"
+#endif
+
+#if defined(__MINGW32__)
+#include <float.h>
+#endif
+#include <stdio.h>
+
+#if defined(_MSC_VER)
+#pragma comment(lib, "synchronization")
+#endif
+
+/* A function of a system library that is always loaded; NULL on systems that have none of that name. The
+ * caller casts it to what it is. */
+typedef void (*conc__win_fn)(void);
+static conc__win_fn conc__win_find(const WCHAR *library, const char *name) {
+    HMODULE module = GetModuleHandleW(library);
+    return module != NULL ? (conc__win_fn)GetProcAddress(module, name) : NULL;
+}
+
+/* ---- time ------------------------------------------------------------------------------------- */
+
+/* The counter never goes back, and is the same for all processors. Whole seconds and the rest are converted
+ * apart: the rest is below the frequency, so its product stays below 2^63 for every frequency up to 9 GHz
+ * (those in use: 10 MHz, or the processor's own). Neither call can fail since Windows XP, and the
+ * frequency is read from a page that every process has mapped: it costs less than guarding a copy. */
+int64_t conc__port_clock_ns(void) {
+    LARGE_INTEGER ticks, hz;
+    (void)QueryPerformanceFrequency(&hz);
+    (void)QueryPerformanceCounter(&ticks);
+    return ticks.QuadPart / hz.QuadPart * 1000000000 + ticks.QuadPart % hz.QuadPart * 1000000000 / hz.QuadPart;
+}
+
+/* ---- wait on address --------------------------------------------------------------------------
+ * Why no wake is lost: WaitOnAddress enters the thread in the process's table of waiters for the address and
+ * compares *a after that, before it sleeps; a waker looks in the table after *a was changed. Either the
+ * comparison sees the change, or the waker sees the waiter; a wake sent to a waiter that is not asleep yet makes
+ * it not fall asleep. Both sides of this Dekker pair need a full fence between their two steps. The
+ * system makes the waiter's; the waker's is made here, since *a may have been changed by a plain store, and
+ * nothing promises that the system looks with more than a load. */
+
+/* The longest time-out there is: one more millisecond would be INFINITE. */
+#define CONC__WIN_MS_MAX ((DWORD)(INFINITE - 1))
+
+/* Milliseconds that are not less than `ns` (over 0), or as many as one call can wait. */
+static DWORD conc__win_ms(int64_t ns) {
+    int64_t ms = ns / 1000000 + (ns % 1000000 != 0);
+    return ms < (int64_t)CONC__WIN_MS_MAX ? (DWORD)ms : CONC__WIN_MS_MAX;
+}
+
+/* The system counts time-outs in ticks of its timer and may call one over a little before our clock agrees:
+ * so it is our clock that decides, and what is left is waited for again. The loop goes round again only
+ * after time has passed in the system. It ends: with the wake, the change or the deadline. */
+bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+    DWORD saved = GetLastError();
+    bool passed = false;
+    for (;;) {
+        DWORD ms = INFINITE;
+        if (deadline_ns != INT64_MAX) {
+            int64_t now = conc__port_clock_ns(); /* is not negative: the difference cannot overflow */
+            passed = deadline_ns <= now;
+            if (passed) break;
+            ms = conc__win_ms(deadline_ns - now);
+        }
+        if (WaitOnAddress(a, &expected, sizeof expected, ms)) break;
+        if (GetLastError() != ERROR_TIMEOUT) break; /* none is documented: to us, a wake for no reason */
+    }
+    SetLastError(saved);
+    return passed;
+}
+
+void conc__port_wake_one(uint32_t *a) {
+    MemoryBarrier();
+    WakeByAddressSingle(a);
+}
+
+void conc__port_wake_all(uint32_t *a) {
+    MemoryBarrier();
+    WakeByAddressAll(a);
+}
+
+/* ---- the heavy fence --------------------------------------------------------------------------
+ * The system interrupts each processor that runs a thread of this process; a thread that does not run has passed
+ * a fence when it was switched away. Every Windows since Vista has it, but in many versions of Wine the call
+ * is there and does nothing: under Wine there is no heavy fence. */
+
+bool conc__port_heavy_fence_ready(void) {
+    static uint32_t known; /* atomic: 0 not asked yet, 1 no, 2 yes */
+    uint32_t k = conc__load32(&known, CONC__RELAXED);
+    if (k == 0) {
+        DWORD saved = GetLastError();
+        k = conc__win_find(L"ntdll.dll", "wine_get_version") != NULL ? 1 : 2;
+        conc__store32(&known, k, CONC__RELAXED);
+        SetLastError(saved);
+    }
+    return k == 2;
+}
+
+void conc__port_heavy_fence(void) {
+    FlushProcessWriteBuffers();
+}
+
+/* ---- threads -------------------------------------------------------------------------------------- */
+
+static DWORD WINAPI conc__port_thread_main(void *p) {
+    conc__port_thread *t = (conc__port_thread *)p;
+#if defined(__MINGW32__) && (defined(__i386__) || defined(__x86_64__))
+    _fpreset(); /* the system starts a thread with the x87 cut to double; mingw's long double has more */
+#endif
+    t->fn(t->arg); /* `t` may be gone after this */
+    return 0;
+}
+
+/* The thread is made stopped and let go once its handle is in `t`: whoever the thread tells of itself may
+ * join or detach it at once. It is CreateThread and not _beginthreadex: since Visual C++ 2015, and always
+ * with mingw, the C library makes its own data for a thread it has not started, and frees it. */
+int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
+    DWORD saved = GetLastError(), error;
+    HANDLE handle;
+    t->fn = fn;
+    t->arg = arg;
+    /* The size is what is set aside, rounded up by the system (which must not wrap around); 0: what the program's
+     * file says. */
+    if (stack_size > SIZE_MAX / 2) stack_size = SIZE_MAX / 2;
+    handle = CreateThread(NULL, stack_size, conc__port_thread_main, t,
+                          CREATE_SUSPENDED | STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    if (handle == NULL) {
+        error = GetLastError();
+        SetLastError(saved);
+        return error != ERROR_SUCCESS ? (int)error : ERROR_NOT_ENOUGH_MEMORY;
+    }
+    t->handle[0] = handle;
+    (void)ResumeThread(handle); /* can fail only without a right that the maker's handle has */
+    return 0;
+}
+
+/* The system signals a thread's handle when it has ended it: by then its keys are destroyed and its stack is
+ * given back. So this wait ends when fn, and the destructors, have returned. */
+void conc__port_thread_join(conc__port_thread *t) {
+    DWORD saved = GetLastError();
+    (void)WaitForSingleObject(t->handle[0], INFINITE);
+    (void)CloseHandle(t->handle[0]);
+    SetLastError(saved);
+}
+
+/* A thread runs on without handles. */
+void conc__port_thread_detach(conc__port_thread *t) {
+    DWORD saved = GetLastError();
+    (void)CloseHandle(t->handle[0]);
+    SetLastError(saved);
+}
+
+/* SetThreadDescription came with Windows 10, first in one library and then in the other; older systems have
+ * no names for threads. `name` is UTF-8; what does not fit is cut. */
+void conc__port_thread_set_name(const char *name) {
+    typedef HRESULT(WINAPI * describe_fn)(HANDLE, const WCHAR *);
+    DWORD saved = GetLastError();
+    WCHAR wide[64];
+    int bytes = 0, n;
+    describe_fn describe = (describe_fn)conc__win_find(L"kernel32.dll", "SetThreadDescription");
+    if (describe == NULL) describe = (describe_fn)conc__win_find(L"kernelbase.dll", "SetThreadDescription");
+    if (describe != NULL) {
+        while (bytes < 63 && name[bytes] != '\0') bytes++; /* a byte makes at most one unit of UTF-16 */
+        n = bytes > 0 ? MultiByteToWideChar(CP_UTF8, 0, name, bytes, wide, 63) : 0;
+        wide[n] = L'\0';
+        (void)describe(GetCurrentThread(), wide);
+    }
+    SetLastError(saved);
+}
+
+void conc__port_yield(void) {
+    (void)SwitchToThread();
+}
+
+/* ---- the key --------------------------------------------------------------------------------------
+ * A fiber-local slot, because the system calls a destructor for these and not for thread-local ones; a thread
+ * that has made no fibers is one fiber. The system also calls it for the thread that ends the process, at a
+ * moment when the other threads have been killed wherever they were: a destructor that took a lock could
+ * wait for one of them for ever. So it is asked whether that is the case. */
+
+static INIT_ONCE conc__win_key_once = INIT_ONCE_STATIC_INIT;
+static DWORD conc__win_key_slot;                /* all written under the once */
+static void (*conc__win_key_destroy)(void *);
+static BOOLEAN(NTAPI *conc__win_process_ends)(void);
+static uint32_t conc__win_key_made;             /* atomic; publishes the slot */
+
+/* Up to four rounds, as with pthreads; what is left after them is dropped. */
+static void WINAPI conc__win_key_end(void *value) {
+    int round;
+    if (conc__win_process_ends != NULL && conc__win_process_ends()) return;
+    for (round = 0; round < 4 && value != NULL; round++) {
+        (void)FlsSetValue(conc__win_key_slot, NULL);
+        conc__win_key_destroy(value);
+        value = FlsGetValue(conc__win_key_slot);
+    }
+    (void)FlsSetValue(conc__win_key_slot, NULL);
+}
+
+/* Under the once, which lets others wait until it returns; that it does without waiting for anybody. When
+ * it fails, the next to come tries again. */
+static BOOL WINAPI conc__win_key_make(INIT_ONCE *once, void *destroy, void **unused) {
+    typedef BOOLEAN(NTAPI * ends_fn)(void);
+    DWORD slot = FlsAlloc(conc__win_key_end);
+    (void)once;
+    (void)unused;
+    if (slot == FLS_OUT_OF_INDEXES) return FALSE;
+    conc__win_key_slot = slot;
+    conc__win_key_destroy = *(void (**)(void *))destroy;
+    conc__win_process_ends = (ends_fn)conc__win_find(L"ntdll.dll", "RtlDllShutdownInProgress");
+    conc__store32(&conc__win_key_made, 1, CONC__RELEASE);
+    return TRUE;
+}
+
+void *conc__port_key_get(void) {
+    DWORD saved;
+    void *value;
+    if (conc__load32(&conc__win_key_made, CONC__ACQUIRE) == 0) return NULL; /* nobody has set one */
+    saved = GetLastError();
+    value = FlsGetValue(conc__win_key_slot);
+    SetLastError(saved);
+    return value;
+}
+
+bool conc__port_key_set(void *value, void (*destroy)(void *)) {
+    DWORD saved = GetLastError();
+    bool done = InitOnceExecuteOnce(&conc__win_key_once, conc__win_key_make, &destroy, NULL) &&
+                FlsSetValue(conc__win_key_slot, value);
+    SetLastError(saved);
+    return done;
+}
+
+/* ---- the process and the machine ---------------------------------------------------------------- */
+
+/* What QueryInformationJobObject tells about JobObjectCpuRateControlInformation, spelled out because the headers
+ * differ in how much of it they know. */
+typedef struct conc__win_cpu_rate {
+    DWORD flags;
+    DWORD rate; /* 1/100 % of all processors together; with MIN_MAX the upper half is the most */
+} conc__win_cpu_rate;
+#define CONC__WIN_CPU_RATE_INFORMATION ((JOBOBJECTINFOCLASS)15)
+#define CONC__WIN_CPU_RATE_ENABLE 0x1u
+#define CONC__WIN_CPU_RATE_HARD_CAP 0x4u
+#define CONC__WIN_CPU_RATE_MIN_MAX 0x10u
+
+/* How many processors, rounded up, the process's job (containers are jobs) may use at most out of `all`; 0:
+ * it has no hard cap, or there is no job. */
+static unsigned conc__win_job_count(unsigned all) {
+    conc__win_cpu_rate r;
+    DWORD rate = 0;
+    if (!QueryInformationJobObject(NULL, CONC__WIN_CPU_RATE_INFORMATION, &r, sizeof r, NULL)) return 0;
+    if ((r.flags & CONC__WIN_CPU_RATE_ENABLE) == 0) return 0;
+    if ((r.flags & CONC__WIN_CPU_RATE_HARD_CAP) != 0) rate = r.rate;
+    if ((r.flags & CONC__WIN_CPU_RATE_MIN_MAX) != 0) rate = r.rate >> 16;
+    return (unsigned)(((uint64_t)rate * all + 9999) / 10000);
+}
+
+/* A process runs on one group of at most 64 processors and its affinity mask is about that group; when it has
+ * threads in several groups the mask reads as zero, and all processors count. */
+unsigned conc__port_cpu_count(void) {
+    DWORD saved = GetLastError();
+    DWORD_PTR mask = 0, system = 0;
+    unsigned all = (unsigned)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS), n = 0, job;
+    if (GetProcessAffinityMask(GetCurrentProcess(), &mask, &system)) {
+        for (; mask != 0; mask &= mask - 1) n++;
+    }
+    if (n == 0) n = all;
+    job = conc__win_job_count(all);
+    if (job != 0 && job < n) n = job;
+    SetLastError(saved);
+    return n != 0 ? n : 1;
+}
+
+int conc__port_on_fork(void (*child)(void)) {
+    (void)child; /* there is no fork */
+    return 0;
+}
+
+/* In the user's language. The system ends its sentences with a full stop and a line end, which do not fit
+ * into ours; a text too long for `buffer` is cut between characters. */
+const char *conc__port_error_text(int error, char *buffer, size_t size) {
+    DWORD saved = GetLastError();
+    WCHAR wide[512];
+    int room = size > 4096 ? 4095 : (int)size - 1, bytes = 0;
+    int n = (int)FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS |
+                                    FORMAT_MESSAGE_MAX_WIDTH_MASK,
+                                NULL, (DWORD)error, 0, wide, 512, NULL);
+    if (size == 0) return buffer;
+    while (n > 0 && (wide[n - 1] == L' ' || wide[n - 1] == L'\r' || wide[n - 1] == L'\n')) n--;
+    if (n > 0 && wide[n - 1] == L'.') n--;
+    for (; n > 0; n--) {
+        bool half = wide[n - 1] >= 0xD800 && wide[n - 1] <= 0xDBFF; /* of a character: its other half was cut */
+        bytes = half ? 0 : WideCharToMultiByte(CP_UTF8, 0, wide, n, NULL, 0, NULL, NULL);
+        if (bytes > 0 && bytes <= room) break;
+    }
+    if (n > 0) {
+        (void)WideCharToMultiByte(CP_UTF8, 0, wide, n, buffer, room, NULL, NULL);
+        buffer[bytes] = '\0';
+    } else {
+        (void)snprintf(buffer, size, "error %d", error);
+    }
+    SetLastError(saved);
+    return buffer;
+}
+
+#endif /* CONC_OS_WINDOWS */
+
+/* ==== end src/port_win32.c ==== */
+
+/* ==== begin src/wait.c ==== */
+
+/* ============================================================================================
+ * wait: see wait.h for the protocol that everything here serves.
+ * ========================================================================================== */
+
+/* ---- the lock of the house -------------------------------------------------------------------- */
+
+/* Acquire on taking, release on giving. A sleeper has stored 2 before it sleeps, so whoever gives finds 2 and
+ * wakes; a taker that has slept takes with 2 again, because there may be others. */
+void conc__lock_take(conc__lock *l) {
+    uint32_t free = 0;
+    unsigned i;
+    if (CONC__LIKELY(conc__cas32(l, &free, 1, CONC__ACQUIRE))) return;
+    for (i = 0; i < 40; i++) { /* held for a few dozen instructions: worth a short look */
+        conc__port_pause();
+        free = 0;
+        if (conc__load32(l, CONC__RELAXED) == 0 && conc__cas32(l, &free, 1, CONC__ACQUIRE)) return;
+    }
+    while (conc__swap32(l, 2, CONC__ACQUIRE) != 0) {
+        (void)conc__port_wait(l, 2, INT64_MAX);
+    }
+}
+
+void conc__lock_give(conc__lock *l) {
+    if (conc__swap32(l, 0, CONC__RELEASE) == 2) conc__port_wake_one(l);
+}
+
+/* ---- the table ------------------------------------------------------------------------------------ */
+
+#define CONC__BUCKETS 1024 /* a power of two; 64 KiB of zero pages, touched as used */
+
+static conc__bucket conc__table[CONC__BUCKETS];
+static uint32_t conc__table_watched; /* atomic: whether the reset for forked children is registered */
+
+/* In a child of fork() only the calling thread exists, and it does not wait: the table is empty there. */
+static void conc__table_reset(void) {
+    memset(conc__table, 0, sizeof conc__table);
+}
+
+conc__bucket *conc__bucket_lock(const void *key) {
+    /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits. */
+    uint64_t h = (uint64_t)((uintptr_t)key >> 2) * 0x9E3779B97F4A7C15u;
+    conc__bucket *b = &conc__table[h >> 54];
+    if (CONC__UNLIKELY(conc__load32(&conc__table_watched, CONC__RELAXED) == 0) &&
+        conc__swap32(&conc__table_watched, 1, CONC__RELAXED) == 0) {
+        (void)conc__self(); /* core watches for fork() from here on */
+        conc__on_fork(conc__table_reset);
+    }
+    conc__lock_take(&b->lock);
+    return b;
+}
+
+void conc__bucket_unlock(conc__bucket *b) {
+    conc__lock_give(&b->lock);
+}
+
+conc_node *conc__bucket_first(conc__bucket *b, const void *key) {
+    conc_node *f = b->firsts;
+    while (f != NULL && f->conc__key != key) f = f->conc__peer;
+    return f;
+}
+
+conc_node *conc__bucket_next(conc__bucket *b, conc_node *node) {
+    conc_node *next = node->conc__next;
+    return next == conc__bucket_first(b, node->conc__key) ? NULL : next;
+}
+
+/* Where the chain of firsts points to `first`. */
+static conc_node **conc__bucket_link(conc__bucket *b, const conc_node *first) {
+    conc_node **link = &b->firsts;
+    while (*link != NULL && *link != first) link = &(*link)->conc__peer;
+    return link;
+}
+
+void conc__bucket_push(conc__bucket *b, const void *key, conc_node *node, unsigned tag) {
+    conc_node *first = conc__bucket_first(b, key);
+    bool front = (node->conc__tag & CONC__FRONT) != 0;
+    node->conc__key = key;
+    node->conc__tag = (uint8_t)tag;
+    if (first == NULL) {
+        node->conc__next = node->conc__prev = node;
+        node->conc__peer = b->firsts;
+        b->firsts = node;
+    } else {
+        node->conc__next = first; /* before the first is behind the last */
+        node->conc__prev = first->conc__prev;
+        first->conc__prev->conc__next = node;
+        first->conc__prev = node;
+        node->conc__peer = NULL;
+        if (front) {
+            node->conc__peer = first->conc__peer;
+            *conc__bucket_link(b, first) = node;
+            first->conc__peer = NULL;
+        }
+    }
+    conc__store32(&node->conc__armed, 1, CONC__RELAXED);
+}
+
+static void conc__bucket_remove(conc__bucket *b, conc_node *node) {
+    conc_node **link = conc__bucket_link(b, node);
+    if (*link == node) {
+        conc_node *heir = node->conc__next == node ? NULL : node->conc__next;
+        if (heir != NULL) heir->conc__peer = node->conc__peer;
+        *link = heir != NULL ? heir : node->conc__peer;
+    }
+    node->conc__prev->conc__next = node->conc__next;
+    node->conc__next->conc__prev = node->conc__prev;
+}
+
+bool conc__bucket_has(conc__bucket *b, const void *key, unsigned tag) {
+    conc_node *first = conc__bucket_first(b, key), *n = first;
+    if (first == NULL) return false;
+    do {
+        if (conc__node_tag(n) == tag) return true;
+        n = n->conc__next;
+    } while (n != first);
+    return false;
+}
+
+bool conc__is_waited_for(const void *key) {
+    conc__bucket *b = conc__bucket_lock(key);
+    bool any = conc__bucket_first(b, key) != NULL;
+    conc__bucket_unlock(b);
+    return any;
+}
+
+/* ---- claiming ----------------------------------------------------------------------------------- */
+
+void conc__wakes_run(conc__wakes *w) {
+    size_t i;
+    for (i = 0; i < w->count; i++) w->list[i].wake(w->list[i].waiter);
+    w->count = 0;
+}
+
+bool conc__claim(conc__bucket *b, conc_node *node, unsigned grant, conc__wakes *w) {
+    conc_waiter *waiter = node->conc__waiter;
+    void (*wake)(void *) = waiter->wake;
+    uint32_t waiting = 0;
+    bool mine;
+    conc__bucket_remove(b, node);
+    node->conc__grant = (uint8_t)grant;
+    /* While `armed` is 1 the waiter cannot leave: its disarm has to take the bucket's lock. Release: what the
+     * claimer did, the grant included, is seen by the waiter that reads `claimed`. */
+    mine = conc__cas32(&waiter->claimed, &waiting, node->conc__ticket, CONC__RELEASE);
+    if (mine) {
+        w->list[w->count].wake = wake;
+        w->list[w->count].waiter = waiter;
+        w->count++;
+    } else {
+        node->conc__grant = 0;
+    }
+    conc__store32(&node->conc__armed, 0, CONC__RELEASE); /* from here on the node may be gone */
+    return mine;
+}
+
+bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag, unsigned grant, conc__wakes *w) {
+    conc_node *n = conc__bucket_first(b, key);
+    while (n != NULL) {
+        conc_node *next = conc__bucket_next(b, n);
+        if ((tag == CONC__ANY_TAG || conc__node_tag(n) == tag) && conc__claim(b, n, grant, w)) return true;
+        n = next;
+    }
+    return false;
+}
+
+size_t conc__wake_waiters(const void *key, unsigned tag, size_t n) {
+    size_t woken = 0;
+    bool more = true;
+    unsigned grant = n == CONC_ALL ? CONC__SWEPT : 0;
+    if (n == CONC_ALL) { /* those there now: who comes back for more while we are at it is not among them */
+        conc__bucket *b = conc__bucket_lock(key);
+        conc_node *node;
+        n = 0;
+        for (node = conc__bucket_first(b, key); node != NULL; node = conc__bucket_next(b, node)) n++;
+        conc__bucket_unlock(b);
+    }
+    while (more && woken < n) {
+        conc__wakes w;
+        conc__bucket *b = conc__bucket_lock(key);
+        w.count = 0;
+        while (more && woken + w.count < n && w.count < CONC__WAKES) more = conc__claim_first(b, key, tag, grant, &w);
+        conc__bucket_unlock(b);
+        woken += w.count;
+        conc__wakes_run(&w);
+    }
+    return woken;
+}
+
+/* ---- waiters of users' objects ---------------------------------------------------------------------- */
+
+void conc_waiters_arm(conc_waiters *w, conc_node *node) {
+    conc__bucket *b = conc__bucket_lock(w);
+    conc__bucket_push(b, w, node, 0);
+    conc__bucket_unlock(b);
+}
+
+void conc_waiters_disarm(conc_node *node) {
+    conc__bucket *b;
+    /* 0: a claimer took it out, and has done with it (acquire, against the release in conc__claim()). */
+    if (conc__load32(&node->conc__armed, CONC__ACQUIRE) == 0) return;
+    b = conc__bucket_lock(node->conc__key); /* constant while armed */
+    if (conc__load32(&node->conc__armed, CONC__RELAXED) != 0) {
+        conc__bucket_remove(b, node);
+        conc__store32(&node->conc__armed, 0, CONC__RELAXED);
+    }
+    conc__bucket_unlock(b);
+}
+
+size_t conc_waiters_wake(conc_waiters *w, size_t n) {
+    return conc__wake_waiters(w, CONC__ANY_TAG, n);
+}
+
+/* ---- the wait ------------------------------------------------------------------------------------------ */
+
+#define CONC__MAX_OPS 1000
+#define CONC__TICKET_CANCEL 0xffffu
+
+/* Waking a sleeper on another core costs some 300 times a look: a short spin wins on two cores, and the offers of the
+ * processor at its end make sure that it loses nothing on one. */
+bool conc__spin(unsigned step, unsigned pauses) {
+    unsigned i;
+    if (step >= 8) return false;
+    if (step < pauses) {
+        for (i = 0; i < 2u << step; i++) conc__port_pause();
+    } else {
+        conc__port_yield();
+    }
+    return true;
+}
+
+static void conc__thread_wake(void *waiter) {
+    conc__port_wake_one(&((conc_waiter *)waiter)->claimed);
+}
+
+/* Attempts them all, `first` before the others; the index of the one that completed, or n. */
+static size_t conc__attempt_all(conc_op *ops, size_t n, size_t first) {
+    size_t i;
+    if (first < n) {
+        ops[first].result = ops[first].cls->attempt(&ops[first]);
+        if (ops[first].result != CONC_PENDING) return first;
+    }
+    for (i = 0; i < n; i++) {
+        if (i == first) continue;
+        ops[i].result = ops[i].cls->attempt(&ops[i]);
+        if (ops[i].result != CONC_PENDING) return i;
+    }
+    return n;
+}
+
+static void conc__abandon_but(conc_op *ops, size_t n, size_t winner) {
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (i != winner && ops[i].cls->abandon != NULL) ops[i].cls->abandon(&ops[i]);
+    }
+}
+
+static void conc__disarm(conc_op *op) {
+    if (op->cls->disarm != NULL) {
+        op->cls->disarm(op, &op->node);
+    } else {
+        conc_waiters_disarm(&op->node);
+    }
+}
+
+/* Enters a node for each token of the chain; false: one has fired. `*count`: how many nodes were entered. */
+static bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count, conc_waiter *waiter) {
+    size_t n = 0;
+    bool quiet = true;
+    for (; token != NULL && n < CONC_CANCEL_DEPTH && quiet; token = token->parent) {
+        conc__bucket *b = conc__bucket_lock(token);
+        /* Fired before we hold the lock: seen here. After: conc_cancel_fire() finds the node. */
+        quiet = conc__load32(&token->conc__state, CONC__ACQUIRE) == 0;
+        if (quiet) {
+            nodes[n].conc__waiter = waiter;
+            nodes[n].conc__ticket = CONC__TICKET_CANCEL;
+            nodes[n].conc__tag = nodes[n].conc__grant = 0;
+            conc__bucket_push(b, token, &nodes[n], 0);
+            n++;
+        }
+        conc__bucket_unlock(b);
+    }
+    *count = n;
+    return quiet;
+}
+
+/* conc_select() under `token`; n may be 0: then it only waits for the deadline or the token. `spin`: whether to look
+ * for a while before the first sleep (before later ones it always does); `pauses`: how, see conc__spin(). */
+static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_cancel *token, bool spin,
+                        unsigned pauses) {
+    conc_waiter waiter;
+    conc_node token_nodes[CONC_CANCEL_DEPTH];
+    size_t i, winner, first = n;
+    bool front = false, over = conc_deadline_passed(deadline);
+
+    for (i = 0; i < n; i++) {
+        ops[i].node.conc__armed = 0;
+        ops[i].node.conc__tag = ops[i].node.conc__grant = 0;
+    }
+    waiter.owner = conc__self()->owner;
+    waiter.wake = conc__thread_wake;
+
+    for (;;) {
+        size_t armed, tokens;
+        int64_t until = deadline.ns;
+        unsigned step;
+        bool quiet;
+        uint32_t ticket;
+
+        winner = conc__attempt_all(ops, n, first);
+        if (spin && !over && n != 0 && n <= 8) {
+            for (step = 0; winner == n && conc__spin(step, pauses); step++) winner = conc__attempt_all(ops, n, first);
+        }
+        if (winner < n) {
+            conc__abandon_but(ops, n, winner);
+            return (int)winner;
+        }
+        if (over) {
+            conc__abandon_but(ops, n, n);
+            return deadline.ns != INT64_MIN ? CONC_TIMEOUT : CONC_BUSY;
+        }
+        if (front) ops[first].node.conc__tag |= CONC__FRONT;
+
+        /* Arm. No claim can come before this store, as nothing is armed. */
+        conc__store32(&waiter.claimed, 0, CONC__RELAXED);
+        quiet = conc__tokens_arm(token, token_nodes, &tokens, &waiter);
+        for (armed = 0; quiet && armed < n; armed++) {
+            conc_op *op = &ops[armed];
+            op->node.conc__waiter = &waiter;
+            op->node.conc__ticket = (uint16_t)(armed + 1);
+            if (!op->cls->arm(op, &op->node)) break;
+            if (op->due.ns < until) until = op->due.ns;
+        }
+        /* Sleep until claimed. The wake: each object's waker claims under the bucket's lock, under which arm()
+         * looked at the object; a claim stores `claimed` and then wakes this address; the port's wait does
+         * not sleep if `claimed` has changed. */
+        if (quiet && armed == n) {
+            while (conc__load32(&waiter.claimed, CONC__ACQUIRE) == 0) {
+                if (conc__port_wait(&waiter.claimed, 0, until)) break;
+            }
+        }
+        for (i = 0; i < tokens; i++) conc_waiters_disarm(&token_nodes[i]);
+        for (i = 0; i < armed; i++) conc__disarm(&ops[i]);
+
+        /* Nothing is armed: `claimed` does not change any more. */
+        ticket = conc__load32(&waiter.claimed, CONC__ACQUIRE);
+        if (ticket == CONC__TICKET_CANCEL || (ticket == 0 && !quiet)) {
+            conc__abandon_but(ops, n, n);
+            return CONC_CANCELED;
+        }
+        spin = true;
+        first = ticket != 0 ? ticket - 1u : armed; /* or the one that arm() found ready, or n: it is time */
+        /* Woken alone and then too late, it goes to the front; of a crowd, to the end, or those behind it would be passed
+         * over while the crowd is being woken. */
+        front = ticket != 0 && ops[first].node.conc__grant != CONC__SWEPT;
+        if (ticket != 0 && !front) ops[first].node.conc__grant = 0;
+        if (ticket == 0 && armed == n && deadline.ns != INT64_MAX) over = conc__port_clock_ns() >= deadline.ns;
+    }
+}
+
+static bool conc__op_valid(const conc_op *op) {
+    return op->cls != NULL && op->cls->attempt != NULL && op->cls->arm != NULL;
+}
+
+static conc_result conc__wait_under(conc_op *op, conc_deadline deadline, conc_cancel *token, bool spin,
+                                    unsigned pauses) {
+    int r = conc__select(op, 1, deadline, token, spin, pauses);
+    if (r == 0 || op->result != CONC_PENDING) return op->result; /* abandon() may have found it complete after all */
+    return r == CONC_BUSY && op->cls->busy != CONC_OK ? op->cls->busy : (conc_result)r;
+}
+
+conc_result conc__wait_op(conc_op *op, conc_deadline deadline) {
+    return conc__wait_under(op, deadline, conc__self()->cancel, true, CONC__SPIN_LONG);
+}
+
+conc_result conc__wait_uncanceled(conc_op *op, conc_deadline deadline) {
+    return conc__wait_under(op, deadline, NULL, true, CONC__SPIN_LONG);
+}
+
+conc_result conc__wait_spun(conc_op *op, conc_deadline deadline, bool cancelable) {
+    return conc__wait_under(op, deadline, cancelable ? conc__self()->cancel : NULL, false, CONC__SPIN_SHORT);
+}
+
+conc_result conc_wait(conc_op op, conc_deadline deadline) {
+    if (!conc__op_valid(&op)) return conc__fail(CONC_INVALID, "conc_wait: an op without a class");
+    return conc__wait_op(&op, deadline);
+}
+
+conc_result conc_try(conc_op op) {
+    return conc_wait(op, CONC_NOW);
+}
+
+int conc_select(conc_op *ops, size_t n, conc_deadline deadline) {
+    size_t i;
+    if (ops == NULL || n == 0 || n > CONC__MAX_OPS) {
+        return conc__fail(CONC_INVALID, "conc_select: %zu ops; 1 to %d can be waited for", ops == NULL ? 0 : n,
+                          CONC__MAX_OPS);
+    }
+    for (i = 0; i < n; i++) {
+        if (!conc__op_valid(&ops[i])) return conc__fail(CONC_INVALID, "conc_select: op %zu has no class", i);
+    }
+    return conc__select(ops, n, deadline, conc__self()->cancel, true, CONC__SPIN_LONG);
+}
+
+conc_op conc_op_make(const conc_op_class *cls, void *object, void *data) {
+    conc_op op;
+    memset(&op, 0, sizeof op);
+    op.cls = cls;
+    op.object = object;
+    op.data = data;
+    op.due = CONC_FOREVER;
+    op.result = CONC_PENDING;
+    return op;
+}
+
+/* ---- points in time ------------------------------------------------------------------------------------- */
+
+static conc_result conc__until_attempt(conc_op *op) {
+    return conc_deadline_passed(op->due) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__until_arm(conc_op *op, conc_node *node) {
+    (void)node; /* in no list: the waiter sleeps no longer than op->due */
+    return !conc_deadline_passed(op->due);
+}
+
+conc_op conc_op_until(conc_deadline when) {
+    static const conc_op_class cls = {"until", CONC_BUSY, conc__until_attempt, conc__until_arm, NULL, NULL};
+    conc_op op = conc_op_make(&cls, NULL, NULL);
+    op.due = when;
+    return op;
+}
+
+conc_op conc_op_sleep(double seconds) {
+    return conc_op_until(conc_after(seconds));
+}
+
+conc_op conc_op_never(void) {
+    return conc_op_until(CONC_FOREVER);
+}
+
+conc_result conc_sleep(conc_deadline until) {
+    conc_result r;
+    if (conc_deadline_passed(until)) return CONC_OK;
+    r = (conc_result)conc__select(NULL, 0, until, conc__self()->cancel, false, 0);
+    return r == CONC_TIMEOUT ? CONC_OK : r;
+}
+
+/* ---- cancel tokens ------------------------------------------------------------------------------------------ */
+
+conc_result conc_cancel_fire(conc_cancel *token) {
+    if (token == NULL) return conc__fail(CONC_INVALID, "conc_cancel_fire: no token");
+    /* Release: what was done before is seen by those it wakes. Then whoever armed before we take the bucket's
+     * lock is found there, and whoever arms later reads the state under it. */
+    if (conc__swap32(&token->conc__state, 1, CONC__ACQ_REL) == 0) {
+        (void)conc__wake_waiters(token, CONC__ANY_TAG, CONC_ALL);
+    }
+    return CONC_OK;
+}
+
+bool conc_cancel_fired(const conc_cancel *token) {
+    unsigned depth;
+    for (depth = 0; token != NULL && depth < CONC_CANCEL_DEPTH; depth++, token = token->parent) {
+        if (conc__load32(&token->conc__state, CONC__ACQUIRE) != 0) return true;
+    }
+    CONC__OPAQUE();
+    return false;
+}
+
+static conc_result conc__canceled_attempt(conc_op *op) {
+    const conc_cancel *token = (const conc_cancel *)op->object;
+    if (token == NULL) return conc__fail(CONC_INVALID, "conc_op_canceled: no token");
+    return conc__load32(&token->conc__state, CONC__ACQUIRE) != 0 ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__canceled_arm(conc_op *op, conc_node *node) {
+    conc__bucket *b = conc__bucket_lock(op->object);
+    bool wait = conc__canceled_attempt(op) == CONC_PENDING;
+    if (wait) conc__bucket_push(b, op->object, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc_op_canceled(conc_cancel *token) {
+    static const conc_op_class cls = {"canceled", CONC_BUSY, conc__canceled_attempt, conc__canceled_arm, NULL, NULL};
+    return conc_op_make(&cls, token, NULL);
+}
+
+conc_cancel *conc_cancel_use(conc_cancel *token) {
+    conc__agent *me = conc__self();
+    conc_cancel *before = me->cancel, *t;
+    unsigned depth = 0;
+    for (t = token; t != NULL && depth <= CONC_CANCEL_DEPTH; t = t->parent) depth++;
+    if (depth > CONC_CANCEL_DEPTH) {
+        (void)conc__fail(CONC_INVALID, "conc_cancel_use: more than %d tokens in a chain; those above do not count",
+                         CONC_CANCEL_DEPTH);
+    }
+    me->cancel = token;
+    return before;
+}
+
+conc_cancel *conc_cancel_current(void) {
+    return conc__self()->cancel;
+}
+
+bool conc__is_canceled(void) {
+    return conc_cancel_fired(conc__self()->cancel);
+}
+
+conc_result conc_canceled(void) {
+    return conc__is_canceled() ? CONC_CANCELED : CONC_OK;
+}
+
+conc__cancel_scope conc__cancel_enter(conc_cancel *token) {
+    conc__cancel_scope s;
+    s.live = 1;
+    s.before = conc_cancel_use(token);
+    return s;
+}
+
+void conc__cancel_leave(conc__cancel_scope *scope) {
+    if (scope->live == 0) return;
+    scope->live = 0;
+    (void)conc_cancel_use(scope->before);
+}
+
+/* ==== end src/wait.c ==== */
+
+/* ==== begin src/sync.c ==== */
+
+/* ============================================================================================
+ * sync: see sync.h. Each object is one word (or two) that says everything while nobody waits; those who wait
+ * stand in the table of wait.c under the object's address, and the bucket's lock orders them.
+ *
+ * Each op follows one pattern. attempt(): look at the word, change it by compare-and-swap, or say PENDING.
+ * arm(): under the bucket's lock, look again; if it has to wait, set the word's "parked" flag by
+ * compare-and-swap and enter the node. A waker changes the word with one read-modify-write; if the flag was
+ * set, it claims waiters under the bucket's lock. That is why no wake is lost: both sides change the same
+ * word, so either the waker's change comes first and arm() sees it, or the flag comes first and the waker
+ * sees that; and then the lock makes the node visible to it.
+ *
+ * Where an object may be destroyed as soon as a wait on it returns, its waker touches the object for the last
+ * time in the very operation that lets the waiter go; after that it uses its address only.
+ * ========================================================================================== */
+
+/* The flag: somebody may be in the table. In the words of this file that count something it is the top bit, so that
+ * a plain number is that count; in those that name an owner it is the lowest. */
+#define CONC__PARKED 0x80000000u
+#define CONC__NUMBER(word) ((word) & ~CONC__PARKED)
+
+/* arm() for words that need no more than that: enters `node` unless `ready(word)`. */
+static bool conc__park(uint32_t *word, conc_node *node, bool (*ready)(uint32_t word), uint32_t flag) {
+    conc__bucket *b = conc__bucket_lock(word);
+    uint32_t w = conc__load32(word, CONC__ACQUIRE);
+    bool wait;
+    do {
+        wait = !ready(w);
+    } while (wait && !conc__cas32(word, &w, w | flag, CONC__ACQUIRE));
+    if (wait) conc__bucket_push(b, word, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+/* How a waker changes a word that counts: to *w (less the flag), or not at all: false. */
+typedef bool (*conc__change_fn)(uint32_t *w, uint32_t how, uint32_t limit);
+
+/* The waker of such words: the change is made, the flag left set only if more than `n` wait, and `n` of those in the
+ * table woken. Called with the flag seen set. The word is not touched once it has changed. */
+static bool conc__change_and_wake(uint32_t *word, conc__change_fn change, uint32_t how, uint32_t limit, size_t n) {
+    conc__bucket *b = conc__bucket_lock(word);
+    conc_node *node = conc__bucket_first(b, word);
+    uint32_t w = conc__load32(word, CONC__RELAXED), next, flag;
+    size_t waiting = 0;
+    bool more = true;
+    for (; node != NULL && waiting <= n; node = conc__bucket_next(b, node)) waiting++;
+    flag = waiting > n ? CONC__PARKED : 0; /* one too many is harmless: a later waker finds nobody */
+    if (n > waiting) n = waiting;          /* those there now, not those who come back meanwhile */
+    do {
+        next = CONC__NUMBER(w);
+        if (!change(&next, how, limit)) {
+            conc__bucket_unlock(b);
+            return false;
+        }
+    } while (!conc__cas32(word, &w, CONC__NUMBER(next) | flag, CONC__ACQ_REL));
+    while (more && n > 0) {
+        conc__wakes wakes;
+        wakes.count = 0;
+        while (more && n > 0 && wakes.count < CONC__WAKES) {
+            more = conc__claim_first(b, word, CONC__ANY_TAG, 0, &wakes);
+            if (more) n--;
+        }
+        conc__bucket_unlock(b);
+        conc__wakes_run(&wakes);
+        if (!more || n == 0) return true;
+        b = conc__bucket_lock(word);
+    }
+    conc__bucket_unlock(b);
+    return true;
+}
+
+static conc_result conc__null(const char *what) {
+    return conc__fail(CONC_INVALID, "%s: NULL", what);
+}
+
+/* ---- mutex ------------------------------------------------------------------------------------ */
+
+/* The word: the owner's id in the upper 30 bits, 0 if free; CONC__SLEEPERS, the flag; and CONC__WOKEN: a waiter has been woken and
+ * is on its way to try. While it is, an unlock wakes nobody else (waking costs more than anything else here):
+ * the one on its way either locks, or goes back to the table, or gives up, and each of these takes the
+ * flag back; the last wakes another if the mutex is free then (conc__mutex_pass_on).
+ *
+ * Grants: CONC__ON_ITS_WAY: its claimer set CONC__WOKEN for it. CONC__HANDED: the mutex has been made its own.
+ * Orders: acquire on taking, release on giving up the owner's part; the flags publish nothing. */
+#define CONC__SLEEPERS 1u
+#define CONC__WOKEN 2u
+#define CONC__OWNER(word) ((word) & ~3u)
+#define CONC__ON_ITS_WAY 1u
+#define CONC__HANDED 2u
+#define CONC__PATIENT 0u /* tags */
+#define CONC__STARVING 1u
+#define CONC__STARVING_NS 1000000
+
+/* Takes the woken flag back; if nobody holds the mutex then, another waiter is woken instead. */
+static void conc__mutex_pass_on(conc_mutex *m) {
+    conc__bucket *b = conc__bucket_lock(&m->conc__word);
+    conc__wakes wakes;
+    uint32_t w = conc__and32(&m->conc__word, ~CONC__WOKEN, CONC__ACQ_REL);
+    wakes.count = 0;
+    if (CONC__OWNER(w) == 0 && (w & CONC__SLEEPERS) != 0) {
+        /* The flag before the claim, as the claimed one takes it off. */
+        (void)conc__or32(&m->conc__word, CONC__WOKEN, CONC__RELAXED);
+        if (!conc__claim_first(b, &m->conc__word, CONC__ANY_TAG, CONC__ON_ITS_WAY, &wakes)) {
+            (void)conc__and32(&m->conc__word, ~(CONC__WOKEN | CONC__SLEEPERS), CONC__RELAXED);
+        }
+    }
+    conc__bucket_unlock(b);
+    conc__wakes_run(&wakes);
+}
+
+static conc_result conc__mutex_attempt(conc_op *op) {
+    conc_mutex *m = (conc_mutex *)op->object;
+    uint32_t me, w, taken_off;
+    if (CONC__UNLIKELY(m == NULL)) return conc__null("conc_op_lock");
+    if (op->node.conc__grant == CONC__HANDED) { /* the one who handed it writes the word before it unlocks this */
+        conc__bucket_unlock(conc__bucket_lock(&m->conc__word));
+        op->node.conc__grant = 0;
+        return CONC_OK;
+    }
+    me = conc__self()->owner;
+    taken_off = op->node.conc__grant == CONC__ON_ITS_WAY ? CONC__WOKEN : 0;
+    w = conc__load32(&m->conc__word, CONC__RELAXED);
+    while (CONC__OWNER(w) == 0) {
+        if (conc__cas32(&m->conc__word, &w, (w & ~taken_off) | me, CONC__ACQUIRE)) {
+            op->node.conc__grant = 0;
+            return CONC_OK;
+        }
+    }
+    if (CONC__OWNER(w) == me) return conc__fail(CONC_DEADLOCK, "the mutex is already held by the calling thread");
+    if (conc__is_gone(CONC__OWNER(w))) {
+        return conc__fail(CONC_FORKED, "the mutex is held by a thread of the parent process");
+    }
+    return CONC_PENDING;
+}
+
+static bool conc__mutex_arm(conc_op *op, conc_node *node) {
+    conc_mutex *m = (conc_mutex *)op->object;
+    conc__bucket *b = conc__bucket_lock(&m->conc__word);
+    uint32_t taken_off = node->conc__grant == CONC__ON_ITS_WAY ? CONC__WOKEN : 0;
+    uint32_t w = conc__load32(&m->conc__word, CONC__RELAXED);
+    bool wait;
+    do {
+        wait = CONC__OWNER(w) != 0;
+    } while (wait && !conc__cas32(&m->conc__word, &w, (w & ~taken_off) | CONC__SLEEPERS, CONC__RELAXED));
+    if (wait) {
+        uint64_t now = (uint64_t)conc__port_clock_ns();
+        node->conc__grant = 0;
+        if (op->word == 0) op->word = now; /* when it first went to sleep */
+        conc__bucket_push(b, &m->conc__word, node,
+                          now - op->word >= CONC__STARVING_NS ? CONC__STARVING : CONC__PATIENT);
+    }
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static void conc__mutex_abandon(conc_op *op) {
+    if (op->node.conc__grant == CONC__ON_ITS_WAY) {
+        op->node.conc__grant = 0;
+        conc__mutex_pass_on((conc_mutex *)op->object);
+    }
+}
+
+conc_op conc_op_lock(conc_mutex *m) {
+    static const conc_op_class cls = {"lock",          CONC_BUSY, conc__mutex_attempt,
+                                      conc__mutex_arm, NULL,      conc__mutex_abandon};
+    return conc_op_make(&cls, m, NULL);
+}
+
+/* First a spin by itself, then in the table. */
+static CONC__NOINLINE conc_result conc__mutex_lock_slow(conc_mutex *m, conc_deadline deadline, bool cancelable) {
+    uint32_t me = conc__self()->owner;
+    unsigned step = 0;
+    uint32_t w;
+    conc_op op;
+    do {
+        w = conc__load32(&m->conc__word, CONC__RELAXED);
+        while (CONC__OWNER(w) == 0) {
+            if (conc__cas32(&m->conc__word, &w, w | me, CONC__ACQUIRE)) return CONC_OK;
+        }
+    } while (CONC__OWNER(w) != me && deadline.ns != INT64_MIN && conc__spin(step++, CONC__SPIN_SHORT));
+    op = conc_op_lock(m);
+    return conc__wait_spun(&op, deadline, cancelable);
+}
+
+static CONC__NOINLINE conc_result conc__mutex_unlock_slow(conc_mutex *m) {
+    uint32_t me = conc__self()->owner;
+    uint32_t w = conc__load32(&m->conc__word, CONC__RELAXED);
+    conc__bucket *b;
+    conc__wakes wakes;
+    conc_node *n;
+    uint32_t next = 0;
+    if (CONC__OWNER(w) != me) {
+        return conc__fail(CONC_NOT_OWNER, w == 0 ? "conc_mutex_unlock: the mutex is not locked"
+                                                 : "conc_mutex_unlock: the mutex is held by another thread");
+    }
+    /* Nobody to wake, or one is on its way. In a child of fork() that one may have been the parent's: there the flag is not
+     * believed (one wake too many does no harm), and goes. */
+    while ((w & 3u) == 0 ||
+           (conc__fork_generation() == 0 && ((w & CONC__SLEEPERS) == 0 || (w & CONC__WOKEN) != 0))) {
+        if (conc__cas32(&m->conc__word, &w, w & 3u, CONC__RELEASE)) return CONC_OK;
+    }
+    /* Under the bucket's lock, and ours, the word changes only by our hand: takers want it free, and the flags
+     * change under this lock. Who is claimed finds it taken until the store, comes to arm(), and waits there
+     * for the lock. */
+    b = conc__bucket_lock(&m->conc__word);
+    wakes.count = 0;
+    n = conc__bucket_first(b, &m->conc__word);
+    while (n != NULL && next == 0) {
+        conc_node *after = conc__bucket_next(b, n);
+        bool starving = conc__node_tag(n) == CONC__STARVING;
+        uint32_t heir = n->conc__waiter->owner;
+        if (conc__claim(b, n, starving ? CONC__HANDED : CONC__ON_ITS_WAY, &wakes)) next = starving ? heir : CONC__WOKEN;
+        n = after;
+    }
+    if (conc__bucket_first(b, &m->conc__word) != NULL) next |= CONC__SLEEPERS;
+    conc__store32(&m->conc__word, next, CONC__RELEASE); /* the last touch */
+    conc__bucket_unlock(b);
+    conc__wakes_run(&wakes);
+    return CONC_OK;
+}
+
+#if !defined(CONC_DEBUG)
+/* The fast path: one compare-and-swap; and a second where the flags are set, because while a woken waiter is on its
+ * way they are, and the mutex is free most of the time all the same. */
+static bool conc__mutex_take(conc_mutex *m) {
+    uint32_t me = conc__self_fast()->owner, w = 0;
+    if (CONC__UNLIKELY(me == 0)) return false; /* this thread has no identity yet */
+    if (CONC__LIKELY(conc__cas32(&m->conc__word, &w, me, CONC__ACQUIRE))) return true;
+    return CONC__OWNER(w) == 0 && conc__cas32(&m->conc__word, &w, w | me, CONC__ACQUIRE);
+}
+#endif
+
+/* The names in parentheses are macros in debug mode; so they are functions here all the same. */
+
+conc_result (conc_mutex_lock)(conc_mutex *m, conc_deadline deadline) {
+#if defined(CONC_DEBUG)
+    return conc__mutex_lock_at(m, deadline, NULL, 0);
+#else
+    if (CONC__UNLIKELY(m == NULL)) return conc__null("conc_mutex_lock");
+    return conc__mutex_take(m) ? CONC_OK : conc__mutex_lock_slow(m, deadline, true);
+#endif
+}
+
+conc_result (conc_mutex_try_lock)(conc_mutex *m) {
+#if defined(CONC_DEBUG)
+    return conc__mutex_try_lock_at(m, NULL, 0);
+#else
+    uint32_t w, me = conc__self()->owner;
+    if (CONC__UNLIKELY(m == NULL)) return conc__null("conc_mutex_try_lock");
+    w = conc__load32(&m->conc__word, CONC__RELAXED);
+    while (CONC__OWNER(w) == 0) {
+        if (conc__cas32(&m->conc__word, &w, w | me, CONC__ACQUIRE)) {
+            CONC__OPAQUE();
+            return CONC_OK;
+        }
+    }
+    CONC__OPAQUE();
+    return CONC_BUSY;
+#endif
+}
+
+conc_result (conc_mutex_unlock)(conc_mutex *m) {
+#if defined(CONC_DEBUG)
+    return conc__mutex_unlock_at(m, NULL, 0);
+#else
+    uint32_t me, w;
+    if (CONC__UNLIKELY(m == NULL)) return conc__null("conc_mutex_unlock");
+    me = conc__self_fast()->owner;
+    w = me;
+    if (CONC__LIKELY(me != 0 && conc__cas32(&m->conc__word, &w, 0, CONC__RELEASE))) return CONC_OK;
+    return conc__mutex_unlock_slow(m);
+#endif
+}
+
+conc_result conc__mutex_lock_at(conc_mutex *m, conc_deadline deadline, const char *file, int line) {
+#if defined(CONC_DEBUG)
+    uint32_t free = 0, me = conc__self()->owner;
+    conc_result r = CONC_OK;
+    if (m == NULL) return conc__null("conc_mutex_lock");
+    conc__debug_locking(m, file, line);
+    if (!conc__cas32(&m->conc__word, &free, me, CONC__ACQUIRE)) r = conc__mutex_lock_slow(m, deadline, true);
+    if (r == CONC_OK) conc__debug_locked(m, file, line);
+    if (r == CONC_DEADLOCK) conc__debug_misuse(m, r, "is locked again by its holder", file, line);
+    return r;
+#else
+    (void)file;
+    (void)line;
+    return conc_mutex_lock(m, deadline);
+#endif
+}
+
+conc_result conc__mutex_try_lock_at(conc_mutex *m, const char *file, int line) {
+#if defined(CONC_DEBUG)
+    uint32_t w, me = conc__self()->owner;
+    if (m == NULL) return conc__null("conc_mutex_try_lock");
+    w = conc__load32(&m->conc__word, CONC__RELAXED);
+    while (CONC__OWNER(w) == 0) { /* a try cannot wait, so it cannot be part of a deadlock: no order to check */
+        if (conc__cas32(&m->conc__word, &w, w | me, CONC__ACQUIRE)) {
+            conc__debug_locked(m, file, line);
+            return CONC_OK;
+        }
+    }
+    return CONC_BUSY;
+#else
+    (void)file;
+    (void)line;
+    return conc_mutex_try_lock(m);
+#endif
+}
+
+conc_result conc__mutex_unlock_at(conc_mutex *m, const char *file, int line) {
+#if defined(CONC_DEBUG)
+    conc_result r;
+    if (m == NULL) return conc__null("conc_mutex_unlock");
+    if (conc_mutex_is_mine(m)) conc__debug_unlocked(m); /* before: afterwards it may be gone */
+    r = conc__mutex_unlock_slow(m);
+    if (r == CONC_NOT_OWNER) conc__debug_misuse(m, r, "is unlocked by a thread that does not hold it", file, line);
+    return r;
+#else
+    (void)file;
+    (void)line;
+    return conc_mutex_unlock(m);
+#endif
+}
+
+bool conc_mutex_is_mine(const conc_mutex *m) {
+    return m != NULL && CONC__OWNER(conc__load32(&m->conc__word, CONC__RELAXED)) == conc__self()->owner;
+}
+
+conc_result conc_mutex_destroy(conc_mutex *m) {
+    if (m == NULL) return conc__null("conc_mutex_destroy");
+    if (conc__load32(&m->conc__word, CONC__ACQUIRE) != 0) {
+#if defined(CONC_DEBUG)
+        conc__debug_misuse(m, CONC_BUSY, "is destroyed while it is held or waited for", NULL, 0);
+#endif
+        return conc__fail(CONC_BUSY, "conc_mutex_destroy: the mutex is held or waited for");
+    }
+#if defined(CONC_DEBUG)
+    conc__debug_destroyed(m);
+#endif
+    return CONC_OK;
+}
+
+static conc__lock_scope conc__lock_scope_of(conc_mutex *m, conc_result r) {
+    conc__lock_scope s;
+    s.mutex = m;
+    s.live = r == CONC_OK;
+#if defined(CONC_DEBUG)
+    if (r == CONC_DEADLOCK) return s; /* told already, with the place */
+#endif
+    if (r != CONC_OK) conc__report(r, 0, NULL, "CONC_WITH_LOCK did not run its block: %s", conc_error_detail());
+    return s;
+}
+
+conc__lock_scope conc__lock_enter_at(conc_mutex *m, const char *file, int line) {
+    conc_cancel *token = conc_cancel_use(NULL);
+    conc_result r = conc__mutex_lock_at(m, CONC_FOREVER, file, line);
+    (void)conc_cancel_use(token);
+    return conc__lock_scope_of(m, r);
+}
+
+conc__lock_scope (conc__lock_enter)(conc_mutex *m) {
+#if defined(CONC_DEBUG)
+    return conc__lock_enter_at(m, NULL, 0);
+#else
+    conc_result r = CONC_OK;
+    if (CONC__UNLIKELY(m == NULL)) {
+        r = conc__null("CONC_WITH_LOCK");
+    } else if (CONC__UNLIKELY(!conc__mutex_take(m))) {
+        r = conc__mutex_lock_slow(m, CONC_FOREVER, false);
+    }
+    return conc__lock_scope_of(m, r);
+#endif
+}
+
+void conc__lock_leave(conc__lock_scope *scope) {
+    if (scope->live == 0) return;
+    scope->live = 0;
+    (void)conc_mutex_unlock(scope->mutex);
+}
+
+/* ---- recursive mutex --------------------------------------------------------------------------- */
+
+static conc_result conc__rmutex_again(conc_rmutex *m) {
+    if (m->conc__depth == UINT32_MAX) return conc__fail(CONC_INVALID, "conc_rmutex_lock: locked 2^32 times");
+    m->conc__depth++;
+    return CONC_OK;
+}
+
+conc_result conc_rmutex_lock(conc_rmutex *m, conc_deadline deadline) {
+    if (m == NULL) return conc__null("conc_rmutex_lock");
+    if (conc_mutex_is_mine(&m->conc__mutex)) return conc__rmutex_again(m);
+    return conc_mutex_lock(&m->conc__mutex, deadline);
+}
+
+conc_result conc_rmutex_try_lock(conc_rmutex *m) {
+    if (m == NULL) return conc__null("conc_rmutex_try_lock");
+    if (conc_mutex_is_mine(&m->conc__mutex)) return conc__rmutex_again(m);
+    return conc_mutex_try_lock(&m->conc__mutex);
+}
+
+conc_result conc_rmutex_unlock(conc_rmutex *m) {
+    if (m == NULL) return conc__null("conc_rmutex_unlock");
+    if (conc_mutex_is_mine(&m->conc__mutex) && m->conc__depth > 0) {
+        m->conc__depth--;
+        return CONC_OK;
+    }
+    return conc_mutex_unlock(&m->conc__mutex);
+}
+
+conc_result conc_rmutex_destroy(conc_rmutex *m) {
+    return conc_mutex_destroy(m != NULL ? &m->conc__mutex : NULL);
+}
+
+conc__rlock_scope conc__rlock_enter(conc_rmutex *m) {
+    conc__rlock_scope s;
+    conc_cancel *token = conc_cancel_use(NULL);
+    conc_result r = conc_rmutex_lock(m, CONC_FOREVER);
+    (void)conc_cancel_use(token);
+    s.mutex = m;
+    s.live = r == CONC_OK;
+    if (r != CONC_OK) conc__report(r, 0, NULL, "CONC_WITH_RLOCK did not run its block: %s", conc_error_detail());
+    return s;
+}
+
+void conc__rlock_leave(conc__rlock_scope *scope) {
+    if (scope->live == 0) return;
+    scope->live = 0;
+    (void)conc_rmutex_unlock(scope->mutex);
+}
+
+/* ---- condition variable -------------------------------------------------------------------------- */
+
+/* The word: a count of signals (it would take 2^31 of them between the two looks of one wait to be missed), and
+ * the flag. */
+
+static conc_result conc__cond_attempt(conc_op *op) {
+    conc_cond *c = (conc_cond *)op->object;
+    if (c == NULL) return conc__null("conc_op_signal");
+    return CONC__NUMBER(conc__load32(&c->conc__word, CONC__ACQUIRE)) != (uint32_t)op->word ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__cond_arm(conc_op *op, conc_node *node) {
+    conc_cond *c = (conc_cond *)op->object;
+    conc__bucket *b = conc__bucket_lock(&c->conc__word);
+    uint32_t w = conc__load32(&c->conc__word, CONC__ACQUIRE);
+    bool wait;
+    do {
+        wait = CONC__NUMBER(w) == (uint32_t)op->word;
+    } while (wait && !conc__cas32(&c->conc__word, &w, w | CONC__PARKED, CONC__ACQUIRE));
+    if (wait) conc__bucket_push(b, &c->conc__word, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc_op_signal(conc_cond *c) {
+    static const conc_op_class cls = {"signal", CONC_BUSY, conc__cond_attempt, conc__cond_arm, NULL, NULL};
+    conc_op op = conc_op_make(&cls, c, NULL);
+    if (c != NULL) op.word = CONC__NUMBER(conc__load32(&c->conc__word, CONC__RELAXED));
+    return op;
+}
+
+conc_result conc_cond_wait(conc_cond *c, conc_mutex *m, conc_deadline deadline) {
+    conc_op op;
+    conc_result r;
+    if (c == NULL || m == NULL) return conc__null("conc_cond_wait");
+    if (!conc_mutex_is_mine(m)) {
+        return conc__fail(CONC_NOT_OWNER, "conc_cond_wait: the mutex is not held by the calling thread");
+    }
+    op = conc_op_signal(c); /* with the mutex held: signals that come from here on count */
+    (void)conc_mutex_unlock(m);
+    r = conc__wait_op(&op, deadline);
+#if defined(CONC_DEBUG)
+    {
+        conc_cancel *token = conc_cancel_use(NULL);
+        conc_result relocked = conc__mutex_lock_at(m, CONC_FOREVER, NULL, 0);
+        (void)conc_cancel_use(token);
+        return relocked == CONC_OK ? r : relocked;
+    }
+#else
+    {
+        conc_result relocked = conc__mutex_lock_slow(m, CONC_FOREVER, false);
+        return relocked == CONC_OK ? r : relocked;
+    }
+#endif
+}
+
+conc_result conc_cond_wait_for(conc_cond *c, conc_mutex *m, conc_predicate predicate, void *arg,
+                               conc_deadline deadline) {
+    conc_result r = CONC_OK;
+    if (predicate == NULL) return conc__null("conc_cond_wait_for");
+    if (c == NULL || m == NULL) return conc__null("conc_cond_wait_for");
+    if (!conc_mutex_is_mine(m)) {
+        return conc__fail(CONC_NOT_OWNER, "conc_cond_wait_for: the mutex is not held by the calling thread");
+    }
+    while (!predicate(arg)) {
+        if (r != CONC_OK) return r;
+        r = conc_cond_wait(c, m, deadline);
+    }
+    return CONC_OK;
+}
+
+static bool conc__count_signal(uint32_t *w, uint32_t how, uint32_t limit) {
+    (void)limit;
+    *w += how;
+    return true;
+}
+
+static conc_result conc__cond_wake(conc_cond *c, size_t n) {
+    uint32_t w = conc__load32(&c->conc__word, CONC__RELAXED);
+    while ((w & CONC__PARKED) == 0) {
+        /* Nobody sleeps; who is on the way to sleep sees that the count has changed. */
+        if (conc__cas32(&c->conc__word, &w, CONC__NUMBER(w + 1), CONC__RELEASE)) {
+            CONC__OPAQUE();
+            return CONC_OK;
+        }
+    }
+    (void)conc__change_and_wake(&c->conc__word, conc__count_signal, 1, 0, n);
+    return CONC_OK;
+}
+
+conc_result conc_cond_signal(conc_cond *c) {
+    return c != NULL ? conc__cond_wake(c, 1) : conc__null("conc_cond_signal");
+}
+
+conc_result conc_cond_broadcast(conc_cond *c) {
+    return c != NULL ? conc__cond_wake(c, CONC_ALL) : conc__null("conc_cond_broadcast");
+}
+
+/* What destroying comes to for objects that nobody can hold: nobody may wait. */
+static conc_result conc__destroy(const void *word, const char *what) {
+    if (word == NULL) return conc__null(what);
+    if (conc__is_waited_for(word)) return conc__fail(CONC_BUSY, "%s: somebody waits for it", what);
+    return CONC_OK;
+}
+
+conc_result conc_cond_destroy(conc_cond *c) {
+    return conc__destroy(c, "conc_cond_destroy");
+}
+
+/* ---- reader-writer lock ---------------------------------------------------------------------------- */
+
+/* The word: how many read, in the lower 29 bits; and the flags below. A writer that has to wait sets
+ * CONC__WRITERS, which keeps new readers out. A leaving writer passes the lock on: to all readers that wait, or else
+ * to the first writer; the last of a group of readers passes it to the first writer. Whoever passes on holds the
+ * lock itself while it does (the writer's bit, or one of the count), so what it hands out cannot be
+ * snatched; a grant of 1 in the node tells the waiter that it holds the lock.
+ *
+ * A reader that finds a flag after adding itself takes itself off again, by the same path as an unlock: so a
+ * writer misled by the moment's count is woken by it. Orders: acquire on entering, release on leaving; a
+ * reader that is handed the lock synchronises through the claim. */
+#define CONC__WRITING 0x80000000u /* a writer has it */
+#define CONC__WRITERS 0x40000000u /* writers may be in the table */
+#define CONC__READERS 0x20000000u /* readers may be in the table */
+#define CONC__COUNT(word) ((word) & 0x1fffffffu)
+#define CONC__TAG_READER 1u
+#define CONC__TAG_WRITER 2u
+
+/* Flags for kinds of waiters that are not there are taken off. Under the bucket's lock, as their setting. */
+static void conc__rwlock_tidy(conc_rwlock *l, conc__bucket *b) {
+    uint32_t stale = 0;
+    if (!conc__bucket_has(b, &l->conc__word, CONC__TAG_READER)) stale |= CONC__READERS;
+    if (!conc__bucket_has(b, &l->conc__word, CONC__TAG_WRITER)) stale |= CONC__WRITERS;
+    if (stale != 0) (void)conc__and32(&l->conc__word, ~stale, CONC__RELAXED);
+}
+
+/* Tries to take the free lock to pass it on. */
+static bool conc__rwlock_seize(conc_rwlock *l) {
+    uint32_t w = conc__load32(&l->conc__word, CONC__RELAXED);
+    while ((w & CONC__WRITING) == 0 && CONC__COUNT(w) == 0) {
+        if (conc__cas32(&l->conc__word, &w, w | CONC__WRITING, CONC__ACQUIRE)) return true;
+    }
+    return false;
+}
+
+/* Lets all readers in that wait. The caller is one of the count, and the bucket's lock is held before and
+ * after (not throughout). */
+static conc__bucket *conc__rwlock_admit(conc_rwlock *l, conc__bucket *b) {
+    conc_node *node = conc__bucket_first(b, &l->conc__word);
+    size_t n = 0; /* those there now: who comes back for more is behind the next writer */
+    bool more = true;
+    for (; node != NULL; node = conc__bucket_next(b, node)) n += conc__node_tag(node) == CONC__TAG_READER;
+    while (more && n > 0) {
+        conc__wakes wakes;
+        wakes.count = 0;
+        for (; more && n > 0 && wakes.count < CONC__WAKES; n--) {
+            /* Counted before it is claimed: it may leave again at once. */
+            (void)conc__add32(&l->conc__word, 1, CONC__RELAXED);
+            more = conc__claim_first(b, &l->conc__word, CONC__TAG_READER, 1, &wakes);
+            if (!more) (void)conc__sub32(&l->conc__word, 1, CONC__RELAXED);
+        }
+        conc__bucket_unlock(b);
+        conc__wakes_run(&wakes);
+        b = conc__bucket_lock(&l->conc__word);
+    }
+    return b;
+}
+
+/* Gives away the writer's bit that the caller holds. */
+static void conc__rwlock_pass(conc_rwlock *l, bool readers_first) {
+    conc__bucket *b = conc__bucket_lock(&l->conc__word);
+    for (;;) {
+        conc__wakes wakes;
+        uint32_t w;
+        wakes.count = 0;
+        if (!(readers_first && conc__bucket_has(b, &l->conc__word, CONC__TAG_READER)) &&
+            conc__claim_first(b, &l->conc__word, CONC__TAG_WRITER, 1, &wakes)) {
+            conc__rwlock_tidy(l, b);
+            conc__bucket_unlock(b);
+            conc__wakes_run(&wakes);
+            return;
+        }
+        /* No writer waits: the flag goes before the bucket's lock is first let go of, or a reader could enter the table
+         * meanwhile on the strength of it, behind a writer who is not there. */
+        conc__rwlock_tidy(l, b);
+        /* The writer's bit becomes a place among the readers, */
+        (void)conc__sub32(&l->conc__word, CONC__WRITING - 1u, CONC__ACQ_REL);
+        b = conc__rwlock_admit(l, b);
+        conc__rwlock_tidy(l, b);
+        /* and is given back. If that was the last and a writer came meanwhile, on to that. */
+        w = conc__sub32(&l->conc__word, 1, CONC__ACQ_REL);
+        readers_first = false;
+        if (CONC__COUNT(w) != 1 || (w & CONC__WRITERS) == 0 || !conc__rwlock_seize(l)) break;
+    }
+    conc__bucket_unlock(b);
+}
+
+static void conc__rwlock_leave_read(conc_rwlock *l) {
+    uint32_t w = conc__sub32(&l->conc__word, 1, CONC__RELEASE);
+    if (CONC__UNLIKELY(CONC__COUNT(w) == 1 && (w & CONC__WRITERS) != 0 && (w & CONC__WRITING) == 0) &&
+        conc__rwlock_seize(l)) {
+        conc__rwlock_pass(l, false); /* if another has seized it, it is up to that one */
+    }
+}
+
+static bool conc__rwlock_enter_read(conc_rwlock *l) {
+    if ((conc__load32(&l->conc__word, CONC__RELAXED) & (CONC__WRITING | CONC__WRITERS)) != 0) return false;
+    if ((conc__add32(&l->conc__word, 1, CONC__ACQUIRE) & (CONC__WRITING | CONC__WRITERS)) == 0) return true;
+    conc__rwlock_leave_read(l);
+    return false;
+}
+
+/* PENDING, or why waiting for it is no use: held to write by the caller itself, or by a thread now gone. */
+static conc_result conc__rwlock_hopeless(conc_rwlock *l) {
+    uint32_t owner = conc__load32(&l->conc__owner, CONC__RELAXED);
+    if (owner != 0 && owner == conc__self()->owner) {
+        return conc__fail(CONC_DEADLOCK, "the reader-writer lock is already held to write by the calling thread");
+    }
+    if (owner != 0 && conc__is_gone(owner)) {
+        return conc__fail(CONC_FORKED, "the reader-writer lock is held by a thread of the parent process");
+    }
+    return CONC_PENDING;
+}
+
+static conc_result conc__read_attempt(conc_op *op) {
+    conc_rwlock *l = (conc_rwlock *)op->object;
+    if (l == NULL) return conc__null("conc_op_read");
+    if (op->node.conc__grant != 0) {
+        op->node.conc__grant = 0;
+        return CONC_OK;
+    }
+    return conc__rwlock_enter_read(l) ? CONC_OK : conc__rwlock_hopeless(l);
+}
+
+static bool conc__read_arm(conc_op *op, conc_node *node) {
+    conc_rwlock *l = (conc_rwlock *)op->object;
+    conc__bucket *b = conc__bucket_lock(&l->conc__word);
+    uint32_t w;
+    bool wait;
+    if (conc__fork_generation() != 0) conc__rwlock_tidy(l, b); /* the parent's waiters may have left a flag in the child */
+    w = conc__load32(&l->conc__word, CONC__RELAXED);
+    do {
+        wait = (w & (CONC__WRITING | CONC__WRITERS)) != 0;
+    } while (wait && !conc__cas32(&l->conc__word, &w, w | CONC__READERS, CONC__RELAXED));
+    if (wait) conc__bucket_push(b, &l->conc__word, node, CONC__TAG_READER);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc_op_read(conc_rwlock *l) {
+    static const conc_op_class cls = {"read", CONC_BUSY, conc__read_attempt, conc__read_arm, NULL, NULL};
+    return conc_op_make(&cls, l, NULL);
+}
+
+static conc_result conc__write_attempt(conc_op *op) {
+    conc_rwlock *l = (conc_rwlock *)op->object;
+    if (l == NULL) return conc__null("conc_op_write");
+    if (op->node.conc__grant != 0) {
+        op->node.conc__grant = 0;
+    } else if (!conc__rwlock_seize(l)) {
+        return conc__rwlock_hopeless(l);
+    }
+    conc__store32(&l->conc__owner, conc__self()->owner, CONC__RELAXED);
+    return CONC_OK;
+}
+
+static bool conc__write_arm(conc_op *op, conc_node *node) {
+    conc_rwlock *l = (conc_rwlock *)op->object;
+    conc__bucket *b = conc__bucket_lock(&l->conc__word);
+    uint32_t w = conc__load32(&l->conc__word, CONC__RELAXED);
+    bool wait;
+    do {
+        wait = (w & CONC__WRITING) != 0 || CONC__COUNT(w) != 0;
+    } while (wait && !conc__cas32(&l->conc__word, &w, w | CONC__WRITERS, CONC__RELAXED));
+    if (wait) {
+        op->word = 1; /* the flag was set on its behalf */
+        conc__bucket_push(b, &l->conc__word, node, CONC__TAG_WRITER);
+    }
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+/* A writer that gives up takes the flag off again, and lets the readers in that only the flag kept out. */
+static void conc__write_abandon(conc_op *op) {
+    conc_rwlock *l = (conc_rwlock *)op->object;
+    conc__bucket *b;
+    uint32_t w;
+    bool joined = false;
+    if (op->word == 0) return;
+    b = conc__bucket_lock(&l->conc__word);
+    conc__rwlock_tidy(l, b);
+    w = conc__load32(&l->conc__word, CONC__RELAXED);
+    /* With a writer inside, or another waiting, the readers are let in when that one leaves. */
+    while ((w & CONC__READERS) != 0 && (w & (CONC__WRITING | CONC__WRITERS)) == 0 && !joined) {
+        joined = conc__cas32(&l->conc__word, &w, w + 1, CONC__ACQUIRE);
+    }
+    if (joined) {
+        b = conc__rwlock_admit(l, b);
+        conc__rwlock_tidy(l, b);
+    }
+    conc__bucket_unlock(b);
+    if (joined) conc__rwlock_leave_read(l);
+}
+
+conc_op conc_op_write(conc_rwlock *l) {
+    static const conc_op_class cls = {"write",         CONC_BUSY, conc__write_attempt,
+                                      conc__write_arm, NULL,      conc__write_abandon};
+    return conc_op_make(&cls, l, NULL);
+}
+
+conc_result conc_rwlock_read(conc_rwlock *l, conc_deadline deadline) {
+    conc_op op;
+    if (CONC__UNLIKELY(l == NULL)) return conc__null("conc_rwlock_read");
+    if (CONC__LIKELY(conc__rwlock_enter_read(l))) return CONC_OK;
+    op = conc_op_read(l);
+    return conc__wait_op(&op, deadline);
+}
+
+conc_result conc_rwlock_write(conc_rwlock *l, conc_deadline deadline) {
+    conc_op op;
+    uint32_t w = 0;
+    if (CONC__UNLIKELY(l == NULL)) return conc__null("conc_rwlock_write");
+    if (CONC__LIKELY(conc__cas32(&l->conc__word, &w, CONC__WRITING, CONC__ACQUIRE))) {
+        conc__store32(&l->conc__owner, conc__self()->owner, CONC__RELAXED);
+        return CONC_OK;
+    }
+    op = conc_op_write(l);
+    return conc__wait_op(&op, deadline);
+}
+
+conc_result conc_rwlock_unlock(conc_rwlock *l) {
+    uint32_t w;
+    if (CONC__UNLIKELY(l == NULL)) return conc__null("conc_rwlock_unlock");
+    w = conc__load32(&l->conc__word, CONC__RELAXED);
+    if ((w & CONC__WRITING) == 0) {
+        if (CONC__COUNT(w) == 0) return conc__fail(CONC_NOT_OWNER, "conc_rwlock_unlock: the lock is not held");
+        conc__rwlock_leave_read(l);
+        return CONC_OK;
+    }
+    if (conc__load32(&l->conc__owner, CONC__RELAXED) != conc__self()->owner) {
+        return conc__fail(CONC_NOT_OWNER, "conc_rwlock_unlock: the lock is held to write by another thread");
+    }
+    conc__store32(&l->conc__owner, 0, CONC__RELAXED);
+    w = CONC__WRITING;
+    if (CONC__UNLIKELY(!conc__cas32(&l->conc__word, &w, 0, CONC__RELEASE))) conc__rwlock_pass(l, true);
+    return CONC_OK;
+}
+
+conc_result conc_rwlock_destroy(conc_rwlock *l) {
+    if (l == NULL) return conc__null("conc_rwlock_destroy");
+    if (conc__load32(&l->conc__word, CONC__ACQUIRE) != 0) {
+        return conc__fail(CONC_BUSY, "conc_rwlock_destroy: the lock is held or waited for");
+    }
+    return CONC_OK;
+}
+
+conc__rwlock_scope conc__rwlock_enter(conc_rwlock *l, int write) {
+    conc__rwlock_scope s;
+    conc_cancel *token = conc_cancel_use(NULL);
+    conc_result r = write != 0 ? conc_rwlock_write(l, CONC_FOREVER) : conc_rwlock_read(l, CONC_FOREVER);
+    (void)conc_cancel_use(token);
+    s.lock = l;
+    s.live = r == CONC_OK;
+    if (r != CONC_OK) {
+        conc__report(r, 0, NULL, "CONC_WITH_%s_LOCK did not run its block: %s", write != 0 ? "WRITE" : "READ",
+                     conc_error_detail());
+    }
+    return s;
+}
+
+void conc__rwlock_leave(conc__rwlock_scope *scope) {
+    if (scope->live == 0) return;
+    scope->live = 0;
+    (void)conc_rwlock_unlock(scope->lock);
+}
+
+/* ---- big-reader lock -------------------------------------------------------------------------------- */
+
+/* A reader counts itself in a slot of its own and then looks for a writer; a writer announces itself and then
+ * looks at all slots. Both are sequentially consistent: one of the two sees the other (Dekker). The same
+ * pair, reader leaving and writer waiting, wakes the writer. */
+typedef struct conc__br_slot {
+    uint32_t count; /* readers inside that hash here */
+    char pad[CONC__CACHE_LINE - sizeof(uint32_t)];
+} conc__br_slot;
+
+struct conc_brlock {
+    uint32_t writer; /* the owner of the lock or of the announcement; waiters for it to be 0 stand under it */
+    uint32_t drain;  /* only an address: under it stands the writer that waits for readers to leave */
+    uint32_t slot_count; /* a power of two */
+    char pad[CONC__CACHE_LINE - 3 * sizeof(uint32_t)];
+    conc__br_slot slots[1];
+};
+
+conc_brlock *conc_brlock_new(void) {
+    unsigned processors = conc_cpu_count();
+    conc_brlock *l;
+    unsigned n = 2; /* at least twice the processors, so that few threads share a slot by chance */
+    if (processors > 64) processors = 64;
+    while (n < 2 * processors) n *= 2;
+    l = (conc_brlock *)conc__alloc(1, sizeof *l + (n - 1) * sizeof l->slots[0], "a big-reader lock");
+    if (l != NULL) l->slot_count = n;
+    return l;
+}
+
+static conc__br_slot *conc__br_slot_of(conc_brlock *l) {
+    uint32_t owner = conc__self_fast()->owner;
+    if (CONC__UNLIKELY(owner == 0)) owner = conc__self()->owner;
+    return &l->slots[(owner >> 2) & (l->slot_count - 1)];
+}
+
+static bool conc__br_is_drained(const conc_brlock *l) {
+    uint32_t i;
+    for (i = 0; i < l->slot_count; i++) {
+        if (conc__load32(&l->slots[i].count, CONC__SEQ_CST) != 0) return false;
+    }
+    return true;
+}
+
+static void conc__br_leave_read(conc_brlock *l, conc__br_slot *slot) {
+    if (conc__sub32(&slot->count, 1, CONC__SEQ_CST) == 1 &&
+        CONC__UNLIKELY(conc__load32(&l->writer, CONC__SEQ_CST) != 0)) {
+        (void)conc__wake_waiters(&l->drain, CONC__ANY_TAG, 1);
+    }
+}
+
+static bool conc__br_enter_read(conc_brlock *l) {
+    conc__br_slot *slot = conc__br_slot_of(l);
+    (void)conc__add32(&slot->count, 1, CONC__SEQ_CST);
+    if (CONC__LIKELY(conc__load32(&l->writer, CONC__SEQ_CST) == 0)) return true;
+    conc__br_leave_read(l, slot);
+    return false;
+}
+
+static void conc__br_leave_write(conc_brlock *l) {
+    conc__store32(&l->writer, 0, CONC__SEQ_CST);
+    (void)conc__wake_waiters(&l->writer, CONC__ANY_TAG, CONC_ALL);
+}
+
+static conc_result conc__br_hopeless(const conc_brlock *l) {
+    uint32_t owner = conc__load32(&l->writer, CONC__RELAXED);
+    if (owner == conc__self()->owner) {
+        return conc__fail(CONC_DEADLOCK, "the big-reader lock is already held to write by the calling thread");
+    }
+    if (owner != 0 && conc__is_gone(owner)) {
+        return conc__fail(CONC_FORKED, "the big-reader lock is held by a thread of the parent process");
+    }
+    return CONC_PENDING;
+}
+
+static conc_result conc__br_read_attempt(conc_op *op) {
+    conc_brlock *l = (conc_brlock *)op->object;
+    if (l == NULL) return conc__null("conc_op_brlock_read");
+    return conc__load32(&l->writer, CONC__RELAXED) == 0 && conc__br_enter_read(l) ? CONC_OK : conc__br_hopeless(l);
+}
+
+/* Enters the node under the writer's word, unless there is no writer. */
+static bool conc__br_arm(conc_op *op, conc_node *node) {
+    conc_brlock *l = (conc_brlock *)op->object;
+    conc__bucket *b = conc__bucket_lock(&l->writer);
+    bool wait = conc__load32(&l->writer, CONC__SEQ_CST) != 0;
+    if (wait) conc__bucket_push(b, &l->writer, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc_op_brlock_read(conc_brlock *l) {
+    static const conc_op_class cls = {"read", CONC_BUSY, conc__br_read_attempt, conc__br_arm, NULL, NULL};
+    return conc_op_make(&cls, l, NULL);
+}
+
+/* op->word: 1 once the writer has announced itself. */
+static conc_result conc__br_write_attempt(conc_op *op) {
+    conc_brlock *l = (conc_brlock *)op->object;
+    if (l == NULL) return conc__null("conc_op_brlock_write");
+    if (op->word == 0) {
+        uint32_t nobody = 0;
+        if (!conc__cas32(&l->writer, &nobody, conc__self()->owner, CONC__SEQ_CST)) return conc__br_hopeless(l);
+        op->word = 1;
+    }
+    return conc__br_is_drained(l) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__br_write_arm(conc_op *op, conc_node *node) {
+    conc_brlock *l = (conc_brlock *)op->object;
+    conc__bucket *b;
+    bool wait;
+    if (op->word == 0) return conc__br_arm(op, node);
+    b = conc__bucket_lock(&l->drain);
+    wait = !conc__br_is_drained(l);
+    if (wait) conc__bucket_push(b, &l->drain, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static void conc__br_write_abandon(conc_op *op) {
+    if (op->word != 0) conc__br_leave_write((conc_brlock *)op->object);
+}
+
+conc_op conc_op_brlock_write(conc_brlock *l) {
+    static const conc_op_class cls = {"write",            CONC_BUSY, conc__br_write_attempt,
+                                      conc__br_write_arm, NULL,      conc__br_write_abandon};
+    return conc_op_make(&cls, l, NULL);
+}
+
+conc_result conc_brlock_read(conc_brlock *l, conc_deadline deadline) {
+    conc_op op;
+    if (CONC__UNLIKELY(l == NULL)) return conc__null("conc_brlock_read");
+    if (CONC__LIKELY(conc__br_enter_read(l))) return CONC_OK;
+    op = conc_op_brlock_read(l);
+    return conc__wait_op(&op, deadline);
+}
+
+conc_result conc_brlock_write(conc_brlock *l, conc_deadline deadline) {
+    conc_op op = conc_op_brlock_write(l);
+    return conc__wait_op(&op, deadline);
+}
+
+conc_result conc_brlock_read_unlock(conc_brlock *l) {
+    conc__br_slot *slot;
+    if (CONC__UNLIKELY(l == NULL)) return conc__null("conc_brlock_read_unlock");
+    slot = conc__br_slot_of(l);
+    if (CONC__UNLIKELY(conc__load32(&slot->count, CONC__RELAXED) == 0)) {
+        return conc__fail(CONC_NOT_OWNER, "conc_brlock_read_unlock: the calling thread does not read");
+    }
+    conc__br_leave_read(l, slot);
+    return CONC_OK;
+}
+
+conc_result conc_brlock_write_unlock(conc_brlock *l) {
+    if (l == NULL) return conc__null("conc_brlock_write_unlock");
+    if (conc__load32(&l->writer, CONC__RELAXED) != conc__self()->owner) {
+        return conc__fail(CONC_NOT_OWNER, "conc_brlock_write_unlock: the calling thread does not write");
+    }
+    conc__br_leave_write(l);
+    return CONC_OK;
+}
+
+conc_result conc_brlock_free(conc_brlock *l) {
+    if (l == NULL) return CONC_OK;
+    if (conc__load32(&l->writer, CONC__ACQUIRE) != 0 || !conc__br_is_drained(l) ||
+        conc__is_waited_for(&l->writer) || conc__is_waited_for(&l->drain)) {
+        return conc__fail(CONC_BUSY, "conc_brlock_free: the lock is held or waited for");
+    }
+    conc__free(l);
+    return CONC_OK;
+}
+
+/* ---- semaphore --------------------------------------------------------------------------------------- */
+
+/* The word: the permits, and the flag. */
+
+static bool conc__has_count(uint32_t w) {
+    return CONC__NUMBER(w) != 0;
+}
+
+static conc_result conc__semaphore_attempt(conc_op *op) {
+    conc_semaphore *s = (conc_semaphore *)op->object;
+    uint32_t w;
+    if (s == NULL) return conc__null("conc_op_acquire");
+    w = conc__load32(&s->conc__word, CONC__RELAXED);
+    while (conc__has_count(w)) {
+        if (conc__cas32(&s->conc__word, &w, w - 1, CONC__ACQUIRE)) {
+            CONC__OPAQUE();
+            return CONC_OK;
+        }
+    }
+    return CONC_PENDING;
+}
+
+static bool conc__semaphore_arm(conc_op *op, conc_node *node) {
+    return conc__park(&((conc_semaphore *)op->object)->conc__word, node, conc__has_count, CONC__PARKED);
+}
+
+conc_op conc_op_acquire(conc_semaphore *s) {
+    static const conc_op_class cls = {"acquire", CONC_BUSY, conc__semaphore_attempt, conc__semaphore_arm, NULL, NULL};
+    return conc_op_make(&cls, s, NULL);
+}
+
+conc_result conc_semaphore_init(conc_semaphore *s, uint32_t permits, uint32_t max) {
+    if (s == NULL) return conc__null("conc_semaphore_init");
+    if (permits > 0x7fffffffu || max > 0x7fffffffu || (max != 0 && permits > max)) {
+        return conc__fail(CONC_INVALID, "conc_semaphore_init: %u permits of at most %u", (unsigned)permits,
+                          (unsigned)(max != 0 ? max : 0x7fffffffu));
+    }
+    s->conc__word = permits;
+    s->max = max;
+    return CONC_OK;
+}
+
+conc_result conc_semaphore_acquire(conc_semaphore *s, conc_deadline deadline) {
+    conc_op op;
+    uint32_t w;
+    if (CONC__UNLIKELY(s == NULL)) return conc__null("conc_semaphore_acquire");
+    w = conc__load32(&s->conc__word, CONC__RELAXED);
+    if (CONC__LIKELY(conc__has_count(w) && conc__cas32(&s->conc__word, &w, w - 1, CONC__ACQUIRE))) return CONC_OK;
+    op = conc_op_acquire(s);
+    return conc__wait_op(&op, deadline);
+}
+
+static bool conc__add_permits(uint32_t *w, uint32_t n, uint32_t max) {
+    if (n > max || *w > max - n) return false;
+    *w += n;
+    return true;
+}
+
+conc_result conc_semaphore_release(conc_semaphore *s, uint32_t n) {
+    uint32_t w, next, max;
+    if (CONC__UNLIKELY(s == NULL)) return conc__null("conc_semaphore_release");
+    max = s->max != 0 ? s->max : 0x7fffffffu;
+    w = conc__load32(&s->conc__word, CONC__RELAXED);
+    while ((w & CONC__PARKED) == 0) {
+        next = w;
+        if (CONC__UNLIKELY(!conc__add_permits(&next, n, max))) break;
+        if (CONC__LIKELY(conc__cas32(&s->conc__word, &w, next, CONC__RELEASE))) return CONC_OK;
+    }
+    if ((w & CONC__PARKED) != 0 && conc__change_and_wake(&s->conc__word, conc__add_permits, n, max, n)) return CONC_OK;
+    return conc__fail(CONC_INVALID, "conc_semaphore_release: %u permits more than there are would pass the bound of %u",
+                      (unsigned)n, (unsigned)max);
+}
+
+uint32_t conc_semaphore_permits(const conc_semaphore *s) {
+    return s != NULL ? CONC__NUMBER(conc__load32(&s->conc__word, CONC__RELAXED)) : 0;
+}
+
+conc_result conc_semaphore_destroy(conc_semaphore *s) {
+    return conc__destroy(s, "conc_semaphore_destroy");
+}
+
+/* ---- event ------------------------------------------------------------------------------------------- */
+
+/* The word: 1 if set, and the flag. */
+
+static conc_result conc__event_attempt(conc_op *op) {
+    conc_event *e = (conc_event *)op->object;
+    uint32_t w;
+    if (e == NULL) return conc__null("conc_op_event");
+    w = conc__load32(&e->conc__word, CONC__ACQUIRE);
+    while (conc__has_count(w)) {
+        if (!e->auto_reset || conc__cas32(&e->conc__word, &w, w & ~1u, CONC__ACQUIRE)) {
+            CONC__OPAQUE();
+            return CONC_OK;
+        }
+    }
+    return CONC_PENDING;
+}
+
+static bool conc__event_arm(conc_op *op, conc_node *node) {
+    return conc__park(&((conc_event *)op->object)->conc__word, node, conc__has_count, CONC__PARKED);
+}
+
+conc_op conc_op_event(conc_event *e) {
+    static const conc_op_class cls = {"event", CONC_BUSY, conc__event_attempt, conc__event_arm, NULL, NULL};
+    return conc_op_make(&cls, e, NULL);
+}
+
+conc_result conc_event_wait(conc_event *e, conc_deadline deadline) {
+    conc_op op = conc_op_event(e);
+    return conc__wait_op(&op, deadline);
+}
+
+static bool conc__set_bit(uint32_t *w, uint32_t bit, uint32_t limit) {
+    (void)limit;
+    *w |= bit;
+    return true;
+}
+
+conc_result conc_event_set(conc_event *e) {
+    uint32_t w;
+    bool one;
+    if (e == NULL) return conc__null("conc_event_set");
+    one = e->auto_reset; /* read before: afterwards the event may be gone */
+    w = conc__load32(&e->conc__word, CONC__RELAXED);
+    while ((w & CONC__PARKED) == 0) {
+        if (conc__cas32(&e->conc__word, &w, w | 1u, CONC__RELEASE)) {
+            CONC__OPAQUE();
+            return CONC_OK;
+        }
+    }
+    (void)conc__change_and_wake(&e->conc__word, conc__set_bit, 1u, 0, one ? 1 : CONC_ALL);
+    return CONC_OK;
+}
+
+conc_result conc_event_reset(conc_event *e) {
+    if (e == NULL) return conc__null("conc_event_reset");
+    (void)conc__and32(&e->conc__word, ~1u, CONC__ACQ_REL);
+    CONC__OPAQUE();
+    return CONC_OK;
+}
+
+bool conc_event_is_set(const conc_event *e) {
+    bool set = e != NULL && conc__has_count(conc__load32(&e->conc__word, CONC__ACQUIRE));
+    CONC__OPAQUE();
+    return set;
+}
+
+conc_result conc_event_destroy(conc_event *e) {
+    return conc__destroy(e, "conc_event_destroy");
+}
+
+/* ---- barrier ------------------------------------------------------------------------------------------ */
+
+/* All fields but `parties` are guarded by the lock of the barrier's bucket. op->word: 0 not arrived, else the
+ * round it arrived in, plus 1. */
+
+/* Ends the round and lets its parties go, with the bucket's lock held, which it gives up. */
+static void conc__barrier_end_round(conc_barrier *b, conc__bucket *bucket, bool broken) {
+    uint32_t bit = 1u << b->conc__generation % 32;
+    b->conc__history = broken ? b->conc__history | bit : b->conc__history & ~bit;
+    b->conc__arrived = 0;
+    b->conc__generation++;
+    conc__bucket_unlock(bucket);
+    (void)conc__wake_waiters(b, CONC__ANY_TAG, CONC_ALL); /* uses the address only */
+}
+
+static conc_result conc__barrier_is_broken(void) {
+    return conc__fail(CONC_BROKEN, "conc_barrier_wait: the barrier is broken");
+}
+
+/* How a round that has ended did end. With the bucket's lock. */
+static bool conc__barrier_ended_broken(const conc_barrier *b, uint64_t round) {
+    return (b->conc__history >> round % 32 & 1u) != 0;
+}
+
+static conc_result conc__barrier_attempt(conc_op *op) {
+    conc_barrier *b = (conc_barrier *)op->object;
+    conc__bucket *bucket;
+    bool broken;
+    if (b == NULL) return conc__null("conc_barrier_wait");
+    if (b->parties == 0) return conc__fail(CONC_INVALID, "conc_barrier_wait: a barrier of 0 parties");
+    bucket = conc__bucket_lock(b);
+    if (op->word == 0 && !b->conc__broken) { /* arrive */
+        if (op->data != NULL) *(uint32_t *)op->data = b->conc__arrived;
+        op->word = (uint64_t)b->conc__generation + 1;
+        b->conc__arrived++;
+        if (b->conc__arrived == b->parties) {
+            conc__barrier_end_round(b, bucket, false);
+            return CONC_OK;
+        }
+    }
+    if (op->word == (uint64_t)b->conc__generation + 1) {
+        conc__bucket_unlock(bucket);
+        return CONC_PENDING;
+    }
+    broken = op->word == 0 || conc__barrier_ended_broken(b, op->word - 1);
+    conc__bucket_unlock(bucket);
+    return broken ? conc__barrier_is_broken() : CONC_OK;
+}
+
+static bool conc__barrier_arm(conc_op *op, conc_node *node) {
+    conc_barrier *b = (conc_barrier *)op->object;
+    conc__bucket *bucket = conc__bucket_lock(b);
+    bool wait = op->word == (uint64_t)b->conc__generation + 1;
+    if (wait) conc__bucket_push(bucket, b, node, 0);
+    conc__bucket_unlock(bucket);
+    return wait;
+}
+
+/* A party that had arrived and gives up breaks the barrier, unless its round has ended after all. */
+static void conc__barrier_abandon(conc_op *op) {
+    conc_barrier *b = (conc_barrier *)op->object;
+    conc__bucket *bucket;
+    if (op->word == 0) return; /* it never arrived */
+    bucket = conc__bucket_lock(b);
+    if (op->word == (uint64_t)b->conc__generation + 1) {
+        b->conc__broken = true;
+        conc__barrier_end_round(b, bucket, true);
+    } else {
+        bool broken = conc__barrier_ended_broken(b, op->word - 1);
+        conc__bucket_unlock(bucket);
+        op->result = broken ? conc__barrier_is_broken() : CONC_OK;
+    }
+}
+
+conc_op conc_op_barrier(conc_barrier *b, uint32_t *rank) {
+    static const conc_op_class cls = {"barrier",         CONC_BUSY, conc__barrier_attempt,
+                                      conc__barrier_arm, NULL,      conc__barrier_abandon};
+    return conc_op_make(&cls, b, rank);
+}
+
+conc_result conc_barrier_wait(conc_barrier *b, uint32_t *rank, conc_deadline deadline) {
+    conc_op op = conc_op_barrier(b, rank);
+    return conc__wait_op(&op, deadline);
+}
+
+static conc_result conc__barrier_break(conc_barrier *b, bool stays_broken) {
+    conc__bucket *bucket = conc__bucket_lock(b);
+    b->conc__broken = stays_broken;
+    if (b->conc__arrived > 0) {
+        conc__barrier_end_round(b, bucket, true);
+    } else {
+        conc__bucket_unlock(bucket);
+    }
+    return CONC_OK;
+}
+
+conc_result conc_barrier_abort(conc_barrier *b) {
+    return b != NULL ? conc__barrier_break(b, true) : conc__null("conc_barrier_abort");
+}
+
+conc_result conc_barrier_reset(conc_barrier *b) {
+    return b != NULL ? conc__barrier_break(b, false) : conc__null("conc_barrier_reset");
+}
+
+conc_result conc_barrier_destroy(conc_barrier *b) {
+    return conc__destroy(b, "conc_barrier_destroy");
+}
+
+/* ---- once ------------------------------------------------------------------------------------------- */
+
+/* The word: CONC__DONE; or the owner who runs it, and CONC__SLEEPERS; or 0. */
+#define CONC__DONE 2u
+
+static conc_result conc__once_attempt(conc_op *op) {
+    uint32_t w = conc__load32(&((conc_once *)op->object)->conc__word, CONC__ACQUIRE);
+    if (CONC__OWNER(w) == 0) return CONC_OK; /* done, or to be tried anew */
+    if (CONC__OWNER(w) == conc__self()->owner) {
+        return conc__fail(CONC_DEADLOCK, "conc_once_do: called from within its own function");
+    }
+    if (conc__is_gone(CONC__OWNER(w))) {
+        return conc__fail(CONC_FORKED, "conc_once_do: begun by a thread of the parent process");
+    }
+    return CONC_PENDING;
+}
+
+static bool conc__once_idle(uint32_t w) {
+    return CONC__OWNER(w) == 0;
+}
+
+static bool conc__once_arm(conc_op *op, conc_node *node) {
+    return conc__park(&((conc_once *)op->object)->conc__word, node, conc__once_idle, CONC__SLEEPERS);
+}
+
+/* The fast path, once it has run, is one load with acquire, against the release with which it was marked
+ * done. */
+conc_result conc_once_do(conc_once *o, conc_fn fn, void *arg, conc_deadline deadline) {
+    static const conc_op_class cls = {"once", CONC_BUSY, conc__once_attempt, conc__once_arm, NULL, NULL};
+    if (CONC__UNLIKELY(o == NULL || fn == NULL)) return conc__null("conc_once_do");
+    while (conc__load32(&o->conc__word, CONC__ACQUIRE) != CONC__DONE) {
+        uint32_t fresh = 0;
+        if (conc__cas32(&o->conc__word, &fresh, conc__self()->owner, CONC__ACQUIRE)) {
+            int code = fn(arg);
+            uint32_t w = conc__swap32(&o->conc__word, code == 0 ? CONC__DONE : 0, CONC__ACQ_REL);
+            if ((w & CONC__SLEEPERS) != 0) (void)conc__wake_waiters(&o->conc__word, CONC__ANY_TAG, CONC_ALL);
+            if (code != 0) return conc__fail(CONC_FAILED, "conc_once_do: the function returned %d", code);
+        } else {
+            conc_op op = conc_op_make(&cls, o, NULL);
+            conc_result r = conc__wait_op(&op, deadline);
+            if (r != CONC_OK) return r;
+        }
+    }
+    return CONC_OK;
+}
+
+/* ---- latch ------------------------------------------------------------------------------------------ */
+
+/* The word: the count, and the flag. */
+
+static bool conc__has_no_count(uint32_t w) {
+    return CONC__NUMBER(w) == 0;
+}
+
+static conc_result conc__latch_attempt(conc_op *op) {
+    const conc_latch *l = (const conc_latch *)op->object;
+    if (l == NULL) return conc__null("conc_latch_wait");
+    return conc__has_no_count(conc__load32(&l->conc__word, CONC__ACQUIRE)) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__latch_arm(conc_op *op, conc_node *node) {
+    return conc__park(&((conc_latch *)op->object)->conc__word, node, conc__has_no_count, CONC__PARKED);
+}
+
+conc_op conc_op_latch(conc_latch *l) {
+    static const conc_op_class cls = {"latch", CONC_BUSY, conc__latch_attempt, conc__latch_arm, NULL, NULL};
+    return conc_op_make(&cls, l, NULL);
+}
+
+conc_result conc_latch_wait(conc_latch *l, conc_deadline deadline) {
+    conc_op op = conc_op_latch(l);
+    return conc__wait_op(&op, deadline);
+}
+
+conc_result conc_latch_add(conc_latch *l, uint32_t n) {
+    uint32_t w;
+    if (l == NULL) return conc__null("conc_latch_add");
+    w = conc__load32(&l->conc__word, CONC__RELAXED);
+    do {
+        if (n > 0x7fffffffu - CONC__NUMBER(w)) {
+            return conc__fail(CONC_INVALID, "conc_latch_add: %u and %u more is too many", (unsigned)CONC__NUMBER(w),
+                              (unsigned)n);
+        }
+    } while (!conc__cas32(&l->conc__word, &w, w + n, CONC__RELAXED));
+    CONC__OPAQUE();
+    return CONC_OK;
+}
+
+conc_result conc_latch_done(conc_latch *l) {
+    uint32_t w, next;
+    if (l == NULL) return conc__null("conc_latch_done");
+    w = conc__load32(&l->conc__word, CONC__RELAXED);
+    do {
+        if (CONC__NUMBER(w) == 0) return conc__fail(CONC_INVALID, "conc_latch_done: more often than the latch was counted up");
+        next = w - 1;
+        if (CONC__NUMBER(next) == 0) next = 0; /* the flag goes in the same step: the last touch */
+        /* Acquire and release: whoever waits sees what all that counted down did before. */
+    } while (!conc__cas32(&l->conc__word, &w, next, CONC__ACQ_REL));
+    if (next == 0 && (w & CONC__PARKED) != 0) (void)conc__wake_waiters(&l->conc__word, CONC__ANY_TAG, CONC_ALL);
+    CONC__OPAQUE();
+    return CONC_OK;
+}
+
+uint32_t conc_latch_count(const conc_latch *l) {
+    return l != NULL ? CONC__NUMBER(conc__load32(&l->conc__word, CONC__RELAXED)) : 0;
+}
+
+conc_result conc_latch_destroy(conc_latch *l) {
+    return conc__destroy(l, "conc_latch_destroy");
+}
+
+/* ==== end src/sync.c ==== */
+
+/* ==== begin src/sync_debug.c ==== */
+
+/* ============================================================================================
+ * sync_debug: what CONC_DEBUG watches. See the end of sync.h.
+ *
+ * Lock order: a graph whose nodes are mutexes and whose edge A -> B says that B was locked while A was held,
+ * with the places of both. Before a mutex is waited for, the edges from all that the thread holds to it are
+ * entered; one that closes a cycle is a deadlock waiting to happen, and is reported once, whether or not it
+ * strikes this time. (As the Linux kernel's lockdep; the idea goes back to Eraser, Savage et al. 1997.)
+ * ========================================================================================== */
+
+#if defined(CONC_DEBUG)
+
+#include <stdio.h>
+
+#define CONC__EDGES 4096 /* beyond that, new orders are not followed */
+#define CONC__NAMES 256
+
+typedef struct conc__edge {
+    const void *from, *to;
+    conc__held held, taken; /* where, when it was first seen */
+} conc__edge;
+
+static conc__lock conc__debug_lock; /* guards all below */
+static conc__edge conc__edges[CONC__EDGES];
+static size_t conc__edge_count;
+static struct {
+    const void *object;
+    const char *name;
+} conc__names[CONC__NAMES];
+static size_t conc__name_count;
+
+/* In a child of fork() the lock may have been held by a thread that is not there. */
+static void conc__debug_reset(void) {
+    conc__debug_lock = 0;
+}
+
+static void conc__debug_take(void) {
+    static uint32_t watched; /* atomic: whether the reset is registered */
+    if (conc__load32(&watched, CONC__RELAXED) == 0 && conc__swap32(&watched, 1, CONC__RELAXED) == 0) {
+        conc__on_fork(conc__debug_reset);
+    }
+    conc__lock_take(&conc__debug_lock);
+}
+
+void conc_debug_name(const void *object, const char *name) {
+    size_t i;
+    conc__debug_take();
+    for (i = 0; i < conc__name_count && conc__names[i].object != object; i++) {
+    }
+    if (i < CONC__NAMES) {
+        conc__names[i].object = object;
+        conc__names[i].name = name;
+        if (i == conc__name_count) conc__name_count++;
+    }
+    conc__lock_give(&conc__debug_lock);
+}
+
+/* `accounts` or `the mutex at 0x...`, and ` (file:line)` if it is known; with the debug lock held. */
+static void conc__debug_describe(char *text, size_t size, const void *lock, const char *file, int line) {
+    size_t i;
+    int n;
+    for (i = 0; i < conc__name_count && conc__names[i].object != lock; i++) {
+    }
+    n = i < conc__name_count ? snprintf(text, size, "mutex \"%s\"", conc__names[i].name)
+                             : snprintf(text, size, "the mutex at %p", lock);
+    if (file != NULL && n > 0 && (size_t)n < size) (void)snprintf(text + n, size - (size_t)n, " (%s:%d)", file, line);
+}
+
+void conc__debug_misuse(const void *lock, conc_result r, const char *text, const char *file, int line) {
+    char name[200];
+    conc__debug_take();
+    conc__debug_describe(name, sizeof name, lock, file, line);
+    conc__lock_give(&conc__debug_lock);
+    conc__report(r, 0, NULL, "%s %s", name, text);
+}
+
+/* Whether `to` can be reached from `from`; marks the first edge of the way. Depth-first over edges, each
+ * entered once: `seen` is as long as the table. */
+static const conc__edge *conc__debug_path(const void *from, const void *to) {
+    static const conc__edge *reached[CONC__EDGES]; /* guarded by the debug lock, as the rest */
+    static size_t root[CONC__EDGES];               /* the first edge of the way to reached[i] */
+    static bool seen[CONC__EDGES];
+    size_t count = 0, next = 0, i;
+    memset(seen, 0, sizeof seen);
+    for (i = 0; i < conc__edge_count; i++) {
+        if (conc__edges[i].from != from) continue;
+        seen[i] = true;
+        root[count] = i;
+        reached[count++] = &conc__edges[i];
+    }
+    for (; next < count; next++) {
+        if (reached[next]->to == to) return &conc__edges[root[next]];
+        for (i = 0; i < conc__edge_count; i++) {
+            if (seen[i] || conc__edges[i].from != reached[next]->to) continue;
+            seen[i] = true;
+            root[count] = root[next];
+            reached[count++] = &conc__edges[i];
+        }
+    }
+    return NULL;
+}
+
+/* Enters held -> lock; true: that is new and closes a cycle, and `text` tells. */
+static bool conc__debug_order(const conc__held *held, const void *lock, const char *file, int line, char *text,
+                              size_t size) {
+    char a[160], b[160], c[160];
+    const conc__edge *back;
+    conc__edge *e;
+    size_t i;
+    for (i = 0; i < conc__edge_count; i++) {
+        if (conc__edges[i].from == held->lock && conc__edges[i].to == lock) return false;
+    }
+    if (conc__edge_count == CONC__EDGES) return false;
+    back = conc__debug_path(lock, held->lock);
+    e = &conc__edges[conc__edge_count++];
+    e->from = held->lock;
+    e->to = lock;
+    e->held = *held;
+    e->taken.lock = lock;
+    e->taken.file = file;
+    e->taken.line = line;
+    if (back == NULL) return false;
+    conc__debug_describe(a, sizeof a, lock, file, line);
+    conc__debug_describe(b, sizeof b, held->lock, held->file, held->line);
+    conc__debug_describe(c, sizeof c, back->to, back->taken.file, back->taken.line);
+    (void)snprintf(text, size, "%s is locked while %s is held; before, the order was opposite: with the former held, "
+                               "%s was locked: the two can wait for each other for ever",
+                   a, b, c);
+    return true;
+}
+
+void conc__debug_locking(const void *lock, const char *file, int line) {
+    conc__agent *me = conc__self();
+    uint32_t i, n = me->held_count < CONC__HELD_MAX ? me->held_count : CONC__HELD_MAX;
+    for (i = 0; i < n; i++) {
+        char text[680];
+        bool found = false;
+        if (me->held[i].lock == lock) continue; /* a relock: told by its result */
+        conc__debug_take();
+        found = conc__debug_order(&me->held[i], lock, file, line, text, sizeof text);
+        conc__lock_give(&conc__debug_lock);
+        if (found) conc__report(CONC_DEADLOCK, 0, NULL, "%s", text);
+    }
+}
+
+void conc__debug_locked(const void *lock, const char *file, int line) {
+    conc__agent *me = conc__self();
+    if (me->held_count < CONC__HELD_MAX) {
+        me->held[me->held_count].lock = lock;
+        me->held[me->held_count].file = file;
+        me->held[me->held_count].line = line;
+        me->held_count++;
+    }
+}
+
+void conc__debug_unlocked(const void *lock) {
+    conc__agent *me = conc__self();
+    uint32_t i = me->held_count;
+    while (i > 0 && me->held[i - 1].lock != lock) i--;
+    if (i == 0) return; /* one too many to follow, or locked where CONC_DEBUG was not on */
+    for (; i < me->held_count; i++) me->held[i - 1] = me->held[i];
+    me->held_count--;
+}
+
+/* Its memory may be another mutex's tomorrow. */
+void conc__debug_destroyed(const void *lock) {
+    size_t i = 0;
+    conc__debug_take();
+    while (i < conc__edge_count) {
+        if (conc__edges[i].from == lock || conc__edges[i].to == lock) {
+            conc__edges[i] = conc__edges[--conc__edge_count];
+        } else {
+            i++;
+        }
+    }
+    for (i = 0; i < conc__name_count; i++) {
+        if (conc__names[i].object == lock) conc__names[i] = conc__names[--conc__name_count];
+    }
+    conc__lock_give(&conc__debug_lock);
+}
+
+#else
+
+void conc_debug_name(const void *object, const char *name) {
+    (void)object;
+    (void)name;
+}
+
+#endif
+
+/* ==== end src/sync_debug.c ==== */
+
+/* ==== begin src/thread.c ==== */
+
+/* ============================================================================================
+ * thread: see thread.h.
+ * ========================================================================================== */
+
+#include <stdlib.h>
+
+#define CONC__NAME_SIZE 32
+
+struct conc_thread {
+    struct conc_thread *next;  /* in its chain of the registry; guarded by the registry's lock, as are... */
+    size_t users;              /* ...who still needs this record: the thread, its handle, each join under way, */
+    bool open;                 /* whether the handle can still be joined or detached, */
+    int result;                /* and what it returned */
+    uint32_t alive;            /* atomic: its function has not returned (foreign: the thread has not ended) */
+    conc_event ended;          /* set once it is not alive; publishes all that the thread did */
+    conc__port_thread os;
+    conc_fn fn;                /* NULL: not started here */
+    void *arg;
+    conc_cancel *cancel;
+    bool daemon;
+    uint32_t owner;            /* its agent's; constant */
+    char name[CONC__NAME_SIZE]; /* written by the thread itself only */
+};
+
+/* ---- the registry ----------------------------------------------------------------------------- */
+
+#define CONC__CHAINS 64
+
+static conc__lock conc__registry;                      /* guards all below and the fields named above */
+static conc_thread *conc__chains[CONC__CHAINS];        /* every record with users, by its address */
+static size_t conc__alive_count;                       /* atomic: read without the lock */
+static conc_thread *conc__main_thread;
+static bool conc__exit_watched;
+static conc_latch conc__not_daemons;                   /* those alive; itself its own lock */
+
+static conc_thread **conc__chain_of(const conc_thread *t) {
+    return &conc__chains[((uintptr_t)t >> 6) % CONC__CHAINS];
+}
+
+/* Whether `t` is a record of ours, without looking into it: it may be gone. */
+static bool conc__is_registered(const conc_thread *t) {
+    const conc_thread *c = *conc__chain_of(t);
+    while (c != NULL && c != t) c = c->next;
+    return c != NULL;
+}
+
+static void conc__register(conc_thread *t) {
+    conc_thread **chain = conc__chain_of(t);
+    t->next = *chain;
+    *chain = t;
+    conc__store32(&t->alive, 1, CONC__RELAXED);
+    (void)conc__addz(&conc__alive_count, 1, CONC__RELAXED);
+    if (!t->daemon && t->fn != NULL) (void)conc_latch_add(&conc__not_daemons, 1);
+}
+
+static bool conc__is_alive(const conc_thread *t) {
+    return conc__load32(&t->alive, CONC__ACQUIRE) != 0;
+}
+
+static void conc__not_alive(conc_thread *t) {
+    conc__store32(&t->alive, 0, CONC__RELEASE);
+    (void)conc__subz(&conc__alive_count, 1, CONC__RELAXED);
+}
+
+static void conc__drop_user(conc_thread *t) {
+    if (--t->users == 0) {
+        conc_thread **link = conc__chain_of(t);
+        while (*link != t) link = &(*link)->next;
+        *link = t->next;
+        if (conc__main_thread == t) conc__main_thread = NULL;
+        conc__free(t);
+    }
+}
+
+/* In a child of fork(): the calling thread is all there is. Records of others are left lying, unreachable, as their
+ * threads' stacks are. */
+static void conc__registry_reset(void) {
+    conc_thread *me = (conc_thread *)conc__self()->thread;
+    conc__registry = 0;
+    memset(conc__chains, 0, sizeof conc__chains);
+    conc__alive_count = 0;
+    conc__not_daemons.conc__word = 0;
+    conc__main_thread = me;
+    if (me != NULL) conc__register(me);
+}
+
+static void conc__registry_begin(void) {
+    static uint32_t watched; /* atomic */
+    if (conc__swap32(&watched, 1, CONC__RELAXED) == 0) conc__on_fork(conc__registry_reset);
+}
+
+/* ---- names -------------------------------------------------------------------------------------- */
+
+static void conc__copy_name(conc_thread *t, const char *name) {
+    size_t n = strlen(name);
+    if (n > sizeof t->name - 1) {
+        n = sizeof t->name - 1;
+        while (n > 0 && ((unsigned char)name[n] & 0xc0u) == 0x80u) n--; /* not in the middle of a UTF-8 character */
+    }
+    memcpy(t->name, name, n);
+    t->name[n] = '\0';
+}
+
+/* ---- thread-local values ------------------------------------------------------------------------- */
+
+#define CONC__LOCALS_MAX 128
+
+static void (*conc__local_destroy[CONC__LOCALS_MAX])(void *); /* by id - 1; written once, before the id is given out */
+static uint32_t conc__local_count;                            /* guarded by the registry's lock */
+
+/* The key's id, given out at the first set; 0: there are no more. */
+static uint32_t conc__local_id(conc_local *key) {
+    uint32_t id = conc__load32(&key->conc__id, CONC__ACQUIRE);
+    if (id != 0) return id;
+    conc__lock_take(&conc__registry);
+    id = conc__load32(&key->conc__id, CONC__RELAXED);
+    if (id == 0 && conc__local_count < CONC__LOCALS_MAX) {
+        conc__local_destroy[conc__local_count] = key->destroy;
+        id = ++conc__local_count;
+        conc__store32(&key->conc__id, id, CONC__RELEASE);
+    }
+    conc__lock_give(&conc__registry);
+    return id;
+}
+
+void *conc_local_get(conc_local *key) {
+    const conc__agent *me = conc__self();
+    uint32_t id = key != NULL ? conc__load32(&key->conc__id, CONC__ACQUIRE) : 0;
+    return id != 0 && id <= me->local_count ? me->locals[id - 1] : NULL;
+}
+
+static void conc__agent_is_ending(conc__agent *me);
+
+conc_result conc_local_set(conc_local *key, void *value) {
+    conc__agent *me = conc__self();
+    uint32_t id;
+    if (key == NULL) return conc__fail(CONC_INVALID, "conc_local_set: no key");
+    id = conc__local_id(key);
+    if (id == 0) return conc__fail(CONC_INVALID, "conc_local_set: all %d keys are in use", CONC__LOCALS_MAX);
+    if (id > me->local_count) {
+        void **more;
+        uint32_t n = (id + 7u) & ~7u;
+        if (!conc__agent_watch_end(me, conc__agent_is_ending)) {
+            return conc__fail(CONC_NO_MEMORY, "conc_local_set: no memory to be told of the thread's end");
+        }
+        more = (void **)conc__realloc(me->locals, n, sizeof *more, "thread-local values");
+        if (more == NULL) return CONC_NO_MEMORY;
+        memset(more + me->local_count, 0, (n - me->local_count) * sizeof *more);
+        me->locals = more;
+        me->local_count = n;
+    }
+    me->locals[id - 1] = value;
+    return CONC_OK;
+}
+
+static void conc__locals_end(conc__agent *me) {
+    int round;
+    bool again = me->local_count != 0;
+    for (round = 0; again && round < 4; round++) {
+        uint32_t i;
+        again = false;
+        for (i = 0; i < me->local_count; i++) {
+            void *value = me->locals[i];
+            me->locals[i] = NULL;
+            if (value != NULL && conc__local_destroy[i] != NULL) {
+                conc__local_destroy[i](value);
+                again = true;
+            }
+        }
+    }
+    conc__free(me->locals);
+    me->locals = NULL;
+    me->local_count = 0;
+}
+
+/* ---- the life of a thread -------------------------------------------------------------------------- */
+
+static void conc__report_lost(const conc_thread *t) {
+    conc__report(CONC_FAILED, t->result, t->name, "thread \"%s\" returned %d, and nobody looked at it", t->name,
+                 t->result);
+}
+
+/* The last steps of a thread started here, in that thread. */
+static void conc__thread_end(conc__agent *me, conc_thread *t, int result) {
+    bool open;
+    me->cancel = NULL;
+    conc__locals_end(me);
+    conc__lock_take(&conc__registry);
+    t->result = result;
+    conc__not_alive(t);
+    open = t->open;
+    conc__lock_give(&conc__registry);
+    if (result != 0 && !open) conc__report_lost(t);
+    (void)conc_event_set(&t->ended);
+    if (!t->daemon) (void)conc_latch_done(&conc__not_daemons);
+    me->thread = NULL;
+    me->name = NULL;
+    conc__lock_take(&conc__registry);
+    conc__drop_user(t);
+    conc__lock_give(&conc__registry);
+}
+
+/* The system ends a thread: one not started here; or one of ours that left by pthread_exit(); or one of ours,
+ * after its end, whose other destructors have set values again. */
+static void conc__agent_is_ending(conc__agent *me) {
+    conc_thread *t = (conc_thread *)me->thread;
+    if (t != NULL && t->fn != NULL) {
+        conc__thread_end(me, t, 0);
+        return;
+    }
+    conc__locals_end(me);
+    if (t == NULL) return;
+    me->thread = NULL;
+    me->name = NULL;
+    conc__lock_take(&conc__registry);
+    conc__not_alive(t);
+    conc__drop_user(t);
+    conc__lock_give(&conc__registry);
+}
+
+static void conc__thread_main(void *p) {
+    conc_thread *t = (conc_thread *)p;
+    conc__agent *me = conc__self_fast();
+    me->owner = t->owner; /* first: conc__self() would take a new one */
+    me->thread = t;
+    me->name = t->name;
+    me->cancel = t->cancel;
+    (void)conc__agent_watch_end(me, conc__agent_is_ending); /* for pthread_exit(); without memory it has to do without */
+    conc__port_thread_set_name(t->name);
+    conc__thread_end(me, t, t->fn(t->arg));
+}
+
+static void conc__handle_unuse(conc_thread *t);
+
+/* Runs at exit(): see thread.h. */
+static void conc__at_exit(void) {
+    const conc_thread *me = (const conc_thread *)conc__self()->thread;
+    size_t i;
+    if (me != NULL && me->fn != NULL) return;
+    /* One by one, and not by conc_thread_join_all(): a thread that is in that call itself is not counted there. */
+    for (i = 0; i < CONC__CHAINS; i++) {
+        conc_thread *t;
+        conc__lock_take(&conc__registry);
+        for (t = conc__chains[i]; t != NULL; t = t->next) {
+            if (t->fn != NULL && !t->daemon && !conc_event_is_set(&t->ended)) break;
+        }
+        if (t != NULL) t->users++;
+        conc__lock_give(&conc__registry);
+        if (t != NULL) {
+            conc_op op = conc_op_event(&t->ended);
+            (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+            conc__handle_unuse(t);
+            i = (size_t)-1; /* it may have started others: look from the start again */
+        }
+    }
+    /* Nobody will look at these any more. */
+    conc__lock_take(&conc__registry);
+    for (i = 0; i < CONC__CHAINS; i++) {
+        conc_thread *t;
+        for (t = conc__chains[i]; t != NULL; t = t->next) {
+            if (t->fn == NULL || !t->open) continue;
+            t->open = false;
+            conc__port_thread_detach(&t->os);
+            if (!conc__is_alive(t) && t->result != 0) {
+                conc__lock_give(&conc__registry);
+                conc__report_lost(t); /* its handle's share keeps the record, and its place in the chain */
+                conc__lock_take(&conc__registry);
+            }
+        }
+    }
+    conc__lock_give(&conc__registry);
+}
+
+conc_thread *conc_thread_start(conc_fn fn, void *arg, const conc_thread_desc *desc) {
+    conc_thread *t;
+    int error;
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "conc_thread_start: no function");
+        return NULL;
+    }
+    if (conc_thread_main() == NULL) return NULL; /* the caller, if it is the first */
+    t = (conc_thread *)conc__alloc(1, sizeof *t, "a thread");
+    if (t == NULL) return NULL;
+    t->fn = fn;
+    t->arg = arg;
+    t->open = true;
+    t->users = 2; /* the thread and the handle */
+    t->owner = conc__new_owner();
+    (void)snprintf(t->name, sizeof t->name, "thread-%u", (unsigned)(t->owner >> 2));
+    if (desc != NULL) {
+        t->daemon = desc->daemon;
+        t->cancel = desc->cancel;
+        if (desc->name != NULL) conc__copy_name(t, desc->name);
+    }
+    /* The lock is held while the thread is made, so that nobody meets a record without its system handle. */
+    conc__lock_take(&conc__registry);
+    if (!conc__exit_watched) conc__exit_watched = atexit(conc__at_exit) == 0;
+    conc__register(t);
+    error = conc__port_thread_start(&t->os, conc__thread_main, t, desc != NULL ? desc->stack_size : 0);
+    if (error != 0) {
+        conc__not_alive(t);
+        if (!t->daemon) (void)conc_latch_done(&conc__not_daemons);
+        t->users = 1;
+        conc__drop_user(t);
+        conc__lock_give(&conc__registry);
+        (void)conc__fail_system(CONC_NO_THREADS, error, "cannot start a thread");
+        return NULL;
+    }
+    conc__lock_give(&conc__registry);
+    return t;
+}
+
+/* Counts the caller in as a user of the open handle `t`, which may be anything. */
+static conc_result conc__handle_use(conc_thread *t, const char *what) {
+    conc_result r = CONC_OK;
+    if (t == NULL) return conc__fail(CONC_INVALID, "%s: NULL", what);
+    conc__lock_take(&conc__registry);
+    if (!conc__is_registered(t) || t->fn == NULL || !t->open) {
+        r = CONC_INVALID;
+    } else {
+        t->users++;
+    }
+    conc__lock_give(&conc__registry);
+    if (r != CONC_OK) {
+        (void)conc__fail(r, "%s: no such thread: it was joined or detached before, or not started here", what);
+    }
+    return r;
+}
+
+/* Closes the handle, if nobody was faster, and gives up one use of it. */
+static bool conc__handle_close(conc_thread *t) {
+    bool mine;
+    conc__lock_take(&conc__registry);
+    mine = t->open;
+    t->open = false;
+    if (mine) t->users--; /* the handle's own */
+    conc__lock_give(&conc__registry);
+    return mine;
+}
+
+static void conc__handle_unuse(conc_thread *t) {
+    conc__lock_take(&conc__registry);
+    conc__drop_user(t);
+    conc__lock_give(&conc__registry);
+}
+
+conc_result conc_thread_join(conc_thread *t, int *result, conc_deadline deadline) {
+    conc_op op;
+    conc_result r;
+    if (t != NULL && conc__self()->thread == t) {
+        return conc__fail(CONC_DEADLOCK, "conc_thread_join: a thread cannot wait for its own end");
+    }
+    r = conc__handle_use(t, "conc_thread_join");
+    if (r != CONC_OK) return r;
+    op = conc_op_event(&t->ended);
+    r = conc__wait_op(&op, deadline);
+    if (r == CONC_OK && !conc__handle_close(t)) {
+        r = conc__fail(CONC_INVALID, "conc_thread_join: another thread joined or detached it first");
+    } else if (r == CONC_OK) {
+        conc__port_thread_join(&t->os); /* it has but to leave */
+        if (result != NULL) {
+            *result = t->result;
+        } else if (t->result != 0) {
+            conc__report_lost(t);
+        }
+    }
+    conc__handle_unuse(t);
+    return r;
+}
+
+conc_result conc_thread_detach(conc_thread *t) {
+    conc_result r = conc__handle_use(t, "conc_thread_detach");
+    bool lost = false;
+    if (r != CONC_OK) return r;
+    conc__lock_take(&conc__registry);
+    if (t->open) {
+        t->open = false;
+        t->users--;
+        conc__port_thread_detach(&t->os);
+        lost = !conc__is_alive(t) && t->result != 0; /* else it looks at `open` itself when it ends */
+    } else {
+        r = CONC_INVALID;
+    }
+    conc__lock_give(&conc__registry);
+    if (r != CONC_OK) (void)conc__fail(r, "conc_thread_detach: another thread joined or detached it first");
+    if (lost) conc__report_lost(t);
+    conc__handle_unuse(t);
+    return r;
+}
+
+conc_op conc_op_thread_end(conc_thread *t) {
+    return conc_op_event(t != NULL ? &t->ended : NULL);
+}
+
+conc_thread *conc_thread_current(void) {
+    conc__agent *me = conc__self();
+    conc_thread *t = (conc_thread *)me->thread;
+    if (t != NULL) return t;
+    conc__registry_begin();
+    t = (conc_thread *)conc__alloc(1, sizeof *t, "a thread's record");
+    if (t == NULL) return NULL;
+    if (!conc__agent_watch_end(me, conc__agent_is_ending)) {
+        conc__free(t);
+        (void)conc__fail(CONC_NO_MEMORY, "conc_thread_current: no memory to be told of the thread's end");
+        return NULL;
+    }
+    t->users = 1;
+    t->owner = me->owner;
+    conc__lock_take(&conc__registry);
+    if (conc__main_thread == NULL) conc__main_thread = t;
+    if (conc__main_thread == t) {
+        conc__copy_name(t, "main");
+    } else {
+        (void)snprintf(t->name, sizeof t->name, "thread-%u", (unsigned)(me->owner >> 2));
+    }
+    conc__register(t);
+    conc__lock_give(&conc__registry);
+    me->thread = t;
+    me->name = t->name;
+    return t;
+}
+
+conc_thread *conc_thread_main(void) {
+    conc_thread *t;
+    conc__lock_take(&conc__registry);
+    t = conc__main_thread;
+    conc__lock_give(&conc__registry);
+    return t != NULL ? t : conc_thread_current();
+}
+
+/* ---- questions ------------------------------------------------------------------------------------- */
+
+const char *conc_thread_name(const conc_thread *t) {
+    if (t == NULL) t = conc_thread_current();
+    return t != NULL ? t->name : "?";
+}
+
+uint32_t conc_thread_id(const conc_thread *t) {
+    return (t != NULL ? t->owner : conc__self()->owner) >> 2;
+}
+
+bool conc_thread_is_daemon(const conc_thread *t) {
+    if (t == NULL) t = (const conc_thread *)conc__self()->thread;
+    return t != NULL && t->daemon;
+}
+
+bool conc_thread_is_alive(const conc_thread *t) {
+    bool alive = t == NULL || conc__is_alive(t);
+    CONC__OPAQUE();
+    return alive;
+}
+
+conc_result conc_thread_set_name(const char *name) {
+    conc_thread *t;
+    if (name == NULL) return conc__fail(CONC_INVALID, "conc_thread_set_name: no name");
+    t = conc_thread_current();
+    if (t == NULL) return CONC_NO_MEMORY;
+    conc__lock_take(&conc__registry);
+    conc__copy_name(t, name);
+    conc__lock_give(&conc__registry);
+    conc__port_thread_set_name(t->name);
+    return CONC_OK;
+}
+
+size_t conc_thread_count(void) {
+    return conc__loadz(&conc__alive_count, CONC__RELAXED);
+}
+
+void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg) {
+    size_t i;
+    if (visit == NULL) return;
+    conc__lock_take(&conc__registry);
+    for (i = 0; i < CONC__CHAINS; i++) {
+        conc_thread *t;
+        for (t = conc__chains[i]; t != NULL; t = t->next) {
+            if (conc__is_alive(t)) visit(t, arg);
+        }
+    }
+    conc__lock_give(&conc__registry);
+}
+
+void conc_thread_yield(void) {
+    conc__port_yield();
+}
+
+/* The caller, while it waits here, is not waited for. */
+conc_result conc_thread_join_all(conc_deadline deadline) {
+    const conc_thread *me = (const conc_thread *)conc__self()->thread;
+    bool counted = me != NULL && me->fn != NULL && !me->daemon;
+    conc_op op = conc_op_latch(&conc__not_daemons);
+    conc_result r;
+    if (counted) (void)conc_latch_done(&conc__not_daemons);
+    r = deadline.ns == INT64_MAX ? conc__wait_uncanceled(&op, deadline) : conc__wait_op(&op, deadline);
+    if (counted) (void)conc_latch_add(&conc__not_daemons, 1);
+    if (r == CONC_TIMEOUT || r == CONC_BUSY) {
+        char names[160] = "";
+        size_t i, length = 0;
+        conc__lock_take(&conc__registry);
+        for (i = 0; i < CONC__CHAINS; i++) {
+            const conc_thread *t;
+            for (t = conc__chains[i]; t != NULL; t = t->next) {
+                if (conc__is_alive(t) && t->fn != NULL && !t->daemon && t != me && length + CONC__NAME_SIZE + 2 < sizeof names) {
+                    length += (size_t)snprintf(names + length, sizeof names - length, "%s%s",
+                                               length != 0 ? ", " : "", t->name);
+                }
+            }
+        }
+        conc__lock_give(&conc__registry);
+        (void)conc__fail(r, "conc_thread_join_all: still running: %s", names);
+    }
+    return r;
+}
+
+/* ==== end src/thread.c ==== */
+
+/* ==== begin src/timer.c ==== */
+
+/* ============================================================================================
+ * timer: see thread.h. One service thread and a binary heap of what is to come, soonest first.
+ * ========================================================================================== */
+
+#define CONC__TIMER_IDLE ((size_t)-1)
+
+struct conc_timer {
+    conc_fn fn;
+    void *arg;
+    conc_deadline when;
+    uint64_t sequence; /* breaks ties: first started, first called */
+    size_t place;      /* in the heap; CONC__TIMER_IDLE once it is not there any more. Guarded by the lock, */
+    bool canceled;     /* as is this */
+    uint32_t users;    /* atomic: the handle, and the heap or the service while it runs */
+    conc_event done;   /* it has run or was canceled */
+};
+
+static conc__lock conc__timers_lock;     /* guards all below */
+static conc_timer **conc__timers;        /* a binary heap; its space stays for the next */
+static size_t conc__timer_count, conc__timer_space;
+static uint64_t conc__timer_sequence;
+static bool conc__timer_served;          /* the service thread runs */
+static bool conc__timer_watched;         /* the reset for forked children is registered */
+static conc_event conc__timers_changed;  /* auto reset: the soonest is another */
+
+static conc_timer **volatile conc__timers_of_parent; /* in a child of fork(): its heap, kept for leak checkers only,
+                                                          because another thread may have been moving it */
+
+/* In a child of fork() there is no service thread: the parent's timers run in the parent. */
+static void conc__timers_reset(void) {
+    conc__timers_of_parent = conc__timers;
+    conc__timers_lock = 0;
+    conc__timers = NULL;
+    conc__timer_count = conc__timer_space = 0;
+    conc__timer_served = false;
+    conc__timers_changed.conc__word = 0;
+}
+
+static void conc__timer_unuse(conc_timer *t) {
+    if (conc__sub32(&t->users, 1, CONC__ACQ_REL) == 1) conc__free(t);
+}
+
+/* ---- the heap, with the lock held ---------------------------------------------------------------- */
+
+static bool conc__timer_before(const conc_timer *a, const conc_timer *b) {
+    return a->when.ns != b->when.ns ? a->when.ns < b->when.ns : a->sequence < b->sequence;
+}
+
+static void conc__timer_put(size_t place, conc_timer *t) {
+    conc__timers[place] = t;
+    t->place = place;
+}
+
+static void conc__timer_up(size_t place, conc_timer *t) {
+    while (place > 0 && conc__timer_before(t, conc__timers[(place - 1) / 2])) {
+        conc__timer_put(place, conc__timers[(place - 1) / 2]);
+        place = (place - 1) / 2;
+    }
+    conc__timer_put(place, t);
+}
+
+static void conc__timer_down(size_t place, conc_timer *t) {
+    for (;;) {
+        size_t child = 2 * place + 1;
+        if (child + 1 < conc__timer_count && conc__timer_before(conc__timers[child + 1], conc__timers[child])) child++;
+        if (child >= conc__timer_count || !conc__timer_before(conc__timers[child], t)) break;
+        conc__timer_put(place, conc__timers[child]);
+        place = child;
+    }
+    conc__timer_put(place, t);
+}
+
+static void conc__timer_take_out(conc_timer *t) {
+    size_t place = t->place;
+    conc_timer *last = conc__timers[--conc__timer_count];
+    t->place = CONC__TIMER_IDLE;
+    if (last == t) return;
+    if (place > 0 && conc__timer_before(last, conc__timers[(place - 1) / 2])) {
+        conc__timer_up(place, last);
+    } else {
+        conc__timer_down(place, last);
+    }
+}
+
+/* ---- the service ------------------------------------------------------------------------------------ */
+
+/* Takes out the soonest timer if it is due; else NULL, and `*next` is when one will be. */
+static conc_timer *conc__timer_due(conc_deadline *next) {
+    conc_timer *due = NULL;
+    *next = CONC_FOREVER;
+    conc__lock_take(&conc__timers_lock);
+    if (conc__timer_count > 0) {
+        *next = conc__timers[0]->when;
+        if (conc_deadline_passed(*next)) {
+            due = conc__timers[0];
+            conc__timer_take_out(due);
+        }
+    }
+    conc__lock_give(&conc__timers_lock);
+    return due;
+}
+
+static int conc__timer_service(void *unused) {
+    conc_result r = CONC_OK;
+    (void)unused;
+    while (r == CONC_OK || r == CONC_TIMEOUT) { /* for ever */
+        conc_deadline next;
+        conc_timer *due = conc__timer_due(&next);
+        if (due != NULL) {
+            int code = due->fn(due->arg);
+            (void)conc_cancel_use(NULL); /* a token that the function left current is not ours */
+            if (code != 0) conc__report(CONC_FAILED, code, NULL, "a timer's function returned %d", code);
+            (void)conc_event_set(&due->done);
+            conc__timer_unuse(due);
+        } else {
+            /* A timer that became the soonest after we looked has set the event. */
+            r = conc_event_wait(&conc__timers_changed, next);
+        }
+    }
+    return (int)r;
+}
+
+/* Starts the service thread if there is none. With the lock held, which keeps a second from being started. */
+static bool conc__timer_serve(void) {
+    conc_thread_desc desc;
+    conc_thread *service;
+    if (conc__timer_served) return true;
+    memset(&desc, 0, sizeof desc);
+    desc.name = "conc-timer";
+    desc.daemon = true;
+    conc__timers_changed.auto_reset = true;
+    if (!conc__timer_watched) conc__on_fork(conc__timers_reset);
+    conc__timer_watched = true;
+    service = conc_thread_start(conc__timer_service, NULL, &desc);
+    if (service == NULL) return false;
+    (void)conc_thread_detach(service);
+    conc__timer_served = true;
+    return true;
+}
+
+/* ---- what users call ---------------------------------------------------------------------------------- */
+
+conc_timer *conc_timer_start(conc_fn fn, void *arg, conc_deadline when) {
+    conc_timer *t;
+    bool soonest, ready = true;
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "conc_timer_start: no function");
+        return NULL;
+    }
+    t = (conc_timer *)conc__alloc(1, sizeof *t, "a timer");
+    if (t == NULL) return NULL;
+    t->fn = fn;
+    t->arg = arg;
+    t->when = when;
+    t->users = 2;
+    conc__lock_take(&conc__timers_lock);
+    if (conc__timer_count == conc__timer_space) {
+        size_t space = conc__timer_space == 0 ? 16 : conc__timer_space * 2;
+        conc_timer **more = (conc_timer **)conc__realloc(conc__timers, space, sizeof *more, "timers");
+        ready = more != NULL;
+        if (ready) {
+            conc__timers = more;
+            conc__timer_space = space;
+        }
+    }
+    ready = ready && conc__timer_serve();
+    if (ready) {
+        t->sequence = conc__timer_sequence++;
+        conc__timer_count++;
+        conc__timer_up(conc__timer_count - 1, t);
+    }
+    soonest = ready && t->place == 0;
+    conc__lock_give(&conc__timers_lock);
+    if (!ready) {
+        conc__free(t);
+        return NULL;
+    }
+    if (soonest) (void)conc_event_set(&conc__timers_changed);
+    return t;
+}
+
+conc_result conc_timer_cancel(conc_timer *t) {
+    bool waiting, canceled;
+    if (t == NULL) return conc__fail(CONC_INVALID, "conc_timer_cancel: NULL");
+    conc__lock_take(&conc__timers_lock);
+    /* In a child of fork() the heap is empty, whatever the timer remembers of its place. */
+    waiting = t->place < conc__timer_count && conc__timers[t->place] == t;
+    if (waiting) {
+        conc__timer_take_out(t);
+        t->canceled = true;
+    }
+    canceled = t->canceled;
+    conc__lock_give(&conc__timers_lock);
+    if (waiting) {
+        (void)conc_event_set(&t->done);
+        conc__timer_unuse(t); /* the heap's share; the caller has its own */
+    }
+    return canceled ? CONC_OK : CONC_CLOSED;
+}
+
+conc_op conc_op_timer(conc_timer *t) {
+    return conc_op_event(t != NULL ? &t->done : NULL);
+}
+
+void conc_timer_release(conc_timer *t) {
+    if (t != NULL) conc__timer_unuse(t);
+}
+
+/* ==== end src/timer.c ==== */
+
+/* ==== begin src/queue.c ==== */
+
+/* ============================================================================================
+ * queue: see queue.h. Three ways to hold items, one way to wait:
+ *
+ *  ring    the bounded FIFO. Lock-free; see below.
+ *  array   the unbounded FIFO, the stacks, the priority queues: an array under a lock.
+ *  none    the hand-off: the item goes from the putter's memory to the getter's.
+ *
+ * Getters that sleep stand in the table under &q->get_asleep, putters under &q->put_asleep. The flag at that
+ * address says that somebody may be there; it is set by arm() and cleared by the waker that finds the list
+ * empty, both under the bucket's lock. An item put is one getter claimed; so a sleeper costs one wake, not
+ * one for each item put while it is on its way. Whoever waits for a gap to close (see the ring) stands apart.
+ * ========================================================================================== */
+
+typedef struct conc__slot {
+    size_t stamp; /* atomic; see the ring */
+    /* the item follows */
+} conc__slot;
+
+struct conc_queue {
+    /* Constant after conc_queue_new_ex(). */
+    conc_queue_kind kind;
+    bool ring;                 /* kind is CONC_FIFO and capacity is not 0 */
+    bool fenced;               /* the system has no heavy fence: publishing pays for its own */
+    uint32_t generation;       /* conc__fork_generation() when it was made */
+    size_t item_size, capacity;
+    size_t stride;             /* from one slot, or array element, to the next */
+    size_t closed_bit, lap;    /* of ring indices */
+    int (*compare)(const void *, const void *);
+    unsigned char *slots;      /* ring */
+    char pad0[CONC__CACHE_LINE];
+
+    size_t tail;               /* atomic; ring: where the next put goes, and the closed bit */
+    char pad1[CONC__CACHE_LINE - sizeof(size_t)];
+    size_t head;               /* atomic; ring: where the next get comes from */
+    char pad2[CONC__CACHE_LINE - sizeof(size_t)];
+
+    uint32_t get_asleep;       /* atomic; see above. Read at every put, written seldom */
+    uint32_t put_asleep;       /* atomic; the same for gets */
+    uint32_t join_asleep;      /* atomic; the same for task_done */
+    char pad3[CONC__CACHE_LINE - 3 * sizeof(uint32_t)];
+
+    size_t done;               /* atomic; ring: counts conc_queue_task_done(), in the manner of tail */
+
+    conc__lock lock;           /* array: guards all that follows; hand-off: its bucket's lock does */
+    bool closed;
+    unsigned char *array;      /* `space` elements, `count` of them used, from `first` on, round the end */
+    size_t space, first, count;
+    size_t unfinished;         /* put and not yet reported done */
+    uint64_t sequence;         /* numbers the puts of a priority queue */
+};
+
+/* Items of a machine word are by far the most frequent: no call for them. */
+static void conc__copy(void *to, const void *from, size_t size) {
+    if (size == sizeof(void *)) {
+        memcpy(to, from, sizeof(void *));
+    } else {
+        memcpy(to, from, size);
+    }
+}
+
+/* The two kinds of sleepers under such an address, and their bits in the flag there: those who wait for an item (or
+ * for room), one of which is woken for each; and those who wait for a gap to be settled (see the ring), who need
+ * nothing but its end: all are woken, and none of them costs a wake meant for the others. They stand under addresses
+ * of their own, so each bit is guarded by its own list's bucket. */
+#define CONC__SLEEPERS 1u
+#define CONC__SETTLERS 2u
+
+static const void *conc__sleepers_of(const uint32_t *asleep, uint32_t kind) {
+    return (const unsigned char *)asleep + (kind == CONC__SETTLERS ? 1 : 0);
+}
+
+static void conc__queue_wake_kind(uint32_t *asleep, uint32_t kind, size_t n) {
+    const void *key = conc__sleepers_of(asleep, kind);
+    bool more = true;
+    while (more && n > 0) {
+        conc__wakes w;
+        conc__bucket *b = conc__bucket_lock(key);
+        w.count = 0;
+        while (more && n > 0 && w.count < CONC__WAKES) {
+            more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
+            if (more) n--;
+        }
+        if (conc__bucket_first(b, key) == NULL) (void)conc__and32(asleep, ~kind, CONC__RELAXED);
+        conc__bucket_unlock(b);
+        conc__wakes_run(&w);
+    }
+}
+
+/* Wakes up to `n` who wait under `asleep`, and all settlers. */
+static CONC__NOINLINE void conc__queue_wake(uint32_t *asleep, size_t n) {
+    if ((conc__load32(asleep, CONC__RELAXED) & CONC__SETTLERS) != 0) {
+        conc__queue_wake_kind(asleep, CONC__SETTLERS, CONC_ALL);
+    }
+    conc__queue_wake_kind(asleep, CONC__SLEEPERS, n);
+}
+
+static void conc__queue_wake_if_asleep(uint32_t *asleep, size_t n) {
+    if (CONC__UNLIKELY(conc__load32(asleep, CONC__SEQ_CST) != 0)) conc__queue_wake(asleep, n);
+}
+
+/* ---- the ring --------------------------------------------------------------------------------------
+ * D. Vyukov, "Bounded MPMC queue" (2010). An index is a lap number in the upper bits and a place in the lower
+ * ones, with the closed bit between: `lap` is one in the lap's lowest bit, places are below `closed_bit`.
+ * A slot's stamp says whose turn it is: equal to the tail: free for that put; tail + 1: holds its item, for
+ * the get whose head is equal to that tail; then head + lap: free for the next lap's put.
+ *
+ * Memory orders. The stamp is stored with release after the item was written (or read) and loaded with acquire
+ * before it is read (or written): that carries the item. Moving the tail or the head, and looking at the
+ * sleepers' flag after it, are sequentially consistent, against the sleeper who sets the flag and then looks
+ * at the index (arm): of two such pairs one sees the other. So a put that moves the tail after the getter
+ * has looked finds the flag set; and one that moved it before is seen by the getter.
+ *
+ * The gap. Between moving the index and storing the stamp, a put has taken effect that nobody can get yet; the
+ * next get has to wait for it (taking a later item would break the order, and "empty" would be a lie if a
+ * later put is complete). It is a memcpy long, but its thread may be preempted in it. Whoever meets the gap
+ * settles it first: it looks a few times, then sleeps as any getter does. For that sleep the pair is another:
+ * the put stores the stamp (release) and loads the flag; the getter sets the flag and loads the stamp. What the
+ * put's side lacks in order, the getter's makes up for with a heavy fence, if the system has one; else
+ * (`fenced`) the stamp is exchanged, sequentially consistent. The other side, a get in its memcpy and a put
+ * that finds no free slot, is the mirror image. */
+
+static conc__slot *conc__ring_slot(const conc_queue *q, size_t index) {
+    return (conc__slot *)(void *)(q->slots + (index & (q->closed_bit - 1)) * q->stride);
+}
+
+static void *conc__ring_item(conc__slot *slot) {
+    return slot + 1;
+}
+
+static size_t conc__ring_next(const conc_queue *q, size_t index) {
+    return (index & (q->closed_bit - 1)) + 1 < q->capacity ? index + 1 : (index & ~(q->lap - 1)) + q->lap;
+}
+
+static void conc__ring_stamp(const conc_queue *q, conc__slot *slot, size_t stamp) {
+    if (CONC__UNLIKELY(q->fenced)) {
+        (void)conc__swapz(&slot->stamp, stamp, CONC__SEQ_CST);
+    } else {
+        conc__storez(&slot->stamp, stamp, CONC__RELEASE);
+    }
+}
+
+/* No put that has moved the tail is missing its stamp at the head. */
+static bool conc__ring_get_is_settled(conc_queue *q) {
+    size_t head = conc__loadz(&q->head, CONC__SEQ_CST);
+    return (conc__loadz(&q->tail, CONC__SEQ_CST) & ~q->closed_bit) == head ||
+           conc__loadz(&conc__ring_slot(q, head)->stamp, CONC__SEQ_CST) == head + 1 ||
+           conc__loadz(&q->head, CONC__SEQ_CST) != head;
+}
+
+/* No get that has moved the head is missing its stamp at the tail. */
+static bool conc__ring_put_is_settled(conc_queue *q) {
+    size_t tail = conc__loadz(&q->tail, CONC__SEQ_CST);
+    return (tail & q->closed_bit) != 0 || conc__loadz(&q->head, CONC__SEQ_CST) + q->lap == tail ||
+           conc__loadz(&conc__ring_slot(q, tail)->stamp, CONC__SEQ_CST) == tail ||
+           conc__loadz(&q->tail, CONC__SEQ_CST) != tail;
+}
+
+static bool conc__ring_is_settled(const conc_op *op) {
+    conc_queue *q = (conc_queue *)op->object;
+    return op->data == &q->get_asleep ? conc__ring_get_is_settled(q) : conc__ring_put_is_settled(q);
+}
+
+static conc_result conc__settle_attempt(conc_op *op) {
+    return conc__ring_is_settled(op) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__settle_arm(conc_op *op, conc_node *node) {
+    conc_queue *q = (conc_queue *)op->object;
+    uint32_t *asleep = (uint32_t *)op->data;
+    const void *key = conc__sleepers_of(asleep, CONC__SETTLERS);
+    conc__bucket *b = conc__bucket_lock(key);
+    bool wait;
+    (void)conc__or32(asleep, CONC__SETTLERS, CONC__SEQ_CST);
+    wait = !conc__ring_is_settled(op);
+    if (wait && !q->fenced) {
+        conc__port_heavy_fence();
+        wait = !conc__ring_is_settled(op);
+    }
+    if (wait) conc__bucket_push(b, key, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+/* Waits until the one in the gap has stored its stamp. Like an internal lock it is not canceled: the wait is for a
+ * memcpy. */
+static CONC__NOINLINE void conc__ring_settle(conc_queue *q, uint32_t *asleep) {
+    static const conc_op_class cls = {"settle", CONC_BUSY, conc__settle_attempt, conc__settle_arm, NULL, NULL};
+    conc_op op = conc_op_make(&cls, q, asleep);
+    (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+}
+
+/* CONC_OK, CONC_PENDING (full), CONC_CLOSED. Wakes nobody. */
+static CONC__ALWAYS_INLINE conc_result conc__ring_put(conc_queue *q, const void *item) {
+    size_t tail = conc__loadz(&q->tail, CONC__RELAXED);
+    for (;;) {
+        conc__slot *slot;
+        if (CONC__UNLIKELY((tail & q->closed_bit) != 0)) return CONC_CLOSED;
+        slot = conc__ring_slot(q, tail);
+        if (CONC__LIKELY(conc__loadz(&slot->stamp, CONC__ACQUIRE) == tail)) {
+            if (conc__casz(&q->tail, &tail, conc__ring_next(q, tail), CONC__SEQ_CST)) {
+                conc__copy(conc__ring_item(slot), item, q->item_size);
+                conc__ring_stamp(q, slot, tail + 1);
+                return CONC_OK;
+            }
+        } else {
+            size_t now = conc__loadz(&q->tail, CONC__SEQ_CST);
+            if (now == tail) {
+                if (conc__loadz(&q->head, CONC__SEQ_CST) + q->lap == tail) return CONC_PENDING;
+                conc__ring_settle(q, &q->put_asleep);
+                now = conc__loadz(&q->tail, CONC__RELAXED);
+            }
+            tail = now;
+        }
+    }
+}
+
+/* CONC_OK, CONC_PENDING (empty), CONC_CLOSED (and empty). Wakes nobody. */
+static CONC__ALWAYS_INLINE conc_result conc__ring_get(conc_queue *q, void *item) {
+    size_t head = conc__loadz(&q->head, CONC__RELAXED);
+    for (;;) {
+        conc__slot *slot = conc__ring_slot(q, head);
+        if (CONC__LIKELY(conc__loadz(&slot->stamp, CONC__ACQUIRE) == head + 1)) {
+            if (conc__casz(&q->head, &head, conc__ring_next(q, head), CONC__SEQ_CST)) {
+                conc__copy(item, conc__ring_item(slot), q->item_size);
+                conc__ring_stamp(q, slot, head + q->lap);
+                return CONC_OK;
+            }
+        } else {
+            size_t now = conc__loadz(&q->head, CONC__SEQ_CST);
+            if (now == head) {
+                size_t tail = conc__loadz(&q->tail, CONC__SEQ_CST);
+                if ((tail & ~q->closed_bit) == head) return (tail & q->closed_bit) != 0 ? CONC_CLOSED : CONC_PENDING;
+                conc__ring_settle(q, &q->get_asleep);
+                now = conc__loadz(&q->head, CONC__RELAXED);
+            }
+            head = now;
+        }
+    }
+}
+
+/* The looks before sleeping, after the flag was set. Each reads first the index that its waker moves. */
+static bool conc__ring_must_wait_to_put(conc_queue *q) {
+    size_t head = conc__loadz(&q->head, CONC__SEQ_CST);
+    return head + q->lap == conc__loadz(&q->tail, CONC__SEQ_CST); /* false if closed: the bit differs */
+}
+
+static bool conc__ring_must_wait_to_get(conc_queue *q) {
+    size_t tail = conc__loadz(&q->tail, CONC__SEQ_CST);
+    return tail == conc__loadz(&q->head, CONC__SEQ_CST);
+}
+
+static size_t conc__ring_length(const conc_queue *q) {
+    for (;;) {
+        size_t tail = conc__loadz(&q->tail, CONC__SEQ_CST), head = conc__loadz(&q->head, CONC__SEQ_CST);
+        if (conc__loadz(&q->tail, CONC__SEQ_CST) == tail) {
+            size_t in = tail & (q->closed_bit - 1), out = head & (q->closed_bit - 1);
+            if (in > out) return in - out;
+            if (in < out) return q->capacity - out + in;
+            return (tail & ~q->closed_bit) == head ? 0 : q->capacity;
+        }
+    }
+}
+
+/* ---- the array --------------------------------------------------------------------------------------
+ * With q->lock held. A priority queue is a binary heap from `first` == 0 on, whose elements begin with the number of
+ * their put, so that equal items come out in order. */
+
+static unsigned char *conc__array_at(const conc_queue *q, size_t i) {
+    size_t place = q->first + i;
+    return q->array + (place < q->space ? place : place - q->space) * q->stride;
+}
+
+/* Moves the items to `to`, with room for `space`; false if that is NULL. */
+static bool conc__array_move(conc_queue *q, unsigned char *to, size_t space) {
+    size_t i;
+    if (to == NULL) return false;
+    for (i = 0; i < q->count; i++) memcpy(to + i * q->stride, conc__array_at(q, i), q->stride);
+    conc__free(q->array);
+    q->array = to;
+    q->space = space;
+    q->first = 0;
+    return true;
+}
+
+static bool conc__array_grow(conc_queue *q) {
+    size_t space = q->space == 0 ? 16 : q->space > SIZE_MAX / 2 ? SIZE_MAX : q->space * 2;
+    return conc__array_move(q, (unsigned char *)conc__alloc(space, q->stride, "items of a queue"), space);
+}
+
+/* The number's part of an element: so long that the item behind it is aligned as malloc() would align it. */
+static size_t conc__heap_prefix(const conc_queue *q) {
+    return q->item_size % 16 == 0 ? 16 : sizeof q->sequence;
+}
+
+static bool conc__heap_before(const conc_queue *q, const unsigned char *a, const unsigned char *b) {
+    uint64_t na, nb;
+    int order = q->compare(a + conc__heap_prefix(q), b + conc__heap_prefix(q));
+    if (order != 0) return order < 0;
+    memcpy(&na, a, sizeof na);
+    memcpy(&nb, b, sizeof nb);
+    return na < nb;
+}
+
+/* The array has one element more than its space: where the one that is moved waits. */
+static void conc__heap_put(conc_queue *q, const void *item) {
+    unsigned char *moved = q->array + (q->space - 1) * q->stride;
+    size_t place = q->count++;
+    memcpy(moved, &q->sequence, sizeof q->sequence);
+    q->sequence++;
+    memcpy(moved + conc__heap_prefix(q), item, q->item_size);
+    while (place > 0 && conc__heap_before(q, moved, q->array + (place - 1) / 2 * q->stride)) {
+        memcpy(q->array + place * q->stride, q->array + (place - 1) / 2 * q->stride, q->stride);
+        place = (place - 1) / 2;
+    }
+    memcpy(q->array + place * q->stride, moved, q->stride);
+}
+
+static void conc__heap_get(conc_queue *q, void *item) {
+    unsigned char *moved = q->array + (q->count - 1) * q->stride; /* the last fills the hole */
+    size_t place = 0;
+    memcpy(item, q->array + conc__heap_prefix(q), q->item_size);
+    q->count--;
+    for (;;) {
+        size_t child = 2 * place + 1;
+        if (child + 1 < q->count &&
+            conc__heap_before(q, q->array + (child + 1) * q->stride, q->array + child * q->stride)) {
+            child++;
+        }
+        if (child >= q->count || !conc__heap_before(q, q->array + child * q->stride, moved)) break;
+        memcpy(q->array + place * q->stride, q->array + child * q->stride, q->stride);
+        place = child;
+    }
+    if (q->count > 0 && q->array + place * q->stride != moved) memcpy(q->array + place * q->stride, moved, q->stride);
+}
+
+/* How many elements must be left over: the heap needs a place for the one it moves. */
+static size_t conc__array_spare(const conc_queue *q) {
+    return q->kind == CONC_PRIORITY ? 1 : 0;
+}
+
+/* CONC_OK, CONC_PENDING (full), CONC_CLOSED, CONC_NO_MEMORY. Takes the lock; wakes nobody. */
+static CONC__NOINLINE conc_result conc__array_put(conc_queue *q, const void *item) {
+    conc_result r = CONC_OK;
+    conc__lock_take(&q->lock);
+    if (q->closed) {
+        r = CONC_CLOSED;
+    } else if (q->capacity != 0 && q->count == q->capacity) {
+        r = CONC_PENDING;
+    } else if (q->count + conc__array_spare(q) >= q->space && !conc__array_grow(q)) {
+        r = CONC_NO_MEMORY;
+    } else {
+        q->unfinished++;
+        if (q->kind == CONC_PRIORITY) {
+            conc__heap_put(q, item);
+        } else {
+            conc__copy(conc__array_at(q, q->count), item, q->item_size);
+            q->count++;
+        }
+    }
+    conc__lock_give(&q->lock);
+    return r;
+}
+
+/* CONC_OK, CONC_PENDING (empty), CONC_CLOSED (and empty). Takes the lock; wakes nobody. */
+static CONC__NOINLINE conc_result conc__array_get(conc_queue *q, void *item) {
+    conc_result r = CONC_OK;
+    conc__lock_take(&q->lock);
+    if (q->count == 0) {
+        r = q->closed ? CONC_CLOSED : CONC_PENDING;
+    } else {
+        if (q->kind == CONC_PRIORITY) {
+            conc__heap_get(q, item);
+        } else if (q->kind == CONC_LIFO) {
+            q->count--;
+            conc__copy(item, conc__array_at(q, q->count), q->item_size);
+        } else {
+            conc__copy(item, conc__array_at(q, 0), q->item_size);
+            q->count--;
+            q->first = q->first + 1 < q->space ? q->first + 1 : 0;
+        }
+        /* What a burst has taken is given back; if there is no memory to do it, the next get tries again. */
+        if (q->space > 1024 && q->count < q->space / 8) {
+            size_t space = q->space / 4; /* not conc__alloc(): no get fails for want of it, so no error is recorded */
+            (void)conc__array_move(q, (unsigned char *)CONC_MALLOC(space * q->stride), space);
+        }
+    }
+    conc__lock_give(&q->lock);
+    return r;
+}
+
+/* ---- the hand-off --------------------------------------------------------------------------------------
+ * Under the lock of the queue's bucket, a putter meets a getter that stands in the table, or the other way round;
+ * it claims it, and copies the item from memory to memory. The claimed one passes the same lock before it goes
+ * on, so both ops stay where they are until the copy is done.
+ *
+ * Both sides may be in a select. An attempt is made with nothing armed, so only the other has to be claimed. In
+ * arm() other ops of ours may be armed already: then both waiters have to be claimed, ours and the other's, at
+ * once. It is done in the order of the waiters' ids, so that two that want each other cannot both fail: the
+ * lower id is claimed first by both. Whoever is claimed in vain just attempts again. (Compare J. Reppy, C. Russo,
+ * Y. Xiao, "Parallel Concurrent ML", ICFP 2009.) */
+
+#define CONC__TAG_GETTER 1u
+#define CONC__TAG_PUTTER 2u
+#define CONC__SERVED 1u /* the grant */
+
+static conc_op *conc__op_of(conc_node *node) {
+    return (conc_op *)(void *)((char *)node - offsetof(conc_op, node));
+}
+
+static unsigned conc__handoff_tag(const conc_op *op);
+
+static void conc__handoff_transfer(conc_queue *q, conc_op *op, conc_op *other) {
+    if (conc__handoff_tag(op) == CONC__TAG_PUTTER) {
+        memcpy(other->data, op->data, q->item_size);
+    } else {
+        memcpy(op->data, other->data, q->item_size);
+    }
+    q->unfinished++;
+}
+
+static conc_result conc__handoff_attempt(conc_op *op) {
+    conc_queue *q = (conc_queue *)op->object;
+    unsigned wanted = CONC__TAG_GETTER + CONC__TAG_PUTTER - conc__handoff_tag(op);
+    conc__bucket *b = conc__bucket_lock(q);
+    conc_result r = CONC_PENDING;
+    conc__wakes wakes;
+    wakes.count = 0;
+    if (op->node.conc__grant == CONC__SERVED) {
+        op->node.conc__grant = 0;
+        r = CONC_OK;
+    } else if (q->closed) {
+        r = CONC_CLOSED;
+    } else {
+        conc_node *n = conc__bucket_first(b, q);
+        while (n != NULL && r == CONC_PENDING) {
+            conc_node *after = conc__bucket_next(b, n);
+            if (conc__node_tag(n) == wanted && conc__claim(b, n, CONC__SERVED, &wakes)) {
+                conc__handoff_transfer(q, op, conc__op_of(n));
+                r = CONC_OK;
+            }
+            n = after;
+        }
+    }
+    conc__bucket_unlock(b);
+    conc__wakes_run(&wakes);
+    return r;
+}
+
+/* Claims both, or not: true if `op` is served. With the bucket's lock. */
+static bool conc__handoff_match(conc_queue *q, conc__bucket *b, conc_op *op, conc_node *n, conc__wakes *wakes) {
+    conc_waiter *mine = op->node.conc__waiter;
+    uint32_t waits = 0;
+    bool served = false;
+    if (mine->owner < n->conc__waiter->owner) {
+        if (!conc__cas32(&mine->claimed, &waits, op->node.conc__ticket, CONC__RELAXED)) return false;
+        served = conc__claim(b, n, CONC__SERVED, wakes);
+    } else if (conc__claim(b, n, CONC__SERVED, wakes)) {
+        served = conc__cas32(&mine->claimed, &waits, op->node.conc__ticket, CONC__RELAXED);
+        if (!served) n->conc__grant = 0; /* claimed in vain; it looks under this lock */
+    }
+    if (served) {
+        conc__handoff_transfer(q, op, conc__op_of(n));
+        op->node.conc__grant = CONC__SERVED;
+    }
+    return served;
+}
+
+static bool conc__handoff_arm(conc_op *op, conc_node *node) {
+    conc_queue *q = (conc_queue *)op->object;
+    unsigned tag = conc__handoff_tag(op), wanted = CONC__TAG_GETTER + CONC__TAG_PUTTER - tag;
+    conc__bucket *b = conc__bucket_lock(q);
+    bool wait = !q->closed;
+    conc_node *n = conc__bucket_first(b, q);
+    conc__wakes wakes;
+    wakes.count = 0;
+    while (wait && n != NULL && wakes.count < CONC__WAKES) {
+        conc_node *after = conc__bucket_next(b, n);
+        /* Not with another op of the same select: nobody hands anything to himself. */
+        if (conc__node_tag(n) == wanted && n->conc__waiter != node->conc__waiter) {
+            (void)conc__handoff_match(q, b, op, n, &wakes);
+            wait = conc__load32(&node->conc__waiter->claimed, CONC__RELAXED) == 0;
+        }
+        n = after;
+    }
+    if (wait) conc__bucket_push(b, q, node, tag);
+    conc__bucket_unlock(b);
+    conc__wakes_run(&wakes);
+    return wait;
+}
+
+/* ---- put and get as ops ----------------------------------------------------------------------------- */
+
+/* A child of fork() has a copy of the queue, perhaps made in the middle of another thread's put: not to be used. */
+static bool conc__queue_is_forked(const conc_queue *q) {
+    return q->generation != conc__fork_generation();
+}
+
+static conc_result conc__queue_forked(const char *what) {
+    return conc__fail(CONC_FORKED, "%s: the queue was made before fork()", what);
+}
+
+/* Whether this call may use the queue, and why not. */
+static CONC__NOINLINE conc_result conc__queue_check(const conc_queue *q, const void *item, size_t size,
+                                                    const char *what) {
+    if (CONC__UNLIKELY(q == NULL || item == NULL)) return conc__fail(CONC_INVALID, "%s: NULL", what);
+    if (CONC__UNLIKELY(size != q->item_size)) {
+        return conc__fail(CONC_INVALID, "%s: an item of %zu bytes, in a queue of items of %zu bytes", what, size,
+                          q->item_size);
+    }
+    if (CONC__UNLIKELY(conc__queue_is_forked(q))) return conc__queue_forked(what);
+    return CONC_OK;
+}
+
+/* Whether it may: the same in a few instructions, for the fast paths. */
+#define conc__queue_is_good(q, item, size)                                                         \
+    CONC__LIKELY((q) != NULL && (item) != NULL && (size) == (q)->item_size && !conc__queue_is_forked(q))
+
+/* Moves one item without waiting, and wakes nobody. */
+static conc_result conc__queue_try_put(conc_queue *q, const void *item) {
+    return q->ring ? conc__ring_put(q, item) : conc__array_put(q, item);
+}
+
+static conc_result conc__queue_try_get(conc_queue *q, void *item) {
+    return q->ring ? conc__ring_get(q, item) : conc__array_get(q, item);
+}
+
+static bool conc__queue_must_wait_to_put(conc_queue *q) {
+    bool wait;
+    if (q->ring) return conc__ring_must_wait_to_put(q);
+    conc__lock_take(&q->lock);
+    wait = !q->closed && q->capacity != 0 && q->count == q->capacity;
+    conc__lock_give(&q->lock);
+    return wait;
+}
+
+static bool conc__queue_must_wait_to_get(conc_queue *q) {
+    bool wait;
+    if (q->ring) return conc__ring_must_wait_to_get(q);
+    conc__lock_take(&q->lock);
+    wait = !q->closed && q->count == 0;
+    conc__lock_give(&q->lock);
+    return wait;
+}
+
+static conc_result conc__put_attempt(conc_op *op) {
+    conc_queue *q = (conc_queue *)op->object;
+    conc_result r = conc__queue_check(q, op->data, (size_t)op->word, "conc_queue_put");
+    if (r != CONC_OK) return r;
+    if (q->kind == CONC_HANDOFF) return conc__handoff_attempt(op);
+    r = conc__queue_try_put(q, op->data);
+    if (r == CONC_OK) conc__queue_wake_if_asleep(&q->get_asleep, 1);
+    return r;
+}
+
+static conc_result conc__get_attempt(conc_op *op) {
+    conc_queue *q = (conc_queue *)op->object;
+    conc_result r = conc__queue_check(q, op->data, (size_t)op->word, "conc_queue_get");
+    if (r != CONC_OK) return r;
+    if (q->kind == CONC_HANDOFF) return conc__handoff_attempt(op);
+    r = conc__queue_try_get(q, op->data);
+    if (r == CONC_OK) conc__queue_wake_if_asleep(&q->put_asleep, 1);
+    return r;
+}
+
+static bool conc__put_arm(conc_op *op, conc_node *node) {
+    conc_queue *q = (conc_queue *)op->object;
+    conc__bucket *b;
+    bool wait;
+    if (q->kind == CONC_HANDOFF) return conc__handoff_arm(op, node);
+    b = conc__bucket_lock(&q->put_asleep);
+    (void)conc__or32(&q->put_asleep, CONC__SLEEPERS, CONC__SEQ_CST);
+    wait = conc__queue_must_wait_to_put(q);
+    if (wait) conc__bucket_push(b, &q->put_asleep, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static bool conc__get_arm(conc_op *op, conc_node *node) {
+    conc_queue *q = (conc_queue *)op->object;
+    conc__bucket *b;
+    bool wait;
+    if (q->kind == CONC_HANDOFF) return conc__handoff_arm(op, node);
+    b = conc__bucket_lock(&q->get_asleep);
+    (void)conc__or32(&q->get_asleep, CONC__SLEEPERS, CONC__SEQ_CST);
+    wait = conc__queue_must_wait_to_get(q);
+    if (wait) conc__bucket_push(b, &q->get_asleep, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static const conc_op_class conc__put_class = {"put", CONC_FULL, conc__put_attempt, conc__put_arm, NULL, NULL};
+static const conc_op_class conc__get_class = {"get", CONC_EMPTY, conc__get_attempt, conc__get_arm, NULL, NULL};
+
+static unsigned conc__handoff_tag(const conc_op *op) {
+    return op->cls == &conc__put_class ? CONC__TAG_PUTTER : CONC__TAG_GETTER;
+}
+
+conc_op conc_op_put_bytes(conc_queue *q, const void *item, size_t size) {
+    conc_op op = conc_op_make(&conc__put_class, q, (void *)(uintptr_t)item);
+    op.word = size;
+    return op;
+}
+
+conc_op conc_op_get_bytes(conc_queue *q, void *item, size_t size) {
+    conc_op op = conc_op_make(&conc__get_class, q, item);
+    op.word = size;
+    return op;
+}
+
+/* ---- put and get ---------------------------------------------------------------------------------------- */
+
+/* Before it sleeps, one who finds the ring full or empty watches for a while the stamp that will change, and nothing
+ * else: looking at the other side's index as well would slow down just the one that is waited for. */
+#define CONC__RING_LOOKS 60
+
+static bool conc__ring_comes_free(conc_queue *q) {
+    unsigned i;
+    for (i = 0; i < CONC__RING_LOOKS; i++) {
+        size_t tail = conc__loadz(&q->tail, CONC__RELAXED);
+        if ((tail & q->closed_bit) != 0 || conc__loadz(&conc__ring_slot(q, tail)->stamp, CONC__RELAXED) == tail) return true;
+        conc__port_pause();
+    }
+    return false;
+}
+
+static bool conc__ring_fills(conc_queue *q) {
+    unsigned i;
+    for (i = 0; i < CONC__RING_LOOKS; i++) {
+        size_t head = conc__loadz(&q->head, CONC__RELAXED);
+        if (conc__loadz(&conc__ring_slot(q, head)->stamp, CONC__RELAXED) == head + 1) return true;
+        conc__port_pause();
+    }
+    return false;
+}
+
+static CONC__NOINLINE conc_result conc__queue_put_slow(conc_queue *q, const void *item, size_t size,
+                                                       conc_deadline deadline) {
+    conc_op op = conc_op_put_bytes(q, item, size);
+    if (deadline.ns != INT64_MIN && q->ring && conc__ring_comes_free(q)) {
+        conc_result r = conc__put_attempt(&op);
+        if (r != CONC_PENDING) return r;
+    }
+    return conc__wait_op(&op, deadline);
+}
+
+static CONC__NOINLINE conc_result conc__queue_get_slow(conc_queue *q, void *item, size_t size, conc_deadline deadline) {
+    conc_op op = conc_op_get_bytes(q, item, size);
+    if (deadline.ns != INT64_MIN && q->ring && conc__ring_fills(q)) {
+        conc_result r = conc__get_attempt(&op);
+        if (r != CONC_PENDING) return r;
+    }
+    return conc__wait_op(&op, deadline);
+}
+
+conc_result conc_queue_put_bytes(conc_queue *q, const void *item, size_t size, conc_deadline deadline) {
+    conc_result r;
+    if (!conc__queue_is_good(q, item, size)) return conc__queue_check(q, item, size, "conc_queue_put");
+    if (q->kind != CONC_HANDOFF) {
+        r = q->ring ? conc__ring_put(q, item) : conc__array_put(q, item);
+        if (CONC__LIKELY(r == CONC_OK)) conc__queue_wake_if_asleep(&q->get_asleep, 1);
+        if (CONC__LIKELY(r != CONC_PENDING)) return r;
+        if (deadline.ns == INT64_MIN) return CONC_FULL;
+    }
+    return conc__queue_put_slow(q, item, size, deadline);
+}
+
+conc_result conc_queue_get_bytes(conc_queue *q, void *item, size_t size, conc_deadline deadline) {
+    conc_result r;
+    if (!conc__queue_is_good(q, item, size)) return conc__queue_check(q, item, size, "conc_queue_get");
+    if (q->kind != CONC_HANDOFF) {
+        r = q->ring ? conc__ring_get(q, item) : conc__array_get(q, item);
+        if (CONC__LIKELY(r == CONC_OK)) conc__queue_wake_if_asleep(&q->put_asleep, 1);
+        if (CONC__LIKELY(r != CONC_PENDING)) return r;
+        if (deadline.ns == INT64_MIN) return CONC_EMPTY;
+    }
+    return conc__queue_get_slow(q, item, size, deadline);
+}
+
+conc_result conc_queue_put_many_bytes(conc_queue *q, const void *items, size_t size, size_t n, size_t *done,
+                                      conc_deadline deadline) {
+    const unsigned char *from = (const unsigned char *)items;
+    conc_result r;
+    if (done == NULL) return conc__fail(CONC_INVALID, "conc_queue_put_many: no place for the count");
+    *done = 0;
+    r = conc__queue_check(q, items, size, "conc_queue_put_many");
+    while (r == CONC_OK && *done < n) {
+        size_t before = *done;
+        if (q->kind != CONC_HANDOFF) {
+            while (*done < n && (r = conc__queue_try_put(q, from + *done * size)) == CONC_OK) ++*done;
+            /* one look at the sleepers for all of them: it comes after the last move of the tail */
+            if (*done > before) conc__queue_wake_if_asleep(&q->get_asleep, *done - before);
+            if (*done == n || r != CONC_PENDING) break;
+        }
+        r = conc__queue_put_slow(q, from + *done * size, size, deadline);
+        if (r == CONC_OK) ++*done;
+    }
+    return r;
+}
+
+conc_result conc_queue_get_many_bytes(conc_queue *q, void *items, size_t size, size_t n, size_t *done,
+                                      conc_deadline deadline) {
+    unsigned char *to = (unsigned char *)items;
+    conc_result r;
+    if (done == NULL) return conc__fail(CONC_INVALID, "conc_queue_get_many: no place for the count");
+    *done = 0;
+    r = conc__queue_check(q, items, size, "conc_queue_get_many");
+    if (r != CONC_OK || n == 0) return r;
+    r = conc_queue_get_bytes(q, to, size, deadline);
+    if (r != CONC_OK) return r;
+    *done = 1;
+    if (q->kind == CONC_HANDOFF) {
+        while (*done < n && conc_queue_get_bytes(q, to + *done * size, size, CONC_NOW) == CONC_OK) ++*done;
+    } else {
+        while (*done < n && conc__queue_try_get(q, to + *done * size) == CONC_OK) ++*done;
+        if (*done > 1) conc__queue_wake_if_asleep(&q->put_asleep, *done - 1);
+    }
+    return CONC_OK;
+}
+
+/* The lock that guards `closed` and `unfinished` of an array or a hand-off: the array's own, or the hand-off's bucket
+ * (which is returned; NULL for the array's). */
+static conc__bucket *conc__queue_guard(conc_queue *q) {
+    if (q->kind == CONC_HANDOFF) return conc__bucket_lock(q);
+    conc__lock_take(&q->lock);
+    return NULL;
+}
+
+static void conc__queue_unguard(conc_queue *q, conc__bucket *b) {
+    if (b != NULL) {
+        conc__bucket_unlock(b);
+    } else {
+        conc__lock_give(&q->lock);
+    }
+}
+
+/* ---- closing ---------------------------------------------------------------------------------------------- */
+
+conc_result conc_queue_close(conc_queue *q) {
+    bool was_closed;
+    if (q == NULL) return conc__fail(CONC_INVALID, "conc_queue_close: NULL");
+    if (conc__queue_is_forked(q)) return conc__queue_forked("conc_queue_close");
+    if (q->kind == CONC_HANDOFF) {
+        conc__bucket *b = conc__bucket_lock(q);
+        was_closed = q->closed;
+        q->closed = true;
+        conc__bucket_unlock(b);
+        (void)conc__wake_waiters(q, CONC__ANY_TAG, CONC_ALL);
+    } else {
+        if (q->ring) {
+            was_closed = (conc__orz(&q->tail, q->closed_bit, CONC__SEQ_CST) & q->closed_bit) != 0;
+        } else {
+            conc__lock_take(&q->lock);
+            was_closed = q->closed;
+            q->closed = true;
+            conc__lock_give(&q->lock);
+        }
+        conc__queue_wake(&q->get_asleep, CONC_ALL);
+        conc__queue_wake(&q->put_asleep, CONC_ALL);
+    }
+    return was_closed ? CONC_CLOSED : CONC_OK;
+}
+
+conc_result conc_queue_close_now(conc_queue *q, void (*drop)(void *item, void *arg), void *arg) {
+    conc_result closed;
+    void *item;
+    if (q == NULL || drop == NULL) return conc__fail(CONC_INVALID, "conc_queue_close_now: NULL");
+    if (conc__queue_is_forked(q)) return conc__queue_forked("conc_queue_close_now");
+    item = conc__alloc(1, q->item_size, "an item to drop");
+    if (item == NULL) return CONC_NO_MEMORY;
+    closed = conc_queue_close(q);
+    while (q->kind != CONC_HANDOFF && conc__queue_try_get(q, item) == CONC_OK) {
+        drop(item, arg);
+        (void)conc_queue_task_done(q);
+    }
+    conc__free(item);
+    return closed;
+}
+
+bool conc_queue_is_closed(const conc_queue *q) {
+    bool closed;
+    if (q == NULL || conc__queue_is_forked(q)) return false;
+    if (q->ring) {
+        closed = (conc__loadz(&q->tail, CONC__ACQUIRE) & q->closed_bit) != 0;
+    } else {
+        conc_queue *own = (conc_queue *)(uintptr_t)q;
+        conc__bucket *b = conc__queue_guard(own);
+        closed = q->closed;
+        conc__queue_unguard(own, b);
+    }
+    CONC__OPAQUE();
+    return closed;
+}
+
+/* ---- counting work ------------------------------------------------------------------------------------------ */
+
+conc_result conc_queue_task_done(conc_queue *q) {
+    bool all_done = false, too_many = false;
+    if (q == NULL) return conc__fail(CONC_INVALID, "conc_queue_task_done: NULL");
+    if (conc__queue_is_forked(q)) return conc__queue_forked("conc_queue_task_done");
+    if (q->ring) {
+        /* A position that follows the tail: all is done when it has caught up. Sequentially consistent, in the same
+         * pairing as put and get: it moves, then looks for joiners; a joiner sets the flag, then looks at it. */
+        size_t done;
+        do { /* acquire: whoever moved it this far had seen the tail beyond it, and so do we */
+            done = conc__loadz(&q->done, CONC__ACQUIRE);
+            too_many = done == (conc__loadz(&q->tail, CONC__ACQUIRE) & ~q->closed_bit);
+        } while (!too_many && !conc__casz(&q->done, &done, conc__ring_next(q, done), CONC__SEQ_CST));
+        all_done = conc__ring_next(q, done) == (conc__loadz(&q->tail, CONC__SEQ_CST) & ~q->closed_bit);
+    } else {
+        conc__bucket *b = conc__queue_guard(q);
+        too_many = q->unfinished == 0;
+        if (!too_many) all_done = --q->unfinished == 0;
+        conc__queue_unguard(q, b);
+    }
+    if (too_many) return conc__fail(CONC_INVALID, "conc_queue_task_done: more often than items were put");
+    if (all_done) conc__queue_wake_if_asleep(&q->join_asleep, CONC_ALL);
+    CONC__OPAQUE();
+    return CONC_OK;
+}
+
+static conc_result conc__join_attempt(conc_op *op) {
+    conc_queue *q = (conc_queue *)op->object;
+    bool all_done;
+    if (q == NULL) return conc__fail(CONC_INVALID, "conc_queue_join: NULL");
+    if (conc__queue_is_forked(q)) return conc__queue_forked("conc_queue_join");
+    if (q->ring) {
+        size_t done = conc__loadz(&q->done, CONC__SEQ_CST);
+        all_done = done == (conc__loadz(&q->tail, CONC__SEQ_CST) & ~q->closed_bit);
+    } else {
+        conc__bucket *b = conc__queue_guard(q);
+        all_done = q->unfinished == 0;
+        conc__queue_unguard(q, b);
+    }
+    return all_done ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__join_arm(conc_op *op, conc_node *node) {
+    conc_queue *q = (conc_queue *)op->object;
+    conc__bucket *b = conc__bucket_lock(&q->join_asleep);
+    bool wait;
+    (void)conc__or32(&q->join_asleep, CONC__SLEEPERS, CONC__SEQ_CST);
+    if (q->kind == CONC_HANDOFF) {
+        /* Its count is guarded by another bucket, and one is held at a time: enter first, look after. */
+        conc__bucket_push(b, &q->join_asleep, node, 0);
+        conc__bucket_unlock(b);
+        wait = conc__join_attempt(op) == CONC_PENDING;
+        if (!wait) conc_waiters_disarm(node);
+        return wait;
+    }
+    wait = conc__join_attempt(op) == CONC_PENDING;
+    if (wait) conc__bucket_push(b, &q->join_asleep, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc_op_queue_join(conc_queue *q) {
+    static const conc_op_class cls = {"queue join", CONC_BUSY, conc__join_attempt, conc__join_arm, NULL, NULL};
+    return conc_op_make(&cls, q, NULL);
+}
+
+conc_result conc_queue_join(conc_queue *q, conc_deadline deadline) {
+    conc_op op = conc_op_queue_join(q);
+    return conc__wait_op(&op, deadline);
+}
+
+/* ---- making and freeing ---------------------------------------------------------------------------------------- */
+
+/* Stamps and indices need room for the laps: a capacity beyond this could not be allocated anyway. */
+#define CONC__RING_MAX (SIZE_MAX / 16)
+
+static bool conc__ring_make(conc_queue *q) {
+    size_t i;
+    q->closed_bit = 1;
+    while (q->closed_bit < q->capacity + 1) q->closed_bit *= 2;
+    q->lap = q->closed_bit * 2;
+    q->fenced = !conc__port_heavy_fence_ready();
+    q->stride = (sizeof(conc__slot) + q->item_size + sizeof(size_t) - 1) / sizeof(size_t) * sizeof(size_t);
+    q->slots = (unsigned char *)conc__alloc(q->capacity, q->stride, "a queue's ring");
+    if (q->slots == NULL) return false;
+    for (i = 0; i < q->capacity; i++) conc__ring_slot(q, i)->stamp = i;
+    return true;
+}
+
+conc_queue *conc_queue_new_ex(size_t item_size, size_t capacity, const conc_queue_desc *desc) {
+    conc_queue_kind kind = desc != NULL ? desc->kind : CONC_FIFO;
+    conc_queue *q;
+    const char *wrong = NULL;
+    if (item_size == 0) {
+        wrong = "items of 0 bytes";
+    } else if (item_size > SIZE_MAX / 8 || capacity > CONC__RING_MAX || capacity > SIZE_MAX / 2 / item_size) {
+        wrong = "capacity times item size is more than there can be";
+    } else if (kind != CONC_FIFO && kind != CONC_LIFO && kind != CONC_PRIORITY && kind != CONC_HANDOFF) {
+        wrong = "no such kind";
+    } else if (kind == CONC_PRIORITY && desc->compare == NULL) {
+        wrong = "a priority queue needs `compare`";
+    } else if (kind == CONC_HANDOFF && capacity != 0) {
+        wrong = "a hand-off has no capacity: it wants 0";
+    }
+    if (wrong != NULL) {
+        (void)conc__fail(CONC_INVALID, "conc_queue_new: %s (item size %zu, capacity %zu)", wrong, item_size, capacity);
+        return NULL;
+    }
+    q = (conc_queue *)conc__alloc(1, sizeof *q, "a queue");
+    if (q == NULL) return NULL;
+    q->kind = kind;
+    q->item_size = item_size;
+    q->capacity = capacity;
+    q->generation = conc__fork_generation();
+    q->compare = desc != NULL ? desc->compare : NULL;
+    q->ring = kind == CONC_FIFO && capacity != 0;
+    q->stride = item_size + (kind == CONC_PRIORITY ? conc__heap_prefix(q) : 0);
+    if (q->ring && !conc__ring_make(q)) {
+        conc__free(q);
+        return NULL;
+    }
+    return q;
+}
+
+conc_queue *conc_queue_new(size_t item_size, size_t capacity) {
+    return conc_queue_new_ex(item_size, capacity, NULL);
+}
+
+conc_result conc_queue_free(conc_queue *q) {
+    if (q == NULL) return CONC_OK;
+    if (conc__is_waited_for(&q->get_asleep) || conc__is_waited_for(&q->put_asleep) ||
+        conc__is_waited_for(&q->join_asleep) || conc__is_waited_for(q) ||
+        conc__is_waited_for(conc__sleepers_of(&q->get_asleep, CONC__SETTLERS)) ||
+        conc__is_waited_for(conc__sleepers_of(&q->put_asleep, CONC__SETTLERS))) {
+        return conc__fail(CONC_BUSY, "conc_queue_free: somebody waits on the queue");
+    }
+    conc__free(q->slots);
+    conc__free(q->array);
+    conc__free(q);
+    return CONC_OK;
+}
+
+/* ---- questions ---------------------------------------------------------------------------------------------------- */
+
+size_t conc_queue_length(const conc_queue *q) {
+    size_t n;
+    conc_queue *own = (conc_queue *)(uintptr_t)q;
+    if (q == NULL || q->kind == CONC_HANDOFF || conc__queue_is_forked(q)) return 0;
+    if (q->ring) return conc__ring_length(q);
+    conc__lock_take(&own->lock);
+    n = q->count;
+    conc__lock_give(&own->lock);
+    return n;
+}
+
+size_t conc_queue_capacity(const conc_queue *q) {
+    return q != NULL ? q->capacity : 0;
+}
+
+size_t conc_queue_item_size(const conc_queue *q) {
+    return q != NULL ? q->item_size : 0;
+}
+
+/* ==== end src/queue.c ==== */
+
+/* ==== begin src/license.h ==== */
+
+/*
+ * conc.h is available under two licenses. Choose whichever you prefer.
+ *
+ * ------------------------------------------------------------------------------
+ * ALTERNATIVE A - MIT License
+ *
+ * Copyright (c) the conc.h authors
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a copy
+ * of this software and associated documentation files (the "Software"), to deal
+ * in the Software without restriction, including without limitation the rights
+ * to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+ * copies of the Software, and to permit persons to whom the Software is
+ * furnished to do so, subject to the following conditions:
+ *
+ * The above copyright notice and this permission notice shall be included in all
+ * copies or substantial portions of the Software.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+ * LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+ * OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+ * SOFTWARE.
+ *
+ * ------------------------------------------------------------------------------
+ * ALTERNATIVE B - Public Domain (the Unlicense, unlicense.org)
+ *
+ * This is free and unencumbered software released into the public domain.
+ *
+ * Anyone is free to copy, modify, publish, use, compile, sell, or distribute
+ * this software, either in source code form or as a compiled binary, for any
+ * purpose, commercial or non-commercial, and by any means.
+ *
+ * In jurisdictions that recognize copyright laws, the author or authors of this
+ * software dedicate any and all copyright interest in the software to the public
+ * domain. We make this dedication for the benefit of the public at large and to
+ * the detriment of our heirs and successors. We intend this dedication to be an
+ * overt act of relinquishment in perpetuity of all present and future rights to
+ * this software under copyright law.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN
+ * ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION
+ * WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ */
+
+/* ==== end src/license.h ==== */
+
+#endif /* CONC_IMPLEMENTATION */

@@ -1,0 +1,228 @@
+#!/bin/sh
+# sh examples/run.sh [DIRECTORY]
+#
+# Builds and runs every example, shows what each one prints, and checks it: most of them say in the comment at
+# their top what they print, and are held to that. wordcount counts the words of DIRECTORY (default: this
+# repository), and its complete result is compared with that of tr, sort and uniq.
+#
+# From the environment: CC (the compiler), CFLAGS (more flags). Needs a C compiler; installs one if there is
+# none and it may. Everything it makes is in examples/build.
+
+set -u
+LC_ALL=C
+export LC_ALL
+unset CDPATH
+
+examples=$(cd -- "$(dirname -- "$0")" && pwd) || exit 1
+root=$(dirname -- "$examples")
+build=$examples/build
+tree=$(cd -- "${1:-$root}" && pwd) || exit 1
+passed=0
+failed=0
+ran=
+not_ran=
+
+# ---- a compiler ----------------------------------------------------------------------------------
+
+compiler() { # sets CC to one that works, or fails
+    if [ -n "${CC:-}" ]; then set -- "$CC"; else set -- cc gcc clang; fi
+    for c; do
+        command -v "${c%% *}" >/dev/null 2>&1 || continue
+        echo '#include <pthread.h>
+              #include <stdio.h>
+              int main(void) { puts(""); return pthread_self() == 0; }' >"$build/try.c"
+        # shellcheck disable=SC2086
+        $c -o "$build/try" "$build/try.c" -pthread >"$build/try.log" 2>&1 && CC=$c && return 0
+    done
+    return 1
+}
+
+install_compiler() {
+    if [ -n "${CC:-}" ]; then
+        echo "run.sh: '$CC' does not compile a program that uses pthread" >&2
+        return 1
+    fi
+    if [ "$(id -u)" = 0 ]; then as_root=
+    elif sudo -n true >/dev/null 2>&1; then as_root=sudo
+    else as_root=no
+    fi
+    if command -v brew >/dev/null 2>&1; then # wants no root
+        brew install gcc && CC=$(command -v gcc-14 || command -v gcc-13 || command -v gcc) && return 0
+    fi
+    if [ "$as_root" = no ]; then
+        echo "run.sh: no C compiler, and no right to install one: please install gcc or clang" >&2
+        return 1
+    fi
+    if command -v apt-get >/dev/null 2>&1; then
+        $as_root apt-get update && $as_root apt-get install -y --no-install-recommends gcc libc6-dev
+    elif command -v dnf >/dev/null 2>&1; then
+        $as_root dnf install -y gcc
+    elif command -v apk >/dev/null 2>&1; then
+        $as_root apk add gcc musl-dev
+    elif command -v pacman >/dev/null 2>&1; then
+        $as_root pacman -Sy --noconfirm gcc
+    else
+        echo "run.sh: no C compiler, and no known package manager: please install gcc or clang" >&2
+        return 1
+    fi
+}
+
+# ---- running and checking ------------------------------------------------------------------------
+
+# No example takes long; one that hangs is stopped, where the system has timeout(1).
+limited() {
+    if command -v timeout >/dev/null 2>&1; then timeout 120 "$@"; else "$@"; fi
+}
+
+# check NAME EXPECTED ACTUAL EXIT-CODE: compares two files
+check() {
+    if [ "$4" -ne 0 ]; then
+        echo "   FAILED: $1 ended with $4"
+    elif cmp -s "$2" "$3"; then
+        echo "   ok"
+        passed=$((passed + 1))
+        return
+    else
+        echo "   FAILED: $1: what differs (<: expected, >: printed):"
+        diff "$2" "$3" | sed 's/^/   /;20q'
+    fi
+    failed=$((failed + 1))
+}
+
+# compile NAME: counts as failed if there is as much as a warning
+compile() {
+    # shellcheck disable=SC2086
+    if $CC -std=c99 -Wall -Wextra -O2 ${CFLAGS:-} -I"$root" -o "$build/$1" "$examples/$1.c" -pthread \
+        >"$build/$1.log" 2>&1 && [ ! -s "$build/$1.log" ]; then
+        ran="$ran $1"
+        return 0
+    fi
+    cat "$build/$1.log"
+    echo "   FAILED: $1 does not compile without warnings"
+    failed=$((failed + 1))
+    not_ran="$not_ran $1"
+    return 1
+}
+
+# example NAME: one that tells in its comment what it prints. Measured times are not compared.
+example() {
+    echo "== $1"
+    compile "$1" || return
+    limited "$build/$1" >"$build/$1.out"
+    code=$?
+    cat "$build/$1.out"
+    sed -n '/^ \* Prints/,/^ \*\//s/^ \*     //p' "$examples/$1.c" >"$build/$1.expected"
+    sed 's/[0-9][0-9]*\.[0-9][0-9]* s$/... s/' "$build/$1.out" >"$build/$1.actual"
+    check "$1" "$build/$1.expected" "$build/$1.actual" "$code"
+}
+
+# Two processes talk. Neither has to wait for the other to be up: lines are sent until they are answered.
+chat() {
+    echo "== udp_chat"
+    compile udp_chat || return
+    port=$((20000 + $$ % 20000))
+    printf 'hello\nhow are you?\n' >"$build/chat1.in"
+    printf 'hello yourself\nfine\nand you?\n' >"$build/chat2.in"
+    for try in 1 2 3 4 5 6 7 8 9 10; do # a port may be in use: then the program ends with 2
+        "$build/udp_chat" $port 127.0.0.1:$((port + 1)) \
+            <"$build/chat1.in" >"$build/chat1.out" 2>"$build/chat1.err" &
+        one=$!
+        "$build/udp_chat" $((port + 1)) 127.0.0.1:$port \
+            <"$build/chat2.in" >"$build/chat2.out" 2>"$build/chat2.err"
+        code2=$?
+        [ $code2 -eq 2 ] && kill $one 2>/dev/null
+        wait $one
+        code1=$?
+        [ $code1 -ne 2 ] && [ $code2 -ne 2 ] && break
+        port=$((port + 2 * try))
+    done
+    cat "$build/chat1.err" "$build/chat2.err"
+    sed 's/^/> /' "$build/chat2.in" >"$build/chat1.expected"
+    sed 's/^/> /' "$build/chat1.in" >"$build/chat2.expected"
+    echo "the first receives:"
+    cat "$build/chat1.out"
+    check udp_chat "$build/chat1.expected" "$build/chat1.out" "$code1"
+    echo "the second receives:"
+    cat "$build/chat2.out"
+    check udp_chat "$build/chat2.expected" "$build/chat2.out" "$code2"
+}
+
+# count_words DIRECTORY: "count word" for each word under it, with the system's own tools
+count_words() {
+    (cd -- "$1" && find . \( -name .git -o -name build \) -prune -o -type f -exec sh -c '
+        for f do tr -cs A-Za-z "\n" <"$f"; echo; done' sh {} +) |
+        tr A-Z a-z | grep . | sort | uniq -c | sed 's/^ *//'
+}
+
+# compare_words DIRECTORY: all words of it, from both
+compare_words() {
+    limited "$build/wordcount" -a -x build "$1" >"$build/words.out"
+    code=$?
+    count_words "$1" >"$build/words.expected"
+    check wordcount "$build/words.expected" "$build/words.out" $code
+}
+
+# reported PATH: wordcount must name what it cannot read there, and end with 1
+reported() {
+    limited "$build/wordcount" "$1" >"$build/reported.out" 2>"$build/reported.err"
+    echo $? >"$build/reported.actual"
+    cat "$build/reported.err" "$build/reported.out"
+    grep -cF "wordcount: cannot read $1" "$build/reported.err" >>"$build/reported.actual"
+    printf '1\n1\n' >"$build/reported.expected"
+    check wordcount "$build/reported.expected" "$build/reported.actual" 0
+}
+
+words() {
+    echo "== wordcount"
+    compile wordcount || return
+    echo "the words of $tree, but for what is named .git or build:"
+    limited "$build/wordcount" -x build "$tree"
+    echo "all of them, compared with tr | sort | uniq -c:"
+    compare_words "$tree"
+
+    odd=$build/odd # what a tree may hold: no newline at the end, nothing at all, binary, any name, links
+    rm -rf "$odd" && mkdir -p "$odd/a b/c
+d" "$odd/.git" "$odd/empty"
+    printf 'One two\nTHREE don'\''t' >"$odd/no newline"
+    printf 'glued?' >"$odd/a b/another"
+    printf 'zero\0byte\200high\377a@b[c`d{e' >"$odd/a b/c
+d/-binary"
+    printf 'not counted' >"$odd/.git/file"
+    : >"$odd/empty/file"
+    ln -s .. "$odd/empty/loop"
+    ln -s missing "$odd/empty/dangling"
+    echo "a small tree of odd files, compared likewise:"
+    compare_words "$odd"
+
+    echo "a directory that is not there:"
+    reported "$build/missing"
+    if chmod 000 "$odd/no newline" && [ ! -r "$odd/no newline" ]; then # root may read everything
+        echo "a file that must not be read:"
+        reported "$odd"
+    fi
+}
+
+# ---- all of them ---------------------------------------------------------------------------------
+
+if [ ! -f "$root/conc.h" ]; then
+    echo "run.sh: $root/conc.h is not there: make it with ./amalgamate.sh" >&2
+    exit 1
+fi
+mkdir -p "$build" && echo '*' >"$build/.gitignore" || exit 1
+compiler || { install_compiler && compiler; } || {
+    cat "$build/try.log" 2>/dev/null
+    echo "0 passed, 1 failed (no C compiler)"
+    exit 1
+}
+echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
+
+for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer; do
+    example $name
+done
+chat
+words
+
+echo "== ran:$ran"
+[ -n "$not_ran" ] && echo "== did not run:$not_ran"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

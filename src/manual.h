@@ -1,0 +1,226 @@
+/* conc.h - everyday concurrency for C in one file                                    version 0.1.0
+ *
+ * Threads, locks, blocking queues, timers, cancellation, and one way to wait for any of them. C99 or later, C++11 or
+ * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads.
+ *
+ * ---- DO THIS ---------------------------------------------------------------------------------------------------
+ *
+ *  1. Put this file into your project.
+ *  2. In exactly one C or C++ file:   #define CONC_IMPLEMENTATION
+ *                                     #include "conc.h"
+ *     and in all others just         #include "conc.h"
+ *  3. Link with -pthread (on Windows with -lsynchronization; MSVC finds it by itself).
+ *  4. Look at results: CONC_OK is 0, everything else is negative, conc_explain(r) says it in words.
+ *  5. `break` in a CONC_WITH_LOCK block leaves the block, not the loop around it.
+ *
+ * ---- A WHOLE PROGRAM -------------------------------------------------------------------------------------------
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static conc_queue *numbers;
+ *
+ * static int producer(void *arg) {
+ *     (void)arg;
+ *     for (long i = 1; i <= 1000; i++) {
+ *         if (conc_queue_put(numbers, &i, CONC_FOREVER) != CONC_OK) return 1;
+ *     }
+ *     conc_queue_close(numbers); // nothing more will come
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     long sum = 0;
+ *     conc_thread *t;
+ *     numbers = conc_queue_new(sizeof(long), 16); // at most 16 on the way
+ *     t = conc_thread_start(producer, NULL, NULL);
+ *     if (numbers == NULL || t == NULL) return fprintf(stderr, "%s\n", conc_error_detail()), 1;
+ *
+ *     CONC_FOR_QUEUE(long, n, numbers) sum += n; // until it is closed and empty
+ *
+ *     conc_thread_join(t, NULL, CONC_FOREVER);
+ *     conc_queue_free(numbers);
+ *     printf("%ld\n", sum);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * 500500
+ * ```
+ *
+ * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
+ *
+ * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
+ * thread's end, a point in time, a cancel token. One op can be waited for, or the first of several:
+ *
+ * ```c
+ * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
+ * switch (conc_select(ops, 3, CONC_FOREVER)) {
+ * case 0: use(&x); break;    // ops[0].result tells how the get ended: CONC_OK, CONC_CLOSED, ...
+ * case 1: use(&y); break;
+ * case 2: use("half a second without news"); break;
+ * default: break;            // CONC_CANCELED
+ * }
+ * ```
+ *
+ * Exactly one of them happens; the others are as if never asked. Convenience calls such as conc_queue_get() are the same
+ * ops with a fast path in front. An object of your own becomes awaitable by a class of three functions, at the end of
+ * this manual. (A closed queue is always ready: put conc_op_never() in its place.)
+ *
+ * ---- RULES THAT HOLD EVERYWHERE ------------------------------------------------------------------------------
+ *
+ *  Zero is valid     Locks, events, semaphores, latches, descriptors are ready when all zero: static, = {0}, memset.
+ *                    They need no destroying. What is allocated has _new and _free.
+ *  Results           conc_result; constructors give NULL on failure, with the reason in conc_error_result() and
+ *                    conc_error_detail(). Misuse is told, it does not hang or corrupt.
+ *  Deadlines         The last argument of what blocks is an instant on the monotonic clock: CONC_FOREVER, CONC_NOW (do
+ *                    not wait), conc_after(0.25). A chain of calls can share one.
+ *  Cancellation      A cancel token, once fired, wakes every wait of the threads under it with CONC_CANCELED.
+ *  Tasks             int fn(void *arg): 0 is success, anything else the task's own error. An error that nobody looks at
+ *                    goes to the error hook, or to stderr.
+ *  Ownership         Queues copy items in and out. Handles are yours until you give them back.
+ *
+ * ---- OPTIONS ------------------------------------------------------------------------------------------------
+ *
+ *  define before #include              where                 what it does
+ *  CONC_IMPLEMENTATION                 one file              brings the code, not only the declarations
+ *  CONC_STATIC                         any file              everything static: a private copy for that file
+ *  CONC_DEBUG                          implementation; and   checks lock order, relocking, foreign unlocks; the places are
+ *                                      everywhere for places known where the including file defines it too
+ *  CONC_MALLOC(n), CONC_REALLOC(p, n), implementation        your allocator; all three or none
+ *  CONC_FREE(p)
+ *  CONC_PORT_PORTABLE=1                implementation        pthreads only, even where there is a futex
+ *
+ * No option changes a public type: files with and without them can be linked together.
+ *
+ * ---- THREADS ----------------------------------------------------------------------------------- thread.h below
+ *
+ * ```c
+ * conc_thread *w = conc_thread_start(work, &x, &(conc_thread_desc){ .name = "worker", .daemon = false });
+ * int code;
+ * if (w == NULL) puts(conc_error_detail());                  // no memory, no more threads: work() never runs
+ * if (conc_thread_join(w, &code, conc_after(2)) == CONC_TIMEOUT) puts("still at it");
+ * ```
+ *
+ * The program's end waits for threads that are not daemons; daemons end with it. A thread is joined or detached once.
+ * Timers call a function later; conc_local keeps a value per thread.
+ *
+ * ---- LOCKS AND FRIENDS --------------------------------------------------------------------------- sync.h below
+ *
+ * ```c
+ * static conc_mutex lock;
+ * static conc_cond changed;
+ * static int ready;
+ *
+ * CONC_WITH_LOCK(&lock) {                                     // unlocked however the block is left
+ *     while (!ready) conc_cond_wait(&changed, &lock, CONC_FOREVER);
+ * }
+ * if (conc_mutex_lock(&lock, conc_after(0.1)) == CONC_OK) {   // by hand: look whether it worked
+ *     ready = 0;
+ *     conc_mutex_unlock(&lock);
+ * }
+ * ```
+ *
+ *  conc_mutex       4 bytes, knows its owner          conc_semaphore   permits, bounded if you like
+ *  conc_rmutex      may be locked again               conc_event       a flag to wait for; manual or auto reset
+ *  conc_cond        with a mutex                      conc_barrier     n threads meet; can be aborted and reset
+ *  conc_rwlock      readers or a writer, phase-fair   conc_once        a function runs once
+ *  conc_brlock      for data read all the time        conc_latch       a counter to wait for at zero (WaitGroup)
+ *
+ * Keep the data that a lock guards in the lock's own cache line (beside it in the same struct): under contention that is
+ * worth more than any choice of lock.
+ *
+ * ---- QUEUES ----------------------------------------------------------------------------------- queue.h below
+ *
+ * ```c
+ * conc_queue *jobs = conc_queue_new(sizeof(struct job), 100);          // bounded: a put waits when 100 are in it
+ * struct job j = { 1 };
+ * conc_queue_put(jobs, &j, CONC_FOREVER);
+ * while (conc_queue_get(jobs, &j, conc_after(0.5)) == CONC_OK) use(&j);
+ * conc_queue_put(jobs, (&(struct job){ 2 }), CONC_NOW);                // a literal wants its own parentheses
+ * conc_queue_close(jobs);                                              // getters drain it, then see CONC_CLOSED
+ * conc_queue_free(jobs);
+ * ```
+ *
+ * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
+ *
+ * ---- CANCELLATION ------------------------------------------------------------------------------ wait.h below
+ *
+ * ```c
+ * conc_cancel stop = { 0 };
+ * conc_thread *w = conc_thread_start(work, NULL, &(conc_thread_desc){ .cancel = &stop });
+ * conc_cancel_fire(&stop);                       // whatever work() waits for now or later: CONC_CANCELED
+ * conc_thread_join(w, NULL, CONC_FOREVER);
+ * ```
+ *
+ * ---- WHAT WE PROMISE ---------------------------------------------------------------------------------------
+ *
+ *  Order        What was done before unlock, put, release, set, done, start is seen after the lock, get, acquire, wait,
+ *               run that it lets go; what a thread did is seen after its join.
+ *  Wakes        No wake is lost, none is spent on a waiter that has timed out or was canceled, and of several ops exactly
+ *               one happens. A condition may wake spuriously; a signal is never lost to a later waiter.
+ *  Time         Waits use the monotonic clock, are never early, and never poll: an idle program uses no processor time.
+ *               Before sleeping a wait spins for a few microseconds at most.
+ *  Fairness     Mutex, semaphore, queue: who runs may overtake who sleeps; a mutex's sleeper is handed it after 1 ms.
+ *               Reader-writer lock: phase-fair. Items of a queue: FIFO in one total order.
+ *  Close        wakes all; what was put comes out. Every accepted item is delivered, or dropped through your function.
+ *  Memory       Every allocation may fail: then the call says CONC_NO_MEMORY and has changed nothing. Locks never allocate.
+ *  Destroying   A mutex may be freed as soon as another thread has locked it after the last unlock; a semaphore, event
+ *               or latch as soon as a wait on it has succeeded, by the last to use it. Freeing what somebody waits on is
+ *               refused with CONC_BUSY.
+ *  Fork         In a child of fork() only the calling thread exists. Queues made before give CONC_FORKED there, as do locks
+ *               held by another thread of the parent. Nobody waits there, and timers stay with the parent.
+ *  Signals      No handler is installed, no disposition or mask changed. Nothing here may be called in a signal handler but
+ *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
+ *  Exit         See thread.h. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
+ *  Hidden       No thread that you did not start, but one, "conc-timer", with the first timer.
+ *
+ * ---- AN AWAITABLE OBJECT OF YOUR OWN ----------------------------------------------------------------------
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ *
+ * struct mailbox { conc_mutex lock; const char *letter; conc_waiters waiters; };
+ *
+ * static conc_result attempt(conc_op *op) {                   // take the letter, or say that there is none
+ *     struct mailbox *m = op->object;
+ *     conc_result r = CONC_PENDING;
+ *     CONC_WITH_LOCK(&m->lock) if (m->letter != NULL) {
+ *         *(const char **)op->data = m->letter;
+ *         m->letter = NULL;
+ *         r = CONC_OK;
+ *     }
+ *     return r;
+ * }
+ * static bool arm(conc_op *op, conc_node *node) {             // enter the list, then look again
+ *     struct mailbox *m = op->object;
+ *     bool empty = true;
+ *     conc_waiters_arm(&m->waiters, node);
+ *     CONC_WITH_LOCK(&m->lock) empty = m->letter == NULL;
+ *     if (!empty) conc_waiters_disarm(node);
+ *     return empty;
+ * }
+ * static const conc_op_class mailbox_class = { .name = "mailbox", .busy = CONC_EMPTY, .attempt = attempt, .arm = arm };
+ *
+ * static int post(void *arg) {
+ *     struct mailbox *m = arg;
+ *     CONC_WITH_LOCK(&m->lock) m->letter = "hello";
+ *     conc_waiters_wake(&m->waiters, 1);                       // after the change
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     static struct mailbox m;
+ *     const char *letter = NULL;
+ *     conc_thread *t = conc_thread_start(post, &m, NULL);
+ *     conc_result r = conc_wait(conc_op_make(&mailbox_class, &m, &letter), conc_after(10));
+ *     conc_thread_join(t, NULL, CONC_FOREVER);
+ *     return r == CONC_OK && letter[0] == 'h' ? 0 : 1;
+ * }
+ * ```
+ *
+ * License: MIT or public domain, as you choose; the texts are at the end of this file.
+ */

@@ -1,0 +1,244 @@
+/* ============================================================================================
+ * port: what the library asks of the machine: atomics, clock, wait-on-address, threads.
+ *
+ * Private. Nothing above this file names an operating system, calls a clock or a thread function, or
+ * uses an atomic builtin. Implemented by port_posix.c (Linux futex; elsewhere, or with CONC_PORT_PORTABLE,
+ * a table of pthread mutexes and conditions) and port_win32.c.
+ *
+ * A COMPILER TRAP. glibc declares syscall(), sched_yield() and clock_gettime() as `leaf` functions, which
+ * promise not to come back into the caller's file; gcc's ipa-reference pass believes it, ignores the
+ * atomics beside them, and drops loads and stores of the user's file-scope static data across a lock that
+ * is not inlined. So the ports call the system only through declarations of their own, without `leaf`, and
+ * a public function that synchronises by atomics alone passes CONC__OPAQUE(). tests/codegen holds this.
+ * No standalone fences: the thread sanitizer cannot see them.
+ * ========================================================================================== */
+
+#ifndef CONC__PORT_H
+#define CONC__PORT_H
+
+#include "config.h"
+
+/* ---- atomics --------------------------------------------------------------------------------
+ * On uint32_t (32), size_t (z) and void * (p). `o` is the memory order, with the meaning of C11. */
+
+#if CONC_CC_GNU && !CONC_CC_TINY
+
+#define CONC__RELAXED __ATOMIC_RELAXED
+#define CONC__ACQUIRE __ATOMIC_ACQUIRE
+#define CONC__RELEASE __ATOMIC_RELEASE
+#define CONC__ACQ_REL __ATOMIC_ACQ_REL
+#define CONC__SEQ_CST __ATOMIC_SEQ_CST
+
+#define conc__load32(a, o) __atomic_load_n((a), (o))
+#define conc__store32(a, v, o) __atomic_store_n((a), (v), (o))
+#define conc__swap32(a, v, o) __atomic_exchange_n((a), (v), (o))
+#define conc__add32(a, v, o) __atomic_fetch_add((a), (v), (o))
+#define conc__sub32(a, v, o) __atomic_fetch_sub((a), (v), (o))
+#define conc__or32(a, v, o) __atomic_fetch_or((a), (v), (o))
+#define conc__and32(a, v, o) __atomic_fetch_and((a), (v), (o))
+/* Strong. On failure *expected becomes what was there, read with order relaxed. */
+#define conc__cas32(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
+#define conc__loadz(a, o) __atomic_load_n((a), (o))
+#define conc__storez(a, v, o) __atomic_store_n((a), (v), (o))
+#define conc__swapz(a, v, o) __atomic_exchange_n((a), (v), (o))
+#define conc__addz(a, v, o) __atomic_fetch_add((a), (v), (o))
+#define conc__subz(a, v, o) __atomic_fetch_sub((a), (v), (o))
+#define conc__orz(a, v, o) __atomic_fetch_or((a), (v), (o))
+#define conc__casz(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
+#define conc__loadp(a, o) __atomic_load_n((a), (o))
+#define conc__storep(a, v, o) __atomic_store_n((a), (v), (o))
+
+#else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
+
+#define CONC__RELAXED 0
+#define CONC__ACQUIRE 0
+#define CONC__RELEASE 0
+#define CONC__ACQ_REL 0
+#define CONC__SEQ_CST 0
+
+#if CONC_CC_MSVC
+#include <intrin.h>
+#if defined(_WIN64)
+#define CONC__MSVCZ(f) f##64
+typedef __int64 conc__msvcz;
+#else
+#define CONC__MSVCZ(f) f
+typedef long conc__msvcz;
+#endif
+static __inline uint32_t conc__cmpxchg32(uint32_t *a, uint32_t old, uint32_t v) {
+    return (uint32_t)_InterlockedCompareExchange((volatile long *)a, (long)v, (long)old);
+}
+static __inline size_t conc__cmpxchgz(size_t *a, size_t old, size_t v) {
+    return (size_t)CONC__MSVCZ(_InterlockedCompareExchange)((volatile conc__msvcz *)a, (conc__msvcz)v,
+                                                            (conc__msvcz)old);
+}
+#elif defined(__i386__) || defined(__x86_64__)
+static uint32_t conc__cmpxchg32(uint32_t *a, uint32_t old, uint32_t v) {
+    __asm__ __volatile__("lock cmpxchgl %2, %1" : "+a"(old), "+m"(*a) : "r"(v) : "memory");
+    return old;
+}
+static size_t conc__cmpxchgz(size_t *a, size_t old, size_t v) {
+#if defined(__x86_64__)
+    __asm__ __volatile__("lock cmpxchgq %2, %1" : "+a"(old), "+m"(*a) : "r"(v) : "memory");
+#else
+    __asm__ __volatile__("lock cmpxchgl %2, %1" : "+a"(old), "+m"(*a) : "r"(v) : "memory");
+#endif
+    return old;
+}
+#else
+#error "conc.h: this compiler has neither __atomic builtins nor anything known in their place"
+#endif
+
+/* Everything from compare-and-swap: these compilers are served for reach, not for speed. */
+#define CONC__ATOMICS(T, s)                                                                        \
+    static CONC__UNUSED T conc__rmw_load##s(const T *a) {                                          \
+        return conc__cmpxchg##s((T *)(uintptr_t)a, 0, 0);                                          \
+    }                                                                                              \
+    static CONC__UNUSED bool conc__rmw_cas##s(T *a, T *expected, T v) {                            \
+        T was = conc__cmpxchg##s(a, *expected, v);                                                 \
+        bool done = was == *expected;                                                              \
+        *expected = was;                                                                           \
+        return done;                                                                               \
+    }                                                                                              \
+    static CONC__UNUSED T conc__rmw_swap##s(T *a, T v) {                                           \
+        T old = *(volatile T *)a;                                                                  \
+        while (!conc__rmw_cas##s(a, &old, v)) {                                                    \
+        }                                                                                          \
+        return old;                                                                                \
+    }                                                                                              \
+    static CONC__UNUSED T conc__rmw_add##s(T *a, T v) {                                            \
+        T old = *(volatile T *)a;                                                                  \
+        while (!conc__rmw_cas##s(a, &old, (T)(old + v))) {                                         \
+        }                                                                                          \
+        return old;                                                                                \
+    }                                                                                              \
+    static CONC__UNUSED T conc__rmw_or##s(T *a, T v) {                                             \
+        T old = *(volatile T *)a;                                                                  \
+        while (!conc__rmw_cas##s(a, &old, (T)(old | v))) {                                         \
+        }                                                                                          \
+        return old;                                                                                \
+    }                                                                                              \
+    static CONC__UNUSED T conc__rmw_and##s(T *a, T v) {                                            \
+        T old = *(volatile T *)a;                                                                  \
+        while (!conc__rmw_cas##s(a, &old, (T)(old & v))) {                                         \
+        }                                                                                          \
+        return old;                                                                                \
+    }
+CONC__ATOMICS(uint32_t, 32)
+CONC__ATOMICS(size_t, z)
+#undef CONC__ATOMICS
+
+#define conc__load32(a, o) conc__rmw_load32(a)
+#define conc__store32(a, v, o) ((void)conc__rmw_swap32((a), (v)))
+#define conc__swap32(a, v, o) conc__rmw_swap32((a), (v))
+#define conc__add32(a, v, o) conc__rmw_add32((a), (v))
+#define conc__sub32(a, v, o) conc__rmw_add32((a), 0u - (uint32_t)(v))
+#define conc__or32(a, v, o) conc__rmw_or32((a), (v))
+#define conc__and32(a, v, o) conc__rmw_and32((a), (v))
+#define conc__cas32(a, expected, v, o) conc__rmw_cas32((a), (expected), (v))
+#define conc__loadz(a, o) conc__rmw_loadz(a)
+#define conc__storez(a, v, o) ((void)conc__rmw_swapz((a), (v)))
+#define conc__swapz(a, v, o) conc__rmw_swapz((a), (v))
+#define conc__addz(a, v, o) conc__rmw_addz((a), (v))
+#define conc__subz(a, v, o) conc__rmw_addz((a), (size_t)0 - (size_t)(v))
+#define conc__orz(a, v, o) conc__rmw_orz((a), (v))
+#define conc__casz(a, expected, v, o) conc__rmw_casz((a), (expected), (v))
+#define conc__loadp(a, o) ((void *)conc__rmw_loadz((const size_t *)(const void *)(a)))
+#define conc__storep(a, v, o) ((void)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
+
+#endif
+
+/* ---- the opaque call (see the trap above) ------------------------------------------------------
+ * Never taken, but no compiler can know: to it, every function that passes here may run any code. */
+static CONC__UNUSED void (*volatile conc__opaque)(void);
+#if defined(CONC__TEST_LEAFY) /* tests/codegen only: shows that the guard is needed */
+#define CONC__OPAQUE() ((void)0)
+#else
+#define CONC__OPAQUE()                                                                             \
+    do {                                                                                           \
+        void (*conc__o)(void) = conc__opaque;                                                      \
+        if (CONC__UNLIKELY(conc__o != NULL)) conc__o();                                            \
+    } while (0)
+#endif
+
+/* ---- thread-local storage ----------------------------------------------------------------------
+ * CONC__TLS before a static variable; where a compiler has none, core keeps its per-thread record under
+ * the port's one key instead. */
+#if CONC_CC_TINY
+#define CONC__HAS_TLS 0
+#elif CONC_CC_MSVC
+#define CONC__HAS_TLS 1
+#define CONC__TLS __declspec(thread)
+#else
+#define CONC__HAS_TLS 1
+#define CONC__TLS __thread
+#endif
+
+/* One pointer a thread, with `destroy` called on it, if it is not NULL, when the thread ends (not when the
+ * process does). `destroy` is the same function at every call in the process. It may set the pointer again,
+ * and is then called again, a few times. */
+CONC__LIB void *conc__port_key_get(void);
+CONC__LIB bool conc__port_key_set(void *value, void (*destroy)(void *));
+
+/* ---- time ------------------------------------------------------------------------------------- */
+
+CONC__LIB int64_t conc__port_clock_ns(void); /* monotonic */
+
+/* ---- wait on address --------------------------------------------------------------------------
+ * wait: returns at once if *a != expected; otherwise blocks until a wake of `a`, the deadline (absolute, in
+ * conc__port_clock_ns time, INT64_MAX is never), or for no reason. True: the deadline has passed. Look at *a
+ * again whatever it says. A wake that comes after *a was changed is never lost. wake: only `a`'s value is
+ * used, the memory is not touched: it may be gone. */
+CONC__LIB bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns);
+CONC__LIB void conc__port_wake_one(uint32_t *a);
+CONC__LIB void conc__port_wake_all(uint32_t *a);
+
+/* A fence that all running threads of the process pass before it returns (membarrier,
+ * FlushProcessWriteBuffers): with it one side of a Dekker pair can do without a fence. Costs microseconds and
+ * an interrupt for other processors. `ready`: whether this system has it; the same answer always. */
+CONC__LIB bool conc__port_heavy_fence_ready(void);
+CONC__LIB void conc__port_heavy_fence(void);
+
+/* ---- threads ----------------------------------------------------------------------------------- */
+
+typedef struct conc__port_thread {
+    void *handle[2];
+    void (*fn)(void *);
+    void *arg;
+} conc__port_thread;
+
+/* Starts fn(arg); `t` must live until it has ended. 0, or the system's error number. join and detach may be called
+ * only after start has returned. */
+CONC__LIB int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size);
+/* Exactly one of them, once. join blocks until the system has let go of the thread's stack. */
+CONC__LIB void conc__port_thread_join(conc__port_thread *t);
+CONC__LIB void conc__port_thread_detach(conc__port_thread *t);
+CONC__LIB void conc__port_thread_set_name(const char *name); /* of the calling thread */
+CONC__LIB void conc__port_yield(void);
+#define CONC__CACHE_LINE 64
+
+/* A hint to the processor that this is a spin loop. */
+#if CONC_CC_GNU && (defined(__i386__) || defined(__x86_64__)) && !CONC_CC_TINY
+#define conc__port_pause() __builtin_ia32_pause()
+#elif (CONC_CC_GNU || CONC_CC_TINY) && (defined(__i386__) || defined(__x86_64__))
+#define conc__port_pause() __asm__ __volatile__("pause")
+#elif CONC_CC_GNU && (defined(__aarch64__) || (defined(__arm__) && defined(__ARM_ARCH) && __ARM_ARCH >= 7))
+#define conc__port_pause() __asm__ __volatile__("yield")
+#elif CONC_CC_MSVC && (defined(_M_IX86) || defined(_M_X64))
+#define conc__port_pause() _mm_pause()
+#elif CONC_CC_MSVC
+#define conc__port_pause() __yield()
+#else
+#define conc__port_pause() ((void)0)
+#endif
+
+/* ---- the process and the machine ---------------------------------------------------------------- */
+
+CONC__LIB unsigned conc__port_cpu_count(void);
+/* `child` will be called in the child of every fork() to come, before fork() returns there. Where there is no
+ * fork: nothing. 0, or the system's error number. */
+CONC__LIB int conc__port_on_fork(void (*child)(void));
+/* The system's words for its error number; returns `buffer`. */
+CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size);
+
+#endif

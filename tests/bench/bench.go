@@ -1,0 +1,501 @@
+// Peer: Go (Debian: golang-go). Its "threads" are goroutines, its queue is the channel.
+// The protocol is told in bench.h.
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	warm = 0
+	on   = 1
+	over = 2
+)
+
+var phaseLine struct {
+	before [64]byte
+	value  uint32
+	after  [64]byte
+}
+
+func phase() uint32     { return atomic.LoadUint32(&phaseLine.value) }
+func setPhase(p uint32) { atomic.StoreUint32(&phaseLine.value, p) }
+
+func check(ok bool, what string) {
+	if !ok {
+		fmt.Fprintln(os.Stderr, "bench: failed:", what)
+		os.Exit(1)
+	}
+}
+
+func env(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+func work(x uint64, turns int) uint64 {
+	for i := 0; i < turns; i++ {
+		x = (x^(x>>29))*6364136223846793005 + 1
+	}
+	return x
+}
+
+var sink uint64
+
+type window struct{ seconds, switches, cpu float64 }
+
+func usage() (float64, float64) {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return float64(u.Nvcsw + u.Nivcsw),
+		float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)*1e-6
+}
+
+func measure() window {
+	time.Sleep(time.Duration(env("BENCH_WARM", 40)) * time.Millisecond)
+	s0, c0 := usage()
+	start := time.Now()
+	setPhase(on)
+	time.Sleep(time.Duration(env("BENCH_MS", 200)) * time.Millisecond)
+	setPhase(over)
+	seconds := time.Since(start).Seconds()
+	s1, c1 := usage()
+	return window{seconds, s1 - s0, (c1 - c0) / seconds}
+}
+
+type caseRow struct {
+	group, name, impl string
+	run               func(c caseRow)
+	a, b              int
+}
+
+func (c caseRow) print(value float64, unit, extra string) {
+	fmt.Printf("%s\t%s\t%s\t%.6g\t%s\t%s\n", c.group, c.name, c.impl, value, unit, extra)
+}
+
+// ---- locks: the mutex and its data in one cache line
+
+type lockBox struct {
+	mu   sync.Mutex
+	data uint64
+	pad  [48]byte
+}
+
+func lockAlone(c caseRow) {
+	box := new(lockBox)
+	var ops uint64
+	var done sync.WaitGroup
+	done.Add(1)
+	go func() {
+		for {
+			p := phase()
+			if p == over {
+				break
+			}
+			for i := 0; i < 256; i++ {
+				box.mu.Lock()
+				box.data++
+				box.mu.Unlock()
+			}
+			ops += uint64(p) * 256
+		}
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	c.print(w.seconds*1e9/float64(ops), "ns", "")
+}
+
+// share: what each of n goroutines counted; prints the sum, and how evenly it is spread
+func share(c caseRow, w window, counts []uint64) {
+	var sum, least, most uint64
+	least = ^uint64(0)
+	for _, n := range counts {
+		sum += n
+		if n < least {
+			least = n
+		}
+		if n > most {
+			most = n
+		}
+	}
+	c.print(float64(sum)/w.seconds*1e-6, "M op/s",
+		fmt.Sprintf("fairness=%.2f cpu=%.2f", float64(least)/float64(most), w.cpu))
+}
+
+func lockContended(c caseRow) {
+	box := new(lockBox)
+	counts := make([]uint64, c.a)
+	var all uint64
+	var done sync.WaitGroup
+	turns := 0
+	if c.b != 0 {
+		turns = env("BENCH_WORK", 80)
+	}
+	for t := 0; t < c.a; t++ {
+		done.Add(1)
+		go func(t int) {
+			var ops, mine, x uint64
+			x = uint64(t)
+			for {
+				p := phase()
+				if p == over {
+					break
+				}
+				box.mu.Lock()
+				box.data++
+				box.mu.Unlock()
+				x = work(x, turns)
+				ops += uint64(p)
+				mine++
+			}
+			counts[t] = ops
+			atomic.AddUint64(&all, mine)
+			atomic.StoreUint64(&sink, x)
+			done.Done()
+		}(t)
+	}
+	w := measure()
+	done.Wait()
+	check(box.data == all, "mutual exclusion")
+	share(c, w, counts)
+}
+
+type rwBox struct {
+	mu         sync.RWMutex
+	data, copy uint64
+	pad        [24]byte
+}
+
+func rwRun(c caseRow) {
+	box := new(rwBox)
+	counts := make([]uint64, c.a)
+	var torn uint64
+	var done sync.WaitGroup
+	for t := 0; t < c.a; t++ {
+		done.Add(1)
+		go func(t int) {
+			var ops, bad uint64
+			turn := t
+			for {
+				p := phase()
+				if p == over {
+					break
+				}
+				turn++
+				if c.b != 0 && turn >= c.b {
+					turn = 0
+					box.mu.Lock()
+					box.data++
+					box.copy++
+					box.mu.Unlock()
+				} else {
+					box.mu.RLock()
+					bad += box.data ^ box.copy
+					box.mu.RUnlock()
+				}
+				ops += uint64(p)
+			}
+			counts[t] = ops
+			atomic.AddUint64(&torn, bad)
+			done.Done()
+		}(t)
+	}
+	w := measure()
+	done.Wait()
+	check(torn == 0, "reading while writing")
+	share(c, w, counts)
+}
+
+// ---- ping-pongs
+
+func pingpongPrint(c caseRow, w window, turns uint64) {
+	c.print(w.seconds*1e6/float64(turns), "us",
+		fmt.Sprintf("switches=%.2f cpu=%.2f", w.switches/float64(turns), w.cpu))
+}
+
+func condRun(c caseRow) {
+	var mu sync.Mutex
+	there, back := sync.NewCond(&mu), sync.NewCond(&mu)
+	turn, ended := 0, false
+	var ops uint64
+	var done sync.WaitGroup
+	done.Add(2)
+	go func() {
+		mu.Lock()
+		for {
+			p := phase()
+			if p == over {
+				break
+			}
+			turn = 1
+			there.Signal()
+			for turn == 1 {
+				back.Wait()
+			}
+			ops += uint64(p)
+		}
+		ended = true
+		there.Signal()
+		mu.Unlock()
+		done.Done()
+	}()
+	go func() {
+		mu.Lock()
+		for !ended {
+			if turn == 1 {
+				turn = 0
+				back.Signal()
+			} else {
+				there.Wait()
+			}
+		}
+		mu.Unlock()
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	pingpongPrint(c, w, ops)
+}
+
+// a channel of one place: Go's event that resets itself
+func flagRun(c caseRow) {
+	there, back := make(chan struct{}, c.a), make(chan struct{}, c.a)
+	var ops uint64
+	var done sync.WaitGroup
+	done.Add(2)
+	go func() {
+		for {
+			p := phase()
+			if p == over {
+				break
+			}
+			there <- struct{}{}
+			<-back
+			ops += uint64(p)
+		}
+		close(there)
+		done.Done()
+	}()
+	go func() {
+		for range there {
+			back <- struct{}{}
+		}
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	pingpongPrint(c, w, ops)
+}
+
+// ---- the queue: a channel
+
+func queueRun(c caseRow) {
+	q := make(chan uint64, 1024)
+	counts := make([]uint64, c.b)
+	var put, got uint64
+	var producers, consumers sync.WaitGroup
+	for t := 0; t < c.b; t++ {
+		consumers.Add(1)
+		go func(t int) {
+			var ops, all uint64
+			for {
+				item := <-q
+				p := phase()
+				if item == 0 {
+					break
+				}
+				if p == on {
+					ops++
+				}
+				all++
+			}
+			counts[t] = ops
+			atomic.AddUint64(&got, all)
+			consumers.Done()
+		}(t)
+	}
+	for t := 0; t < c.a; t++ {
+		producers.Add(1)
+		go func(t int) {
+			var all uint64
+			for phase() != over {
+				all++
+				q <- all + uint64(t)<<48
+			}
+			atomic.AddUint64(&put, all)
+			producers.Done()
+		}(t)
+	}
+	w := measure()
+	producers.Wait()
+	for t := 0; t < c.b; t++ {
+		q <- 0
+	}
+	consumers.Wait()
+	check(put == got, "items put and got")
+	var ops uint64
+	for _, n := range counts {
+		ops += n
+	}
+	c.print(float64(ops)/w.seconds*1e-6, "M items/s",
+		fmt.Sprintf("switches/100=%.2f cpu=%.2f", w.switches*100/float64(ops), w.cpu))
+}
+
+func queueTrip(c caseRow) {
+	q, back := make(chan uint64, 1024), make(chan uint64, 1024)
+	var ops uint64
+	var done sync.WaitGroup
+	done.Add(2)
+	go func() {
+		for {
+			p := phase()
+			if p == over {
+				break
+			}
+			q <- 1
+			<-back
+			ops += uint64(p)
+		}
+		q <- 0
+		done.Done()
+	}()
+	go func() {
+		for {
+			item := <-q
+			if item == 0 {
+				break
+			}
+			back <- item
+		}
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	c.print(w.seconds*1e6/float64(ops), "us",
+		fmt.Sprintf("switches/100=%.1f cpu=%.2f", w.switches*100/float64(ops), w.cpu))
+}
+
+// ---- start and join; the four sums
+
+func threadRun(c caseRow) {
+	var ops uint64
+	var done sync.WaitGroup
+	done.Add(1)
+	go func() {
+		for {
+			p := phase()
+			if p == over {
+				break
+			}
+			var one sync.WaitGroup
+			one.Add(1)
+			go one.Done()
+			one.Wait()
+			ops += uint64(p)
+		}
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	c.print(w.seconds*1e6/float64(ops), "us", "")
+}
+
+func sumUp(times int) (sum uint64) {
+	for t := 0; t < times; t++ {
+		sum = 0
+		for i := uint64(0); i < 1000000; i++ {
+			sum += i
+		}
+	}
+	return sum
+}
+
+func sumsRun(c caseRow) {
+	best := 1e300
+	turns := 1
+	if c.b == 1 {
+		turns = 20
+	}
+	for turn := 0; turn < turns; turn++ {
+		var sums [4]uint64
+		start := time.Now()
+		if c.a != 0 {
+			var all sync.WaitGroup
+			all.Add(4)
+			for i := range sums {
+				go func(i int) {
+					sums[i] = sumUp(c.b)
+					all.Done()
+				}(i)
+			}
+			all.Wait()
+		} else {
+			for i := range sums {
+				sums[i] = sumUp(c.b)
+			}
+		}
+		if took := time.Since(start).Seconds(); took < best {
+			best = took
+		}
+		for _, s := range sums {
+			check(s == 499999500000, "the sum")
+		}
+	}
+	c.print(best*1e3, "ms", "")
+}
+
+func main() {
+	cases := []caseRow{
+		{"locks", "uncontended", "Go", lockAlone, 1, 0},
+		{"locks", "2 threads", "Go", lockContended, 2, 0},
+		{"locks", "4 threads", "Go", lockContended, 4, 0},
+		{"locks", "16 threads", "Go", lockContended, 16, 0},
+		{"locks", "2 threads, 100 ns outside", "Go", lockContended, 2, 1},
+		{"locks", "4 threads, 100 ns outside", "Go", lockContended, 4, 1},
+		{"locks", "16 threads, 100 ns outside", "Go", lockContended, 16, 1},
+		{"rwlock", "1 reader", "Go", rwRun, 1, 0},
+		{"rwlock", "2 readers", "Go", rwRun, 2, 0},
+		{"rwlock", "4 readers", "Go", rwRun, 4, 0},
+		{"rwlock", "2 threads, 95 % reads", "Go", rwRun, 2, 20},
+		{"rwlock", "4 threads, 95 % reads", "Go", rwRun, 4, 20},
+		{"pingpong", "condition", "Go", condRun, 0, 0},
+		{"pingpong", "event", "Go channel of 1", flagRun, 1, 0},
+		{"pingpong", "semaphore", "Go channel of 64", flagRun, 64, 0},
+		{"queue", "1p1c", "Go channel", queueRun, 1, 1},
+		{"queue", "2p2c", "Go channel", queueRun, 2, 2},
+		{"queue", "4p4c", "Go channel", queueRun, 4, 4},
+		{"queue", "16p16c", "Go channel", queueRun, 16, 16},
+		{"queue", "round trip", "Go channel", queueTrip, 0, 0},
+		{"thread", "start and join", "Go goroutine", threadRun, 0, 0},
+		{"sums", "four in turn", "Go", sumsRun, 0, 1},
+		{"sums", "four threads", "Go", sumsRun, 1, 1},
+		{"sums", "four in turn, 100 times the work", "Go", sumsRun, 0, 100},
+		{"sums", "four threads, 100 times the work", "Go", sumsRun, 1, 100},
+	}
+	if len(os.Args) == 2 && os.Args[1] == "list" {
+		for _, c := range cases {
+			fmt.Printf("%s\t%s\t%s\n", c.group, c.name, c.impl)
+		}
+		return
+	}
+	if len(os.Args) == 5 && os.Args[1] == "run" {
+		for _, c := range cases {
+			if c.group == os.Args[2] && c.name == os.Args[3] && c.impl == os.Args[4] {
+				c.run(c)
+				return
+			}
+		}
+	}
+	fmt.Fprintln(os.Stderr, "usage: bench list | run GROUP CASE IMPLEMENTATION")
+	os.Exit(2)
+}

@@ -1,0 +1,156 @@
+"""Peer: Python's queue.Queue and threading, and the four sums as the tutorial has them. The protocol is told in
+bench.h."""
+
+import os
+import queue
+import resource
+import sys
+import threading
+import time
+
+ON, OVER = 1, 2
+phase = 0
+
+
+def usage():
+    u = resource.getrusage(resource.RUSAGE_SELF)
+    return u.ru_nvcsw + u.ru_nivcsw, u.ru_utime + u.ru_stime
+
+
+def measure():
+    global phase
+    time.sleep(int(os.environ.get("BENCH_WARM", 40)) / 1000)
+    switches, cpu = usage()
+    start = time.monotonic()
+    phase = ON
+    time.sleep(int(os.environ.get("BENCH_MS", 200)) / 1000)
+    phase = OVER
+    seconds = time.monotonic() - start
+    switches2, cpu2 = usage()
+    return seconds, switches2 - switches, (cpu2 - cpu) / seconds
+
+
+def show(case, value, unit, extra):
+    print(*case, "%.6g" % value, unit, extra, sep="\t")
+
+
+def queue_run(case, n):
+    q = queue.Queue(1024)
+    counts, puts, gots = [], [], []
+
+    def produce():
+        done = 0
+        while phase != OVER:
+            done += 1
+            q.put(done)
+        puts.append(done)
+
+    def consume():
+        ops = done = 0
+        while q.get() != 0:
+            ops += phase == ON
+            done += 1
+        counts.append(ops)
+        gots.append(done)
+
+    producers = [threading.Thread(target=produce) for _ in range(n)]
+    consumers = [threading.Thread(target=consume) for _ in range(n)]
+    for t in consumers + producers:
+        t.start()
+    seconds, switches, cpu = measure()
+    for t in producers:
+        t.join()
+    for t in consumers:
+        q.put(0)
+    for t in consumers:
+        t.join()
+    assert sum(puts) == sum(gots)
+    ops = sum(counts)
+    show(case, ops / seconds * 1e-6, "M items/s", "switches/100=%.2f cpu=%.2f" % (switches * 100 / ops, cpu))
+
+
+def queue_trip(case, _):
+    q, back = queue.Queue(1024), queue.Queue(1024)
+    ops = [0]
+
+    def ping():
+        while phase != OVER:
+            q.put(1)
+            back.get()
+            ops[0] += phase == ON
+        q.put(0)
+
+    def pong():
+        while q.get() != 0:
+            back.put(1)
+
+    threads = [threading.Thread(target=ping), threading.Thread(target=pong)]
+    for t in threads:
+        t.start()
+    seconds, switches, cpu = measure()
+    for t in threads:
+        t.join()
+    show(case, seconds * 1e6 / ops[0], "us", "switches/100=%.1f cpu=%.2f" % (switches * 100 / ops[0], cpu))
+
+
+def thread_run(case, _):
+    ops = [0]
+
+    def turns():
+        while phase != OVER:
+            t = threading.Thread(target=int)
+            t.start()
+            t.join()
+            ops[0] += phase == ON
+
+    t = threading.Thread(target=turns)
+    t.start()
+    seconds = measure()[0]
+    t.join()
+    show(case, seconds * 1e6 / ops[0], "us", "")
+
+
+def sum_up(results, i):
+    s = 0
+    for n in range(1000000):
+        s += n
+    results[i] = s
+
+
+def sums_run(case, threaded):
+    results = [0] * 4
+    start = time.monotonic()
+    if threaded:
+        threads = [threading.Thread(target=sum_up, args=(results, i)) for i in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    else:
+        for i in range(4):
+            sum_up(results, i)
+    took = time.monotonic() - start
+    assert results == [499999500000] * 4
+    show(case, took * 1e3, "ms", "")
+
+
+CASES = {
+    ("queue", "1p1c", "Python"): (queue_run, 1),
+    ("queue", "2p2c", "Python"): (queue_run, 2),
+    ("queue", "4p4c", "Python"): (queue_run, 4),
+    ("queue", "16p16c", "Python"): (queue_run, 16),
+    ("queue", "round trip", "Python"): (queue_trip, 0),
+    ("thread", "start and join", "Python"): (thread_run, 0),
+    ("sums", "four in turn", "Python"): (sums_run, False),
+    ("sums", "four threads", "Python"): (sums_run, True),
+}
+
+if sys.argv[1:] == ["list"]:
+    for c in CASES:
+        print(*c, sep="\t")
+elif sys.argv[1:2] == ["run"] and tuple(sys.argv[2:]) in CASES:
+    wanted = tuple(sys.argv[2:])
+    run, parameter = CASES[wanted]
+    run(wanted, parameter)
+else:
+    sys.exit("usage: bench.py list | run GROUP CASE IMPLEMENTATION")

@@ -1,0 +1,3 @@
+/* The implementation of conc.h, for bench_conc.c. */
+#define CONC_IMPLEMENTATION
+#include "conc.h"

@@ -1,0 +1,350 @@
+/* Does the compiler leave a program's own data alone across the library's calls?
+ *
+ * src/port.h tells of the trap: a compiler that believes that a function cannot come back into this file may
+ * keep file-scope static data in registers across a call of it, and drop loads and stores, although another
+ * thread changes that data. So here a second thread does nothing but change one static variable and watch
+ * another, both of them plain, while the first runs each public function that synchronises like this:
+ *
+ *     a = in; out = 1; CALL; b = in; out = 2;
+ *
+ * If the second load has been dropped, a and b are never seen to differ: that must not be with a call that
+ * acquires (lock, get, wait, join). If the first store has been dropped, the other thread never sees out == 1:
+ * not with a call that releases (unlock, put, set, start). Both are seen within microseconds when the code is
+ * right, on a busy machine within some time slices; when it is not, the probe gives up after the other thread
+ * has made LIMIT rounds, which takes some seconds of its processor time. There is no clock in it.
+ *
+ * The races on `in` and `out` are what is tested: this program is not for the thread sanitizer. Nothing may
+ * take the addresses of the two, or the trap would not catch them.
+ *
+ * Built in one file with the library, and (CONC_TEST_TWO_FILES, with implementation.c) in two; with gcc and clang,
+ * -O1 to -O3, without inlining, and with link-time optimisation. With CONC__TEST_LEAFY the guard is taken
+ * out, and the test is that it is missed: the first probe that misses it ends the program. Exit code: 0 all is well, 1 something was dropped, 2 the test itself
+ * did not work. */
+#if !defined(CONC_TEST_TWO_FILES)
+#define CONC_IMPLEMENTATION
+#endif
+#include "../../conc.h"
+
+#include <stdio.h>
+
+#define LIMIT 1000000000u
+
+static int in;  /* written by the other thread */
+static int out; /* written here */
+
+static volatile int stop, seen_1;
+static volatile uint32_t rounds;
+
+static void nothing(void) {
+}
+static void (*volatile unknown)(void) = nothing; /* for all the compiler knows, a call of it may do anything */
+
+static int other(void *arg) {
+    (void)arg;
+    while (!stop) {
+        in++;
+        if (out == 1) seen_1 = 1;
+        rounds = rounds + 1;
+        unknown();
+    }
+    return 0;
+}
+
+static int dropped, wrong;
+
+static void judge(const char *name, int loads, int stores, int failed) {
+    if (failed) {
+        printf("wrong: %s did not return what this test expects\n", name);
+        wrong++;
+        return;
+    }
+    if (!loads) printf("dropped: a load after %s\n", name);
+    if (!stores) printf("dropped: a store before %s\n", name);
+    dropped += !loads || !stores;
+}
+
+/* `prepare` brings the object into the state in which `call`, an expression that is true if it went well, does not
+ * block; `undo` back. */
+#define PROBE(name, acquires, releases, prepare, call, undo)                                       \
+    static __attribute__((noinline)) void probe_##name(void) {                                     \
+        uint32_t start;                                                                            \
+        int a, b, loads = !(acquires), failed = 0;                                                 \
+        if (CONC_TEST_ONLY_FIRST && dropped > 0) return;                                           \
+        seen_1 = !(releases);                                                                      \
+        start = rounds;                                                                            \
+        do {                                                                                       \
+            prepare;                                                                               \
+            a = in;                                                                                \
+            out = 1;                                                                               \
+            if (!(call)) failed = 1;                                                               \
+            b = in;                                                                                \
+            out = 2;                                                                               \
+            undo;                                                                                  \
+            loads |= a != b;                                                                       \
+        } while (!(loads && seen_1) && !failed && rounds - start < LIMIT);                         \
+        judge("conc_" #name, loads, seen_1, failed);                                               \
+    }
+#define ACQUIRES(name, prepare, call, undo) PROBE(name, 1, 0, prepare, call, undo)
+#define RELEASES(name, prepare, call, undo) PROBE(name, 0, 1, prepare, call, undo)
+#define BOTH(name, prepare, call, undo) PROBE(name, 1, 1, prepare, call, undo)
+
+#if defined(CONC__TEST_LEAFY)
+#define CONC_TEST_ONLY_FIRST 1
+#else
+#define CONC_TEST_ONLY_FIRST 0
+#endif
+
+#define IS_OK(r) ((r) == CONC_OK)
+#define MUST(r) do { if ((r) != CONC_OK) failed = 1; } while (0)
+#define NOTHING (void)0
+
+static conc_mutex mutex;
+static conc_rmutex rmutex;
+static conc_cond cond;
+static conc_rwlock rwlock;
+static conc_brlock *brlock;
+static conc_semaphore semaphore;
+static conc_event event;
+static conc_barrier barrier;
+static conc_latch latch;
+static conc_cancel token;
+static conc_queue *queue, *ring;
+static conc_waiters waiters;
+static conc_thread *thread, *ended;
+static conc_timer *timer;
+static long item, items[2];
+static size_t moved;
+
+/* False, then true: so that there is a wait in between. */
+static bool second_time(void *arg) {
+    return ++*(int *)arg == 2;
+}
+static int succeed(void *arg) {
+    (void)arg;
+    return 0;
+}
+static void drop(void *dropped_item, void *arg) {
+    (void)dropped_item;
+    (void)arg;
+}
+
+ACQUIRES(mutex_lock, NOTHING, IS_OK(conc_mutex_lock(&mutex, CONC_FOREVER)), conc_mutex_unlock(&mutex))
+ACQUIRES(mutex_try_lock, NOTHING, IS_OK(conc_mutex_try_lock(&mutex)), conc_mutex_unlock(&mutex))
+RELEASES(mutex_unlock, MUST(conc_mutex_lock(&mutex, CONC_FOREVER)), IS_OK(conc_mutex_unlock(&mutex)), NOTHING)
+ACQUIRES(op_lock, NOTHING, IS_OK(conc_wait(conc_op_lock(&mutex), CONC_FOREVER)), conc_mutex_unlock(&mutex))
+ACQUIRES(_lock_enter, conc__lock_scope s, (s = conc__lock_enter(&mutex)).live, conc__lock_leave(&s))
+RELEASES(_lock_leave, conc__lock_scope s = conc__lock_enter(&mutex), (conc__lock_leave(&s), 1), NOTHING)
+
+ACQUIRES(rmutex_lock, NOTHING, IS_OK(conc_rmutex_lock(&rmutex, CONC_FOREVER)), conc_rmutex_unlock(&rmutex))
+ACQUIRES(rmutex_try_lock, NOTHING, IS_OK(conc_rmutex_try_lock(&rmutex)), conc_rmutex_unlock(&rmutex))
+RELEASES(rmutex_unlock, MUST(conc_rmutex_lock(&rmutex, CONC_FOREVER)), IS_OK(conc_rmutex_unlock(&rmutex)), NOTHING)
+ACQUIRES(_rlock_enter, conc__rlock_scope s, (s = conc__rlock_enter(&rmutex)).live, conc__rlock_leave(&s))
+RELEASES(_rlock_leave, conc__rlock_scope s = conc__rlock_enter(&rmutex), (conc__rlock_leave(&s), 1), NOTHING)
+
+BOTH(cond_wait, MUST(conc_mutex_lock(&mutex, CONC_FOREVER)), conc_cond_wait(&cond, &mutex, CONC_NOW) == CONC_BUSY,
+      conc_mutex_unlock(&mutex))
+BOTH(cond_wait_for, int times = 0; MUST(conc_mutex_lock(&mutex, CONC_FOREVER)),
+     IS_OK(conc_cond_wait_for(&cond, &mutex, second_time, &times, CONC_NOW)), conc_mutex_unlock(&mutex))
+RELEASES(cond_signal, NOTHING, IS_OK(conc_cond_signal(&cond)), NOTHING)
+RELEASES(cond_broadcast, NOTHING, IS_OK(conc_cond_broadcast(&cond)), NOTHING)
+
+ACQUIRES(rwlock_read, NOTHING, IS_OK(conc_rwlock_read(&rwlock, CONC_FOREVER)), conc_rwlock_unlock(&rwlock))
+ACQUIRES(rwlock_write, NOTHING, IS_OK(conc_rwlock_write(&rwlock, CONC_FOREVER)), conc_rwlock_unlock(&rwlock))
+RELEASES(rwlock_unlock, MUST(conc_rwlock_write(&rwlock, CONC_FOREVER)), IS_OK(conc_rwlock_unlock(&rwlock)), NOTHING)
+ACQUIRES(op_read, NOTHING, IS_OK(conc_wait(conc_op_read(&rwlock), CONC_FOREVER)), conc_rwlock_unlock(&rwlock))
+ACQUIRES(op_write, NOTHING, IS_OK(conc_wait(conc_op_write(&rwlock), CONC_FOREVER)), conc_rwlock_unlock(&rwlock))
+ACQUIRES(_rwlock_enter, conc__rwlock_scope s, (s = conc__rwlock_enter(&rwlock, 1)).live, conc__rwlock_leave(&s))
+RELEASES(_rwlock_leave, conc__rwlock_scope s = conc__rwlock_enter(&rwlock, 0), (conc__rwlock_leave(&s), 1), NOTHING)
+
+ACQUIRES(brlock_read, NOTHING, IS_OK(conc_brlock_read(brlock, CONC_FOREVER)), conc_brlock_read_unlock(brlock))
+ACQUIRES(brlock_write, NOTHING, IS_OK(conc_brlock_write(brlock, CONC_FOREVER)), conc_brlock_write_unlock(brlock))
+RELEASES(brlock_read_unlock, MUST(conc_brlock_read(brlock, CONC_FOREVER)), IS_OK(conc_brlock_read_unlock(brlock)), NOTHING)
+RELEASES(brlock_write_unlock, MUST(conc_brlock_write(brlock, CONC_FOREVER)), IS_OK(conc_brlock_write_unlock(brlock)),
+      NOTHING)
+ACQUIRES(op_brlock_read, NOTHING, IS_OK(conc_wait(conc_op_brlock_read(brlock), CONC_FOREVER)),
+      conc_brlock_read_unlock(brlock))
+ACQUIRES(op_brlock_write, NOTHING, IS_OK(conc_wait(conc_op_brlock_write(brlock), CONC_FOREVER)),
+      conc_brlock_write_unlock(brlock))
+
+ACQUIRES(semaphore_acquire, MUST(conc_semaphore_release(&semaphore, 1)),
+      IS_OK(conc_semaphore_acquire(&semaphore, CONC_FOREVER)), NOTHING)
+RELEASES(semaphore_release, NOTHING, IS_OK(conc_semaphore_release(&semaphore, 1)),
+      MUST(conc_semaphore_acquire(&semaphore, CONC_FOREVER)))
+ACQUIRES(op_acquire, MUST(conc_semaphore_release(&semaphore, 1)), IS_OK(conc_try(conc_op_acquire(&semaphore))), NOTHING)
+
+RELEASES(event_set, NOTHING, IS_OK(conc_event_set(&event)), conc_event_reset(&event))
+ACQUIRES(event_is_set, MUST(conc_event_set(&event)), conc_event_is_set(&event), NOTHING)
+ACQUIRES(event_wait, MUST(conc_event_set(&event)), IS_OK(conc_event_wait(&event, CONC_FOREVER)), NOTHING)
+ACQUIRES(op_event, MUST(conc_event_set(&event)), IS_OK(conc_wait(conc_op_event(&event), CONC_FOREVER)), NOTHING)
+
+BOTH(barrier_wait, NOTHING, IS_OK(conc_barrier_wait(&barrier, NULL, CONC_FOREVER)), NOTHING)
+BOTH(op_barrier, NOTHING, IS_OK(conc_wait(conc_op_barrier(&barrier, NULL), CONC_FOREVER)), NOTHING)
+
+ACQUIRES(once_do, conc_once once = { 0 }, IS_OK(conc_once_do(&once, succeed, NULL, CONC_FOREVER)), NOTHING)
+
+RELEASES(latch_done, MUST(conc_latch_add(&latch, 1)), IS_OK(conc_latch_done(&latch)), NOTHING)
+ACQUIRES(latch_wait, NOTHING, IS_OK(conc_latch_wait(&latch, CONC_FOREVER)), NOTHING)
+ACQUIRES(op_latch, NOTHING, IS_OK(conc_try(conc_op_latch(&latch))), NOTHING)
+
+ACQUIRES(select, conc_op ops[2];
+      MUST(conc_event_set(&event)); ops[0] = conc_op_acquire(&semaphore); ops[1] = conc_op_event(&event),
+      conc_select(ops, 2, CONC_FOREVER) == 1, NOTHING)
+RELEASES(cancel_fire, NOTHING, IS_OK(conc_cancel_fire(&token)), NOTHING)
+ACQUIRES(cancel_fired, MUST(conc_cancel_fire(&token)), conc_cancel_fired(&token), NOTHING)
+ACQUIRES(op_canceled, MUST(conc_cancel_fire(&token)), IS_OK(conc_try(conc_op_canceled(&token))), NOTHING)
+ACQUIRES(canceled, conc_cancel_use(&token); MUST(conc_cancel_fire(&token)), conc_canceled() == CONC_CANCELED,
+      conc_cancel_use(NULL))
+RELEASES(waiters_wake, NOTHING, conc_waiters_wake(&waiters, 1) == 0, NOTHING)
+
+RELEASES(queue_put_bytes, NOTHING, IS_OK(conc_queue_put(queue, &item, CONC_FOREVER)),
+      MUST(conc_queue_get(queue, &item, CONC_FOREVER)))
+ACQUIRES(queue_get_bytes, MUST(conc_queue_put(queue, &item, CONC_FOREVER)),
+      IS_OK(conc_queue_get(queue, &item, CONC_FOREVER)), NOTHING)
+RELEASES(op_put_bytes, NOTHING, IS_OK(conc_try(conc_op_put(queue, &item))), MUST(conc_queue_get(queue, &item, CONC_NOW)))
+ACQUIRES(op_get_bytes, MUST(conc_queue_put(queue, &item, CONC_NOW)), IS_OK(conc_try(conc_op_get(queue, &item))), NOTHING)
+RELEASES(queue_put_many_bytes, NOTHING, IS_OK(conc_queue_put_many(ring, items, 2, &moved, CONC_FOREVER)),
+      MUST(conc_queue_get_many(ring, items, 2, &moved, CONC_FOREVER)))
+ACQUIRES(queue_get_many_bytes, MUST(conc_queue_put_many(ring, items, 2, &moved, CONC_FOREVER)),
+      IS_OK(conc_queue_get_many(ring, items, 2, &moved, CONC_FOREVER)), NOTHING)
+/* A bounded queue is another piece of code than an unbounded one. */
+static conc_result ring_put(void) {
+    return conc_queue_put(ring, &item, CONC_FOREVER);
+}
+static conc_result ring_get(void) {
+    return conc_queue_get(ring, &item, CONC_FOREVER);
+}
+RELEASES(queue_put_bytes_bounded, NOTHING, IS_OK(ring_put()), MUST(ring_get()))
+ACQUIRES(queue_get_bytes_bounded, MUST(ring_put()), IS_OK(ring_get()), NOTHING)
+ACQUIRES(queue_is_closed, NOTHING, !conc_queue_is_closed(ring), NOTHING)
+RELEASES(queue_close, conc_queue *q = conc_queue_new(1, 1), IS_OK(conc_queue_close(q)), conc_queue_free(q))
+BOTH(queue_close_now, conc_queue *q = conc_queue_new(1, 1), IS_OK(conc_queue_close_now(q, drop, NULL)),
+      conc_queue_free(q))
+RELEASES(queue_task_done, MUST(ring_put()); MUST(ring_get()), IS_OK(conc_queue_task_done(ring)), NOTHING)
+ACQUIRES(queue_join, conc_queue *q = conc_queue_new(1, 1), IS_OK(conc_queue_join(q, CONC_FOREVER)), conc_queue_free(q))
+ACQUIRES(op_queue_join, conc_queue *q = conc_queue_new(1, 1), IS_OK(conc_try(conc_op_queue_join(q))), conc_queue_free(q))
+
+RELEASES(thread_start, NOTHING, (thread = conc_thread_start(succeed, NULL, NULL)) != NULL,
+      MUST(conc_thread_join(thread, NULL, CONC_FOREVER)))
+ACQUIRES(thread_join, thread = conc_thread_start(succeed, NULL, NULL), IS_OK(conc_thread_join(thread, NULL, CONC_FOREVER)),
+      NOTHING)
+ACQUIRES(op_thread_end, thread = conc_thread_start(succeed, NULL, NULL),
+      IS_OK(conc_wait(conc_op_thread_end(thread), CONC_FOREVER)), MUST(conc_thread_join(thread, NULL, CONC_FOREVER)))
+ACQUIRES(thread_is_alive, NOTHING, !conc_thread_is_alive(ended), NOTHING)
+RELEASES(timer_start, NOTHING, (timer = conc_timer_start(succeed, NULL, CONC_FOREVER)) != NULL,
+      conc_timer_cancel(timer); conc_timer_release(timer))
+ACQUIRES(timer_cancel, timer = conc_timer_start(succeed, NULL, CONC_FOREVER), IS_OK(conc_timer_cancel(timer)),
+      conc_timer_release(timer))
+ACQUIRES(op_timer, timer = conc_timer_start(succeed, NULL, CONC_NOW), IS_OK(conc_wait(conc_op_timer(timer), CONC_FOREVER)),
+      conc_timer_release(timer))
+
+/* Every other function of the library, and why it is not probed (compile/checks.sh looks for each name here).
+ * Nothing of another thread's is seen or shown, or the header promises nothing of the kind, by
+ *   conc_strerror conc_error_detail conc_error_result conc_set_error_hook conc_after conc_deadline_at
+ *   conc_deadline_min conc_deadline_passed conc_deadline_left conc_clock_ns conc_clock conc_cpu_count
+ *   conc_op_make conc_op_until conc_op_sleep conc_sleep conc_op_signal conc_cancel_use conc_cancel_current
+ *   conc__cancel_enter conc__cancel_leave conc_mutex_is_mine conc_semaphore_permits conc_semaphore_init
+ *   conc_event_reset conc_latch_add conc_latch_count conc_queue_length conc_queue_capacity
+ *   conc_queue_item_size conc_thread_current conc_thread_main conc_thread_name conc_thread_id
+ *   conc_thread_is_daemon conc_thread_set_name conc_thread_count conc_thread_yield
+ *   conc_local_get conc_local_set conc_debug_name;
+ * nobody else may be using the object when it is the turn of
+ *   conc_mutex_destroy conc_rmutex_destroy conc_cond_destroy conc_rwlock_destroy conc_brlock_new
+ *   conc_brlock_free conc_semaphore_destroy conc_event_destroy conc_barrier_destroy conc_latch_destroy
+ *   conc_queue_new conc_queue_new_ex conc_queue_free conc_thread_detach conc_timer_release;
+ * a function of the caller's is called back by conc_thread_each; and these do what is probed above, and more:
+ *   conc_waiters_arm conc_waiters_disarm conc_wait conc_try conc_thread_join_all conc_barrier_abort
+ *   conc_barrier_reset conc__mutex_lock_at conc__mutex_try_lock_at conc__mutex_unlock_at
+ *   conc__lock_enter_at */
+
+int main(void) {
+    conc_thread *t = conc_thread_start(other, NULL, NULL);
+    barrier.parties = 1;
+    brlock = conc_brlock_new();
+    queue = conc_queue_new(sizeof item, 0);
+    ring = conc_queue_new(sizeof item, 4);
+    ended = conc_thread_start(succeed, NULL, NULL);
+    if (t == NULL || brlock == NULL || queue == NULL || ring == NULL || ended == NULL ||
+        conc_wait(conc_op_thread_end(ended), CONC_FOREVER) != CONC_OK) {
+        printf("cannot begin: %s\n", conc_error_detail());
+        return 2;
+    }
+    while (rounds == 0) conc_thread_yield(); /* it runs */
+
+    probe_mutex_lock();
+    probe_mutex_try_lock();
+    probe_mutex_unlock();
+    probe_op_lock();
+    probe__lock_enter();
+    probe__lock_leave();
+    probe_rmutex_lock();
+    probe_rmutex_try_lock();
+    probe_rmutex_unlock();
+    probe__rlock_enter();
+    probe__rlock_leave();
+    probe_cond_wait();
+    probe_cond_wait_for();
+    probe_cond_signal();
+    probe_cond_broadcast();
+    probe_rwlock_read();
+    probe_rwlock_write();
+    probe_rwlock_unlock();
+    probe_op_read();
+    probe_op_write();
+    probe__rwlock_enter();
+    probe__rwlock_leave();
+    probe_brlock_read();
+    probe_brlock_write();
+    probe_brlock_read_unlock();
+    probe_brlock_write_unlock();
+    probe_op_brlock_read();
+    probe_op_brlock_write();
+    probe_semaphore_acquire();
+    probe_semaphore_release();
+    probe_op_acquire();
+    probe_event_set();
+    probe_event_is_set();
+    probe_event_wait();
+    probe_op_event();
+    probe_barrier_wait();
+    probe_op_barrier();
+    probe_once_do();
+    probe_latch_done();
+    probe_latch_wait();
+    probe_op_latch();
+    probe_select();
+    probe_cancel_fire();
+    probe_cancel_fired();
+    probe_op_canceled();
+    probe_canceled();
+    probe_waiters_wake();
+    probe_queue_put_bytes();
+    probe_queue_get_bytes();
+    probe_op_put_bytes();
+    probe_op_get_bytes();
+    probe_queue_put_many_bytes();
+    probe_queue_get_many_bytes();
+    probe_queue_put_bytes_bounded();
+    probe_queue_get_bytes_bounded();
+    probe_queue_is_closed();
+    probe_queue_close();
+    probe_queue_close_now();
+    probe_queue_task_done();
+    probe_queue_join();
+    probe_op_queue_join();
+    probe_thread_start();
+    probe_thread_join();
+    probe_op_thread_end();
+    probe_thread_is_alive();
+    probe_timer_start();
+    probe_timer_cancel();
+    probe_op_timer();
+
+    stop = 1;
+    if (conc_thread_join(t, NULL, CONC_FOREVER) != CONC_OK) wrong++;
+    if (conc_thread_join(ended, NULL, CONC_FOREVER) != CONC_OK) wrong++;
+    conc_brlock_free(brlock);
+    conc_queue_free(queue);
+    conc_queue_free(ring);
+    printf("%d probes found something dropped, %d did not work\n", dropped, wrong);
+    return wrong > 0 ? 2 : dropped > 0 ? 1 : 0;
+}

@@ -1,0 +1,83 @@
+// A C++ program uses the library with its own means: lambdas as tasks, members as locks, exceptions through a
+// locked block. Runs and returns 0; otherwise the line of the first check that failed is printed.
+#define CONC_IMPLEMENTATION
+#include "../../conc.h"
+
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+
+#define CHECK(x)                                                                                   \
+    do {                                                                                           \
+        if (!(x)) {                                                                                \
+            std::printf("cplusplus.cpp:%d: not so: %s\n", __LINE__, #x);                           \
+            return 1;                                                                              \
+        }                                                                                          \
+    } while (0)
+
+namespace {
+
+struct Account {
+    long balance = 0;
+    conc_mutex lock = {};
+
+    void pay(long amount) {
+        CONC_WITH_LOCK(&lock) {
+            if (amount < 0) throw std::invalid_argument("amount");
+            balance += amount;
+        }
+    }
+};
+
+struct Job {
+    Account *account;
+    conc_queue *log;
+};
+
+int work(void *arg) {
+    Job *job = static_cast<Job *>(arg);
+    for (int i = 0; i < 1000; i++) job->account->pay(1);
+    std::string *line = new std::string("paid by ");
+    *line += conc_thread_name(nullptr);
+    return conc_queue_put(job->log, &line, CONC_FOREVER) == CONC_OK ? 0 : 1;
+}
+
+} // namespace
+
+int main() {
+    Account account;
+    Job job = { &account, conc_queue_new(sizeof(std::string *), 0) };
+    CHECK(job.log != nullptr);
+
+    conc_thread_desc desc = conc_thread_desc();
+    desc.name = "payer";
+    conc_thread *payers[4];
+    for (conc_thread *&t : payers) {
+        t = conc_thread_start(work, &job, &desc);
+        CHECK(t != nullptr);
+    }
+    int flag = 0;
+    conc_thread *lambda = conc_thread_start([](void *arg) { *static_cast<int *>(arg) = 5; return 0; }, &flag, nullptr);
+    CHECK(conc_thread_join(lambda, nullptr, CONC_FOREVER) == CONC_OK && flag == 5);
+    for (conc_thread *t : payers) {
+        int result = -1;
+        CHECK(conc_thread_join(t, &result, CONC_FOREVER) == CONC_OK && result == 0);
+    }
+    CHECK(conc_queue_close(job.log) == CONC_OK);
+    int lines = 0;
+    CONC_FOR_QUEUE(std::string *, line, job.log) {
+        lines += *line == "paid by payer";
+        delete line;
+    }
+    CHECK(lines == 4 && account.balance == 4000);
+
+    bool thrown = false;
+    try {
+        account.pay(-1);
+    } catch (const std::invalid_argument &) {
+        thrown = true;
+    }
+    CHECK(thrown && conc_mutex_destroy(&account.lock) == CONC_OK); // the exception unlocked it
+    CHECK(conc_queue_free(job.log) == CONC_OK);
+    return 0;
+}

@@ -1,0 +1,3 @@
+/* The declarations and the implementation. */
+#define CONC_IMPLEMENTATION
+#include "../../conc.h"
