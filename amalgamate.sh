@@ -8,9 +8,10 @@
 #   ./amalgamate.sh -o FILE    writes (or, with --check, compares) FILE instead of conc.h
 
 # The files, floor upon floor: each may include only what stands before it.
-DECLARATIONS='manual.h config.h core.h wait.h sync.h thread.h queue.h'
-IMPLEMENTATION='port.h internal.h core.c port_posix.c port_win32.c wait.c sync.c sync_debug.c thread.c timer.c
-                queue.c license.h'
+DECLARATIONS='manual.h config.h core.h wait.h sync.h thread.h queue.h sim.h'
+IMPLEMENTATION='port.h port_sim.h internal.h core.c port_posix.c port_win32.c port_sim.c wait.c sync.c sync_debug.c
+                thread.c timer.c queue.c sim.c'
+AFTERWORDS='places.h license.h'
 
 set -eu
 LC_ALL=C
@@ -47,17 +48,17 @@ done
 cd "$(dirname "$0")"
 [ -n "$out" ] || out=conc.h
 
-for f in $DECLARATIONS $IMPLEMENTATION; do
+for f in $DECLARATIONS $IMPLEMENTATION $AFTERWORDS; do
     [ -f "src/$f" ] || fail "src/$f is missing: write it, or take it off the list at the top of amalgamate.sh"
 done
 for f in src/*.[ch]; do # a new module that nobody put on the list would be left out without a word
-    case " $(echo $DECLARATIONS $IMPLEMENTATION) " in
+    case " $(echo $DECLARATIONS $IMPLEMENTATION $AFTERWORDS) " in
     *" ${f#src/} "*) ;;
     *) fail "$f is not on the list at the top of amalgamate.sh: add it there, after all that it includes" ;;
     esac
 done
 
-# awk reads the files in order. DECL and IMPL in its argument list are where the two parts begin.
+# awk reads the files in order. DECL, IMPL and AFTER in its argument list are where the parts begin.
 generate() {
     awk -v with_lines="$line" '
     # What is left of a line without comments and string contents. `in_comment` lives from line to line.
@@ -166,12 +167,15 @@ generate() {
                 emit("#if defined(CONC_IMPLEMENTATION) && !defined(CONC__IMPLEMENTED)")
                 emit("#define CONC__IMPLEMENTED")
                 emit("")
+            } else if (file == "AFTER") {
+                part = "afterwords"
+                own_place()
+                emit("#endif /* CONC_IMPLEMENTATION */")
+                emit("")
             } else take()
         }
-        own_place()
-        emit("#endif /* CONC_IMPLEMENTATION */")
         exit failed
-    }' DECL $DECLARATIONS IMPL $IMPLEMENTATION
+    }' DECL $DECLARATIONS IMPL $IMPLEMENTATION AFTER $AFTERWORDS
 }
 
 new=$out.new.$$

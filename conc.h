@@ -1150,6 +1150,107 @@ CONC_API conc_op conc_op_queue_join(conc_queue *q);
 
 /* ==== end src/queue.h ==== */
 
+/* ==== begin src/sim.h ==== */
+
+/* ============================================================================================
+ * sim: your concurrent program under thousands of schedules, each of which can be played again.
+ *
+ * With CONC_SIM defined (before each #include of this header), conc_sim_run() runs a function again and again in a
+ * simulated world: its conc.h threads take turns on the calling thread, a seeded scheduler decides at each step of
+ * the library who goes on, and time is a number. What would be one chance in a million is found in a second: a
+ * deadlock, a lost wake-up, a failed check, a data race on marked data, use of freed memory, a leak. The failing schedule
+ * is printed as one readable interleaving and is played again, exactly, by one environment variable:
+ *
+ *     CONC_SIM=7:pct3:4211 ./program
+ *
+ * What it does:
+ *  - Strategies: random walk; PCT, which finds a bug of depth d with a known probability (S. Burckhardt et al., "A
+ *    Randomized Scheduler with Probabilistic Guarantees of Finding Bugs", ASPLOS 2010); depth first, complete up to
+ *    a number of preemptions (M. Musuvathi, S. Qadeer, "Iterative Context Bounding", PLDI 2007).
+ *  - Deadlines pass early, sleeps end for no reason, the sleeper that is woken is any of them.
+ *  - Weak memory: a load may see an older store wherever C11 allows it, as processors other than yours do. (Not
+ *    covered: a store that another thread sees before an earlier load of its own has been answered.)
+ *  - With gcc's or clang's thread sanitizer each schedule is checked for data races on all memory.
+ *
+ * What it asks of the function: that it does the same each time but for the choices made here. It sets up what it uses,
+ * also static data; it waits only through conc.h; it calls no fork(), exit() or pthread function; and what it
+ * decides does not hang on addresses, real time or rand(): conc_sim_choose() is for that. Threads it starts it
+ * joins or detaches. printf and malloc are harmless. Thread-local variables of the language are shared by all threads of
+ * a simulation; conc_local is not.
+ *
+ * gcc and clang on any system (and Windows through MinGW); the cost without CONC_SIM is none: nothing of this is compiled.
+ * Outside conc_sim_run() a program built with CONC_SIM runs natively, only slower.
+ * ========================================================================================== */
+
+#ifndef CONC__SIM_H
+#define CONC__SIM_H
+
+#if defined(CONC_SIM)
+
+typedef enum conc_sim_verdict {
+    CONC_SIM_PASSED = 0,
+    CONC_SIM_CHECK,      /* CONC_SIM_ASSERT() or conc_sim_fail(); or the function did not return 0 */
+    CONC_SIM_DEADLOCK,   /* nobody can go on */
+    CONC_SIM_LIVELOCK,   /* too many points */
+    CONC_SIM_RACE,       /* two threads touch marked data, one of them to write, and nothing orders them */
+    CONC_SIM_LEAK,       /* memory of the library, or a thread that was neither joined nor detached */
+    CONC_SIM_FREED,      /* memory of the library was touched after it was freed, or freed twice */
+    CONC_SIM_REPORT,     /* something went to the error hook: a task's failure, or what CONC_DEBUG found (lock order) */
+    CONC_SIM_UNSTABLE,   /* the same plan gave another schedule: the function depends on something else */
+    CONC_SIM_LIMIT       /* more threads, memory or choices than a simulation can hold */
+} conc_sim_verdict;
+
+typedef struct conc_sim_desc {
+    const char *name;       /* for messages, and for CONC_SIM=name@seed:strategy:k where a program has several runs */
+    const char *strategies; /* of "random", "pctD" (D from 2 to 9), "depthB" (B preemptions, from 0 on); one or several,
+                               "random,pct2,pct3" if NULL. Of several, the schedules are done in turn, but each depthB is
+                               done alone, after the others, until it is exhausted */
+    uint64_t schedules;     /* in all for random and pct; the most for each depthB. 0: 10,000 */
+    uint64_t seed;          /* 0: 1 */
+    double seconds;         /* stop when they have passed (real time). 0: no limit */
+    uint32_t max_points;    /* of one schedule; beyond it is a livelock. 0: 20,000 */
+    bool sequential;        /* no weak memory: loads see the latest store. Depth first is always so */
+    bool reports_are_fine;  /* what goes to the error hook is no failure */
+    bool quiet;             /* print nothing */
+} conc_sim_desc;
+
+typedef struct conc_sim_report {
+    conc_sim_verdict verdict;  /* of the first schedule that failed; with it the run ends */
+    uint64_t schedules;        /* how many were run, */
+    uint64_t points;           /* how many points they had together, */
+    double seconds;            /* and how long it took */
+    bool exhausted;            /* each depthB came to its end before `schedules` */
+    char replay[512];          /* "seed:strategy:k" of the one that failed */
+    char text[400];            /* what was wrong with it, in one sentence */
+} conc_sim_report;
+
+/* Runs body(arg) under many schedules and stops at the first that fails; unless `quiet`, prints that one on stderr.
+ * If the environment variable CONC_SIM holds "seed:strategy:k" (or "name@seed:strategy:k" with this run's name), only
+ * that schedule is run and printed, whatever comes of it; CONC_SIM_TRACE=all prints each atomic operation too.
+ * `desc` NULL: all defaults. verdict CONC_SIM_LIMIT: no memory, bad strategies (the text says which), or called from
+ * inside a simulation. Blocks until done; one at a time in a thread, and in one thread of the process. */
+CONC_API conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc);
+
+/* What the simulated code can say. Outside a simulation: 0, false, nothing (and a failed check aborts). */
+CONC_API bool conc_sim_is_running(void);
+CONC_API unsigned conc_sim_choose(unsigned n);        /* from 0 to n - 1: a choice like the scheduler's own */
+CONC_API void conc_sim_note(const char *text);        /* shown in the interleaving; must be a literal */
+CONC_API void conc_sim_fail(const char *text, const char *file, int line); /* this schedule fails, here */
+/* The caller is about to read, or write, the `size` bytes at `p`, which are not atomic. */
+CONC_API void conc_sim_access(const void *p, size_t size, bool write, const char *file, int line);
+
+#define CONC_SIM_ASSERT(condition) ((condition) ? (void)0 : conc_sim_fail(#condition, __FILE__, __LINE__))
+#define CONC_SIM_READ(variable) conc_sim_access(&(variable), sizeof(variable), false, __FILE__, __LINE__)
+#define CONC_SIM_WRITE(variable) conc_sim_access(&(variable), sizeof(variable), true, __FILE__, __LINE__)
+
+/* The user's place that a thread is at: set by the macros at the end of this file. */
+CONC_API void conc__sim_at(const char *file, int line, const char *call);
+
+#endif
+#endif
+
+/* ==== end src/sim.h ==== */
+
 #if defined(CONC_IMPLEMENTATION) && !defined(CONC__IMPLEMENTED)
 #define CONC__IMPLEMENTED
 
@@ -1160,7 +1261,7 @@ CONC_API conc_op conc_op_queue_join(conc_queue *q);
  *
  * Private. Nothing above this file names an operating system, calls a clock or a thread function, or
  * uses an atomic builtin. Implemented by port_posix.c (Linux futex; elsewhere, or with CONC_PORT_PORTABLE,
- * a table of pthread mutexes and conditions) and port_win32.c.
+ * a table of pthread mutexes and conditions) and port_win32.c; with CONC_SIM, by port_sim.c before them.
  *
  * A COMPILER TRAP. glibc declares syscall(), sched_yield() and clock_gettime() as `leaf` functions, which
  * promise not to come back into the caller's file; gcc's ipa-reference pass believes it, ignores the
@@ -1176,7 +1277,49 @@ CONC_API conc_op conc_op_queue_join(conc_queue *q);
 /* ---- atomics --------------------------------------------------------------------------------
  * On uint32_t (32), size_t (z) and void * (p). `o` is the memory order, with the meaning of C11. */
 
-#if CONC_CC_GNU && !CONC_CC_TINY
+#if defined(CONC_SIM)
+
+#if !CONC_CC_GNU || CONC_CC_TINY
+#error "conc.h: CONC_SIM wants gcc or clang"
+#endif
+
+#define CONC__RELAXED __ATOMIC_RELAXED
+#define CONC__ACQUIRE __ATOMIC_ACQUIRE
+#define CONC__RELEASE __ATOMIC_RELEASE
+#define CONC__ACQ_REL __ATOMIC_ACQ_REL
+#define CONC__SEQ_CST __ATOMIC_SEQ_CST
+
+/* Each is a point of the simulation (port_sim.c), if the thread is in one; else it is just done. On 4 or 8 bytes, with
+ * the order of a C11 operation; `in` is the function it stands in. */
+typedef enum conc__sim_rmw_kind { CONC__SIM_SWAP, CONC__SIM_ADD, CONC__SIM_OR, CONC__SIM_AND } conc__sim_rmw_kind;
+CONC__LIB uint64_t conc__sim_load(const void *a, size_t size, int order, const char *in);
+CONC__LIB void conc__sim_store(void *a, size_t size, uint64_t v, int order, const char *in);
+CONC__LIB uint64_t conc__sim_rmw(void *a, size_t size, conc__sim_rmw_kind kind, uint64_t v, int order, const char *in);
+CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, int order, const char *in);
+
+#define conc__load32(a, o) ((uint32_t)conc__sim_load((a), sizeof(uint32_t), (o), __func__))
+#define conc__store32(a, v, o) conc__sim_store((a), sizeof(uint32_t), (uint32_t)(v), (o), __func__)
+#define conc__rmw32(a, k, v, o) ((uint32_t)conc__sim_rmw((a), sizeof(uint32_t), (k), (uint32_t)(v), (o), __func__))
+#define conc__swap32(a, v, o) conc__rmw32(a, CONC__SIM_SWAP, v, o)
+#define conc__add32(a, v, o) conc__rmw32(a, CONC__SIM_ADD, v, o)
+#define conc__sub32(a, v, o) conc__rmw32(a, CONC__SIM_ADD, 0u - (uint32_t)(v), o)
+#define conc__or32(a, v, o) conc__rmw32(a, CONC__SIM_OR, v, o)
+#define conc__and32(a, v, o) conc__rmw32(a, CONC__SIM_AND, v, o)
+#define conc__cas32(a, expected, v, o) conc__sim_cas((a), sizeof(uint32_t), (expected), (uint32_t)(v), (o), __func__)
+#define conc__loadz(a, o) ((size_t)conc__sim_load((a), sizeof(size_t), (o), __func__))
+#define conc__storez(a, v, o) conc__sim_store((a), sizeof(size_t), (size_t)(v), (o), __func__)
+#define conc__rmwz(a, k, v, o) ((size_t)conc__sim_rmw((a), sizeof(size_t), (k), (size_t)(v), (o), __func__))
+#define conc__swapz(a, v, o) conc__rmwz(a, CONC__SIM_SWAP, v, o)
+#define conc__addz(a, v, o) conc__rmwz(a, CONC__SIM_ADD, v, o)
+#define conc__subz(a, v, o) conc__rmwz(a, CONC__SIM_ADD, (size_t)0 - (size_t)(v), o)
+#define conc__orz(a, v, o) conc__rmwz(a, CONC__SIM_OR, v, o)
+#define conc__casz(a, expected, v, o) conc__sim_cas((a), sizeof(size_t), (expected), (size_t)(v), (o), __func__)
+#define conc__loadp(a, o) ((void *)(uintptr_t)conc__sim_load((a), sizeof(void *), (o), __func__))
+#define conc__storep(a, v, o) conc__sim_store((a), sizeof(void *), (uint64_t)(uintptr_t)(v), (o), __func__)
+/* A relaxed load that is no point: of a flag that is set once, before anything can hang on it. */
+#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+
+#elif CONC_CC_GNU && !CONC_CC_TINY
 
 #define CONC__RELAXED __ATOMIC_RELAXED
 #define CONC__ACQUIRE __ATOMIC_ACQUIRE
@@ -1202,6 +1345,7 @@ CONC_API conc_op conc_op_queue_join(conc_queue *q);
 #define conc__casz(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
 #define conc__loadp(a, o) __atomic_load_n((a), (o))
 #define conc__storep(a, v, o) __atomic_store_n((a), (v), (o))
+#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
 
@@ -1300,6 +1444,7 @@ CONC__ATOMICS(size_t, z)
 #define conc__casz(a, expected, v, o) conc__rmw_casz((a), (expected), (v))
 #define conc__loadp(a, o) ((void *)conc__rmw_loadz((const size_t *)(const void *)(a)))
 #define conc__storep(a, v, o) ((void)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
+#define conc__peek32(a) conc__rmw_load32(a)
 
 #endif
 
@@ -1319,7 +1464,7 @@ static CONC__UNUSED void (*volatile conc__opaque)(void);
 /* ---- thread-local storage ----------------------------------------------------------------------
  * CONC__TLS before a static variable; where a compiler has none, core keeps its per-thread record under
  * the port's one key instead. */
-#if CONC_CC_TINY
+#if CONC_CC_TINY || defined(CONC_SIM) /* a simulation's threads are all one to the compiler */
 #define CONC__HAS_TLS 0
 #elif CONC_CC_MSVC
 #define CONC__HAS_TLS 1
@@ -1372,8 +1517,28 @@ CONC__LIB void conc__port_thread_set_name(const char *name); /* of the calling t
 CONC__LIB void conc__port_yield(void);
 #define CONC__CACHE_LINE 64
 
+/* How many looks a spin of up to `n` makes: in a simulation one, since more of the same would show nothing new. */
+#if defined(CONC_SIM)
+#define CONC__LOOKS(n) 1u
+#else
+#define CONC__LOOKS(n) ((unsigned)(n))
+#endif
+
+/* A hash of an address, of `bits` bits. In a simulation, where no address may decide anything, the number of the
+ * object. */
+#if defined(CONC_SIM)
+#define CONC__BUCKET_BITS 7
+#define conc__port_hash(address, bits) ((size_t)conc__sim_number(address) & (((size_t)1 << (bits)) - 1))
+#else /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits */
+#define CONC__BUCKET_BITS 10
+#define conc__port_hash(address, bits)                                                             \
+    ((size_t)((uint64_t)((uintptr_t)(address) >> 2) * (uint64_t)0x9E3779B97F4A7C15u >> (64 - (bits))))
+#endif
+
 /* A hint to the processor that this is a spin loop. */
-#if CONC_CC_GNU && (defined(__i386__) || defined(__x86_64__)) && !CONC_CC_TINY
+#if defined(CONC_SIM)
+#define conc__port_pause() conc__port_yield()
+#elif CONC_CC_GNU && (defined(__i386__) || defined(__x86_64__)) && !CONC_CC_TINY
 #define conc__port_pause() __builtin_ia32_pause()
 #elif (CONC_CC_GNU || CONC_CC_TINY) && (defined(__i386__) || defined(__x86_64__))
 #define conc__port_pause() __asm__ __volatile__("pause")
@@ -1396,9 +1561,156 @@ CONC__LIB int conc__port_on_fork(void (*child)(void));
 /* The system's words for its error number; returns `buffer`. */
 CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size);
 
+/* ---- the real port beside the simulated one -------------------------------------------------------
+ * CONC__PORT(name) is what port_posix.c and port_win32.c call their functions: conc__port_name; or, where port_sim.c
+ * stands before them, conc__real_name. */
+#if defined(CONC_SIM)
+#define CONC__PORT(name) conc__real_##name
+CONC__LIB void *conc__real_key_get(void);
+CONC__LIB bool conc__real_key_set(void *value, void (*destroy)(void *));
+CONC__LIB int64_t conc__real_clock_ns(void);
+CONC__LIB bool conc__real_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns);
+CONC__LIB void conc__real_wake_one(uint32_t *a);
+CONC__LIB void conc__real_wake_all(uint32_t *a);
+CONC__LIB bool conc__real_heavy_fence_ready(void);
+CONC__LIB void conc__real_heavy_fence(void);
+CONC__LIB int conc__real_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size);
+CONC__LIB void conc__real_thread_join(conc__port_thread *t);
+CONC__LIB void conc__real_thread_detach(conc__port_thread *t);
+CONC__LIB void conc__real_thread_set_name(const char *name);
+CONC__LIB void conc__real_yield(void);
+CONC__LIB unsigned conc__real_cpu_count(void);
+CONC__LIB int conc__real_on_fork(void (*child)(void));
+CONC__LIB const char *conc__real_error_text(int error, char *buffer, size_t size);
+#else
+#define CONC__PORT(name) conc__port_##name
+#endif
+
 #endif
 
 /* ==== end src/port.h ==== */
+
+/* ==== begin src/port_sim.h ==== */
+
+/* ============================================================================================
+ * port_sim: the machine that CONC_SIM puts in place of the real one. Private; sim.h is what users see.
+ *
+ * One schedule is one run of a function in a world of its own: its threads are fibers on the calling thread, of
+ * which one runs at a time; its clock is a number; its memory is an arena. At each atomic operation, wait, wake,
+ * start, join and yield the world may go on with another fiber: these are its *points*. Which one goes on, which
+ * sleeper is woken, which deadline passes early, which store a load sees: each is a *choice*, and the plan's
+ * strategy and seed make them all. Nothing else does: no address, no real clock, no other thread. So the same plan
+ * gives the same schedule, always.
+ *
+ * Everything in here belongs to the thread that runs the simulation; the others of the process go on natively.
+ * ========================================================================================== */
+
+#ifndef CONC__PORT_SIM_H
+#define CONC__PORT_SIM_H
+
+#if defined(CONC_SIM)
+
+#define CONC__SIM_FIBERS 32      /* at most, in one schedule: a bit each in a uint32_t */
+#define CONC__SIM_TEXT 400
+
+typedef enum conc__sim_strategy {
+    CONC__SIM_RANDOM, /* each choice by chance; how often it switches at all is chosen anew for each schedule */
+    CONC__SIM_PCT,    /* random priorities, lowered at depth - 1 random points (Burckhardt et al., ASPLOS 2010) */
+    CONC__SIM_DEPTH   /* depth first, all of them, with at most `depth` preemptions (Musuvathi, Qadeer, PLDI 2007) */
+} conc__sim_strategy;
+
+typedef struct conc__sim_plan {
+    conc__sim_strategy strategy;
+    unsigned depth;
+    uint64_t seed;       /* all choices follow from it; not used by CONC__SIM_DEPTH */
+    uint32_t max_points; /* one more is a livelock */
+    bool weak;           /* loads may see older stores, as far as the C11 memory model allows */
+    bool track;          /* follow happens-before: for weak, and for data marked by conc_sim_access() */
+    bool trace;          /* keep the events for conc__sim_events() */
+} conc__sim_plan;
+
+typedef struct conc__sim_outcome {
+    conc_sim_verdict verdict;
+    uint32_t points;
+    unsigned fibers;          /* that were started, the first included */
+    bool marked;              /* conc_sim_access() was called: `track` is wanted */
+    char text[CONC__SIM_TEXT];
+} conc__sim_outcome;
+
+/* Runs `body(arg)` as the first fiber of a new world, until it has returned (others may be left: their stacks are
+ * dropped) or something is wrong. Only one at a time in a thread. False: no memory for the world. */
+CONC__LIB bool conc__sim_schedule(const conc__sim_plan *plan, void (*body)(void *), void *arg,
+                                  conc__sim_outcome *outcome);
+
+/* Depth first: begin() before the first schedule of a search; next() after each: false, all have been done. choices()
+ * writes the last schedule as "point.choice,..." without the zeros; replay() makes the next schedule that one, and
+ * is false if the text is none. */
+CONC__LIB void conc__sim_depth_begin(void);
+CONC__LIB bool conc__sim_depth_next(void);
+CONC__LIB bool conc__sim_depth_choices(char *text, size_t size);
+CONC__LIB bool conc__sim_depth_replay(const char *text);
+
+/* Ends the schedule that runs, with this outcome. Does not return inside a simulation; outside it does nothing. */
+CONC__LIB void conc__sim_stop(conc_sim_verdict verdict, const char *format, ...) CONC__PRINTF(2, 3);
+
+/* Whether the calling thread is in a simulation. */
+CONC__LIB bool conc__sim_is_here(void);
+
+/* A choice among n, 0 outside a simulation. */
+CONC__LIB unsigned conc__sim_choose(unsigned n);
+
+/* What happened, in a schedule that kept its trace. */
+typedef enum conc__sim_event_kind {
+    CONC__SIM_CALL,     /* the fiber is at a new place of the user's program */
+    CONC__SIM_NOTE,     /* conc_sim_note() */
+    CONC__SIM_ATOMIC,   /* an atomic operation; what it was is in `text` */
+    CONC__SIM_START,    /* `other` was started */
+    CONC__SIM_SLEEP,    /* it sleeps */
+    CONC__SIM_WAKE,     /* it woke `other` */
+    CONC__SIM_EXPIRE,   /* `other`'s deadline passed */
+    CONC__SIM_SPURIOUS, /* `other`'s sleep ended for no reason */
+    CONC__SIM_STALE,    /* a load did not see the latest store */
+    CONC__SIM_END       /* it ended */
+} conc__sim_event_kind;
+
+typedef struct conc__sim_event {
+    uint32_t point;
+    uint8_t kind, fiber, other;
+    int line;
+    const char *file, *text;    /* the place; or what was done, and in which function */
+    const void *object;
+    uint64_t before, after;
+} conc__sim_event;
+
+CONC__LIB size_t conc__sim_events(const conc__sim_event **events);
+
+/* Fiber i of the schedule that just ended: false, there is none. `agent` is what its thread had under the port's key. */
+typedef struct conc__sim_who {
+    const char *name, *file, *call;
+    int line;
+    bool done;
+    void *agent;
+} conc__sim_who;
+CONC__LIB bool conc__sim_fiber(unsigned i, conc__sim_who *who);
+
+/* A small number for an address, by first use in the schedule: for hashing, where the address itself would let the
+ * memory layout decide. Outside a simulation: the address, mixed. */
+CONC__LIB uint64_t conc__sim_number(const void *address);
+
+/* Whether reports to the error hook are no failure in the run under way. */
+CONC__LIB bool conc__sim_takes_reports(void);
+
+/* The world's memory, for internal.h. Outside a simulation: CONC_MALLOC() and its family. */
+CONC__LIB void *conc__sim_malloc(size_t size);
+CONC__LIB void *conc__sim_realloc(void *p, size_t size);
+CONC__LIB void conc__sim_free(void *p);
+/* How many blocks of the schedule that just ended were never freed, and where the first of them was asked for. */
+CONC__LIB size_t conc__sim_leaks(const char **file, int *line, const char **call, size_t *size);
+
+#endif
+#endif
+
+/* ==== end src/port_sim.h ==== */
 
 /* ==== begin src/internal.h ==== */
 
@@ -1422,6 +1734,15 @@ CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size
 #define CONC_MALLOC(size) malloc(size)
 #define CONC_REALLOC(p, size) realloc((p), (size))
 #define CONC_FREE(p) free(p)
+#endif
+#if defined(CONC_SIM)
+#define CONC__MALLOC(size) conc__sim_malloc(size)
+#define CONC__REALLOC(p, size) conc__sim_realloc((p), (size))
+#define CONC__FREE(p) conc__sim_free(p)
+#else
+#define CONC__MALLOC(size) CONC_MALLOC(size)
+#define CONC__REALLOC(p, size) CONC_REALLOC((p), (size))
+#define CONC__FREE(p) CONC_FREE(p)
 #endif
 
 /* count * size bytes, zeroed; NULL, with the error recorded, when that overflows or there is no memory. `what`
@@ -1452,6 +1773,10 @@ typedef struct conc__agent {
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
     uint32_t held_count; /* CONC_DEBUG: the locks held, in order; sync_debug's */
+#if defined(CONC_SIM)
+    const conc_op *waits; /* what it waits for, */
+    size_t waits_count;   /* for reports */
+#endif
 #if defined(CONC_DEBUG)
     conc__held held[CONC__HELD_MAX];
 #endif
@@ -1480,8 +1805,9 @@ CONC__LIB uint32_t conc__new_owner(void);
  * memory. */
 CONC__LIB bool conc__agent_watch_end(conc__agent *agent, void (*ended)(conc__agent *agent));
 
-/* Calls `reset` in the child of every fork() to come. At most 4 in the process. */
-CONC__LIB void conc__on_fork(void (*reset)(void));
+/* Calls `reset`, which makes a module's own state new, in the child of every fork() to come (and before each schedule of
+ * a simulation). At most 4 in the process; each once, which `*once`, atomic and 0 at first, sees to. */
+CONC__LIB void conc__on_fork(uint32_t *once, void (*reset)(void));
 
 /* Whether `owner`, found in a lock, was a thread of the process that forked this one, and is not here. Ids are never
  * used twice, so that of the thread that forked is the only one from before that still is somebody's. */
@@ -1582,6 +1908,21 @@ CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 #define CONC__SPIN_LONG 6
 #define CONC__SPIN_SHORT 3
 
+#if defined(CONC_SIM)
+/* ---- what a simulation needs of the modules ------------------------------------------------------------
+ * Every module's own state made new, as in a forked child; the ids begin anew at `first_id`; returns the next one that
+ * would have been given. */
+CONC__LIB uint32_t conc__world_new(uint32_t first_id);
+/* Has every module register its part of that. */
+CONC__LIB void conc__table_begin(void);
+CONC__LIB void conc__registry_begin(void);
+CONC__LIB void conc__timers_begin(void);
+/* Whether the registry knows of no thread but the calling one. */
+CONC__LIB bool conc__registry_is_alone(void);
+/* Ends the service thread of the timers, and gives back its memory, if it runs. */
+CONC__LIB void conc__timers_end(void);
+#endif
+
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
 #if defined(CONC_DEBUG)
 CONC__LIB void conc__debug_locking(const void *lock, const char *file, int line); /* before it waits */
@@ -1673,6 +2014,10 @@ void conc__report(conc_result r, int code, const char *thread, const char *forma
     e.code = code;
     e.thread = thread != NULL ? thread : conc__self_name();
     e.text = text;
+#if defined(CONC_SIM)
+    if (conc__sim_is_here() && !conc__sim_takes_reports()) conc__sim_stop(CONC_SIM_REPORT, "in %s: %s", e.thread, text);
+    if (conc__sim_is_here() && conc__hook == NULL) return;
+#endif
     if (conc__hook != NULL) {
         conc__hook(&e, conc__hook_user);
     } else {
@@ -1720,7 +2065,7 @@ static bool conc__fits(size_t count, size_t size) {
 }
 
 void *conc__alloc(size_t count, size_t size, const char *what) {
-    void *p = conc__fits(count, size) ? CONC_MALLOC(count * size) : NULL;
+    void *p = conc__fits(count, size) ? CONC__MALLOC(count * size) : NULL;
     if (p != NULL) {
         memset(p, 0, count * size);
     } else {
@@ -1730,7 +2075,7 @@ void *conc__alloc(size_t count, size_t size, const char *what) {
 }
 
 void *conc__realloc(void *p, size_t count, size_t size, const char *what) {
-    void *bigger = conc__fits(count, size) ? CONC_REALLOC(p, count * size) : NULL;
+    void *bigger = conc__fits(count, size) ? CONC__REALLOC(p, count * size) : NULL;
     if (bigger == NULL) {
         (void)conc__fail(CONC_NO_MEMORY, "no memory for %s (%zu times %zu bytes)", what, count, size);
     }
@@ -1738,7 +2083,7 @@ void *conc__realloc(void *p, size_t count, size_t size, const char *what) {
 }
 
 void conc__free(void *p) {
-    CONC_FREE(p);
+    CONC__FREE(p);
 }
 
 /* ---- fork ------------------------------------------------------------------------------------------- */
@@ -1751,18 +2096,24 @@ static uint32_t conc__fork_watched;      /* atomic: whether conc__forked() has b
 static void (*conc__resets[4])(void);    /* entries 0 .. conc__reset_count - 1 are complete, if not NULL */
 static uint32_t conc__reset_count;       /* atomic */
 
-static void conc__forked(void) {
+static void conc__reset_all(void) {
     uint32_t i;
-    conc__forks++;
-    conc__survivor = conc__self()->owner;
-    conc__ids_before_fork = conc__load32(&conc__next_id, CONC__RELAXED) - 1;
     for (i = 0; i < 4; i++) {
         if (conc__resets[i] != NULL) conc__resets[i]();
     }
 }
 
-void conc__on_fork(void (*reset)(void)) {
-    uint32_t i = conc__add32(&conc__reset_count, 1, CONC__RELAXED);
+static void conc__forked(void) {
+    conc__forks++;
+    conc__survivor = conc__self()->owner;
+    conc__ids_before_fork = conc__load32(&conc__next_id, CONC__RELAXED) - 1;
+    conc__reset_all();
+}
+
+void conc__on_fork(uint32_t *once, void (*reset)(void)) {
+    uint32_t i;
+    if (CONC__LIKELY(conc__peek32(once) != 0) || conc__swap32(once, 1, CONC__RELAXED) != 0) return;
+    i = conc__add32(&conc__reset_count, 1, CONC__RELAXED);
     if (i < 4) conc__resets[i] = reset;
 }
 
@@ -1794,6 +2145,16 @@ static void conc__agent_end(void *value) {
 #endif
 }
 
+#if defined(CONC_SIM)
+uint32_t conc__world_new(uint32_t first_id) {
+    uint32_t next = conc__next_id;
+    memset(&conc__agent_emergency, 0, sizeof conc__agent_emergency);
+    conc__next_id = first_id;
+    conc__reset_all();
+    return next;
+}
+#endif
+
 bool conc__agent_watch_end(conc__agent *agent, void (*ended)(conc__agent *agent)) {
     agent->ended = ended;
     return conc__port_key_get() == agent || conc__port_key_set(agent, conc__agent_end);
@@ -1808,7 +2169,7 @@ uint32_t conc__new_owner(void) {
 }
 
 static void conc__agent_begin(conc__agent *agent) {
-    if (conc__swap32(&conc__fork_watched, 1, CONC__RELAXED) == 0) {
+    if (conc__peek32(&conc__fork_watched) == 0 && conc__swap32(&conc__fork_watched, 1, CONC__RELAXED) == 0) {
         (void)conc__port_on_fork(conc__forked); /* if this fails, fork() is only not noticed */
     }
     agent->owner = conc__new_owner();
@@ -1831,7 +2192,7 @@ conc__agent *conc__self(void) {
 conc__agent *conc__self(void) {
     conc__agent *me = (conc__agent *)conc__port_key_get();
     if (CONC__UNLIKELY(me == NULL)) {
-        me = (conc__agent *)CONC_MALLOC(sizeof *me);
+        me = (conc__agent *)CONC__MALLOC(sizeof *me);
         if (me != NULL) {
             memset(me, 0, sizeof *me);
             if (!conc__port_key_set(me, conc__agent_end)) {
@@ -1921,7 +2282,7 @@ extern "C"
 #endif
 int conc__clock_gettime(int clock, conc__timespec *t) __asm__("clock_gettime");
 
-int64_t conc__port_clock_ns(void) {
+int64_t CONC__PORT(clock_ns)(void) {
     conc__timespec t;
 #if defined(CONC__TEST_LEAFY)
     struct timespec leafy;
@@ -1934,7 +2295,7 @@ int64_t conc__port_clock_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 #else
-int64_t conc__port_clock_ns(void) {
+int64_t CONC__PORT(clock_ns)(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
@@ -1963,7 +2324,7 @@ typedef struct conc__futex_time {
 
 /* The kernel compares and sleeps under the lock of the address's own queue, and a wake takes the same lock:
  * a wake after *a was changed either finds the sleeper or the sleeper finds the change (futex(2)). */
-bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     conc__futex_time t;
     bool passed = false;
     int saved = errno; /* the caller's errno is not ours to change */
@@ -1988,11 +2349,11 @@ static void conc__futex_wake(uint32_t *a, int n) {
     errno = saved;
 }
 
-void conc__port_wake_one(uint32_t *a) {
+void CONC__PORT(wake_one)(uint32_t *a) {
     conc__futex_wake(a, 1);
 }
 
-void conc__port_wake_all(uint32_t *a) {
+void CONC__PORT(wake_all)(uint32_t *a) {
     conc__futex_wake(a, INT32_MAX);
 }
 
@@ -2002,7 +2363,7 @@ void conc__port_wake_all(uint32_t *a) {
 
 #if CONC__WAIT_OS_SYNC
 
-bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     int saved = errno;
     bool passed = false;
     if (deadline_ns >= CONC__PORT_NEVER) {
@@ -2019,13 +2380,13 @@ bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     return passed;
 }
 
-void conc__port_wake_one(uint32_t *a) {
+void CONC__PORT(wake_one)(uint32_t *a) {
     int saved = errno;
     (void)os_sync_wake_by_address_any(a, 4, OS_SYNC_WAKE_BY_ADDRESS_NONE);
     errno = saved;
 }
 
-void conc__port_wake_all(uint32_t *a) {
+void CONC__PORT(wake_all)(uint32_t *a) {
     int saved = errno;
     (void)os_sync_wake_by_address_all(a, 4, OS_SYNC_WAKE_BY_ADDRESS_NONE);
     errno = saved;
@@ -2079,7 +2440,7 @@ static struct conc__port_room *conc__port_room_of(const uint32_t *a) {
     return &conc__port_rooms[((uintptr_t)a >> 2) * 0x9E3779B1u / 64 % CONC__PORT_ROOMS];
 }
 
-bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     struct conc__port_room *r = conc__port_room_of(a);
     int e = 0;
     (void)pthread_mutex_lock(&r->mutex);
@@ -2110,14 +2471,14 @@ bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     return e == ETIMEDOUT;
 }
 
-void conc__port_wake_all(uint32_t *a) {
+void CONC__PORT(wake_all)(uint32_t *a) {
     struct conc__port_room *r = conc__port_room_of(a);
     (void)pthread_mutex_lock(&r->mutex);
     (void)pthread_cond_broadcast(&r->cond);
     (void)pthread_mutex_unlock(&r->mutex);
 }
 
-void conc__port_wake_one(uint32_t *a) {
+void CONC__PORT(wake_one)(uint32_t *a) {
     conc__port_wake_all(a); /* which of the room's sleepers waits for `a` is not known */
 }
 
@@ -2130,7 +2491,7 @@ void conc__port_wake_one(uint32_t *a) {
 #define CONC__MEMBARRIER_PRIVATE_EXPEDITED 8
 #define CONC__MEMBARRIER_REGISTER 16
 
-bool conc__port_heavy_fence_ready(void) {
+bool CONC__PORT(heavy_fence_ready)(void) {
     static uint32_t known; /* atomic: 0 not asked yet, 1 no, 2 yes */
     uint32_t k = conc__load32(&known, CONC__RELAXED);
     if (k == 0) {
@@ -2142,7 +2503,7 @@ bool conc__port_heavy_fence_ready(void) {
     return k == 2;
 }
 
-void conc__port_heavy_fence(void) {
+void CONC__PORT(heavy_fence)(void) {
     int saved = errno;
     if (conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0) != 0) {
         /* a forked child whose kernel does not inherit the registration */
@@ -2154,11 +2515,11 @@ void conc__port_heavy_fence(void) {
 
 #else
 
-bool conc__port_heavy_fence_ready(void) {
+bool CONC__PORT(heavy_fence_ready)(void) {
     return false;
 }
 
-void conc__port_heavy_fence(void) {
+void CONC__PORT(heavy_fence)(void) {
 }
 
 #endif
@@ -2171,7 +2532,7 @@ static void *conc__port_thread_main(void *p) {
     return NULL;
 }
 
-int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
+int CONC__PORT(thread_start)(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     pthread_attr_t attr;
     pthread_t handle;
     int e = pthread_attr_init(&attr);
@@ -2191,19 +2552,19 @@ int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg,
     return e;
 }
 
-void conc__port_thread_join(conc__port_thread *t) {
+void CONC__PORT(thread_join)(conc__port_thread *t) {
     pthread_t handle;
     memcpy(&handle, t->handle, sizeof handle);
     (void)pthread_join(handle, NULL);
 }
 
-void conc__port_thread_detach(conc__port_thread *t) {
+void CONC__PORT(thread_detach)(conc__port_thread *t) {
     pthread_t handle;
     memcpy(&handle, t->handle, sizeof handle);
     (void)pthread_detach(handle);
 }
 
-void conc__port_thread_set_name(const char *name) {
+void CONC__PORT(thread_set_name)(const char *name) {
 #if CONC_OS_LINUX
     char cut[16]; /* TASK_COMM_LEN */
     size_t n = strlen(name);
@@ -2218,7 +2579,7 @@ void conc__port_thread_set_name(const char *name) {
 #endif
 }
 
-void conc__port_yield(void) {
+void CONC__PORT(yield)(void) {
 #if CONC_OS_LINUX
     (void)conc__syscall(SYS_sched_yield);
 #else
@@ -2244,12 +2605,12 @@ static void conc__port_key_make(void) {
     conc__port_key_made = pthread_key_create(&conc__port_key, conc__port_key_end) == 0;
 }
 
-void *conc__port_key_get(void) {
+void *CONC__PORT(key_get)(void) {
     (void)pthread_once(&conc__port_key_once, conc__port_key_make);
     return conc__port_key_made ? pthread_getspecific(conc__port_key) : NULL;
 }
 
-bool conc__port_key_set(void *value, void (*destroy)(void *)) {
+bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
     (void)pthread_once(&conc__port_key_once, conc__port_key_make);
     {
         void *p;
@@ -2337,7 +2698,7 @@ static unsigned conc__cgroup_count(void) {
     return least;
 }
 
-unsigned conc__port_cpu_count(void) {
+unsigned CONC__PORT(cpu_count)(void) {
     int saved = errno;
     unsigned n = conc__affinity_count(), quota = conc__cgroup_count();
     errno = saved;
@@ -2347,18 +2708,18 @@ unsigned conc__port_cpu_count(void) {
 
 #else
 
-unsigned conc__port_cpu_count(void) {
+unsigned CONC__PORT(cpu_count)(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (unsigned)n : 1;
 }
 
 #endif
 
-int conc__port_on_fork(void (*child)(void)) {
+int CONC__PORT(on_fork)(void (*child)(void)) {
     return pthread_atfork(NULL, NULL, child);
 }
 
-const char *conc__port_error_text(int error, char *buffer, size_t size) {
+const char *CONC__PORT(error_text)(int error, char *buffer, size_t size) {
     /* strerror() and not strerror_r(), of which there are two; its race is for text only. */
     (void)snprintf(buffer, size, "%s", strerror(error));
     return buffer;
@@ -2415,7 +2776,7 @@ static conc__win_fn conc__win_find(const WCHAR *library, const char *name) {
  * apart: the rest is below the frequency, so its product stays below 2^63 for every frequency up to 9 GHz
  * (those in use: 10 MHz, or the processor's own). Neither call can fail since Windows XP, and the
  * frequency is read from a page that every process has mapped: it costs less than guarding a copy. */
-int64_t conc__port_clock_ns(void) {
+int64_t CONC__PORT(clock_ns)(void) {
     LARGE_INTEGER ticks, hz;
     (void)QueryPerformanceFrequency(&hz);
     (void)QueryPerformanceCounter(&ticks);
@@ -2442,7 +2803,7 @@ static DWORD conc__win_ms(int64_t ns) {
 /* The system counts time-outs in ticks of its timer and may call one over a little before our clock agrees:
  * so it is our clock that decides, and what is left is waited for again. The loop goes round again only
  * after time has passed in the system. It ends: with the wake, the change or the deadline. */
-bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     DWORD saved = GetLastError();
     bool passed = false;
     for (;;) {
@@ -2460,12 +2821,12 @@ bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     return passed;
 }
 
-void conc__port_wake_one(uint32_t *a) {
+void CONC__PORT(wake_one)(uint32_t *a) {
     MemoryBarrier();
     WakeByAddressSingle(a);
 }
 
-void conc__port_wake_all(uint32_t *a) {
+void CONC__PORT(wake_all)(uint32_t *a) {
     MemoryBarrier();
     WakeByAddressAll(a);
 }
@@ -2475,7 +2836,7 @@ void conc__port_wake_all(uint32_t *a) {
  * a fence when it was switched away. Every Windows since Vista has it, but in many versions of Wine the call
  * is there and does nothing: under Wine there is no heavy fence. */
 
-bool conc__port_heavy_fence_ready(void) {
+bool CONC__PORT(heavy_fence_ready)(void) {
     static uint32_t known; /* atomic: 0 not asked yet, 1 no, 2 yes */
     uint32_t k = conc__load32(&known, CONC__RELAXED);
     if (k == 0) {
@@ -2487,7 +2848,7 @@ bool conc__port_heavy_fence_ready(void) {
     return k == 2;
 }
 
-void conc__port_heavy_fence(void) {
+void CONC__PORT(heavy_fence)(void) {
     FlushProcessWriteBuffers();
 }
 
@@ -2505,7 +2866,7 @@ static DWORD WINAPI conc__port_thread_main(void *p) {
 /* The thread is made stopped and let go once its handle is in `t`: whoever the thread tells of itself may
  * join or detach it at once. It is CreateThread and not _beginthreadex: since Visual C++ 2015, and always
  * with mingw, the C library makes its own data for a thread it has not started, and frees it. */
-int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
+int CONC__PORT(thread_start)(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     DWORD saved = GetLastError(), error;
     HANDLE handle;
     t->fn = fn;
@@ -2527,7 +2888,7 @@ int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg,
 
 /* The system signals a thread's handle when it has ended it: by then its keys are destroyed and its stack is
  * given back. So this wait ends when fn, and the destructors, have returned. */
-void conc__port_thread_join(conc__port_thread *t) {
+void CONC__PORT(thread_join)(conc__port_thread *t) {
     DWORD saved = GetLastError();
     (void)WaitForSingleObject(t->handle[0], INFINITE);
     (void)CloseHandle(t->handle[0]);
@@ -2535,7 +2896,7 @@ void conc__port_thread_join(conc__port_thread *t) {
 }
 
 /* A thread runs on without handles. */
-void conc__port_thread_detach(conc__port_thread *t) {
+void CONC__PORT(thread_detach)(conc__port_thread *t) {
     DWORD saved = GetLastError();
     (void)CloseHandle(t->handle[0]);
     SetLastError(saved);
@@ -2543,7 +2904,7 @@ void conc__port_thread_detach(conc__port_thread *t) {
 
 /* SetThreadDescription came with Windows 10, first in one library and then in the other; older systems have
  * no names for threads. `name` is UTF-8; what does not fit is cut. */
-void conc__port_thread_set_name(const char *name) {
+void CONC__PORT(thread_set_name)(const char *name) {
     typedef HRESULT(WINAPI * describe_fn)(HANDLE, const WCHAR *);
     DWORD saved = GetLastError();
     WCHAR wide[64];
@@ -2559,7 +2920,7 @@ void conc__port_thread_set_name(const char *name) {
     SetLastError(saved);
 }
 
-void conc__port_yield(void) {
+void CONC__PORT(yield)(void) {
     (void)SwitchToThread();
 }
 
@@ -2602,7 +2963,7 @@ static BOOL WINAPI conc__win_key_make(INIT_ONCE *once, void *destroy, void **unu
     return TRUE;
 }
 
-void *conc__port_key_get(void) {
+void *CONC__PORT(key_get)(void) {
     DWORD saved;
     void *value;
     if (conc__load32(&conc__win_key_made, CONC__ACQUIRE) == 0) return NULL; /* nobody has set one */
@@ -2612,7 +2973,7 @@ void *conc__port_key_get(void) {
     return value;
 }
 
-bool conc__port_key_set(void *value, void (*destroy)(void *)) {
+bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
     DWORD saved = GetLastError();
     bool done = InitOnceExecuteOnce(&conc__win_key_once, conc__win_key_make, &destroy, NULL) &&
                 FlsSetValue(conc__win_key_slot, value);
@@ -2647,7 +3008,7 @@ static unsigned conc__win_job_count(unsigned all) {
 
 /* A process runs on one group of at most 64 processors and its affinity mask is about that group; when it has
  * threads in several groups the mask reads as zero, and all processors count. */
-unsigned conc__port_cpu_count(void) {
+unsigned CONC__PORT(cpu_count)(void) {
     DWORD saved = GetLastError();
     DWORD_PTR mask = 0, system = 0;
     unsigned all = (unsigned)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS), n = 0, job;
@@ -2661,14 +3022,14 @@ unsigned conc__port_cpu_count(void) {
     return n != 0 ? n : 1;
 }
 
-int conc__port_on_fork(void (*child)(void)) {
+int CONC__PORT(on_fork)(void (*child)(void)) {
     (void)child; /* there is no fork */
     return 0;
 }
 
 /* In the user's language. The system ends its sentences with a full stop and a line end, which do not fit
  * into ours; a text too long for `buffer` is cut between characters. */
-const char *conc__port_error_text(int error, char *buffer, size_t size) {
+const char *CONC__PORT(error_text)(int error, char *buffer, size_t size) {
     DWORD saved = GetLastError();
     WCHAR wide[512];
     int room = size > 4096 ? 4095 : (int)size - 1, bytes = 0;
@@ -2697,6 +3058,1554 @@ const char *conc__port_error_text(int error, char *buffer, size_t size) {
 
 /* ==== end src/port_win32.c ==== */
 
+/* ==== begin src/port_sim.c ==== */
+
+/* ============================================================================================
+ * port_sim: the simulated machine; see port_sim.h for what it is and sim.h for what it is good for.
+ *
+ * In this order: fibers, the world, choices, the scheduler, memory orders, memory, and then the port's functions as
+ * the other modules call them, each of which is the real one's when the thread is not in a simulation.
+ *
+ * Nothing here is atomic and nothing is locked: one thread runs it. Where the thread sanitizer looks on, it is told
+ * to look away in here, so that it sees the simulated program only.
+ * ========================================================================================== */
+
+#if defined(CONC_SIM)
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- what looks on ------------------------------------------------------------------------------ */
+
+#if defined(__SANITIZE_THREAD__)
+#define CONC__SIM_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CONC__SIM_TSAN 1
+#endif
+#endif
+#if !defined(CONC__SIM_TSAN)
+#define CONC__SIM_TSAN 0
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define CONC__SIM_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CONC__SIM_ASAN 1
+#endif
+#endif
+#if !defined(CONC__SIM_ASAN)
+#define CONC__SIM_ASAN 0
+#endif
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+#if CONC__SIM_TSAN
+void *__tsan_get_current_fiber(void);
+void *__tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void *fiber);
+void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+void AnnotateHappensBefore(const char *file, int line, void *address);
+void AnnotateHappensAfter(const char *file, int line, void *address);
+#endif
+#if CONC__SIM_ASAN
+void __sanitizer_start_switch_fiber(void **fake_stack_save, const void *bottom, size_t size);
+void __sanitizer_finish_switch_fiber(void *fake_stack_save, const void **bottom_old, size_t *size_old);
+void __asan_unpoison_memory_region(void const volatile *address, size_t size);
+void __asan_poison_memory_region(void const volatile *address, size_t size);
+#endif
+#if defined(__cplusplus)
+}
+#endif
+
+/* ---- contexts -----------------------------------------------------------------------------------
+ * Own switches where they are known: the stack pointer and the registers that a call keeps; all others are declared
+ * as overwritten. Elsewhere the system's, which are slower. */
+
+#if CONC_OS_WINDOWS
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#include <windows.h>
+#define CONC__SIM_SWITCH_ASM 0
+typedef void *conc__sim_context;
+#elif defined(__x86_64__) && !defined(__ILP32__)
+#define CONC__SIM_SWITCH_ASM 1
+typedef void *conc__sim_context;
+static CONC__NOINLINE void conc__sim_switch_to(void **from, void *to) {
+    __asm__ __volatile__("leaq -128(%%rsp), %%rsp\n\t" /* the red zone */
+                         "pushq %%rbp\n\t"
+                         "pushq %%rbx\n\t"
+                         "leaq 1f(%%rip), %%rax\n\t"
+                         "pushq %%rax\n\t"
+                         "movq %%rsp, (%0)\n\t"
+                         "movq %1, %%rsp\n\t"
+                         "popq %%rax\n\t"
+                         "jmpq *%%rax\n"
+                         "1:\n\t"
+                         "popq %%rbx\n\t"
+                         "popq %%rbp\n\t"
+                         "leaq 128(%%rsp), %%rsp"
+                         : "+D"(from), "+S"(to)
+                         :
+                         : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
+}
+#elif defined(__aarch64__)
+#define CONC__SIM_SWITCH_ASM 1
+typedef void *conc__sim_context;
+static CONC__NOINLINE void conc__sim_switch_to(void **from_, void *to_) {
+    register void **from __asm__("x0") = from_;
+    register void *to __asm__("x1") = to_;
+    __asm__ __volatile__("sub sp, sp, #32\n\t"
+                         "stp x29, x19, [sp]\n\t"
+                         "adr x9, 1f\n\t"
+                         "str x9, [sp, #16]\n\t"
+                         "mov x9, sp\n\t"
+                         "str x9, [x0]\n\t"
+                         "mov sp, x1\n\t"
+                         "ldr x9, [sp, #16]\n\t"
+                         "br x9\n"
+                         "1:\n\t"
+                         "ldp x29, x19, [sp]\n\t"
+                         "add sp, sp, #32"
+                         : "+r"(from), "+r"(to)
+                         :
+                         : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16",
+                           "x17", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x30", "v8", "v9", "v10",
+                           "v11", "v12", "v13", "v14", "v15", "memory", "cc");
+}
+#else
+#define CONC__SIM_SWITCH_ASM 0
+#include <ucontext.h>
+typedef ucontext_t conc__sim_context;
+#endif
+
+#if CONC__SIM_SWITCH_ASM
+/* Through a pointer, so that no compiler concludes from the body which registers of the caller survive. */
+static void (*volatile conc__sim_switch_through)(void **, void *) = conc__sim_switch_to;
+#endif
+
+#define CONC__SIM_STACK ((size_t)256 << 10)
+#define CONC__SIM_CANARY ((uint64_t)0x5ca1ab1e0ddba11u)
+
+/* ---- the world --------------------------------------------------------------------------------- */
+
+enum { CONC__SIM_READY, CONC__SIM_ASLEEP, CONC__SIM_JOINS, CONC__SIM_DONE };
+
+/* What a store carries to those who acquire it: which stores its thread had seen, per location, and its clock. */
+typedef struct conc__sim_view {
+    uint32_t count;                       /* of `seen` */
+    uint32_t capacity;
+    uint32_t clock[CONC__SIM_FIBERS];
+    uint32_t seen[1];                     /* grows */
+} conc__sim_view;
+
+typedef struct conc__sim_fiber_state {
+    conc__sim_context context;
+    unsigned char *stack;        /* kept from schedule to schedule */
+    conc__sim_view *view;        /* likewise: which stores this fiber has to have seen, and its vector clock */
+    int state;
+    bool expired;                /* its sleep ended by the deadline */
+    const uint32_t *sleeps_on;
+    int64_t due;
+    int priority;                /* PCT */
+    unsigned joins;              /* the fiber it waits for */
+    void *key;
+    void (*fn)(void *);
+    void *arg;
+    int saved_errno;
+    char name[32];
+    const char *file, *call;     /* the user's place */
+    int line;
+#if CONC__SIM_TSAN
+    void *tsan;
+    int hidden; /* how deep in conc__sim_hide() */
+#endif
+#if CONC__SIM_ASAN
+    void *fake_stack;
+#endif
+} conc__sim_fiber_state;
+
+#define CONC__SIM_LOCATIONS 1024 /* atomic words with a history; a power of two */
+#define CONC__SIM_HISTORY 8
+typedef struct conc__sim_store_record {
+    uint64_t value;
+    const conc__sim_view *view; /* NULL: it publishes nothing */
+} conc__sim_store_record;
+typedef struct conc__sim_location {
+    uint32_t latest;     /* stores are numbered from 0 */
+    uint32_t oldest;     /* that a load may still see */
+    uint32_t latest_sc;  /* the latest sequentially consistent one */
+    conc__sim_store_record stores[CONC__SIM_HISTORY];
+} conc__sim_location;
+
+#define CONC__SIM_MARKS 256 /* places of marked data; a power of two */
+typedef struct conc__sim_mark {
+    const void *address;
+    uint32_t epoch;                              /* schedule */
+    uint32_t write_clock, read_clock[CONC__SIM_FIBERS];
+    uint8_t writer;
+    const char *write_file, *read_file[CONC__SIM_FIBERS];
+    int write_line, read_line[CONC__SIM_FIBERS];
+} conc__sim_mark;
+
+/* From address to number; entries of earlier schedules are as good as empty. */
+#define CONC__SIM_NUMBERS 4096
+typedef struct conc__sim_numbered {
+    uintptr_t address;
+    uint32_t epoch, number;
+} conc__sim_numbered;
+
+#define CONC__SIM_CHOICES 65536
+typedef struct conc__sim_choice {
+    uint8_t taken, of;
+} conc__sim_choice;
+
+#define CONC__SIM_ARENA ((size_t)8 << 20)
+#define CONC__SIM_VIEWS ((size_t)24 << 20)
+#define CONC__SIM_EVENTS 20000
+
+typedef struct conc__sim_block {
+    size_t size;
+    const char *file, *call;
+    int line;
+    bool live;
+} conc__sim_block;
+#define CONC__SIM_BLOCK ((sizeof(conc__sim_block) + 15u) & ~(size_t)15u)
+
+static struct conc__sim_world {
+    conc__sim_plan plan;
+    conc__sim_outcome *outcome;
+    conc__sim_context host;
+    uint64_t random;
+    uint32_t epoch;              /* number of the schedule: marks what is of this one */
+    int64_t now;
+    unsigned current, count;     /* fibers */
+    uint32_t ready, yielded, asleep, timed; /* sets of fibers; timed: those asleep with a deadline */
+    uint32_t switch_below;       /* random: switch when a 32-bit number is below it */
+    bool early, heavy;
+    int lowest;                  /* PCT */
+    uint32_t change[8];          /* PCT: the points at which a priority falls; ascending */
+    unsigned change_count, change_next;
+    unsigned preemptions_left;   /* depth first */
+    size_t depth, choice_count;  /* of choices: made in this schedule; known from earlier ones */
+    bool replaying;              /* beyond the known choices each is 0, and none is counted as preemption */
+    conc__sim_choice *choices;
+    conc__sim_numbered *numbers;
+    uint32_t number_count;
+    conc__sim_location *locations;
+    conc__sim_numbered *located;
+    uint32_t location_count;
+    conc__sim_mark *marks;
+    unsigned char *arena, *views;
+    size_t arena_used, views_used;
+    uint8_t *freed;              /* of each 16 bytes of the arena: freed */
+    conc__sim_event *events;
+    size_t event_count;
+    void (*key_destroy)(void *);
+    conc__sim_fiber_state fibers[CONC__SIM_FIBERS];
+#if CONC__SIM_TSAN
+    void *host_tsan;
+#endif
+#if CONC__SIM_ASAN
+    void *host_fake;
+    const void *host_bottom;
+    size_t host_size;
+#endif
+} conc__sim;
+
+static __thread bool conc__sim_here; /* this thread is in a simulation: what runs is a fiber */
+
+/* Around everything that is the simulator's own work. */
+static void conc__sim_hide(void) {
+#if CONC__SIM_TSAN
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    if (conc__sim_here) conc__sim.fibers[conc__sim.current].hidden++;
+#endif
+}
+
+static void conc__sim_show(void) {
+#if CONC__SIM_TSAN
+    if (conc__sim_here) conc__sim.fibers[conc__sim.current].hidden--;
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+#endif
+}
+
+bool conc__sim_is_here(void) {
+    return conc__sim_here;
+}
+
+static conc__sim_fiber_state *conc__sim_me(void) {
+    return &conc__sim.fibers[conc__sim.current];
+}
+
+static void conc__sim_event_add(conc__sim_event_kind kind, unsigned other, const char *text, const void *object,
+                                uint64_t before, uint64_t after) {
+    const conc__sim_fiber_state *me = conc__sim_me();
+    conc__sim_event *e;
+    if (!conc__sim.plan.trace || conc__sim.event_count == CONC__SIM_EVENTS) return;
+    e = &conc__sim.events[conc__sim.event_count++];
+    e->point = conc__sim.outcome->points;
+    e->kind = (uint8_t)kind;
+    e->fiber = (uint8_t)conc__sim.current;
+    e->other = (uint8_t)other;
+    e->file = me->file;
+    e->line = me->line;
+    e->text = text;
+    e->object = object;
+    e->before = before;
+    e->after = after;
+}
+
+size_t conc__sim_events(const conc__sim_event **events) {
+    *events = conc__sim.events;
+    return conc__sim.event_count;
+}
+
+bool conc__sim_fiber(unsigned i, conc__sim_who *who) {
+    const conc__sim_fiber_state *f = &conc__sim.fibers[i];
+    if (i >= conc__sim.count) return false;
+    who->name = f->name;
+    who->file = f->file;
+    who->line = f->line;
+    who->call = f->call;
+    who->done = f->state == CONC__SIM_DONE;
+    who->agent = f->key;
+    return true;
+}
+
+/* ---- from fiber to fiber --------------------------------------------------------------------------- */
+
+static void conc__sim_fiber_main(void);
+
+#if CONC_OS_WINDOWS
+static VOID CALLBACK conc__sim_fiber_entry(void *unused) {
+    (void)unused;
+    conc__sim_fiber_main();
+}
+#else
+static void conc__sim_fiber_entry(void) {
+    conc__sim_fiber_main();
+}
+#endif
+
+/* Makes fiber `i`, whose stack is there, ready to be switched to for the first time. */
+static bool conc__sim_context_make(unsigned i) {
+    conc__sim_fiber_state *f = &conc__sim.fibers[i];
+#if CONC_OS_WINDOWS
+    if (f->context != NULL) DeleteFiber(f->context);
+    f->context = CreateFiberEx(0, CONC__SIM_STACK, 0, conc__sim_fiber_entry, NULL);
+    if (f->context == NULL) return false;
+#elif CONC__SIM_SWITCH_ASM
+    void **top = (void **)(void *)(f->stack + CONC__SIM_STACK);
+    void (*entry)(void) = conc__sim_fiber_entry;
+#if defined(__x86_64__)
+    top -= 8; /* a multiple of 16: after the jump the stack is as after a call */
+    memcpy(top, &entry, sizeof entry);
+#else
+    top -= 4;
+    memcpy(top + 2, &entry, sizeof entry);
+#endif
+    f->context = top;
+#else
+    if (getcontext(&f->context) != 0) return false;
+    f->context.uc_stack.ss_sp = f->stack;
+    f->context.uc_stack.ss_size = CONC__SIM_STACK;
+    f->context.uc_link = NULL;
+    makecontext(&f->context, conc__sim_fiber_entry, 0);
+#endif
+#if CONC__SIM_ASAN
+    __asan_unpoison_memory_region(f->stack, CONC__SIM_STACK); /* what an abandoned fiber left */
+    f->fake_stack = NULL;
+#endif
+#if CONC__SIM_TSAN
+    f->hidden = 0;
+    f->tsan = __tsan_create_fiber(0); /* begins with what its maker has seen */
+#endif
+    return true;
+}
+
+static void conc__sim_context_switch(conc__sim_context *from, conc__sim_context *to) {
+#if CONC_OS_WINDOWS
+    (void)from;
+    SwitchToFiber(*to);
+#elif CONC__SIM_SWITCH_ASM
+    conc__sim_switch_through(from, *to);
+#else
+    (void)swapcontext(from, to);
+#endif
+}
+
+/* On with fiber `i`. The calling fiber goes on when somebody calls this with its number. */
+static void conc__sim_go(unsigned i) {
+    conc__sim_fiber_state *from = conc__sim_me(), *to = &conc__sim.fibers[i];
+    if (from == to) return;
+    from->saved_errno = errno;
+    conc__sim.current = i;
+#if CONC__SIM_ASAN
+    __sanitizer_start_switch_fiber(from->state == CONC__SIM_DONE ? NULL : &from->fake_stack, to->stack,
+                                   CONC__SIM_STACK);
+#endif
+#if CONC__SIM_TSAN
+    __tsan_switch_to_fiber(to->tsan, 1); /* 1: which is no synchronisation */
+#endif
+    conc__sim_context_switch(&from->context, &to->context);
+#if CONC__SIM_ASAN
+    __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
+#endif
+    errno = from->saved_errno;
+}
+
+/* Out of the simulation, for good. */
+static void conc__sim_leave(void) {
+    conc__sim_fiber_state *from = conc__sim_me();
+    conc__sim_here = false;
+#if CONC__SIM_ASAN
+    __sanitizer_start_switch_fiber(NULL, conc__sim.host_bottom, conc__sim.host_size);
+#endif
+#if CONC__SIM_TSAN
+    __tsan_switch_to_fiber(conc__sim.host_tsan, 0);
+#endif
+    conc__sim_context_switch(&from->context, &conc__sim.host);
+    abort(); /* nobody comes back to it */
+}
+
+static void conc__sim_stopv(conc_sim_verdict verdict, const char *format, va_list args) {
+    conc__sim_outcome *o = conc__sim.outcome;
+    o->verdict = verdict;
+    (void)vsnprintf(o->text, sizeof o->text, format, args);
+    conc__sim_leave();
+}
+
+void conc__sim_stop(conc_sim_verdict verdict, const char *format, ...) {
+    va_list args;
+    if (!conc__sim_here) return;
+    conc__sim_hide();
+    va_start(args, format);
+    conc__sim_stopv(verdict, format, args); /* does not return */
+    va_end(args);
+}
+
+/* ---- choices ------------------------------------------------------------------------------------------ */
+
+static uint64_t conc__sim_mix(uint64_t x) { /* splitmix64's finalizer */
+    x ^= x >> 30;
+    x *= (uint64_t)0xbf58476d1ce4e5b9u;
+    x ^= x >> 27;
+    x *= (uint64_t)0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+static uint32_t conc__sim_random(void) { /* xorshift64* */
+    uint64_t x = conc__sim.random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    conc__sim.random = x;
+    return (uint32_t)(x * (uint64_t)0x2545f4914f6cdd1du >> 32);
+}
+
+static uint32_t conc__sim_below(uint32_t n) {
+    return (uint32_t)((uint64_t)conc__sim_random() * n >> 32);
+}
+
+/* One of n, by the strategy; depth first comes back for the others. */
+static unsigned conc__sim_pick_one(unsigned n) {
+    conc__sim_choice *c;
+    if (n < 2) return 0;
+    if (conc__sim.plan.strategy != CONC__SIM_DEPTH) return conc__sim_below(n);
+    if (conc__sim.depth == CONC__SIM_CHOICES || n > 255) {
+        conc__sim_stop(CONC_SIM_LIMIT, "more than %d choices in one schedule", CONC__SIM_CHOICES);
+    }
+    c = &conc__sim.choices[conc__sim.depth++];
+    if (conc__sim.depth > conc__sim.choice_count) {
+        conc__sim.choice_count = conc__sim.depth;
+        c->taken = 0;
+        c->of = (uint8_t)n;
+    } else if (c->of == 0 && c->taken < n) {
+        c->of = (uint8_t)n; /* a replay, which does not know */
+    } else if (c->of != n) {
+        conc__sim_stop(CONC_SIM_UNSTABLE, "the function does not do the same each time: at choice %u there were %u "
+                                          "possibilities before, and now %u",
+                       (unsigned)conc__sim.depth, (unsigned)c->of, n);
+    }
+    return c->taken;
+}
+
+unsigned conc__sim_choose(unsigned n) {
+    unsigned i;
+    if (!conc__sim_here) return 0;
+    conc__sim_hide();
+    i = conc__sim_pick_one(n);
+    conc__sim_show();
+    return i;
+}
+
+void conc__sim_depth_begin(void) {
+    conc__sim.choice_count = 0;
+}
+
+bool conc__sim_depth_next(void) {
+    size_t n = conc__sim.depth; /* what lies beyond was not reached this time, and is not known for the next */
+    while (n > 0 && conc__sim.choices[n - 1].taken + 1u == conc__sim.choices[n - 1].of) n--;
+    conc__sim.choice_count = n;
+    if (n == 0) return false;
+    conc__sim.choices[n - 1].taken++;
+    return true;
+}
+
+bool conc__sim_depth_choices(char *text, size_t size) {
+    size_t i, length = 0;
+    text[0] = '\0';
+    for (i = 0; i < conc__sim.depth; i++) {
+        if (conc__sim.choices[i].taken == 0) continue;
+        if (length + 16 > size) return false;
+        length += (size_t)snprintf(text + length, size - length, "%s%u.%u", length != 0 ? "," : "", (unsigned)i,
+                                   (unsigned)conc__sim.choices[i].taken);
+    }
+    if (length == 0) (void)snprintf(text, size, "0.0");
+    return true;
+}
+
+bool conc__sim_depth_replay(const char *text) {
+    size_t count = 0;
+    if (conc__sim.choices == NULL) return false;
+    memset(conc__sim.choices, 0, CONC__SIM_CHOICES * sizeof *conc__sim.choices);
+    while (*text != '\0') {
+        char *end;
+        unsigned long place = strtoul(text, &end, 10), taken;
+        if (end == text || *end != '.' || place >= CONC__SIM_CHOICES) return false;
+        text = end + 1;
+        taken = strtoul(text, &end, 10);
+        if (end == text || (*end != ',' && *end != '\0') || taken > 255) return false;
+        conc__sim.choices[place].taken = (uint8_t)taken;
+        if (place + 1 > count) count = place + 1;
+        text = *end == ',' ? end + 1 : end;
+    }
+    conc__sim.choice_count = count;
+    return true;
+}
+
+/* ---- sets of fibers ------------------------------------------------------------------------------------- */
+
+static unsigned conc__sim_size(uint32_t set) {
+    return (unsigned)__builtin_popcount(set);
+}
+
+static unsigned conc__sim_member(uint32_t set, unsigned n) { /* the n-th */
+    while (n-- > 0) set &= set - 1;
+    return (unsigned)__builtin_ctz(set);
+}
+
+/* ---- the scheduler ---------------------------------------------------------------------------------------- */
+
+static void conc__sim_awake(unsigned i, bool expired) {
+    conc__sim_fiber_state *f = &conc__sim.fibers[i];
+    f->state = CONC__SIM_READY;
+    f->expired = expired;
+    conc__sim.ready |= 1u << i;
+    conc__sim.asleep &= ~(1u << i);
+    conc__sim.timed &= ~(1u << i);
+}
+
+/* The deadline of sleeper `i` passes: now, whatever the others do. */
+static void conc__sim_expire(unsigned i) {
+    conc__sim_fiber_state *f = &conc__sim.fibers[i];
+    if (conc__sim.now < f->due) conc__sim.now = f->due;
+    conc__sim_event_add(CONC__SIM_EXPIRE, i, NULL, NULL, 0, 0);
+    conc__sim_awake(i, true);
+}
+
+static void conc__sim_deadlocked(void) {
+    char text[CONC__SIM_TEXT - 64];
+    size_t length = 0;
+    unsigned i;
+    text[0] = '\0';
+    for (i = 0; i < conc__sim.count; i++) {
+        const conc__sim_fiber_state *f = &conc__sim.fibers[i];
+        if (f->state == CONC__SIM_DONE || length + 100 > sizeof text) continue;
+        length += (size_t)snprintf(text + length, sizeof text - length, "%s%s", length != 0 ? ", " : "", f->name);
+        if (f->file != NULL) {
+            length += (size_t)snprintf(text + length, sizeof text - length, " at %.60s:%d", f->file, f->line);
+        }
+        if (length >= sizeof text) length = sizeof text - 1;
+    }
+    conc__sim_stop(CONC_SIM_DEADLOCK, "nobody can go on: %s", text);
+}
+
+static unsigned conc__sim_highest(uint32_t set) {
+    unsigned best = (unsigned)__builtin_ctz(set);
+    for (set &= set - 1; set != 0; set &= set - 1) {
+        unsigned i = (unsigned)__builtin_ctz(set);
+        if (conc__sim.fibers[i].priority > conc__sim.fibers[best].priority) best = i;
+    }
+    return best;
+}
+
+/* Who goes on. */
+static unsigned conc__sim_next(void) {
+    uint32_t can, me = 1u << conc__sim.current;
+    uint32_t r = 0;
+    if (conc__sim.plan.strategy != CONC__SIM_DEPTH) {
+        r = conc__sim_random();
+        if (conc__sim.early && (r & 31u) == 0 && conc__sim.fibers[0].state != CONC__SIM_DONE) {
+            if ((r & 32u) != 0 && conc__sim.timed != 0) {
+                uint32_t set = conc__sim.timed;
+                conc__sim_expire(conc__sim_member(set, conc__sim_below(conc__sim_size(set))));
+            } else if ((r & 192u) == 0 && conc__sim.asleep != 0) {
+                unsigned i = conc__sim_member(conc__sim.asleep, conc__sim_below(conc__sim_size(conc__sim.asleep)));
+                conc__sim_event_add(CONC__SIM_SPURIOUS, i, NULL, NULL, 0, 0);
+                conc__sim_awake(i, false);
+            }
+        }
+    }
+    if (conc__sim.fibers[0].state == CONC__SIM_DONE && conc__sim.ready == 0) conc__sim_leave(); /* what is left, is left */
+    while (conc__sim.ready == 0) {
+        /* Nobody: then it is the clock's turn. Any deadline may be the next to be noticed. */
+        uint32_t set = conc__sim.timed;
+        if (set == 0) conc__sim_deadlocked();
+        conc__sim_expire(conc__sim_member(set, conc__sim_pick_one(conc__sim_size(set))));
+    }
+    can = conc__sim.ready & ~conc__sim.yielded;
+    if (can == 0) { /* all have offered: the offers are used up */
+        conc__sim.yielded = 0;
+        can = conc__sim.ready;
+        if ((conc__sim.ready & ~me) != 0) can &= ~me;
+    }
+    switch (conc__sim.plan.strategy) {
+    case CONC__SIM_RANDOM:
+        if ((can & me) != 0 && (r ^ r << 13) >= conc__sim.switch_below) return conc__sim.current;
+        return conc__sim_member(can, conc__sim_below(conc__sim_size(can)));
+    case CONC__SIM_PCT:
+        if (conc__sim.change_next < conc__sim.change_count &&
+            conc__sim.outcome->points >= conc__sim.change[conc__sim.change_next]) {
+            conc__sim_me()->priority = --conc__sim.lowest;
+            conc__sim.change_next++;
+        }
+        return conc__sim_highest(can);
+    default: break;
+    }
+    /* Depth first. To leave one that could go on is a preemption; so is a deadline that need not pass yet. */
+    if ((can & me) != 0) {
+        uint32_t others = can & ~me;
+        unsigned n = conc__sim_size(others), chosen;
+        if (conc__sim.preemptions_left == 0) return conc__sim.current;
+        chosen = conc__sim_pick_one(1 + n + conc__sim_size(conc__sim.timed));
+        if (chosen == 0) return conc__sim.current;
+        conc__sim.preemptions_left--;
+        if (chosen <= n) return conc__sim_member(others, chosen - 1);
+        chosen = conc__sim_member(conc__sim.timed, chosen - 1 - n);
+        conc__sim_expire(chosen);
+        return chosen;
+    } else {
+        unsigned n = conc__sim_size(can), early = 0, chosen;
+        if (conc__sim.preemptions_left > 0) early = conc__sim_size(conc__sim.timed);
+        chosen = conc__sim_pick_one(n + early);
+        if (chosen < n) return conc__sim_member(can, chosen);
+        conc__sim.preemptions_left--;
+        chosen = conc__sim_member(conc__sim.timed, chosen - n);
+        conc__sim_expire(chosen);
+        return chosen;
+    }
+}
+
+/* The world may go on elsewhere. */
+static void conc__sim_point(void) {
+    unsigned next;
+    if (++conc__sim.outcome->points > conc__sim.plan.max_points) {
+        const conc__sim_fiber_state *me = conc__sim_me();
+        if (conc__sim.fibers[0].state == CONC__SIM_DONE) conc__sim_leave(); /* a daemon that never sleeps */
+        conc__sim_stop(CONC_SIM_LIVELOCK, "%u points, and no end: %s goes on at %s:%d", (unsigned)conc__sim.plan.max_points,
+                       me->name, me->file != NULL ? me->file : "?", me->line);
+    }
+    next = conc__sim_next();
+    conc__sim.yielded &= ~(1u << next);
+    /* An offer holds until another has done something; depth first, until all have offered, so that two that offer in a
+     * loop cannot keep a third from going on. */
+    if (conc__sim.plan.strategy == CONC__SIM_RANDOM && next != conc__sim.current) conc__sim.yielded &= 1u << conc__sim.current;
+    conc__sim_go(next);
+}
+
+/* The current fiber can not go on until somebody makes it ready. */
+static void conc__sim_blocked(void) {
+    conc__sim.ready &= ~(1u << conc__sim.current);
+    conc__sim_point();
+}
+
+/* ---- views and clocks -------------------------------------------------------------------------------------- */
+
+/* What a fiber has seen, made long enough for `location`. */
+static uint32_t *conc__sim_seen_at(conc__sim_view *v, uint32_t location) {
+    while (v->count <= location) v->seen[v->count++] = 0;
+    return &v->seen[location];
+}
+
+static void conc__sim_join_into(conc__sim_view *v, const conc__sim_view *from) {
+    uint32_t i;
+    if (from == NULL) return;
+    for (i = 0; i < conc__sim.count; i++) {
+        if (from->clock[i] > v->clock[i]) v->clock[i] = from->clock[i];
+    }
+    for (i = 0; i < from->count; i++) {
+        uint32_t *mine = conc__sim_seen_at(v, i);
+        if (from->seen[i] > *mine) *mine = from->seen[i];
+    }
+}
+
+/* A copy of the fiber's view for a store to carry, joined with `more`. */
+static const conc__sim_view *conc__sim_snapshot(const conc__sim_view *v, const conc__sim_view *more) {
+    size_t n = sizeof(conc__sim_view) + conc__sim.location_count * sizeof(uint32_t);
+    conc__sim_view *copy = (conc__sim_view *)(void *)(conc__sim.views + conc__sim.views_used);
+    n = (n + 15u) & ~(size_t)15u;
+    if (conc__sim.views_used + n > CONC__SIM_VIEWS) {
+        conc__sim_stop(CONC_SIM_LIMIT, "too long to follow in weak memory: %u points", (unsigned)conc__sim.outcome->points);
+    }
+    conc__sim.views_used += n;
+    memcpy(copy->clock, v->clock, sizeof copy->clock);
+    memcpy(copy->seen, v->seen, v->count * sizeof v->seen[0]);
+    copy->count = v->count;
+    copy->capacity = conc__sim.location_count;
+    conc__sim_join_into(copy, more);
+    return copy;
+}
+
+/* The entry of `address` in a table, new if it has none in this schedule. */
+static conc__sim_numbered *conc__sim_entry(conc__sim_numbered *table, const void *address, uint32_t *count) {
+    uintptr_t a = (uintptr_t)address;
+    size_t i = (size_t)((uint64_t)(a >> 2) * (uint64_t)0x9E3779B97F4A7C15u >> 52); /* 4096 */
+    for (;; i = (i + 1) % CONC__SIM_NUMBERS) {
+        conc__sim_numbered *n = &table[i];
+        if (n->epoch == conc__sim.epoch && n->address == a) return n;
+        if (n->epoch != conc__sim.epoch) {
+            if (*count == CONC__SIM_NUMBERS / 4) {
+                conc__sim_stop(CONC_SIM_LIMIT, "more than %d addresses", CONC__SIM_NUMBERS / 4);
+            }
+            n->epoch = conc__sim.epoch;
+            n->address = a;
+            n->number = (*count)++;
+            return n;
+        }
+    }
+}
+
+uint64_t conc__sim_number(const void *address) {
+    uint64_t n;
+    /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits. */
+    if (!conc__sim_here) return (uint64_t)((uintptr_t)address >> 2) * (uint64_t)0x9E3779B97F4A7C15u >> 54;
+    conc__sim_hide();
+    n = conc__sim_entry(conc__sim.numbers, address, &conc__sim.number_count)->number;
+    conc__sim_show();
+    return n;
+}
+
+/* ---- atomics ------------------------------------------------------------------------------------------------- */
+
+/* In memory, for real: with the order that was asked for, so that the thread sanitizer sees it. */
+#define CONC__SIM_RAW(T, s)                                                                        \
+    static uint64_t conc__sim_raw_load##s(const T *a, int o) {                                     \
+        if (o == CONC__RELAXED) return __atomic_load_n(a, __ATOMIC_RELAXED);                       \
+        if (o == CONC__ACQUIRE) return __atomic_load_n(a, __ATOMIC_ACQUIRE);                       \
+        return __atomic_load_n(a, __ATOMIC_SEQ_CST);                                               \
+    }                                                                                              \
+    static void conc__sim_raw_store##s(T *a, uint64_t v, int o) {                                  \
+        if (o == CONC__RELAXED) __atomic_store_n(a, (T)v, __ATOMIC_RELAXED);                       \
+        else if (o == CONC__RELEASE) __atomic_store_n(a, (T)v, __ATOMIC_RELEASE);                  \
+        else __atomic_store_n(a, (T)v, __ATOMIC_SEQ_CST);                                          \
+    }                                                                                              \
+    static uint64_t conc__sim_raw_rmw##s(T *a, conc__sim_rmw_kind k, uint64_t v64, int o) {        \
+        T v = (T)v64;                                                                              \
+        switch (k) {                                                                               \
+        case CONC__SIM_SWAP: CONC__SIM_ORDERED(__atomic_exchange_n)                                \
+        case CONC__SIM_ADD: CONC__SIM_ORDERED(__atomic_fetch_add)                                  \
+        case CONC__SIM_OR: CONC__SIM_ORDERED(__atomic_fetch_or)                                    \
+        default: CONC__SIM_ORDERED(__atomic_fetch_and)                                             \
+        }                                                                                          \
+    }                                                                                              \
+    static bool conc__sim_raw_cas##s(T *a, T *expected, uint64_t v64, int o) {                     \
+        T v = (T)v64;                                                                              \
+        if (o == CONC__RELAXED)                                                                    \
+            return __atomic_compare_exchange_n(a, expected, v, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED); \
+        if (o == CONC__ACQUIRE)                                                                    \
+            return __atomic_compare_exchange_n(a, expected, v, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED); \
+        if (o == CONC__RELEASE)                                                                    \
+            return __atomic_compare_exchange_n(a, expected, v, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED); \
+        if (o == CONC__ACQ_REL)                                                                    \
+            return __atomic_compare_exchange_n(a, expected, v, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); \
+        return __atomic_compare_exchange_n(a, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); \
+    }
+#define CONC__SIM_ORDERED(f)                                                                       \
+    if (o == CONC__RELAXED) return f(a, v, __ATOMIC_RELAXED);                                      \
+    if (o == CONC__ACQUIRE) return f(a, v, __ATOMIC_ACQUIRE);                                      \
+    if (o == CONC__RELEASE) return f(a, v, __ATOMIC_RELEASE);                                      \
+    if (o == CONC__ACQ_REL) return f(a, v, __ATOMIC_ACQ_REL);                                      \
+    return f(a, v, __ATOMIC_SEQ_CST);
+CONC__SIM_RAW(uint32_t, 32)
+CONC__SIM_RAW(uint64_t, 64)
+#undef CONC__SIM_ORDERED
+#undef CONC__SIM_RAW
+
+static uint64_t conc__sim_raw_load(const void *a, size_t size, int o) {
+    return size == 4 ? conc__sim_raw_load32((const uint32_t *)a, o) : conc__sim_raw_load64((const uint64_t *)a, o);
+}
+
+static void conc__sim_raw_store(void *a, size_t size, uint64_t v, int o) {
+    if (size == 4) {
+        conc__sim_raw_store32((uint32_t *)a, v, o);
+    } else {
+        conc__sim_raw_store64((uint64_t *)a, v, o);
+    }
+}
+
+static bool conc__sim_acquires(int o) {
+    return o == CONC__ACQUIRE || o == CONC__ACQ_REL || o == CONC__SEQ_CST;
+}
+
+static bool conc__sim_releases(int o) {
+    return o == CONC__RELEASE || o == CONC__ACQ_REL || o == CONC__SEQ_CST;
+}
+
+/* Memory that was given back must not be touched. */
+static void conc__sim_check_live(const void *a, const char *in) {
+    size_t offset = (size_t)((uintptr_t)a - (uintptr_t)conc__sim.arena);
+    if (offset < CONC__SIM_ARENA && conc__sim.freed[offset / 16] != 0) {
+        conc__sim_stop(CONC_SIM_FREED, "%s touches memory that was freed (in %s)", conc__sim_me()->name, in);
+    }
+}
+
+/* The history of `a`, whose newest value is `value`. A plain store that it does not know of (the initialisation of new
+ * memory at an old address) empties it: who may write like that has the word for itself. */
+static conc__sim_location *conc__sim_location_of(const void *a, uint64_t value, uint32_t *number) {
+    uint32_t count = conc__sim.location_count;
+    conc__sim_numbered *n = conc__sim_entry(conc__sim.located, a, &conc__sim.location_count);
+    conc__sim_location *l;
+    *number = n->number;
+    l = &conc__sim.locations[n->number];
+    if (conc__sim.location_count != count) {
+        l->latest = l->oldest = l->latest_sc = 0;
+        l->stores[0].value = value;
+        l->stores[0].view = NULL;
+    } else if (l->stores[l->latest % CONC__SIM_HISTORY].value != value) {
+        l->latest++;
+        l->oldest = l->latest_sc = l->latest;
+        l->stores[l->latest % CONC__SIM_HISTORY].value = value;
+        l->stores[l->latest % CONC__SIM_HISTORY].view = NULL;
+    }
+    return l;
+}
+
+/* Which store a load sees: any that is not older than one it has to know of. */
+static const conc__sim_store_record *conc__sim_load_from(conc__sim_location *l, uint32_t number, int order) {
+    uint32_t *seen = conc__sim_seen_at(conc__sim_me()->view, number);
+    uint32_t from = *seen;
+    if (from < l->oldest) from = l->oldest;
+    if (order == CONC__SEQ_CST && from < l->latest_sc) from = l->latest_sc;
+    if (conc__sim.plan.weak && from < l->latest && (conc__sim_random() & 1u) != 0) {
+        from += conc__sim_below(l->latest - from + 1);
+    } else {
+        from = l->latest;
+    }
+    *seen = from;
+    return &l->stores[from % CONC__SIM_HISTORY];
+}
+
+/* A store becomes the latest. `before`: the one that a read-modify-write has read, whose release sequence it
+ * continues. */
+static void conc__sim_store_to(conc__sim_location *l, uint32_t number, uint64_t value, int order,
+                               const conc__sim_store_record *before) {
+    conc__sim_view *mine = conc__sim_me()->view;
+    const conc__sim_view *view = before != NULL ? before->view : NULL;
+    conc__sim_store_record *s;
+    l->latest++;
+    if (l->latest - l->oldest >= CONC__SIM_HISTORY) l->oldest = l->latest - CONC__SIM_HISTORY + 1;
+    if (order == CONC__SEQ_CST) l->latest_sc = l->latest;
+    *conc__sim_seen_at(mine, number) = l->latest;
+    if (conc__sim_releases(order)) {
+        view = conc__sim_snapshot(mine, view);
+        mine->clock[conc__sim.current]++;
+    }
+    s = &l->stores[l->latest % CONC__SIM_HISTORY];
+    s->value = value;
+    s->view = view;
+}
+
+uint64_t conc__sim_load(const void *a, size_t size, int order, const char *in) {
+    uint64_t v, newest;
+    if (!conc__sim_here) return conc__sim_raw_load(a, size, order);
+    conc__sim_hide();
+    conc__sim_point();
+    conc__sim_check_live(a, in);
+    v = newest = conc__sim_raw_load(a, size, order);
+    if (conc__sim.plan.track) {
+        uint32_t number;
+        conc__sim_location *l = conc__sim_location_of(a, newest, &number);
+        const conc__sim_store_record *s = conc__sim_load_from(l, number, order);
+        if (conc__sim_acquires(order)) conc__sim_join_into(conc__sim_me()->view, s->view);
+        v = s->value;
+    }
+    conc__sim_event_add(v == newest ? CONC__SIM_ATOMIC : CONC__SIM_STALE, 0, in, a, newest, v);
+    conc__sim_show();
+    return v;
+}
+
+void conc__sim_store(void *a, size_t size, uint64_t v, int order, const char *in) {
+    uint64_t old;
+    if (!conc__sim_here) {
+        conc__sim_raw_store(a, size, v, order);
+        return;
+    }
+    conc__sim_hide();
+    conc__sim_point();
+    conc__sim_check_live(a, in);
+    old = conc__sim_raw_load(a, size, CONC__RELAXED);
+    if (conc__sim.plan.track) {
+        uint32_t number;
+        conc__sim_location *l = conc__sim_location_of(a, old, &number);
+        conc__sim_store_to(l, number, size == 4 ? (uint32_t)v : v, order, NULL);
+    }
+    conc__sim_raw_store(a, size, v, order);
+    conc__sim_event_add(CONC__SIM_ATOMIC, 0, in, a, old, v);
+    conc__sim_show();
+}
+
+uint64_t conc__sim_rmw(void *a, size_t size, conc__sim_rmw_kind kind, uint64_t v, int order, const char *in) {
+    uint64_t old;
+    bool here = conc__sim_here;
+    if (here) {
+        conc__sim_hide();
+        conc__sim_point();
+        conc__sim_check_live(a, in);
+    }
+    old = size == 4 ? conc__sim_raw_rmw32((uint32_t *)a, kind, v, order)
+                    : conc__sim_raw_rmw64((uint64_t *)a, kind, v, order);
+    if (here) {
+        uint64_t now = conc__sim_raw_load(a, size, CONC__RELAXED);
+        if (conc__sim.plan.track) {
+            uint32_t number;
+            conc__sim_location *l = conc__sim_location_of(a, old, &number);
+            const conc__sim_store_record before = l->stores[l->latest % CONC__SIM_HISTORY];
+            if (conc__sim_acquires(order)) conc__sim_join_into(conc__sim_me()->view, before.view);
+            conc__sim_store_to(l, number, now, order, &before);
+        }
+        conc__sim_event_add(CONC__SIM_ATOMIC, 0, in, a, old, now);
+        conc__sim_show();
+    }
+    return old;
+}
+
+bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, int order, const char *in) {
+    uint64_t want = size == 4 ? *(uint32_t *)expected : *(uint64_t *)expected, newest;
+    bool done;
+    if (!conc__sim_here) {
+        return size == 4 ? conc__sim_raw_cas32((uint32_t *)a, (uint32_t *)expected, v, order)
+                         : conc__sim_raw_cas64((uint64_t *)a, (uint64_t *)expected, v, order);
+    }
+    conc__sim_hide();
+    conc__sim_point();
+    conc__sim_check_live(a, in);
+    newest = conc__sim_raw_load(a, size, CONC__RELAXED);
+    if (conc__sim.plan.track) {
+        uint32_t number;
+        conc__sim_location *l = conc__sim_location_of(a, newest, &number);
+        /* One that fails is a relaxed load; one that succeeds has read the latest. */
+        const conc__sim_store_record *s = conc__sim_load_from(l, number, CONC__RELAXED);
+        if (s->value != want) {
+            uint64_t v_seen = s->value;
+            if (size == 4) {
+                *(uint32_t *)expected = (uint32_t)v_seen;
+            } else {
+                *(uint64_t *)expected = v_seen;
+            }
+            conc__sim_event_add(v_seen == newest ? CONC__SIM_ATOMIC : CONC__SIM_STALE, 0, in, a, newest, v_seen);
+            conc__sim_show();
+            return false;
+        }
+        *conc__sim_seen_at(conc__sim_me()->view, number) = l->latest;
+        if (newest == want) {
+            const conc__sim_store_record before = l->stores[l->latest % CONC__SIM_HISTORY];
+            if (conc__sim_acquires(order)) conc__sim_join_into(conc__sim_me()->view, before.view);
+            conc__sim_store_to(l, number, size == 4 ? (uint32_t)v : v, order, &before);
+        }
+    }
+    done = size == 4 ? conc__sim_raw_cas32((uint32_t *)a, (uint32_t *)expected, v, order)
+                     : conc__sim_raw_cas64((uint64_t *)a, (uint64_t *)expected, v, order);
+    conc__sim_event_add(CONC__SIM_ATOMIC, 0, in, a, newest, done ? v : newest);
+    conc__sim_show();
+    return done;
+}
+
+/* ---- marked data ------------------------------------------------------------------------------------------------ */
+
+static conc__sim_mark *conc__sim_mark_of(const void *address) {
+    size_t i = (size_t)((uint64_t)(uintptr_t)address * (uint64_t)0x9E3779B97F4A7C15u >> 56); /* 256 */
+    size_t looked;
+    for (looked = 0; looked < CONC__SIM_MARKS; looked++, i = (i + 1) % CONC__SIM_MARKS) {
+        conc__sim_mark *m = &conc__sim.marks[i];
+        if (m->epoch == conc__sim.epoch && m->address == address) return m;
+        if (m->epoch != conc__sim.epoch) {
+            memset(m, 0, sizeof *m);
+            m->epoch = conc__sim.epoch;
+            m->address = address;
+            return m;
+        }
+    }
+    conc__sim_stop(CONC_SIM_LIMIT, "more than %d marked variables", CONC__SIM_MARKS);
+    return NULL;
+}
+
+/* Clocks start at 1, so that 0 is "never". (C. Flanagan, S. Freund, "FastTrack", PLDI 2009, without its compression.) */
+void conc_sim_access(const void *p, size_t size, bool write, const char *file, int line) {
+    unsigned me, i;
+    conc__sim_mark *m;
+    const uint32_t *clock;
+    (void)size; /* a variable is known by where it starts */
+    if (!conc__sim_here) return;
+    conc__sim_hide();
+    conc__sim.outcome->marked = true;
+    if (conc__sim.plan.track) {
+        me = conc__sim.current;
+        clock = conc__sim_me()->view->clock;
+        m = conc__sim_mark_of(p);
+        if (m->write_clock > clock[m->writer]) {
+            conc__sim_stop(CONC_SIM_RACE, "%s %s at %s:%d what %s writes at %s:%d, and nothing orders the two",
+                           conc__sim_me()->name, write ? "writes" : "reads", file, line, conc__sim.fibers[m->writer].name,
+                           m->write_file, m->write_line);
+        }
+        for (i = 0; write && i < conc__sim.count; i++) {
+            if (m->read_clock[i] > clock[i]) {
+                conc__sim_stop(CONC_SIM_RACE, "%s writes at %s:%d what %s reads at %s:%d, and nothing orders the two",
+                               conc__sim_me()->name, file, line, conc__sim.fibers[i].name, m->read_file[i],
+                               m->read_line[i]);
+            }
+        }
+        if (write) {
+            m->writer = (uint8_t)me;
+            m->write_clock = clock[me];
+            m->write_file = file;
+            m->write_line = line;
+        } else {
+            m->read_clock[me] = clock[me];
+            m->read_file[me] = file;
+            m->read_line[me] = line;
+        }
+    }
+    conc__sim_show();
+}
+
+/* ---- the arena ------------------------------------------------------------------------------------------------------
+ * Memory is never used twice in a schedule, so whatever is freed stays recognisable. */
+
+void *conc__sim_malloc(size_t size) {
+    conc__sim_block *b;
+    size_t n;
+    if (!conc__sim_here) return CONC_MALLOC(size);
+    conc__sim_hide();
+    n = CONC__SIM_BLOCK + ((size + 15u) & ~(size_t)15u);
+    if (size > CONC__SIM_ARENA || conc__sim.arena_used + n > CONC__SIM_ARENA) {
+        conc__sim_stop(CONC_SIM_LIMIT, "more than %u bytes of memory in one schedule", (unsigned)CONC__SIM_ARENA);
+    }
+    b = (conc__sim_block *)(void *)(conc__sim.arena + conc__sim.arena_used);
+    conc__sim.arena_used += n;
+    b->size = size;
+    b->live = true;
+    b->file = conc__sim_me()->file;
+    b->line = conc__sim_me()->line;
+    b->call = conc__sim_me()->call;
+    memset(conc__sim.freed + ((unsigned char *)b - conc__sim.arena) / 16, 0, n / 16);
+    conc__sim_show();
+    return (unsigned char *)b + CONC__SIM_BLOCK;
+}
+
+static conc__sim_block *conc__sim_block_of(void *p) {
+    return (conc__sim_block *)(void *)((unsigned char *)p - CONC__SIM_BLOCK);
+}
+
+void conc__sim_free(void *p) {
+    conc__sim_block *b;
+    if (!conc__sim_here) {
+        CONC_FREE(p);
+        return;
+    }
+    if (p == NULL) return;
+    conc__sim_hide();
+    b = conc__sim_block_of(p);
+    if (!b->live) conc__sim_stop(CONC_SIM_FREED, "%s frees memory a second time", conc__sim_me()->name);
+    b->live = false;
+    memset(conc__sim.freed + ((unsigned char *)p - conc__sim.arena) / 16, 1, (b->size + 15) / 16);
+    memset(p, 0xdd, b->size);
+#if CONC__SIM_ASAN
+    __asan_poison_memory_region(p, b->size);
+#endif
+    conc__sim_show();
+}
+
+void *conc__sim_realloc(void *p, size_t size) {
+    void *bigger;
+    size_t old;
+    if (!conc__sim_here) return CONC_REALLOC(p, size);
+    bigger = conc__sim_malloc(size);
+    if (p == NULL) return bigger;
+    conc__sim_hide();
+    old = conc__sim_block_of(p)->size;
+    conc__sim_show();
+    memcpy(bigger, p, old < size ? old : size);
+    conc__sim_free(p);
+    return bigger;
+}
+
+size_t conc__sim_leaks(const char **file, int *line, const char **call, size_t *size) {
+    size_t at = 0, n = 0;
+    while (at < conc__sim.arena_used) {
+        const conc__sim_block *b = (const conc__sim_block *)(const void *)(conc__sim.arena + at);
+        if (b->live && n++ == 0) {
+            *file = b->file;
+            *line = b->line;
+            *call = b->call;
+            *size = b->size;
+        }
+        at += CONC__SIM_BLOCK + ((b->size + 15u) & ~(size_t)15u);
+    }
+    return n;
+}
+
+/* ---- fibers come and go ---------------------------------------------------------------------------------------------- */
+
+/* A new fiber, ready; `parent`'s view is where it starts from. 32: there are no more. */
+static unsigned conc__sim_fiber_new(void (*fn)(void *), void *arg, const conc__sim_view *parent) {
+    unsigned i = conc__sim.count;
+    conc__sim_fiber_state *f = &conc__sim.fibers[i];
+    if (i == CONC__SIM_FIBERS) return i;
+    if (f->stack == NULL) {
+        f->stack = (unsigned char *)malloc(CONC__SIM_STACK);
+        f->view = (conc__sim_view *)malloc(sizeof *f->view + CONC__SIM_LOCATIONS * sizeof(uint32_t));
+        if (f->stack == NULL || f->view == NULL) {
+            free(f->stack);
+            free(f->view);
+            f->stack = NULL;
+            return CONC__SIM_FIBERS;
+        }
+    }
+    *(uint64_t *)(void *)f->stack = CONC__SIM_CANARY;
+    if (!conc__sim_context_make(i)) return CONC__SIM_FIBERS;
+    conc__sim.count++;
+    f->state = CONC__SIM_READY;
+    f->expired = false;
+    f->key = NULL;
+    f->fn = fn;
+    f->arg = arg;
+    f->saved_errno = 0;
+    f->file = f->call = NULL;
+    f->line = 0;
+    if (i == 0) {
+        memcpy(f->name, "main", 5);
+    } else {
+        (void)snprintf(f->name, sizeof f->name, "fiber %u", i);
+    }
+    f->view->count = 0;
+    memset(f->view->clock, 0, sizeof f->view->clock);
+    conc__sim_join_into(f->view, parent);
+    f->view->clock[i] = 1;
+    if (conc__sim.plan.strategy == CONC__SIM_PCT) f->priority = 1 + (int)conc__sim_below(0x7ffffff0u);
+    conc__sim.ready |= 1u << i;
+    return i;
+}
+
+/* Where each fiber begins and ends. */
+static void conc__sim_fiber_main(void) {
+    conc__sim_fiber_state *me;
+    int round;
+#if CONC__SIM_ASAN
+    /* From the host the first fiber comes, from other fibers all others: only the host's stack is not known yet. */
+    __sanitizer_finish_switch_fiber(NULL, conc__sim.current == 0 ? &conc__sim.host_bottom : NULL,
+                                    conc__sim.current == 0 ? &conc__sim.host_size : NULL);
+#endif
+    conc__sim_hide();
+    me = conc__sim_me();
+    conc__sim_show();
+    me->fn(me->arg);
+    for (round = 0; me->key != NULL && round < 4; round++) { /* as a system does with a thread's keys */
+        void *value = me->key;
+        me->key = NULL;
+        conc__sim.key_destroy(value);
+    }
+    conc__sim_hide();
+    if (*(uint64_t *)(void *)me->stack != CONC__SIM_CANARY) {
+        conc__sim_stop(CONC_SIM_LIMIT, "the stack of %s is too small: it has %u bytes in a simulation", me->name,
+                       (unsigned)CONC__SIM_STACK);
+    }
+    conc__sim_event_add(CONC__SIM_END, conc__sim.current, NULL, NULL, 0, 0);
+#if CONC__SIM_TSAN
+    AnnotateHappensBefore(__FILE__, __LINE__, me); /* its join */
+#endif
+    me->state = CONC__SIM_DONE;
+    {
+        unsigned i;
+        for (i = 0; i < conc__sim.count; i++) {
+            conc__sim_fiber_state *f = &conc__sim.fibers[i];
+            if (f->state == CONC__SIM_JOINS && f->joins == conc__sim.current) conc__sim_awake(i, false);
+        }
+    }
+    conc__sim_blocked(); /* for ever */
+}
+
+static bool conc__sim_world_make(void) {
+    if (conc__sim.choices != NULL) return true;
+    conc__sim.numbers = (conc__sim_numbered *)calloc(CONC__SIM_NUMBERS, sizeof *conc__sim.numbers);
+    conc__sim.located = (conc__sim_numbered *)calloc(CONC__SIM_NUMBERS, sizeof *conc__sim.located);
+    conc__sim.locations = (conc__sim_location *)calloc(CONC__SIM_LOCATIONS, sizeof *conc__sim.locations);
+    conc__sim.marks = (conc__sim_mark *)calloc(CONC__SIM_MARKS, sizeof *conc__sim.marks);
+    conc__sim.arena = (unsigned char *)malloc(CONC__SIM_ARENA);
+    conc__sim.freed = (uint8_t *)calloc(CONC__SIM_ARENA / 16, 1);
+    conc__sim.views = (unsigned char *)malloc(CONC__SIM_VIEWS);
+    conc__sim.events = (conc__sim_event *)malloc(CONC__SIM_EVENTS * sizeof *conc__sim.events);
+    if (conc__sim.numbers != NULL && conc__sim.located != NULL && conc__sim.locations != NULL &&
+        conc__sim.marks != NULL && conc__sim.arena != NULL && conc__sim.freed != NULL && conc__sim.views != NULL &&
+        conc__sim.events != NULL) {
+        conc__sim.choices = (conc__sim_choice *)calloc(CONC__SIM_CHOICES, sizeof *conc__sim.choices);
+    }
+    if (conc__sim.choices != NULL) return true;
+    free(conc__sim.numbers);
+    free(conc__sim.located);
+    free(conc__sim.locations);
+    free(conc__sim.marks);
+    free(conc__sim.arena);
+    free(conc__sim.freed);
+    free(conc__sim.views);
+    free(conc__sim.events);
+    return false;
+}
+
+static void conc__sim_world_begin(const conc__sim_plan *plan, conc__sim_outcome *outcome) {
+    memset(outcome, 0, sizeof *outcome);
+    conc__sim.plan = *plan;
+    conc__sim.outcome = outcome;
+    conc__sim.epoch++;
+    conc__sim.random = conc__sim_mix(plan->seed + (uint64_t)0x9E3779B97F4A7C15u) | 1u;
+    conc__sim.now = (int64_t)1000000000;
+    conc__sim.current = conc__sim.count = 0;
+    conc__sim.ready = conc__sim.yielded = conc__sim.asleep = conc__sim.timed = 0;
+    conc__sim.number_count = conc__sim.location_count = 0;
+#if CONC__SIM_ASAN
+    __asan_unpoison_memory_region(conc__sim.arena, conc__sim.arena_used);
+#endif
+    conc__sim.arena_used = conc__sim.views_used = conc__sim.event_count = conc__sim.depth = 0;
+    conc__sim.preemptions_left = plan->depth;
+    conc__sim.early = false;
+    conc__sim.heavy = false;
+    if (plan->strategy == CONC__SIM_DEPTH) return;
+    conc__sim.early = (conc__sim_random() & 3u) != 0;
+    conc__sim.heavy = (conc__sim_random() & 1u) != 0;
+    /* How often it switches: at each point, at every second, ... every 32nd in the mean. */
+    conc__sim.switch_below = 0xffffffffu >> conc__sim_below(6);
+    conc__sim.lowest = 0;
+    conc__sim.change_count = conc__sim.change_next = 0;
+    if (plan->strategy == CONC__SIM_PCT) {
+        /* The length of a schedule is not known before: its magnitude is guessed anew each time. */
+        uint32_t length = 16u << conc__sim_below(7);
+        unsigned i, k;
+        for (i = 0; i + 1 < plan->depth && i < 8; i++) {
+            uint32_t at = 1 + conc__sim_below(length);
+            for (k = conc__sim.change_count++; k > 0 && conc__sim.change[k - 1] > at; k--) {
+                conc__sim.change[k] = conc__sim.change[k - 1];
+            }
+            conc__sim.change[k] = at;
+        }
+    }
+}
+
+bool conc__sim_schedule(const conc__sim_plan *plan, void (*body)(void *), void *arg, conc__sim_outcome *outcome) {
+    int saved = errno;
+    if (!conc__sim_world_make()) return false;
+    conc__sim_hide();
+    conc__sim_world_begin(plan, outcome);
+    if (conc__sim_fiber_new(body, arg, NULL) != 0) {
+        conc__sim_show();
+        return false;
+    }
+#if CONC_OS_WINDOWS
+    conc__sim.host = ConvertThreadToFiber(NULL);
+    if (conc__sim.host == NULL) return false;
+#endif
+#if CONC__SIM_TSAN
+    conc__sim.host_tsan = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(conc__sim.fibers[0].tsan, 0);
+#endif
+#if CONC__SIM_ASAN
+    __sanitizer_start_switch_fiber(&conc__sim.host_fake, conc__sim.fibers[0].stack, CONC__SIM_STACK);
+#endif
+    conc__sim_here = true;
+    conc__sim_context_switch(&conc__sim.host, &conc__sim.fibers[0].context);
+#if CONC__SIM_ASAN
+    __sanitizer_finish_switch_fiber(conc__sim.host_fake, NULL, NULL);
+#endif
+#if CONC__SIM_TSAN
+    { /* What the fibers did comes before all that follows; and none may go while it is hidden. */
+        unsigned i;
+        for (i = 0; i < conc__sim.count; i++) {
+            void *fiber = conc__sim.fibers[i].tsan;
+            int hidden = conc__sim.fibers[i].hidden;
+            __tsan_switch_to_fiber(fiber, 1);
+            AnnotateHappensBefore(__FILE__, __LINE__, &conc__sim);
+            for (; hidden > 0; hidden--) conc__sim_show();
+            __tsan_switch_to_fiber(conc__sim.host_tsan, 1);
+            __tsan_destroy_fiber(fiber);
+        }
+        AnnotateHappensAfter(__FILE__, __LINE__, &conc__sim);
+    }
+#endif
+    conc__sim_show();
+#if CONC_OS_WINDOWS
+    (void)ConvertFiberToThread();
+#endif
+    outcome->fibers = conc__sim.count;
+    errno = saved;
+    return true;
+}
+
+/* ---- the port ---------------------------------------------------------------------------------------------------------- */
+
+void *conc__port_key_get(void) {
+    void *value;
+    if (!conc__sim_here) return conc__real_key_get();
+    conc__sim_hide();
+    value = conc__sim_me()->key;
+    conc__sim_show();
+    return value;
+}
+
+bool conc__port_key_set(void *value, void (*destroy)(void *)) {
+    if (!conc__sim_here) return conc__real_key_set(value, destroy);
+    conc__sim_hide();
+    conc__sim_me()->key = value;
+    conc__sim.key_destroy = destroy;
+    conc__sim_show();
+    return true;
+}
+
+/* Every look takes some time; by chance a good deal of it, as if the thread had been off the processor. */
+int64_t conc__port_clock_ns(void) {
+    int64_t now;
+    if (!conc__sim_here) return conc__real_clock_ns();
+    conc__sim_hide();
+    conc__sim.now += 100;
+    if (conc__sim.plan.strategy != CONC__SIM_DEPTH && conc__sim.early && (conc__sim_random() & 15u) == 0) {
+        conc__sim.now += 2000000;
+    }
+    now = conc__sim.now;
+    conc__sim_show();
+    return now;
+}
+
+bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+    conc__sim_fiber_state *me;
+    uint32_t now;
+    bool expired = false;
+    if (!conc__sim_here) return conc__real_wait(a, expected, deadline_ns);
+    conc__sim_hide();
+    me = conc__sim_me();
+    conc__sim_point();
+    conc__sim_check_live(a, "wait");
+    now = (uint32_t)conc__sim_raw_load(a, 4, CONC__RELAXED);
+    if (conc__sim.plan.track) { /* the system compares with what is there, and what it saw its caller has seen */
+        uint32_t number;
+        conc__sim_location *l = conc__sim_location_of(a, now, &number);
+        *conc__sim_seen_at(me->view, number) = l->latest;
+    }
+    if (now == expected) {
+        expired = deadline_ns <= conc__sim.now;
+        if (!expired) {
+            me->state = CONC__SIM_ASLEEP;
+            me->sleeps_on = a;
+            me->due = deadline_ns;
+            conc__sim.asleep |= 1u << conc__sim.current;
+            if (deadline_ns != INT64_MAX) conc__sim.timed |= 1u << conc__sim.current;
+            conc__sim_event_add(CONC__SIM_SLEEP, 0, NULL, a, 0, 0);
+            conc__sim_blocked();
+            expired = me->expired;
+        }
+    }
+    conc__sim_show();
+    return expired;
+}
+
+/* Those asleep on `a`. */
+static uint32_t conc__sim_sleepers(const uint32_t *a) {
+    uint32_t set = 0;
+    unsigned i;
+    for (i = 0; i < conc__sim.count; i++) {
+        if ((conc__sim.asleep >> i & 1u) != 0 && conc__sim.fibers[i].sleeps_on == a) set |= 1u << i;
+    }
+    return set;
+}
+
+static void conc__sim_wake(const uint32_t *a, bool all) {
+    uint32_t set;
+    conc__sim_hide();
+    conc__sim_point();
+    for (set = conc__sim_sleepers(a); set != 0; set = conc__sim_sleepers(a)) {
+        unsigned i = conc__sim_member(set, conc__sim_pick_one(conc__sim_size(set)));
+        conc__sim_event_add(CONC__SIM_WAKE, i, NULL, a, 0, 0);
+        conc__sim_awake(i, false);
+        if (!all) break;
+    }
+    conc__sim_show();
+}
+
+void conc__port_wake_one(uint32_t *a) {
+    if (conc__sim_here) {
+        conc__sim_wake(a, false);
+    } else {
+        conc__real_wake_one(a);
+    }
+}
+
+void conc__port_wake_all(uint32_t *a) {
+    if (conc__sim_here) {
+        conc__sim_wake(a, true);
+    } else {
+        conc__real_wake_all(a);
+    }
+}
+
+/* Both kinds of system are simulated. */
+bool conc__port_heavy_fence_ready(void) {
+    bool heavy;
+    if (!conc__sim_here) return conc__real_heavy_fence_ready();
+    conc__sim_hide();
+    heavy = conc__sim.plan.strategy == CONC__SIM_DEPTH ? conc__sim_pick_one(2) != 0 : conc__sim.heavy;
+    conc__sim_show();
+    return heavy;
+}
+
+/* All have seen the latest of everything. */
+void conc__port_heavy_fence(void) {
+    unsigned i;
+    uint32_t k;
+    if (!conc__sim_here) {
+        conc__real_heavy_fence();
+        return;
+    }
+    conc__sim_hide();
+    conc__sim_point();
+    for (i = 0; conc__sim.plan.track && i < conc__sim.count; i++) {
+        for (k = 0; k < conc__sim.location_count; k++) {
+            *conc__sim_seen_at(conc__sim.fibers[i].view, k) = conc__sim.locations[k].latest;
+        }
+    }
+    conc__sim_show();
+}
+
+int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
+    unsigned i;
+    if (!conc__sim_here) return conc__real_thread_start(t, fn, arg, stack_size);
+    conc__sim_hide();
+    i = conc__sim_fiber_new(fn, arg, conc__sim_me()->view);
+    if (i == CONC__SIM_FIBERS) {
+        conc__sim_stop(CONC_SIM_LIMIT, "more than %d threads in one schedule", CONC__SIM_FIBERS);
+    }
+    conc__sim_me()->view->clock[conc__sim.current]++;
+    t->handle[0] = &conc__sim.fibers[i];
+    conc__sim_event_add(CONC__SIM_START, i, NULL, NULL, 0, 0);
+    conc__sim_point();
+    conc__sim_show();
+    return 0;
+}
+
+void conc__port_thread_join(conc__port_thread *t) {
+    conc__sim_fiber_state *f, *me;
+    if (!conc__sim_here) {
+        conc__real_thread_join(t);
+        return;
+    }
+    conc__sim_hide();
+    f = (conc__sim_fiber_state *)t->handle[0];
+    me = conc__sim_me();
+    conc__sim_point();
+    if (f->state != CONC__SIM_DONE) {
+        me->state = CONC__SIM_JOINS;
+        me->joins = (unsigned)(f - conc__sim.fibers);
+        conc__sim_blocked();
+    }
+    conc__sim_join_into(me->view, f->view);
+#if CONC__SIM_TSAN
+    AnnotateHappensAfter(__FILE__, __LINE__, f);
+#endif
+    conc__sim_show();
+}
+
+void conc__port_thread_detach(conc__port_thread *t) {
+    if (!conc__sim_here) {
+        conc__real_thread_detach(t);
+    }
+}
+
+void conc__port_thread_set_name(const char *name) {
+    if (!conc__sim_here) {
+        conc__real_thread_set_name(name);
+        return;
+    }
+    conc__sim_hide();
+    (void)snprintf(conc__sim_me()->name, sizeof conc__sim_me()->name, "%s", name);
+    conc__sim_show();
+}
+
+void conc__port_yield(void) {
+    if (!conc__sim_here) {
+        conc__real_yield();
+        return;
+    }
+    conc__sim_hide();
+    conc__sim.yielded |= 1u << conc__sim.current;
+    if (conc__sim.plan.strategy == CONC__SIM_PCT) conc__sim_me()->priority = --conc__sim.lowest;
+    conc__sim_point();
+    conc__sim_show();
+}
+
+unsigned conc__port_cpu_count(void) {
+    return conc__sim_here ? 2u : conc__real_cpu_count();
+}
+
+int conc__port_on_fork(void (*child)(void)) {
+    return conc__sim_here ? 0 : conc__real_on_fork(child);
+}
+
+const char *conc__port_error_text(int error, char *buffer, size_t size) {
+    return conc__real_error_text(error, buffer, size);
+}
+
+/* ---- the user's places ---------------------------------------------------------------------------------------------- */
+
+void conc__sim_at(const char *file, int line, const char *call) {
+    conc__sim_fiber_state *me;
+    if (!conc__sim_here) return;
+    conc__sim_hide();
+    me = conc__sim_me();
+    me->file = file;
+    me->line = line;
+    me->call = call;
+    conc__sim_event_add(CONC__SIM_CALL, 0, call, NULL, 0, 0);
+    conc__sim_show();
+}
+
+void conc_sim_note(const char *text) {
+    if (!conc__sim_here) return;
+    conc__sim_hide();
+    conc__sim_event_add(CONC__SIM_NOTE, 0, text, NULL, 0, 0);
+    conc__sim_show();
+}
+
+#endif /* CONC_SIM */
+
+/* ==== end src/port_sim.c ==== */
+
 /* ==== begin src/wait.c ==== */
 
 /* ============================================================================================
@@ -2711,7 +4620,7 @@ void conc__lock_take(conc__lock *l) {
     uint32_t free = 0;
     unsigned i;
     if (CONC__LIKELY(conc__cas32(l, &free, 1, CONC__ACQUIRE))) return;
-    for (i = 0; i < 40; i++) { /* held for a few dozen instructions: worth a short look */
+    for (i = 0; i < CONC__LOOKS(40); i++) { /* held for a few dozen instructions: worth a short look */
         conc__port_pause();
         free = 0;
         if (conc__load32(l, CONC__RELAXED) == 0 && conc__cas32(l, &free, 1, CONC__ACQUIRE)) return;
@@ -2727,25 +4636,25 @@ void conc__lock_give(conc__lock *l) {
 
 /* ---- the table ------------------------------------------------------------------------------------ */
 
-#define CONC__BUCKETS 1024 /* a power of two; 64 KiB of zero pages, touched as used */
+#define CONC__BUCKETS (1u << CONC__BUCKET_BITS) /* 64 KiB of zero pages, touched as used */
 
 static conc__bucket conc__table[CONC__BUCKETS];
-static uint32_t conc__table_watched; /* atomic: whether the reset for forked children is registered */
 
 /* In a child of fork() only the calling thread exists, and it does not wait: the table is empty there. */
 static void conc__table_reset(void) {
     memset(conc__table, 0, sizeof conc__table);
 }
 
+CONC__LIB void conc__table_begin(void) {
+    static uint32_t once; /* atomic */
+    if (CONC__LIKELY(conc__peek32(&once) != 0)) return;
+    (void)conc__self(); /* core watches for fork() from here on */
+    conc__on_fork(&once, conc__table_reset);
+}
+
 conc__bucket *conc__bucket_lock(const void *key) {
-    /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits. */
-    uint64_t h = (uint64_t)((uintptr_t)key >> 2) * 0x9E3779B97F4A7C15u;
-    conc__bucket *b = &conc__table[h >> 54];
-    if (CONC__UNLIKELY(conc__load32(&conc__table_watched, CONC__RELAXED) == 0) &&
-        conc__swap32(&conc__table_watched, 1, CONC__RELAXED) == 0) {
-        (void)conc__self(); /* core watches for fork() from here on */
-        conc__on_fork(conc__table_reset);
-    }
+    conc__bucket *b = &conc__table[conc__port_hash(key, CONC__BUCKET_BITS)];
+    conc__table_begin();
     conc__lock_take(&b->lock);
     return b;
 }
@@ -2919,8 +4828,8 @@ size_t conc_waiters_wake(conc_waiters *w, size_t n) {
  * processor at its end make sure that it loses nothing on one. */
 bool conc__spin(unsigned step, unsigned pauses) {
     unsigned i;
-    if (step >= 8) return false;
-    if (step < pauses) {
+    if (step >= CONC__LOOKS(8)) return false;
+    if (step < pauses && CONC__LOOKS(2) > 1) {
         for (i = 0; i < 2u << step; i++) conc__port_pause();
     } else {
         conc__port_yield();
@@ -2988,6 +4897,7 @@ static bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count
 static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_cancel *token, bool spin,
                         unsigned pauses) {
     conc_waiter waiter;
+    conc__agent *me = conc__self();
     conc_node token_nodes[CONC_CANCEL_DEPTH];
     size_t i, winner, first = n;
     bool front = false, over = conc_deadline_passed(deadline);
@@ -2996,7 +4906,7 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
         ops[i].node.conc__armed = 0;
         ops[i].node.conc__tag = ops[i].node.conc__grant = 0;
     }
-    waiter.owner = conc__self()->owner;
+    waiter.owner = me->owner;
     waiter.wake = conc__thread_wake;
 
     for (;;) {
@@ -3034,9 +4944,16 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
          * looked at the object; a claim stores `claimed` and then wakes this address; the port's wait does
          * not sleep if `claimed` has changed. */
         if (quiet && armed == n) {
+#if defined(CONC_SIM)
+            me->waits = ops;
+            me->waits_count = n;
+#endif
             while (conc__load32(&waiter.claimed, CONC__ACQUIRE) == 0) {
                 if (conc__port_wait(&waiter.claimed, 0, until)) break;
             }
+#if defined(CONC_SIM)
+            me->waits_count = 0;
+#endif
         }
         for (i = 0; i < tokens; i++) conc_waiters_disarm(&token_nodes[i]);
         for (i = 0; i < armed; i++) conc__disarm(&ops[i]);
@@ -4615,10 +6532,8 @@ static void conc__debug_reset(void) {
 }
 
 static void conc__debug_take(void) {
-    static uint32_t watched; /* atomic: whether the reset is registered */
-    if (conc__load32(&watched, CONC__RELAXED) == 0 && conc__swap32(&watched, 1, CONC__RELAXED) == 0) {
-        conc__on_fork(conc__debug_reset);
-    }
+    static uint32_t once; /* atomic */
+    conc__on_fork(&once, conc__debug_reset);
     conc__lock_take(&conc__debug_lock);
 }
 
@@ -4858,10 +6773,25 @@ static void conc__registry_reset(void) {
     if (me != NULL) conc__register(me);
 }
 
-static void conc__registry_begin(void) {
-    static uint32_t watched; /* atomic */
-    if (conc__swap32(&watched, 1, CONC__RELAXED) == 0) conc__on_fork(conc__registry_reset);
+CONC__LIB void conc__registry_begin(void) {
+    static uint32_t once; /* atomic */
+    conc__on_fork(&once, conc__registry_reset);
 }
+
+#if defined(CONC_SIM)
+bool conc__registry_is_alone(void) {
+    const conc_thread *me = (const conc_thread *)conc__self()->thread;
+    size_t i;
+    bool alone = true;
+    conc__lock_take(&conc__registry);
+    for (i = 0; i < CONC__CHAINS && alone; i++) {
+        const conc_thread *t = conc__chains[i];
+        alone = t == NULL || (t == me && t->next == NULL);
+    }
+    conc__lock_give(&conc__registry);
+    return alone;
+}
+#endif
 
 /* ---- names -------------------------------------------------------------------------------------- */
 
@@ -5311,8 +7241,10 @@ static conc_timer **conc__timers;        /* a binary heap; its space stays for t
 static size_t conc__timer_count, conc__timer_space;
 static uint64_t conc__timer_sequence;
 static bool conc__timer_served;          /* the service thread runs */
-static bool conc__timer_watched;         /* the reset for forked children is registered */
 static conc_event conc__timers_changed;  /* auto reset: the soonest is another */
+#if defined(CONC_SIM)
+static bool conc__timers_ended;          /* only ever set in a simulation, at its end, when leaks are counted */
+#endif
 
 static conc_timer **volatile conc__timers_of_parent; /* in a child of fork(): its heap, kept for leak checkers only,
                                                           because another thread may have been moving it */
@@ -5325,6 +7257,14 @@ static void conc__timers_reset(void) {
     conc__timer_count = conc__timer_space = 0;
     conc__timer_served = false;
     conc__timers_changed.conc__word = 0;
+#if defined(CONC_SIM)
+    conc__timers_ended = false;
+#endif
+}
+
+CONC__LIB void conc__timers_begin(void) {
+    static uint32_t once; /* atomic */
+    conc__on_fork(&once, conc__timers_reset);
 }
 
 static void conc__timer_unuse(conc_timer *t) {
@@ -5375,6 +7315,32 @@ static void conc__timer_take_out(conc_timer *t) {
 
 /* ---- the service ------------------------------------------------------------------------------------ */
 
+#if defined(CONC_SIM)
+void conc__timers_end(void) {
+    bool served;
+    conc__lock_take(&conc__timers_lock);
+    served = conc__timer_served && conc__timer_count == 0;
+    conc__timers_ended = served;
+    conc__lock_give(&conc__timers_lock);
+    if (served) (void)conc_event_set(&conc__timers_changed);
+}
+
+/* Called by the service: whether it is over, and the memory given back. */
+static bool conc__timers_are_over(void) {
+    bool over;
+    conc__lock_take(&conc__timers_lock);
+    over = conc__timers_ended;
+    if (over) {
+        conc__free(conc__timers);
+        conc__timers = NULL;
+    }
+    conc__lock_give(&conc__timers_lock);
+    return over;
+}
+#else
+#define conc__timers_are_over() false
+#endif
+
 /* Takes out the soonest timer if it is due; else NULL, and `*next` is when one will be. */
 static conc_timer *conc__timer_due(conc_deadline *next) {
     conc_timer *due = NULL;
@@ -5394,7 +7360,7 @@ static conc_timer *conc__timer_due(conc_deadline *next) {
 static int conc__timer_service(void *unused) {
     conc_result r = CONC_OK;
     (void)unused;
-    while (r == CONC_OK || r == CONC_TIMEOUT) { /* for ever */
+    while ((r == CONC_OK || r == CONC_TIMEOUT) && !conc__timers_are_over()) { /* for ever */
         conc_deadline next;
         conc_timer *due = conc__timer_due(&next);
         if (due != NULL) {
@@ -5420,8 +7386,7 @@ static bool conc__timer_serve(void) {
     desc.name = "conc-timer";
     desc.daemon = true;
     conc__timers_changed.auto_reset = true;
-    if (!conc__timer_watched) conc__on_fork(conc__timers_reset);
-    conc__timer_watched = true;
+    conc__timers_begin();
     service = conc_thread_start(conc__timer_service, NULL, &desc);
     if (service == NULL) return false;
     (void)conc_thread_detach(service);
@@ -5884,7 +7849,7 @@ static CONC__NOINLINE conc_result conc__array_get(conc_queue *q, void *item) {
         /* What a burst has taken is given back; if there is no memory to do it, the next get tries again. */
         if (q->space > 1024 && q->count < q->space / 8) {
             size_t space = q->space / 4; /* not conc__alloc(): no get fails for want of it, so no error is recorded */
-            (void)conc__array_move(q, (unsigned char *)CONC_MALLOC(space * q->stride), space);
+            (void)conc__array_move(q, (unsigned char *)CONC__MALLOC(space * q->stride), space);
         }
     }
     conc__lock_give(&q->lock);
@@ -6118,7 +8083,7 @@ conc_op conc_op_get_bytes(conc_queue *q, void *item, size_t size) {
 
 static bool conc__ring_comes_free(conc_queue *q) {
     unsigned i;
-    for (i = 0; i < CONC__RING_LOOKS; i++) {
+    for (i = 0; i < CONC__LOOKS(CONC__RING_LOOKS); i++) {
         size_t tail = conc__loadz(&q->tail, CONC__RELAXED);
         if ((tail & q->closed_bit) != 0 || conc__loadz(&conc__ring_slot(q, tail)->stamp, CONC__RELAXED) == tail) return true;
         conc__port_pause();
@@ -6128,7 +8093,7 @@ static bool conc__ring_comes_free(conc_queue *q) {
 
 static bool conc__ring_fills(conc_queue *q) {
     unsigned i;
-    for (i = 0; i < CONC__RING_LOOKS; i++) {
+    for (i = 0; i < CONC__LOOKS(CONC__RING_LOOKS); i++) {
         size_t head = conc__loadz(&q->head, CONC__RELAXED);
         if (conc__loadz(&conc__ring_slot(q, head)->stamp, CONC__RELAXED) == head + 1) return true;
         conc__port_pause();
@@ -6460,6 +8425,557 @@ size_t conc_queue_item_size(const conc_queue *q) {
 
 /* ==== end src/queue.c ==== */
 
+/* ==== begin src/sim.c ==== */
+
+/* ============================================================================================
+ * sim: which schedules are run, in which order, and what is told of the one that fails. The machine they run on is
+ * port_sim.c.
+ * ========================================================================================== */
+
+#if defined(CONC_SIM)
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CONC__SIM_STRATEGIES 8
+
+typedef struct conc__sim_way {
+    conc__sim_strategy strategy;
+    unsigned depth;
+} conc__sim_way;
+
+typedef struct conc__sim_job {
+    conc_fn body;
+    void *arg;
+    conc_sim_desc desc;
+    conc_sim_report report;
+    conc__sim_plan plan;
+    conc__sim_outcome outcome;
+    bool marked; /* the body marks data for the race detector */
+} conc__sim_job;
+
+static bool conc__sim_reports_are_fine; /* of the run under way */
+static char conc__sim_under_way[640];   /* its name and the schedule's, for one that a sanitizer ends */
+
+bool conc__sim_takes_reports(void) {
+    return conc__sim_reports_are_fine;
+}
+
+/* ---- names of schedules --------------------------------------------------------------------------- */
+
+static const char *conc__sim_verdict_name(conc_sim_verdict v) {
+    static const char *const names[] = {"passed",       "a check failed", "deadlock",        "livelock",
+                                        "data race",    "leak",           "use after free",  "reported to the error hook",
+                                        "not repeatable", "too large"};
+    return names[v];
+}
+
+static void conc__sim_way_name(const conc__sim_way *w, char *text, size_t size) {
+    switch (w->strategy) {
+    case CONC__SIM_RANDOM: (void)snprintf(text, size, "random"); break;
+    case CONC__SIM_PCT: (void)snprintf(text, size, "pct%u", w->depth); break;
+    default: (void)snprintf(text, size, "depth%u", w->depth); break;
+    }
+}
+
+/* Reads one strategy's name; returns where it ends, or NULL. */
+static const char *conc__sim_way_read(const char *s, conc__sim_way *w) {
+    char *end;
+    unsigned long depth;
+    if (strncmp(s, "random", 6) == 0) {
+        w->strategy = CONC__SIM_RANDOM;
+        w->depth = 0;
+        return s + 6;
+    }
+    if (strncmp(s, "pct", 3) == 0) {
+        w->strategy = CONC__SIM_PCT;
+        s += 3;
+    } else if (strncmp(s, "depth", 5) == 0) {
+        w->strategy = CONC__SIM_DEPTH;
+        s += 5;
+    } else {
+        return NULL;
+    }
+    depth = strtoul(s, &end, 10);
+    if (end == s || depth > 9 || (w->strategy == CONC__SIM_PCT && depth < 2)) return NULL;
+    w->depth = (unsigned)depth;
+    return end;
+}
+
+/* "random,pct2": how many; 0: it is none. */
+static size_t conc__sim_ways_read(const char *s, conc__sim_way *ways) {
+    size_t n = 0;
+    for (;;) {
+        if (n == CONC__SIM_STRATEGIES) return 0;
+        s = conc__sim_way_read(s, &ways[n++]);
+        if (s == NULL || (*s != ',' && *s != '\0')) return 0;
+        if (*s == '\0') return n;
+        s++;
+    }
+}
+
+/* ---- one schedule ------------------------------------------------------------------------------------- */
+
+/* What the first fiber does: the body, and then what a program's end does. */
+static void conc__sim_main(void *p) {
+    conc__sim_job *job = (conc__sim_job *)p;
+    int code = job->body(job->arg);
+    if (code != 0) conc__sim_stop(CONC_SIM_CHECK, "the function returned %d", code);
+    (void)conc_thread_join_all(CONC_FOREVER);
+    conc__timers_end();
+}
+
+/* Runs the plan; true: it passed. */
+static bool conc__sim_try(conc__sim_job *job) {
+    const char *file = NULL, *call = NULL;
+    int line = 0;
+    unsigned i;
+    size_t size = 0, n;
+    bool all_done = true;
+    conc__sim_who who;
+    (void)conc__world_new(1);
+    if (!conc__sim_schedule(&job->plan, conc__sim_main, job, &job->outcome)) {
+        job->outcome.verdict = CONC_SIM_LIMIT;
+        (void)snprintf(job->outcome.text, sizeof job->outcome.text, "no memory for a simulation");
+    }
+    job->report.points += job->outcome.points;
+    if (job->outcome.verdict != CONC_SIM_PASSED) return false;
+    for (i = 0; conc__sim_fiber(i, &who); i++) all_done = all_done && who.done;
+    /* What a daemon still holds is no leak. */
+    n = all_done ? conc__sim_leaks(&file, &line, &call, &size) : 0;
+    if (n == 0) return true;
+    job->outcome.verdict = CONC_SIM_LEAK;
+    (void)snprintf(job->outcome.text, sizeof job->outcome.text,
+                   "%u blocks of memory were never freed, the first of %u bytes from %.100s at %.100s:%d", (unsigned)n,
+                   (unsigned)size, call != NULL ? call : "(an unmarked place)", file != NULL ? file : "?", line);
+    return false;
+}
+
+static void conc__sim_plan_set(conc__sim_job *job, const conc__sim_way *w, uint64_t seed, uint64_t k) {
+    bool weak = !job->desc.sequential && w->strategy != CONC__SIM_DEPTH;
+#if CONC__SIM_TSAN
+    weak = false; /* that looks at what is in memory */
+#endif
+    job->plan.strategy = w->strategy;
+    job->plan.depth = w->depth;
+    job->plan.seed = (seed * 31u + (uint64_t)w->strategy * 16u + w->depth) * (uint64_t)0x9E3779B97F4A7C15u + k;
+    job->plan.max_points = job->desc.max_points != 0 ? job->desc.max_points : 20000;
+    job->plan.weak = weak;
+    job->plan.track = weak || job->marked;
+    job->plan.trace = false;
+}
+
+/* ---- telling -------------------------------------------------------------------------------------------- */
+
+static const char *conc__sim_base(const char *file) {
+    const char *slash = strrchr(file, '/');
+    return slash != NULL ? slash + 1 : file;
+}
+
+/* Objects by numbers, in the order in which they are told of. */
+static unsigned conc__sim_object(const void *object) {
+    static const void *known[64];
+    static unsigned count;
+    unsigned i;
+    if (object == NULL) return count = 0;
+    for (i = 0; i < count && known[i] != object; i++) {
+    }
+    if (i == count && count < 64) known[count++] = object;
+    return i + 1;
+}
+
+static void conc__sim_print_waits(const conc__agent *agent) {
+    size_t i;
+    for (i = 0; i < agent->waits_count; i++) {
+        const conc_op *op = &agent->waits[i];
+        fprintf(stderr, "%s%s", i == 0 ? ", for: " : ", ", op->cls->name != NULL ? op->cls->name : "?");
+        if (op->object != NULL) fprintf(stderr, " #%u", conc__sim_object(op->object));
+        if (strcmp(op->cls->name != NULL ? op->cls->name : "", "lock") == 0) {
+            uint32_t owner = ((const conc_mutex *)op->object)->conc__word & ~3u;
+            conc__sim_who who;
+            unsigned k;
+            for (k = 0; conc__sim_fiber(k, &who); k++) {
+                if (who.agent != NULL && ((const conc__agent *)who.agent)->owner == owner) {
+                    fprintf(stderr, ", held by %s", who.name);
+                }
+            }
+        }
+    }
+}
+
+static void conc__sim_print(const conc__sim_job *job) {
+    const conc__sim_event *e;
+    const char *all = getenv("CONC_SIM_TRACE");
+    size_t n = conc__sim_events(&e), i;
+    conc__sim_who who, other;
+    bool atomics = all != NULL && strcmp(all, "all") == 0;
+    (void)conc__sim_object(NULL);
+    fprintf(stderr, "  point  thread            what it does\n");
+    for (i = 0; i < n; i++) {
+        const char *name = conc__sim_fiber(e[i].fiber, &who) ? who.name : "?";
+        const char *other_name = conc__sim_fiber(e[i].other, &other) ? other.name : "?";
+        if (e[i].kind == CONC__SIM_ATOMIC && !atomics) continue;
+        if (e[i].kind == CONC__SIM_EXPIRE || e[i].kind == CONC__SIM_SPURIOUS) name = other_name;
+        fprintf(stderr, "  %5u  %-16.16s  ", (unsigned)e[i].point, name);
+        switch (e[i].kind) {
+        case CONC__SIM_CALL:
+            fprintf(stderr, "%s:%d  %s\n", conc__sim_base(e[i].file != NULL ? e[i].file : "?"), e[i].line, e[i].text);
+            break;
+        case CONC__SIM_NOTE: fprintf(stderr, "-- %s\n", e[i].text); break;
+        case CONC__SIM_ATOMIC:
+            fprintf(stderr, "    %s: #%u is %llx", e[i].text, conc__sim_object(e[i].object), (unsigned long long)e[i].before);
+            if (e[i].after != e[i].before) fprintf(stderr, ", now %llx", (unsigned long long)e[i].after);
+            fprintf(stderr, "\n");
+            break;
+        case CONC__SIM_STALE:
+            fprintf(stderr, "    %s: sees the old %llx in #%u, which is %llx by now\n", e[i].text,
+                    (unsigned long long)e[i].after, conc__sim_object(e[i].object), (unsigned long long)e[i].before);
+            break;
+        case CONC__SIM_START: fprintf(stderr, "starts %s\n", other_name); break;
+        case CONC__SIM_SLEEP: fprintf(stderr, "sleeps\n"); break;
+        case CONC__SIM_WAKE: fprintf(stderr, "wakes %s\n", other_name); break;
+        case CONC__SIM_EXPIRE: fprintf(stderr, "its deadline passes\n"); break;
+        case CONC__SIM_SPURIOUS: fprintf(stderr, "its sleep ends for no reason\n"); break;
+        default: fprintf(stderr, "ends\n"); break;
+        }
+    }
+    if (job->outcome.verdict == CONC_SIM_PASSED) return;
+    fprintf(stderr, "  in the end:\n");
+    for (i = 0; conc__sim_fiber((unsigned)i, &who); i++) {
+        if (who.done) continue;
+        fprintf(stderr, "         %-16.16s  at %s:%d  %s", who.name, who.file != NULL ? conc__sim_base(who.file) : "?", who.line,
+                who.call != NULL ? who.call : "");
+        if (who.agent != NULL && job->outcome.verdict == CONC_SIM_DEADLOCK) {
+            conc__sim_print_waits((const conc__agent *)who.agent);
+        }
+        fprintf(stderr, "\n");
+    }
+}
+
+static const char *conc__sim_run_name(const conc__sim_job *job) {
+    return job->desc.name != NULL ? job->desc.name : "";
+}
+
+/* The failing schedule once more, with its trace. */
+static void conc__sim_tell(conc__sim_job *job, const conc__sim_way *w, bool failed) {
+    conc__sim_outcome first = job->outcome;
+    const char *at = job->desc.name != NULL ? "@" : "";
+    if (failed) {
+        job->report.verdict = first.verdict;
+        (void)snprintf(job->report.text, sizeof job->report.text, "%s", first.text);
+        if (w->strategy == CONC__SIM_DEPTH && !conc__sim_depth_replay(strrchr(job->report.replay, ':') + 1)) return;
+        job->plan.trace = true;
+        (void)conc__sim_try(job);
+        if (job->outcome.verdict != first.verdict || job->outcome.points != first.points) {
+            job->report.verdict = CONC_SIM_UNSTABLE;
+            (void)snprintf(job->report.text, sizeof job->report.text,
+                           "played again it is another (%.60s after %u points, first %.60s after %u: %.150s): the function "
+                           "depends on more than the schedule",
+                           conc__sim_verdict_name(job->outcome.verdict), (unsigned)job->outcome.points,
+                           conc__sim_verdict_name(first.verdict), (unsigned)first.points, first.text);
+        }
+    }
+    if (job->desc.quiet) return;
+    fprintf(stderr, "conc_sim: %s%s%s after %llu schedules%s%s\n", conc__sim_run_name(job), job->desc.name != NULL ? ": " : "",
+            conc__sim_verdict_name(job->outcome.verdict), (unsigned long long)job->report.schedules,
+            job->report.text[0] != '\0' ? ": " : "", job->report.text);
+    fprintf(stderr, "  play it again with CONC_SIM=%s%s%s\n", conc__sim_run_name(job), at, job->report.replay);
+    conc__sim_print(job);
+}
+
+#if CONC__SIM_TSAN || CONC__SIM_ASAN
+#if defined(__cplusplus)
+extern "C"
+#endif
+void __sanitizer_set_death_callback(void (*callback)(void));
+static void conc__sim_died(void) {
+    if (conc__sim_under_way[0] != '\0') fprintf(stderr, "conc_sim: that was in the schedule CONC_SIM=%s\n", conc__sim_under_way);
+}
+#endif
+
+/* One schedule of the search; false: it failed, and has been told. */
+static bool conc__sim_one(conc__sim_job *job, const conc__sim_way *w, uint64_t seed, uint64_t k, const char *k_name) {
+    char way[32], number[32];
+    bool passed;
+    conc__sim_way_name(w, way, sizeof way);
+    conc__sim_plan_set(job, w, seed, k);
+    (void)snprintf(number, sizeof number, "%llu", (unsigned long long)k);
+#if CONC__SIM_TSAN || CONC__SIM_ASAN
+    (void)snprintf(conc__sim_under_way, sizeof conc__sim_under_way, "%.100s@%llu:%s:%.400s", conc__sim_run_name(job),
+                   (unsigned long long)seed, way, k_name != NULL ? k_name : number);
+#endif
+    passed = conc__sim_try(job);
+    job->report.schedules++;
+    job->marked = job->marked || job->outcome.marked;
+    if (passed) return true;
+    if (w->strategy == CONC__SIM_DEPTH && k_name == NULL) {
+        char choices[400];
+        if (!conc__sim_depth_choices(choices, sizeof choices)) choices[0] = '\0'; /* too many to tell */
+        (void)snprintf(job->report.replay, sizeof job->report.replay, "%llu:%s:%s", (unsigned long long)seed, way, choices);
+    } else {
+        (void)snprintf(job->report.replay, sizeof job->report.replay, "%llu:%s:%s", (unsigned long long)seed, way,
+                       k_name != NULL ? k_name : number);
+    }
+    conc__sim_tell(job, w, true);
+    return false;
+}
+
+/* ---- the search ------------------------------------------------------------------------------------------- */
+
+/* Whether the environment asks for one schedule of this run: its parts. `text` is changed. */
+static bool conc__sim_wanted(const conc__sim_job *job, char *text, size_t size, uint64_t *seed, conc__sim_way *w,
+                             const char **k) {
+    const char *wish = getenv("CONC_SIM"), *at, *end;
+    char *colon;
+    if (wish == NULL) return false;
+    at = strrchr(wish, '@');
+    if (at != NULL) {
+        size_t n = (size_t)(at - wish);
+        if (job->desc.name == NULL || strlen(job->desc.name) != n || strncmp(job->desc.name, wish, n) != 0) return false;
+        wish = at + 1;
+    }
+    (void)snprintf(text, size, "%s", wish);
+    *seed = strtoull(text, &colon, 10);
+    if (colon == text || *colon != ':') return false;
+    end = conc__sim_way_read(colon + 1, w);
+    if (end == NULL || *end != ':') return false;
+    *k = end + 1;
+    return true;
+}
+
+static void conc__sim_replay(conc__sim_job *job, const conc__sim_way *w, uint64_t seed, const char *k) {
+    bool depth = w->strategy == CONC__SIM_DEPTH;
+    if (depth && !conc__sim_depth_replay(k)) {
+        job->report.verdict = CONC_SIM_LIMIT;
+        (void)snprintf(job->report.text, sizeof job->report.text, "CONC_SIM: \"%.300s\" names no schedule", k);
+        return;
+    }
+    if (!conc__sim_one(job, w, seed, depth ? 0 : strtoull(k, NULL, 10), k)) return;
+    if (depth) (void)conc__sim_depth_replay(k);
+    job->plan.trace = true;
+    (void)conc__sim_try(job);
+    (void)snprintf(job->report.replay, sizeof job->report.replay, "%.400s", k);
+    conc__sim_tell(job, w, false);
+}
+
+static void conc__sim_search(conc__sim_job *job, const conc__sim_way *ways, size_t n, uint64_t seed, int64_t until) {
+    uint64_t limit = job->desc.schedules != 0 ? job->desc.schedules : 10000, k;
+    const conc__sim_way *by_chance[CONC__SIM_STRATEGIES];
+    size_t chances = 0, i;
+    for (i = 0; i < n; i++) {
+        if (ways[i].strategy != CONC__SIM_DEPTH) by_chance[chances++] = &ways[i];
+    }
+    for (k = 0; chances != 0 && k < limit; k++) {
+        if ((k & 63u) == 0 && conc__port_clock_ns() >= until) return;
+        if (!conc__sim_one(job, by_chance[k % chances], seed, k / chances, NULL)) return;
+    }
+    for (i = 0; i < n; i++) {
+        bool more = true;
+        if (ways[i].strategy != CONC__SIM_DEPTH) continue;
+        conc__sim_depth_begin();
+        for (k = 0; more && k < limit; k++) {
+            if ((k & 63u) == 0 && conc__port_clock_ns() >= until) return;
+            if (!conc__sim_one(job, &ways[i], seed, k, NULL)) return;
+            more = conc__sim_depth_next();
+        }
+        if (more) return;
+    }
+    job->report.exhausted = n > chances;
+}
+
+conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc) {
+    conc__sim_job job;
+    conc__sim_way ways[CONC__SIM_STRATEGIES], way;
+    char wish[600];
+    const char *k = NULL;
+    int64_t began;
+    uint64_t seed;
+    size_t n = 0;
+    memset(&job, 0, sizeof job);
+    if (desc != NULL) job.desc = *desc;
+    job.body = body;
+    job.arg = arg;
+    job.report.verdict = CONC_SIM_LIMIT;
+    if (body == NULL) {
+        (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: no function");
+        return job.report;
+    }
+    n = conc__sim_ways_read(job.desc.strategies != NULL ? job.desc.strategies : "random,pct2,pct3", ways);
+    if (n == 0) {
+        (void)snprintf(job.report.text, sizeof job.report.text,
+                       "conc_sim_run: \"%.100s\" is no list of strategies; \"random,pct2,depth3\" would be one",
+                       job.desc.strategies);
+        return job.report;
+    }
+    conc__table_begin();
+    conc__registry_begin();
+    conc__timers_begin();
+    if (conc__sim_is_here() || !conc__registry_is_alone()) {
+        (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",
+                       conc__sim_is_here() ? "called from inside a simulation"
+                                           : "other threads of this library are alive or not yet joined");
+        return job.report;
+    }
+    job.report.verdict = CONC_SIM_PASSED;
+    conc__sim_reports_are_fine = job.desc.reports_are_fine;
+    seed = job.desc.seed != 0 ? job.desc.seed : 1;
+    began = conc__port_clock_ns();
+    {
+        uint32_t next_id = conc__world_new(1);
+        /* A first schedule by itself: it tells whether data is marked, and what is set up once is set up then, so that
+         * all that follow begin alike, alone or not. */
+        static const conc__sim_way first = {CONC__SIM_RANDOM, 0};
+        job.marked = true;
+        conc__sim_plan_set(&job, &first, 0, 0);
+        (void)conc__sim_try(&job);
+        job.marked = job.outcome.marked;
+        if (conc__sim_wanted(&job, wish, sizeof wish, &seed, &way, &k)) {
+            conc__sim_replay(&job, &way, seed, k);
+        } else {
+            int64_t until = job.desc.seconds > 0 ? began + (int64_t)(job.desc.seconds * 1e9) : INT64_MAX;
+#if CONC__SIM_TSAN || CONC__SIM_ASAN
+            __sanitizer_set_death_callback(conc__sim_died);
+#endif
+            conc__sim_search(&job, ways, n, seed, until);
+        }
+        conc__sim_under_way[0] = '\0';
+        (void)conc__world_new(next_id);
+    }
+    job.report.seconds = (double)(conc__port_clock_ns() - began) * 1e-9;
+    return job.report;
+}
+
+/* ---- what the simulated code can say ------------------------------------------------------------------------ */
+
+bool conc_sim_is_running(void) {
+    return conc__sim_is_here();
+}
+
+unsigned conc_sim_choose(unsigned n) {
+    return conc__sim_choose(n);
+}
+
+void conc_sim_fail(const char *text, const char *file, int line) {
+    conc__sim_stop(CONC_SIM_CHECK, "%s:%d: %s", conc__sim_base(file), line, text);
+    fprintf(stderr, "%s:%d: %s\n", file, line, text);
+    abort();
+}
+
+#endif
+
+/* ==== end src/sim.c ==== */
+
+#endif /* CONC_IMPLEMENTATION */
+
+/* ==== begin src/places.h ==== */
+
+/* ============================================================================================
+ * places: with CONC_SIM, the calls that wait or wake tell where they stand, for the interleaving that a failing
+ * simulation prints. (A macro of a function's own name is not expanded within itself.) It stands after the code,
+ * which is not to see it.
+ * ========================================================================================== */
+
+#if defined(CONC_SIM) && !defined(CONC__PLACES_H)
+#define CONC__PLACES_H
+
+/* `said` is the call as the user wrote it, but for what its own macro made of it. */
+#define CONC__AT(said, ...) (conc__sim_at(__FILE__, __LINE__, said), __VA_ARGS__)
+
+#if defined(CONC_DEBUG)
+#undef conc_mutex_lock
+#undef conc_mutex_try_lock
+#undef conc_mutex_unlock
+#undef conc__lock_enter
+#define conc_mutex_lock(m, deadline)                                                               \
+    CONC__AT("conc_mutex_lock(" #m ", " #deadline ")", conc__mutex_lock_at((m), (deadline), __FILE__, __LINE__))
+#define conc_mutex_try_lock(m)                                                                     \
+    CONC__AT("conc_mutex_try_lock(" #m ")", conc__mutex_try_lock_at((m), __FILE__, __LINE__))
+#define conc_mutex_unlock(m)                                                                       \
+    CONC__AT("conc_mutex_unlock(" #m ")", conc__mutex_unlock_at((m), __FILE__, __LINE__))
+#define conc__lock_enter(m) CONC__AT("CONC_WITH_LOCK(" #m ")", conc__lock_enter_at((m), __FILE__, __LINE__))
+#else
+#define conc_mutex_lock(...) CONC__AT("conc_mutex_lock(" #__VA_ARGS__ ")", conc_mutex_lock(__VA_ARGS__))
+#define conc_mutex_try_lock(...) \
+    CONC__AT("conc_mutex_try_lock(" #__VA_ARGS__ ")", conc_mutex_try_lock(__VA_ARGS__))
+#define conc_mutex_unlock(...) CONC__AT("conc_mutex_unlock(" #__VA_ARGS__ ")", conc_mutex_unlock(__VA_ARGS__))
+#define conc__lock_enter(m) CONC__AT("CONC_WITH_LOCK(" #m ")", conc__lock_enter(m))
+#endif
+#define conc_rmutex_lock(...) CONC__AT("conc_rmutex_lock(" #__VA_ARGS__ ")", conc_rmutex_lock(__VA_ARGS__))
+#define conc_rmutex_try_lock(...) \
+    CONC__AT("conc_rmutex_try_lock(" #__VA_ARGS__ ")", conc_rmutex_try_lock(__VA_ARGS__))
+#define conc_rmutex_unlock(...) \
+    CONC__AT("conc_rmutex_unlock(" #__VA_ARGS__ ")", conc_rmutex_unlock(__VA_ARGS__))
+#define conc_cond_wait(...) CONC__AT("conc_cond_wait(" #__VA_ARGS__ ")", conc_cond_wait(__VA_ARGS__))
+#define conc_cond_wait_for(...) \
+    CONC__AT("conc_cond_wait_for(" #__VA_ARGS__ ")", conc_cond_wait_for(__VA_ARGS__))
+#define conc_cond_signal(...) CONC__AT("conc_cond_signal(" #__VA_ARGS__ ")", conc_cond_signal(__VA_ARGS__))
+#define conc_cond_broadcast(...) \
+    CONC__AT("conc_cond_broadcast(" #__VA_ARGS__ ")", conc_cond_broadcast(__VA_ARGS__))
+#define conc_rwlock_read(...) CONC__AT("conc_rwlock_read(" #__VA_ARGS__ ")", conc_rwlock_read(__VA_ARGS__))
+#define conc_rwlock_write(...) CONC__AT("conc_rwlock_write(" #__VA_ARGS__ ")", conc_rwlock_write(__VA_ARGS__))
+#define conc_rwlock_unlock(...) \
+    CONC__AT("conc_rwlock_unlock(" #__VA_ARGS__ ")", conc_rwlock_unlock(__VA_ARGS__))
+#define conc_brlock_read(...) CONC__AT("conc_brlock_read(" #__VA_ARGS__ ")", conc_brlock_read(__VA_ARGS__))
+#define conc_brlock_write(...) CONC__AT("conc_brlock_write(" #__VA_ARGS__ ")", conc_brlock_write(__VA_ARGS__))
+#define conc_brlock_read_unlock(...) \
+    CONC__AT("conc_brlock_read_unlock(" #__VA_ARGS__ ")", conc_brlock_read_unlock(__VA_ARGS__))
+#define conc_brlock_write_unlock(...) \
+    CONC__AT("conc_brlock_write_unlock(" #__VA_ARGS__ ")", conc_brlock_write_unlock(__VA_ARGS__))
+#define conc_semaphore_acquire(...) \
+    CONC__AT("conc_semaphore_acquire(" #__VA_ARGS__ ")", conc_semaphore_acquire(__VA_ARGS__))
+#define conc_semaphore_release(...) \
+    CONC__AT("conc_semaphore_release(" #__VA_ARGS__ ")", conc_semaphore_release(__VA_ARGS__))
+#define conc_event_set(...) CONC__AT("conc_event_set(" #__VA_ARGS__ ")", conc_event_set(__VA_ARGS__))
+#define conc_event_reset(...) CONC__AT("conc_event_reset(" #__VA_ARGS__ ")", conc_event_reset(__VA_ARGS__))
+#define conc_event_wait(...) CONC__AT("conc_event_wait(" #__VA_ARGS__ ")", conc_event_wait(__VA_ARGS__))
+#define conc_barrier_wait(...) CONC__AT("conc_barrier_wait(" #__VA_ARGS__ ")", conc_barrier_wait(__VA_ARGS__))
+#define conc_barrier_abort(...) \
+    CONC__AT("conc_barrier_abort(" #__VA_ARGS__ ")", conc_barrier_abort(__VA_ARGS__))
+#define conc_barrier_reset(...) \
+    CONC__AT("conc_barrier_reset(" #__VA_ARGS__ ")", conc_barrier_reset(__VA_ARGS__))
+#define conc_once_do(...) CONC__AT("conc_once_do(" #__VA_ARGS__ ")", conc_once_do(__VA_ARGS__))
+#define conc_latch_add(...) CONC__AT("conc_latch_add(" #__VA_ARGS__ ")", conc_latch_add(__VA_ARGS__))
+#define conc_latch_done(...) CONC__AT("conc_latch_done(" #__VA_ARGS__ ")", conc_latch_done(__VA_ARGS__))
+#define conc_latch_wait(...) CONC__AT("conc_latch_wait(" #__VA_ARGS__ ")", conc_latch_wait(__VA_ARGS__))
+#define conc_queue_new(...) CONC__AT("conc_queue_new(" #__VA_ARGS__ ")", conc_queue_new(__VA_ARGS__))
+#define conc_queue_new_ex(...) CONC__AT("conc_queue_new_ex(" #__VA_ARGS__ ")", conc_queue_new_ex(__VA_ARGS__))
+#define conc_queue_put_bytes(...) \
+    CONC__AT("conc_queue_put_bytes(" #__VA_ARGS__ ")", conc_queue_put_bytes(__VA_ARGS__))
+#define conc_queue_get_bytes(...) \
+    CONC__AT("conc_queue_get_bytes(" #__VA_ARGS__ ")", conc_queue_get_bytes(__VA_ARGS__))
+#define conc_queue_put_many_bytes(...) \
+    CONC__AT("conc_queue_put_many_bytes(" #__VA_ARGS__ ")", conc_queue_put_many_bytes(__VA_ARGS__))
+#define conc_queue_get_many_bytes(...) \
+    CONC__AT("conc_queue_get_many_bytes(" #__VA_ARGS__ ")", conc_queue_get_many_bytes(__VA_ARGS__))
+#define conc_queue_close(...) CONC__AT("conc_queue_close(" #__VA_ARGS__ ")", conc_queue_close(__VA_ARGS__))
+#define conc_queue_close_now(...) \
+    CONC__AT("conc_queue_close_now(" #__VA_ARGS__ ")", conc_queue_close_now(__VA_ARGS__))
+#define conc_queue_free(...) CONC__AT("conc_queue_free(" #__VA_ARGS__ ")", conc_queue_free(__VA_ARGS__))
+#define conc_queue_task_done(...) \
+    CONC__AT("conc_queue_task_done(" #__VA_ARGS__ ")", conc_queue_task_done(__VA_ARGS__))
+#define conc_queue_join(...) CONC__AT("conc_queue_join(" #__VA_ARGS__ ")", conc_queue_join(__VA_ARGS__))
+#define conc_wait(...) CONC__AT("conc_wait(" #__VA_ARGS__ ")", conc_wait(__VA_ARGS__))
+#define conc_try(...) CONC__AT("conc_try(" #__VA_ARGS__ ")", conc_try(__VA_ARGS__))
+#define conc_select(...) CONC__AT("conc_select(" #__VA_ARGS__ ")", conc_select(__VA_ARGS__))
+#define conc_sleep(...) CONC__AT("conc_sleep(" #__VA_ARGS__ ")", conc_sleep(__VA_ARGS__))
+#define conc_cancel_fire(...) CONC__AT("conc_cancel_fire(" #__VA_ARGS__ ")", conc_cancel_fire(__VA_ARGS__))
+#define conc_thread_start(...) CONC__AT("conc_thread_start(" #__VA_ARGS__ ")", conc_thread_start(__VA_ARGS__))
+#define conc_thread_join(...) CONC__AT("conc_thread_join(" #__VA_ARGS__ ")", conc_thread_join(__VA_ARGS__))
+#define conc_thread_detach(...) \
+    CONC__AT("conc_thread_detach(" #__VA_ARGS__ ")", conc_thread_detach(__VA_ARGS__))
+#define conc_thread_join_all(...) \
+    CONC__AT("conc_thread_join_all(" #__VA_ARGS__ ")", conc_thread_join_all(__VA_ARGS__))
+#define conc_thread_yield() CONC__AT("conc_thread_yield()", conc_thread_yield())
+#define conc_local_set(...) CONC__AT("conc_local_set(" #__VA_ARGS__ ")", conc_local_set(__VA_ARGS__))
+#define conc_timer_start(...) CONC__AT("conc_timer_start(" #__VA_ARGS__ ")", conc_timer_start(__VA_ARGS__))
+#define conc_timer_cancel(...) CONC__AT("conc_timer_cancel(" #__VA_ARGS__ ")", conc_timer_cancel(__VA_ARGS__))
+#define conc_timer_release(...) \
+    CONC__AT("conc_timer_release(" #__VA_ARGS__ ")", conc_timer_release(__VA_ARGS__))
+
+#endif
+
+/* ==== end src/places.h ==== */
+
 /* ==== begin src/license.h ==== */
 
 /*
@@ -6514,4 +9030,3 @@ size_t conc_queue_item_size(const conc_queue *q) {
 
 /* ==== end src/license.h ==== */
 
-#endif /* CONC_IMPLEMENTATION */

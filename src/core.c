@@ -76,6 +76,10 @@ void conc__report(conc_result r, int code, const char *thread, const char *forma
     e.code = code;
     e.thread = thread != NULL ? thread : conc__self_name();
     e.text = text;
+#if defined(CONC_SIM)
+    if (conc__sim_is_here() && !conc__sim_takes_reports()) conc__sim_stop(CONC_SIM_REPORT, "in %s: %s", e.thread, text);
+    if (conc__sim_is_here() && conc__hook == NULL) return;
+#endif
     if (conc__hook != NULL) {
         conc__hook(&e, conc__hook_user);
     } else {
@@ -123,7 +127,7 @@ static bool conc__fits(size_t count, size_t size) {
 }
 
 void *conc__alloc(size_t count, size_t size, const char *what) {
-    void *p = conc__fits(count, size) ? CONC_MALLOC(count * size) : NULL;
+    void *p = conc__fits(count, size) ? CONC__MALLOC(count * size) : NULL;
     if (p != NULL) {
         memset(p, 0, count * size);
     } else {
@@ -133,7 +137,7 @@ void *conc__alloc(size_t count, size_t size, const char *what) {
 }
 
 void *conc__realloc(void *p, size_t count, size_t size, const char *what) {
-    void *bigger = conc__fits(count, size) ? CONC_REALLOC(p, count * size) : NULL;
+    void *bigger = conc__fits(count, size) ? CONC__REALLOC(p, count * size) : NULL;
     if (bigger == NULL) {
         (void)conc__fail(CONC_NO_MEMORY, "no memory for %s (%zu times %zu bytes)", what, count, size);
     }
@@ -141,7 +145,7 @@ void *conc__realloc(void *p, size_t count, size_t size, const char *what) {
 }
 
 void conc__free(void *p) {
-    CONC_FREE(p);
+    CONC__FREE(p);
 }
 
 /* ---- fork ------------------------------------------------------------------------------------------- */
@@ -154,18 +158,24 @@ static uint32_t conc__fork_watched;      /* atomic: whether conc__forked() has b
 static void (*conc__resets[4])(void);    /* entries 0 .. conc__reset_count - 1 are complete, if not NULL */
 static uint32_t conc__reset_count;       /* atomic */
 
-static void conc__forked(void) {
+static void conc__reset_all(void) {
     uint32_t i;
-    conc__forks++;
-    conc__survivor = conc__self()->owner;
-    conc__ids_before_fork = conc__load32(&conc__next_id, CONC__RELAXED) - 1;
     for (i = 0; i < 4; i++) {
         if (conc__resets[i] != NULL) conc__resets[i]();
     }
 }
 
-void conc__on_fork(void (*reset)(void)) {
-    uint32_t i = conc__add32(&conc__reset_count, 1, CONC__RELAXED);
+static void conc__forked(void) {
+    conc__forks++;
+    conc__survivor = conc__self()->owner;
+    conc__ids_before_fork = conc__load32(&conc__next_id, CONC__RELAXED) - 1;
+    conc__reset_all();
+}
+
+void conc__on_fork(uint32_t *once, void (*reset)(void)) {
+    uint32_t i;
+    if (CONC__LIKELY(conc__peek32(once) != 0) || conc__swap32(once, 1, CONC__RELAXED) != 0) return;
+    i = conc__add32(&conc__reset_count, 1, CONC__RELAXED);
     if (i < 4) conc__resets[i] = reset;
 }
 
@@ -197,6 +207,16 @@ static void conc__agent_end(void *value) {
 #endif
 }
 
+#if defined(CONC_SIM)
+uint32_t conc__world_new(uint32_t first_id) {
+    uint32_t next = conc__next_id;
+    memset(&conc__agent_emergency, 0, sizeof conc__agent_emergency);
+    conc__next_id = first_id;
+    conc__reset_all();
+    return next;
+}
+#endif
+
 bool conc__agent_watch_end(conc__agent *agent, void (*ended)(conc__agent *agent)) {
     agent->ended = ended;
     return conc__port_key_get() == agent || conc__port_key_set(agent, conc__agent_end);
@@ -211,7 +231,7 @@ uint32_t conc__new_owner(void) {
 }
 
 static void conc__agent_begin(conc__agent *agent) {
-    if (conc__swap32(&conc__fork_watched, 1, CONC__RELAXED) == 0) {
+    if (conc__peek32(&conc__fork_watched) == 0 && conc__swap32(&conc__fork_watched, 1, CONC__RELAXED) == 0) {
         (void)conc__port_on_fork(conc__forked); /* if this fails, fork() is only not noticed */
     }
     agent->owner = conc__new_owner();
@@ -234,7 +254,7 @@ conc__agent *conc__self(void) {
 conc__agent *conc__self(void) {
     conc__agent *me = (conc__agent *)conc__port_key_get();
     if (CONC__UNLIKELY(me == NULL)) {
-        me = (conc__agent *)CONC_MALLOC(sizeof *me);
+        me = (conc__agent *)CONC__MALLOC(sizeof *me);
         if (me != NULL) {
             memset(me, 0, sizeof *me);
             if (!conc__port_key_set(me, conc__agent_end)) {

@@ -6,6 +6,7 @@
 #define CONC__INTERNAL_H
 
 #include "port.h"
+#include "port_sim.h"
 #include "queue.h"
 #include "thread.h"
 
@@ -22,6 +23,15 @@
 #define CONC_MALLOC(size) malloc(size)
 #define CONC_REALLOC(p, size) realloc((p), (size))
 #define CONC_FREE(p) free(p)
+#endif
+#if defined(CONC_SIM)
+#define CONC__MALLOC(size) conc__sim_malloc(size)
+#define CONC__REALLOC(p, size) conc__sim_realloc((p), (size))
+#define CONC__FREE(p) conc__sim_free(p)
+#else
+#define CONC__MALLOC(size) CONC_MALLOC(size)
+#define CONC__REALLOC(p, size) CONC_REALLOC((p), (size))
+#define CONC__FREE(p) CONC_FREE(p)
 #endif
 
 /* count * size bytes, zeroed; NULL, with the error recorded, when that overflows or there is no memory. `what`
@@ -52,6 +62,10 @@ typedef struct conc__agent {
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
     uint32_t held_count; /* CONC_DEBUG: the locks held, in order; sync_debug's */
+#if defined(CONC_SIM)
+    const conc_op *waits; /* what it waits for, */
+    size_t waits_count;   /* for reports */
+#endif
 #if defined(CONC_DEBUG)
     conc__held held[CONC__HELD_MAX];
 #endif
@@ -80,8 +94,9 @@ CONC__LIB uint32_t conc__new_owner(void);
  * memory. */
 CONC__LIB bool conc__agent_watch_end(conc__agent *agent, void (*ended)(conc__agent *agent));
 
-/* Calls `reset` in the child of every fork() to come. At most 4 in the process. */
-CONC__LIB void conc__on_fork(void (*reset)(void));
+/* Calls `reset`, which makes a module's own state new, in the child of every fork() to come (and before each schedule of
+ * a simulation). At most 4 in the process; each once, which `*once`, atomic and 0 at first, sees to. */
+CONC__LIB void conc__on_fork(uint32_t *once, void (*reset)(void));
 
 /* Whether `owner`, found in a lock, was a thread of the process that forked this one, and is not here. Ids are never
  * used twice, so that of the thread that forked is the only one from before that still is somebody's. */
@@ -181,6 +196,21 @@ CONC__LIB conc_result conc__wait_spun(conc_op *op, conc_deadline deadline, bool 
 CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 #define CONC__SPIN_LONG 6
 #define CONC__SPIN_SHORT 3
+
+#if defined(CONC_SIM)
+/* ---- what a simulation needs of the modules ------------------------------------------------------------
+ * Every module's own state made new, as in a forked child; the ids begin anew at `first_id`; returns the next one that
+ * would have been given. */
+CONC__LIB uint32_t conc__world_new(uint32_t first_id);
+/* Has every module register its part of that. */
+CONC__LIB void conc__table_begin(void);
+CONC__LIB void conc__registry_begin(void);
+CONC__LIB void conc__timers_begin(void);
+/* Whether the registry knows of no thread but the calling one. */
+CONC__LIB bool conc__registry_is_alone(void);
+/* Ends the service thread of the timers, and gives back its memory, if it runs. */
+CONC__LIB void conc__timers_end(void);
+#endif
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
 #if defined(CONC_DEBUG)

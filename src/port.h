@@ -3,7 +3,7 @@
  *
  * Private. Nothing above this file names an operating system, calls a clock or a thread function, or
  * uses an atomic builtin. Implemented by port_posix.c (Linux futex; elsewhere, or with CONC_PORT_PORTABLE,
- * a table of pthread mutexes and conditions) and port_win32.c.
+ * a table of pthread mutexes and conditions) and port_win32.c; with CONC_SIM, by port_sim.c before them.
  *
  * A COMPILER TRAP. glibc declares syscall(), sched_yield() and clock_gettime() as `leaf` functions, which
  * promise not to come back into the caller's file; gcc's ipa-reference pass believes it, ignores the
@@ -21,7 +21,49 @@
 /* ---- atomics --------------------------------------------------------------------------------
  * On uint32_t (32), size_t (z) and void * (p). `o` is the memory order, with the meaning of C11. */
 
-#if CONC_CC_GNU && !CONC_CC_TINY
+#if defined(CONC_SIM)
+
+#if !CONC_CC_GNU || CONC_CC_TINY
+#error "conc.h: CONC_SIM wants gcc or clang"
+#endif
+
+#define CONC__RELAXED __ATOMIC_RELAXED
+#define CONC__ACQUIRE __ATOMIC_ACQUIRE
+#define CONC__RELEASE __ATOMIC_RELEASE
+#define CONC__ACQ_REL __ATOMIC_ACQ_REL
+#define CONC__SEQ_CST __ATOMIC_SEQ_CST
+
+/* Each is a point of the simulation (port_sim.c), if the thread is in one; else it is just done. On 4 or 8 bytes, with
+ * the order of a C11 operation; `in` is the function it stands in. */
+typedef enum conc__sim_rmw_kind { CONC__SIM_SWAP, CONC__SIM_ADD, CONC__SIM_OR, CONC__SIM_AND } conc__sim_rmw_kind;
+CONC__LIB uint64_t conc__sim_load(const void *a, size_t size, int order, const char *in);
+CONC__LIB void conc__sim_store(void *a, size_t size, uint64_t v, int order, const char *in);
+CONC__LIB uint64_t conc__sim_rmw(void *a, size_t size, conc__sim_rmw_kind kind, uint64_t v, int order, const char *in);
+CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, int order, const char *in);
+
+#define conc__load32(a, o) ((uint32_t)conc__sim_load((a), sizeof(uint32_t), (o), __func__))
+#define conc__store32(a, v, o) conc__sim_store((a), sizeof(uint32_t), (uint32_t)(v), (o), __func__)
+#define conc__rmw32(a, k, v, o) ((uint32_t)conc__sim_rmw((a), sizeof(uint32_t), (k), (uint32_t)(v), (o), __func__))
+#define conc__swap32(a, v, o) conc__rmw32(a, CONC__SIM_SWAP, v, o)
+#define conc__add32(a, v, o) conc__rmw32(a, CONC__SIM_ADD, v, o)
+#define conc__sub32(a, v, o) conc__rmw32(a, CONC__SIM_ADD, 0u - (uint32_t)(v), o)
+#define conc__or32(a, v, o) conc__rmw32(a, CONC__SIM_OR, v, o)
+#define conc__and32(a, v, o) conc__rmw32(a, CONC__SIM_AND, v, o)
+#define conc__cas32(a, expected, v, o) conc__sim_cas((a), sizeof(uint32_t), (expected), (uint32_t)(v), (o), __func__)
+#define conc__loadz(a, o) ((size_t)conc__sim_load((a), sizeof(size_t), (o), __func__))
+#define conc__storez(a, v, o) conc__sim_store((a), sizeof(size_t), (size_t)(v), (o), __func__)
+#define conc__rmwz(a, k, v, o) ((size_t)conc__sim_rmw((a), sizeof(size_t), (k), (size_t)(v), (o), __func__))
+#define conc__swapz(a, v, o) conc__rmwz(a, CONC__SIM_SWAP, v, o)
+#define conc__addz(a, v, o) conc__rmwz(a, CONC__SIM_ADD, v, o)
+#define conc__subz(a, v, o) conc__rmwz(a, CONC__SIM_ADD, (size_t)0 - (size_t)(v), o)
+#define conc__orz(a, v, o) conc__rmwz(a, CONC__SIM_OR, v, o)
+#define conc__casz(a, expected, v, o) conc__sim_cas((a), sizeof(size_t), (expected), (size_t)(v), (o), __func__)
+#define conc__loadp(a, o) ((void *)(uintptr_t)conc__sim_load((a), sizeof(void *), (o), __func__))
+#define conc__storep(a, v, o) conc__sim_store((a), sizeof(void *), (uint64_t)(uintptr_t)(v), (o), __func__)
+/* A relaxed load that is no point: of a flag that is set once, before anything can hang on it. */
+#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+
+#elif CONC_CC_GNU && !CONC_CC_TINY
 
 #define CONC__RELAXED __ATOMIC_RELAXED
 #define CONC__ACQUIRE __ATOMIC_ACQUIRE
@@ -47,6 +89,7 @@
 #define conc__casz(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
 #define conc__loadp(a, o) __atomic_load_n((a), (o))
 #define conc__storep(a, v, o) __atomic_store_n((a), (v), (o))
+#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
 
@@ -145,6 +188,7 @@ CONC__ATOMICS(size_t, z)
 #define conc__casz(a, expected, v, o) conc__rmw_casz((a), (expected), (v))
 #define conc__loadp(a, o) ((void *)conc__rmw_loadz((const size_t *)(const void *)(a)))
 #define conc__storep(a, v, o) ((void)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
+#define conc__peek32(a) conc__rmw_load32(a)
 
 #endif
 
@@ -164,7 +208,7 @@ static CONC__UNUSED void (*volatile conc__opaque)(void);
 /* ---- thread-local storage ----------------------------------------------------------------------
  * CONC__TLS before a static variable; where a compiler has none, core keeps its per-thread record under
  * the port's one key instead. */
-#if CONC_CC_TINY
+#if CONC_CC_TINY || defined(CONC_SIM) /* a simulation's threads are all one to the compiler */
 #define CONC__HAS_TLS 0
 #elif CONC_CC_MSVC
 #define CONC__HAS_TLS 1
@@ -217,8 +261,28 @@ CONC__LIB void conc__port_thread_set_name(const char *name); /* of the calling t
 CONC__LIB void conc__port_yield(void);
 #define CONC__CACHE_LINE 64
 
+/* How many looks a spin of up to `n` makes: in a simulation one, since more of the same would show nothing new. */
+#if defined(CONC_SIM)
+#define CONC__LOOKS(n) 1u
+#else
+#define CONC__LOOKS(n) ((unsigned)(n))
+#endif
+
+/* A hash of an address, of `bits` bits. In a simulation, where no address may decide anything, the number of the
+ * object. */
+#if defined(CONC_SIM)
+#define CONC__BUCKET_BITS 7
+#define conc__port_hash(address, bits) ((size_t)conc__sim_number(address) & (((size_t)1 << (bits)) - 1))
+#else /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits */
+#define CONC__BUCKET_BITS 10
+#define conc__port_hash(address, bits)                                                             \
+    ((size_t)((uint64_t)((uintptr_t)(address) >> 2) * (uint64_t)0x9E3779B97F4A7C15u >> (64 - (bits))))
+#endif
+
 /* A hint to the processor that this is a spin loop. */
-#if CONC_CC_GNU && (defined(__i386__) || defined(__x86_64__)) && !CONC_CC_TINY
+#if defined(CONC_SIM)
+#define conc__port_pause() conc__port_yield()
+#elif CONC_CC_GNU && (defined(__i386__) || defined(__x86_64__)) && !CONC_CC_TINY
 #define conc__port_pause() __builtin_ia32_pause()
 #elif (CONC_CC_GNU || CONC_CC_TINY) && (defined(__i386__) || defined(__x86_64__))
 #define conc__port_pause() __asm__ __volatile__("pause")
@@ -240,5 +304,30 @@ CONC__LIB unsigned conc__port_cpu_count(void);
 CONC__LIB int conc__port_on_fork(void (*child)(void));
 /* The system's words for its error number; returns `buffer`. */
 CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size);
+
+/* ---- the real port beside the simulated one -------------------------------------------------------
+ * CONC__PORT(name) is what port_posix.c and port_win32.c call their functions: conc__port_name; or, where port_sim.c
+ * stands before them, conc__real_name. */
+#if defined(CONC_SIM)
+#define CONC__PORT(name) conc__real_##name
+CONC__LIB void *conc__real_key_get(void);
+CONC__LIB bool conc__real_key_set(void *value, void (*destroy)(void *));
+CONC__LIB int64_t conc__real_clock_ns(void);
+CONC__LIB bool conc__real_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns);
+CONC__LIB void conc__real_wake_one(uint32_t *a);
+CONC__LIB void conc__real_wake_all(uint32_t *a);
+CONC__LIB bool conc__real_heavy_fence_ready(void);
+CONC__LIB void conc__real_heavy_fence(void);
+CONC__LIB int conc__real_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size);
+CONC__LIB void conc__real_thread_join(conc__port_thread *t);
+CONC__LIB void conc__real_thread_detach(conc__port_thread *t);
+CONC__LIB void conc__real_thread_set_name(const char *name);
+CONC__LIB void conc__real_yield(void);
+CONC__LIB unsigned conc__real_cpu_count(void);
+CONC__LIB int conc__real_on_fork(void (*child)(void));
+CONC__LIB const char *conc__real_error_text(int error, char *buffer, size_t size);
+#else
+#define CONC__PORT(name) conc__port_##name
+#endif
 
 #endif

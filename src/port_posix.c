@@ -67,7 +67,7 @@ extern "C"
 #endif
 int conc__clock_gettime(int clock, conc__timespec *t) __asm__("clock_gettime");
 
-int64_t conc__port_clock_ns(void) {
+int64_t CONC__PORT(clock_ns)(void) {
     conc__timespec t;
 #if defined(CONC__TEST_LEAFY)
     struct timespec leafy;
@@ -80,7 +80,7 @@ int64_t conc__port_clock_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 #else
-int64_t conc__port_clock_ns(void) {
+int64_t CONC__PORT(clock_ns)(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
@@ -109,7 +109,7 @@ typedef struct conc__futex_time {
 
 /* The kernel compares and sleeps under the lock of the address's own queue, and a wake takes the same lock:
  * a wake after *a was changed either finds the sleeper or the sleeper finds the change (futex(2)). */
-bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     conc__futex_time t;
     bool passed = false;
     int saved = errno; /* the caller's errno is not ours to change */
@@ -134,11 +134,11 @@ static void conc__futex_wake(uint32_t *a, int n) {
     errno = saved;
 }
 
-void conc__port_wake_one(uint32_t *a) {
+void CONC__PORT(wake_one)(uint32_t *a) {
     conc__futex_wake(a, 1);
 }
 
-void conc__port_wake_all(uint32_t *a) {
+void CONC__PORT(wake_all)(uint32_t *a) {
     conc__futex_wake(a, INT32_MAX);
 }
 
@@ -148,7 +148,7 @@ void conc__port_wake_all(uint32_t *a) {
 
 #if CONC__WAIT_OS_SYNC
 
-bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     int saved = errno;
     bool passed = false;
     if (deadline_ns >= CONC__PORT_NEVER) {
@@ -165,13 +165,13 @@ bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     return passed;
 }
 
-void conc__port_wake_one(uint32_t *a) {
+void CONC__PORT(wake_one)(uint32_t *a) {
     int saved = errno;
     (void)os_sync_wake_by_address_any(a, 4, OS_SYNC_WAKE_BY_ADDRESS_NONE);
     errno = saved;
 }
 
-void conc__port_wake_all(uint32_t *a) {
+void CONC__PORT(wake_all)(uint32_t *a) {
     int saved = errno;
     (void)os_sync_wake_by_address_all(a, 4, OS_SYNC_WAKE_BY_ADDRESS_NONE);
     errno = saved;
@@ -225,7 +225,7 @@ static struct conc__port_room *conc__port_room_of(const uint32_t *a) {
     return &conc__port_rooms[((uintptr_t)a >> 2) * 0x9E3779B1u / 64 % CONC__PORT_ROOMS];
 }
 
-bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     struct conc__port_room *r = conc__port_room_of(a);
     int e = 0;
     (void)pthread_mutex_lock(&r->mutex);
@@ -256,14 +256,14 @@ bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     return e == ETIMEDOUT;
 }
 
-void conc__port_wake_all(uint32_t *a) {
+void CONC__PORT(wake_all)(uint32_t *a) {
     struct conc__port_room *r = conc__port_room_of(a);
     (void)pthread_mutex_lock(&r->mutex);
     (void)pthread_cond_broadcast(&r->cond);
     (void)pthread_mutex_unlock(&r->mutex);
 }
 
-void conc__port_wake_one(uint32_t *a) {
+void CONC__PORT(wake_one)(uint32_t *a) {
     conc__port_wake_all(a); /* which of the room's sleepers waits for `a` is not known */
 }
 
@@ -276,7 +276,7 @@ void conc__port_wake_one(uint32_t *a) {
 #define CONC__MEMBARRIER_PRIVATE_EXPEDITED 8
 #define CONC__MEMBARRIER_REGISTER 16
 
-bool conc__port_heavy_fence_ready(void) {
+bool CONC__PORT(heavy_fence_ready)(void) {
     static uint32_t known; /* atomic: 0 not asked yet, 1 no, 2 yes */
     uint32_t k = conc__load32(&known, CONC__RELAXED);
     if (k == 0) {
@@ -288,7 +288,7 @@ bool conc__port_heavy_fence_ready(void) {
     return k == 2;
 }
 
-void conc__port_heavy_fence(void) {
+void CONC__PORT(heavy_fence)(void) {
     int saved = errno;
     if (conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0) != 0) {
         /* a forked child whose kernel does not inherit the registration */
@@ -300,11 +300,11 @@ void conc__port_heavy_fence(void) {
 
 #else
 
-bool conc__port_heavy_fence_ready(void) {
+bool CONC__PORT(heavy_fence_ready)(void) {
     return false;
 }
 
-void conc__port_heavy_fence(void) {
+void CONC__PORT(heavy_fence)(void) {
 }
 
 #endif
@@ -317,7 +317,7 @@ static void *conc__port_thread_main(void *p) {
     return NULL;
 }
 
-int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
+int CONC__PORT(thread_start)(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     pthread_attr_t attr;
     pthread_t handle;
     int e = pthread_attr_init(&attr);
@@ -337,19 +337,19 @@ int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg,
     return e;
 }
 
-void conc__port_thread_join(conc__port_thread *t) {
+void CONC__PORT(thread_join)(conc__port_thread *t) {
     pthread_t handle;
     memcpy(&handle, t->handle, sizeof handle);
     (void)pthread_join(handle, NULL);
 }
 
-void conc__port_thread_detach(conc__port_thread *t) {
+void CONC__PORT(thread_detach)(conc__port_thread *t) {
     pthread_t handle;
     memcpy(&handle, t->handle, sizeof handle);
     (void)pthread_detach(handle);
 }
 
-void conc__port_thread_set_name(const char *name) {
+void CONC__PORT(thread_set_name)(const char *name) {
 #if CONC_OS_LINUX
     char cut[16]; /* TASK_COMM_LEN */
     size_t n = strlen(name);
@@ -364,7 +364,7 @@ void conc__port_thread_set_name(const char *name) {
 #endif
 }
 
-void conc__port_yield(void) {
+void CONC__PORT(yield)(void) {
 #if CONC_OS_LINUX
     (void)conc__syscall(SYS_sched_yield);
 #else
@@ -390,12 +390,12 @@ static void conc__port_key_make(void) {
     conc__port_key_made = pthread_key_create(&conc__port_key, conc__port_key_end) == 0;
 }
 
-void *conc__port_key_get(void) {
+void *CONC__PORT(key_get)(void) {
     (void)pthread_once(&conc__port_key_once, conc__port_key_make);
     return conc__port_key_made ? pthread_getspecific(conc__port_key) : NULL;
 }
 
-bool conc__port_key_set(void *value, void (*destroy)(void *)) {
+bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
     (void)pthread_once(&conc__port_key_once, conc__port_key_make);
     {
         void *p;
@@ -483,7 +483,7 @@ static unsigned conc__cgroup_count(void) {
     return least;
 }
 
-unsigned conc__port_cpu_count(void) {
+unsigned CONC__PORT(cpu_count)(void) {
     int saved = errno;
     unsigned n = conc__affinity_count(), quota = conc__cgroup_count();
     errno = saved;
@@ -493,18 +493,18 @@ unsigned conc__port_cpu_count(void) {
 
 #else
 
-unsigned conc__port_cpu_count(void) {
+unsigned CONC__PORT(cpu_count)(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (unsigned)n : 1;
 }
 
 #endif
 
-int conc__port_on_fork(void (*child)(void)) {
+int CONC__PORT(on_fork)(void (*child)(void)) {
     return pthread_atfork(NULL, NULL, child);
 }
 
-const char *conc__port_error_text(int error, char *buffer, size_t size) {
+const char *CONC__PORT(error_text)(int error, char *buffer, size_t size) {
     /* strerror() and not strerror_r(), of which there are two; its race is for text only. */
     (void)snprintf(buffer, size, "%s", strerror(error));
     return buffer;

@@ -45,7 +45,7 @@ static conc__win_fn conc__win_find(const WCHAR *library, const char *name) {
  * apart: the rest is below the frequency, so its product stays below 2^63 for every frequency up to 9 GHz
  * (those in use: 10 MHz, or the processor's own). Neither call can fail since Windows XP, and the
  * frequency is read from a page that every process has mapped: it costs less than guarding a copy. */
-int64_t conc__port_clock_ns(void) {
+int64_t CONC__PORT(clock_ns)(void) {
     LARGE_INTEGER ticks, hz;
     (void)QueryPerformanceFrequency(&hz);
     (void)QueryPerformanceCounter(&ticks);
@@ -72,7 +72,7 @@ static DWORD conc__win_ms(int64_t ns) {
 /* The system counts time-outs in ticks of its timer and may call one over a little before our clock agrees:
  * so it is our clock that decides, and what is left is waited for again. The loop goes round again only
  * after time has passed in the system. It ends: with the wake, the change or the deadline. */
-bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
+bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     DWORD saved = GetLastError();
     bool passed = false;
     for (;;) {
@@ -90,12 +90,12 @@ bool conc__port_wait(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     return passed;
 }
 
-void conc__port_wake_one(uint32_t *a) {
+void CONC__PORT(wake_one)(uint32_t *a) {
     MemoryBarrier();
     WakeByAddressSingle(a);
 }
 
-void conc__port_wake_all(uint32_t *a) {
+void CONC__PORT(wake_all)(uint32_t *a) {
     MemoryBarrier();
     WakeByAddressAll(a);
 }
@@ -105,7 +105,7 @@ void conc__port_wake_all(uint32_t *a) {
  * a fence when it was switched away. Every Windows since Vista has it, but in many versions of Wine the call
  * is there and does nothing: under Wine there is no heavy fence. */
 
-bool conc__port_heavy_fence_ready(void) {
+bool CONC__PORT(heavy_fence_ready)(void) {
     static uint32_t known; /* atomic: 0 not asked yet, 1 no, 2 yes */
     uint32_t k = conc__load32(&known, CONC__RELAXED);
     if (k == 0) {
@@ -117,7 +117,7 @@ bool conc__port_heavy_fence_ready(void) {
     return k == 2;
 }
 
-void conc__port_heavy_fence(void) {
+void CONC__PORT(heavy_fence)(void) {
     FlushProcessWriteBuffers();
 }
 
@@ -135,7 +135,7 @@ static DWORD WINAPI conc__port_thread_main(void *p) {
 /* The thread is made stopped and let go once its handle is in `t`: whoever the thread tells of itself may
  * join or detach it at once. It is CreateThread and not _beginthreadex: since Visual C++ 2015, and always
  * with mingw, the C library makes its own data for a thread it has not started, and frees it. */
-int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
+int CONC__PORT(thread_start)(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     DWORD saved = GetLastError(), error;
     HANDLE handle;
     t->fn = fn;
@@ -157,7 +157,7 @@ int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg,
 
 /* The system signals a thread's handle when it has ended it: by then its keys are destroyed and its stack is
  * given back. So this wait ends when fn, and the destructors, have returned. */
-void conc__port_thread_join(conc__port_thread *t) {
+void CONC__PORT(thread_join)(conc__port_thread *t) {
     DWORD saved = GetLastError();
     (void)WaitForSingleObject(t->handle[0], INFINITE);
     (void)CloseHandle(t->handle[0]);
@@ -165,7 +165,7 @@ void conc__port_thread_join(conc__port_thread *t) {
 }
 
 /* A thread runs on without handles. */
-void conc__port_thread_detach(conc__port_thread *t) {
+void CONC__PORT(thread_detach)(conc__port_thread *t) {
     DWORD saved = GetLastError();
     (void)CloseHandle(t->handle[0]);
     SetLastError(saved);
@@ -173,7 +173,7 @@ void conc__port_thread_detach(conc__port_thread *t) {
 
 /* SetThreadDescription came with Windows 10, first in one library and then in the other; older systems have
  * no names for threads. `name` is UTF-8; what does not fit is cut. */
-void conc__port_thread_set_name(const char *name) {
+void CONC__PORT(thread_set_name)(const char *name) {
     typedef HRESULT(WINAPI * describe_fn)(HANDLE, const WCHAR *);
     DWORD saved = GetLastError();
     WCHAR wide[64];
@@ -189,7 +189,7 @@ void conc__port_thread_set_name(const char *name) {
     SetLastError(saved);
 }
 
-void conc__port_yield(void) {
+void CONC__PORT(yield)(void) {
     (void)SwitchToThread();
 }
 
@@ -232,7 +232,7 @@ static BOOL WINAPI conc__win_key_make(INIT_ONCE *once, void *destroy, void **unu
     return TRUE;
 }
 
-void *conc__port_key_get(void) {
+void *CONC__PORT(key_get)(void) {
     DWORD saved;
     void *value;
     if (conc__load32(&conc__win_key_made, CONC__ACQUIRE) == 0) return NULL; /* nobody has set one */
@@ -242,7 +242,7 @@ void *conc__port_key_get(void) {
     return value;
 }
 
-bool conc__port_key_set(void *value, void (*destroy)(void *)) {
+bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
     DWORD saved = GetLastError();
     bool done = InitOnceExecuteOnce(&conc__win_key_once, conc__win_key_make, &destroy, NULL) &&
                 FlsSetValue(conc__win_key_slot, value);
@@ -277,7 +277,7 @@ static unsigned conc__win_job_count(unsigned all) {
 
 /* A process runs on one group of at most 64 processors and its affinity mask is about that group; when it has
  * threads in several groups the mask reads as zero, and all processors count. */
-unsigned conc__port_cpu_count(void) {
+unsigned CONC__PORT(cpu_count)(void) {
     DWORD saved = GetLastError();
     DWORD_PTR mask = 0, system = 0;
     unsigned all = (unsigned)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS), n = 0, job;
@@ -291,14 +291,14 @@ unsigned conc__port_cpu_count(void) {
     return n != 0 ? n : 1;
 }
 
-int conc__port_on_fork(void (*child)(void)) {
+int CONC__PORT(on_fork)(void (*child)(void)) {
     (void)child; /* there is no fork */
     return 0;
 }
 
 /* In the user's language. The system ends its sentences with a full stop and a line end, which do not fit
  * into ours; a text too long for `buffer` is cut between characters. */
-const char *conc__port_error_text(int error, char *buffer, size_t size) {
+const char *CONC__PORT(error_text)(int error, char *buffer, size_t size) {
     DWORD saved = GetLastError();
     WCHAR wide[512];
     int room = size > 4096 ? 4095 : (int)size - 1, bytes = 0;

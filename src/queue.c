@@ -383,7 +383,7 @@ static CONC__NOINLINE conc_result conc__array_get(conc_queue *q, void *item) {
         /* What a burst has taken is given back; if there is no memory to do it, the next get tries again. */
         if (q->space > 1024 && q->count < q->space / 8) {
             size_t space = q->space / 4; /* not conc__alloc(): no get fails for want of it, so no error is recorded */
-            (void)conc__array_move(q, (unsigned char *)CONC_MALLOC(space * q->stride), space);
+            (void)conc__array_move(q, (unsigned char *)CONC__MALLOC(space * q->stride), space);
         }
     }
     conc__lock_give(&q->lock);
@@ -617,7 +617,7 @@ conc_op conc_op_get_bytes(conc_queue *q, void *item, size_t size) {
 
 static bool conc__ring_comes_free(conc_queue *q) {
     unsigned i;
-    for (i = 0; i < CONC__RING_LOOKS; i++) {
+    for (i = 0; i < CONC__LOOKS(CONC__RING_LOOKS); i++) {
         size_t tail = conc__loadz(&q->tail, CONC__RELAXED);
         if ((tail & q->closed_bit) != 0 || conc__loadz(&conc__ring_slot(q, tail)->stamp, CONC__RELAXED) == tail) return true;
         conc__port_pause();
@@ -627,7 +627,7 @@ static bool conc__ring_comes_free(conc_queue *q) {
 
 static bool conc__ring_fills(conc_queue *q) {
     unsigned i;
-    for (i = 0; i < CONC__RING_LOOKS; i++) {
+    for (i = 0; i < CONC__LOOKS(CONC__RING_LOOKS); i++) {
         size_t head = conc__loadz(&q->head, CONC__RELAXED);
         if (conc__loadz(&conc__ring_slot(q, head)->stamp, CONC__RELAXED) == head + 1) return true;
         conc__port_pause();

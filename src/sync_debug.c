@@ -36,10 +36,8 @@ static void conc__debug_reset(void) {
 }
 
 static void conc__debug_take(void) {
-    static uint32_t watched; /* atomic: whether the reset is registered */
-    if (conc__load32(&watched, CONC__RELAXED) == 0 && conc__swap32(&watched, 1, CONC__RELAXED) == 0) {
-        conc__on_fork(conc__debug_reset);
-    }
+    static uint32_t once; /* atomic */
+    conc__on_fork(&once, conc__debug_reset);
     conc__lock_take(&conc__debug_lock);
 }
 

@@ -87,10 +87,25 @@ static void conc__registry_reset(void) {
     if (me != NULL) conc__register(me);
 }
 
-static void conc__registry_begin(void) {
-    static uint32_t watched; /* atomic */
-    if (conc__swap32(&watched, 1, CONC__RELAXED) == 0) conc__on_fork(conc__registry_reset);
+CONC__LIB void conc__registry_begin(void) {
+    static uint32_t once; /* atomic */
+    conc__on_fork(&once, conc__registry_reset);
 }
+
+#if defined(CONC_SIM)
+bool conc__registry_is_alone(void) {
+    const conc_thread *me = (const conc_thread *)conc__self()->thread;
+    size_t i;
+    bool alone = true;
+    conc__lock_take(&conc__registry);
+    for (i = 0; i < CONC__CHAINS && alone; i++) {
+        const conc_thread *t = conc__chains[i];
+        alone = t == NULL || (t == me && t->next == NULL);
+    }
+    conc__lock_give(&conc__registry);
+    return alone;
+}
+#endif
 
 /* ---- names -------------------------------------------------------------------------------------- */
 

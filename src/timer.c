@@ -22,8 +22,10 @@ static conc_timer **conc__timers;        /* a binary heap; its space stays for t
 static size_t conc__timer_count, conc__timer_space;
 static uint64_t conc__timer_sequence;
 static bool conc__timer_served;          /* the service thread runs */
-static bool conc__timer_watched;         /* the reset for forked children is registered */
 static conc_event conc__timers_changed;  /* auto reset: the soonest is another */
+#if defined(CONC_SIM)
+static bool conc__timers_ended;          /* only ever set in a simulation, at its end, when leaks are counted */
+#endif
 
 static conc_timer **volatile conc__timers_of_parent; /* in a child of fork(): its heap, kept for leak checkers only,
                                                           because another thread may have been moving it */
@@ -36,6 +38,14 @@ static void conc__timers_reset(void) {
     conc__timer_count = conc__timer_space = 0;
     conc__timer_served = false;
     conc__timers_changed.conc__word = 0;
+#if defined(CONC_SIM)
+    conc__timers_ended = false;
+#endif
+}
+
+CONC__LIB void conc__timers_begin(void) {
+    static uint32_t once; /* atomic */
+    conc__on_fork(&once, conc__timers_reset);
 }
 
 static void conc__timer_unuse(conc_timer *t) {
@@ -86,6 +96,32 @@ static void conc__timer_take_out(conc_timer *t) {
 
 /* ---- the service ------------------------------------------------------------------------------------ */
 
+#if defined(CONC_SIM)
+void conc__timers_end(void) {
+    bool served;
+    conc__lock_take(&conc__timers_lock);
+    served = conc__timer_served && conc__timer_count == 0;
+    conc__timers_ended = served;
+    conc__lock_give(&conc__timers_lock);
+    if (served) (void)conc_event_set(&conc__timers_changed);
+}
+
+/* Called by the service: whether it is over, and the memory given back. */
+static bool conc__timers_are_over(void) {
+    bool over;
+    conc__lock_take(&conc__timers_lock);
+    over = conc__timers_ended;
+    if (over) {
+        conc__free(conc__timers);
+        conc__timers = NULL;
+    }
+    conc__lock_give(&conc__timers_lock);
+    return over;
+}
+#else
+#define conc__timers_are_over() false
+#endif
+
 /* Takes out the soonest timer if it is due; else NULL, and `*next` is when one will be. */
 static conc_timer *conc__timer_due(conc_deadline *next) {
     conc_timer *due = NULL;
@@ -105,7 +141,7 @@ static conc_timer *conc__timer_due(conc_deadline *next) {
 static int conc__timer_service(void *unused) {
     conc_result r = CONC_OK;
     (void)unused;
-    while (r == CONC_OK || r == CONC_TIMEOUT) { /* for ever */
+    while ((r == CONC_OK || r == CONC_TIMEOUT) && !conc__timers_are_over()) { /* for ever */
         conc_deadline next;
         conc_timer *due = conc__timer_due(&next);
         if (due != NULL) {
@@ -131,8 +167,7 @@ static bool conc__timer_serve(void) {
     desc.name = "conc-timer";
     desc.daemon = true;
     conc__timers_changed.auto_reset = true;
-    if (!conc__timer_watched) conc__on_fork(conc__timers_reset);
-    conc__timer_watched = true;
+    conc__timers_begin();
     service = conc_thread_start(conc__timer_service, NULL, &desc);
     if (service == NULL) return false;
     (void)conc_thread_detach(service);

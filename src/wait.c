@@ -12,7 +12,7 @@ void conc__lock_take(conc__lock *l) {
     uint32_t free = 0;
     unsigned i;
     if (CONC__LIKELY(conc__cas32(l, &free, 1, CONC__ACQUIRE))) return;
-    for (i = 0; i < 40; i++) { /* held for a few dozen instructions: worth a short look */
+    for (i = 0; i < CONC__LOOKS(40); i++) { /* held for a few dozen instructions: worth a short look */
         conc__port_pause();
         free = 0;
         if (conc__load32(l, CONC__RELAXED) == 0 && conc__cas32(l, &free, 1, CONC__ACQUIRE)) return;
@@ -28,25 +28,25 @@ void conc__lock_give(conc__lock *l) {
 
 /* ---- the table ------------------------------------------------------------------------------------ */
 
-#define CONC__BUCKETS 1024 /* a power of two; 64 KiB of zero pages, touched as used */
+#define CONC__BUCKETS (1u << CONC__BUCKET_BITS) /* 64 KiB of zero pages, touched as used */
 
 static conc__bucket conc__table[CONC__BUCKETS];
-static uint32_t conc__table_watched; /* atomic: whether the reset for forked children is registered */
 
 /* In a child of fork() only the calling thread exists, and it does not wait: the table is empty there. */
 static void conc__table_reset(void) {
     memset(conc__table, 0, sizeof conc__table);
 }
 
+CONC__LIB void conc__table_begin(void) {
+    static uint32_t once; /* atomic */
+    if (CONC__LIKELY(conc__peek32(&once) != 0)) return;
+    (void)conc__self(); /* core watches for fork() from here on */
+    conc__on_fork(&once, conc__table_reset);
+}
+
 conc__bucket *conc__bucket_lock(const void *key) {
-    /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits. */
-    uint64_t h = (uint64_t)((uintptr_t)key >> 2) * 0x9E3779B97F4A7C15u;
-    conc__bucket *b = &conc__table[h >> 54];
-    if (CONC__UNLIKELY(conc__load32(&conc__table_watched, CONC__RELAXED) == 0) &&
-        conc__swap32(&conc__table_watched, 1, CONC__RELAXED) == 0) {
-        (void)conc__self(); /* core watches for fork() from here on */
-        conc__on_fork(conc__table_reset);
-    }
+    conc__bucket *b = &conc__table[conc__port_hash(key, CONC__BUCKET_BITS)];
+    conc__table_begin();
     conc__lock_take(&b->lock);
     return b;
 }
@@ -220,8 +220,8 @@ size_t conc_waiters_wake(conc_waiters *w, size_t n) {
  * processor at its end make sure that it loses nothing on one. */
 bool conc__spin(unsigned step, unsigned pauses) {
     unsigned i;
-    if (step >= 8) return false;
-    if (step < pauses) {
+    if (step >= CONC__LOOKS(8)) return false;
+    if (step < pauses && CONC__LOOKS(2) > 1) {
         for (i = 0; i < 2u << step; i++) conc__port_pause();
     } else {
         conc__port_yield();
@@ -289,6 +289,7 @@ static bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count
 static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_cancel *token, bool spin,
                         unsigned pauses) {
     conc_waiter waiter;
+    conc__agent *me = conc__self();
     conc_node token_nodes[CONC_CANCEL_DEPTH];
     size_t i, winner, first = n;
     bool front = false, over = conc_deadline_passed(deadline);
@@ -297,7 +298,7 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
         ops[i].node.conc__armed = 0;
         ops[i].node.conc__tag = ops[i].node.conc__grant = 0;
     }
-    waiter.owner = conc__self()->owner;
+    waiter.owner = me->owner;
     waiter.wake = conc__thread_wake;
 
     for (;;) {
@@ -335,9 +336,16 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
          * looked at the object; a claim stores `claimed` and then wakes this address; the port's wait does
          * not sleep if `claimed` has changed. */
         if (quiet && armed == n) {
+#if defined(CONC_SIM)
+            me->waits = ops;
+            me->waits_count = n;
+#endif
             while (conc__load32(&waiter.claimed, CONC__ACQUIRE) == 0) {
                 if (conc__port_wait(&waiter.claimed, 0, until)) break;
             }
+#if defined(CONC_SIM)
+            me->waits_count = 0;
+#endif
         }
         for (i = 0; i < tokens; i++) conc_waiters_disarm(&token_nodes[i]);
         for (i = 0; i < armed; i++) conc__disarm(&ops[i]);
