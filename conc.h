@@ -78,7 +78,8 @@
  *  Zero is valid     Locks, events, semaphores, latches, descriptors are ready when all zero: static, = {0}, memset.
  *                    They need no destroying. What is allocated has _new and _free.
  *  Results           conc_result; constructors give NULL on failure, with the reason in conc_error_result() and
- *                    conc_error_detail(). Misuse is told, it does not hang or corrupt.
+ *                    conc_error_detail(). Misuse that can be seen is told, and does not hang or corrupt; what
+ *                    cannot: an object used after it was given back, other than a thread's handle.
  *  Deadlines         The last argument of what blocks is an instant on the monotonic clock: CONC_FOREVER, CONC_NOW (do
  *                    not wait), conc_after(0.25). A chain of calls can share one.
  *  Cancellation      A cancel token, once fired, wakes every wait of the threads under it with CONC_CANCELED.
@@ -426,8 +427,8 @@ CONC_API const char *conc_strerror(conc_result r);
  * none has failed yet. */
 CONC_API const char *conc_error_detail(void);
 
-/* The best sentence for a result that a call of this thread has just given: conc_error_detail() if that speaks of the
- * same result, else conc_strerror(r). */
+/* The best sentence for a result that a call of this thread has just given: conc_error_detail() for what is an error,
+ * conc_strerror(r) for the ordinary answers named above. */
 CONC_API const char *conc_explain(conc_result r);
 
 /* The result that belongs to conc_error_detail(): how a constructor that returned NULL tells why. */
@@ -619,8 +620,9 @@ CONC_API conc_result conc_try(conc_op op);
 
 /* Blocks until one of `n` ops completes: exactly one does, the others are as if never started. Returns
  * its index, with its result in ops[index].result; or CONC_TIMEOUT, CONC_CANCELED, or CONC_BUSY with
- * CONC_NOW. If several could complete, the first in the array is taken. CONC_INVALID: n is 0, over 1000,
- * or an op has no class. The array belongs to the call until it returns. */
+ * CONC_NOW. If several could complete when it is called, the first in the array is taken; after a sleep, the one that
+ * woke it, if that still can. CONC_INVALID: n is 0, over 1000, or an op has no class. The array belongs to the call until
+ * it returns. */
 CONC_API int conc_select(conc_op *ops, size_t n, conc_deadline deadline);
 
 /* ---- points in time ---------------------------------------------------------------------------- */
@@ -781,7 +783,7 @@ CONC_API conc_op conc_op_signal(conc_cond *c);
  * Many readers or one writer. Phase-fair (after Brandenburg and Anderson 2010): a waiting writer keeps new
  * readers out, and a leaving writer lets all readers in that wait at that moment, so neither starves the
  * other. Therefore a reader must not read-lock it again (with a writer waiting between, it would wait for
- * itself). CONC_DEADLOCK: the caller holds it to write. */
+ * itself), nor ask to write before it has unlocked. CONC_DEADLOCK: the caller holds it to write. */
 typedef struct conc_rwlock {
     uint32_t conc__word;
     uint32_t conc__owner; /* the writer; written by it, read to tell misuse */
@@ -810,8 +812,8 @@ CONC_API void conc__rwlock_leave(conc__rwlock_scope *scope);
 /* ---- big-reader lock ------------------------------------------------------------------------------
  * A reader-writer lock for data that is read all the time and written hardly ever: each reader touches
  * only a cache line of its own, so readers do not slow each other down; a writer has to look at all the
- * lines. 128 bytes for each processor (at most 64 of them), allocated. Writers go before new readers. CONC_DEADLOCK:
- * the caller holds it to write. */
+ * lines. 128 bytes for each processor (at most 64 of them), allocated. Writers go before new readers: as with conc_rwlock,
+ * a reader asks for nothing before it has unlocked. CONC_DEADLOCK: the caller holds it to write. */
 typedef struct conc_brlock conc_brlock;
 
 /* NULL: out of memory. */
@@ -832,7 +834,7 @@ typedef struct conc_semaphore {
     uint32_t conc__word;
     uint32_t max;
 } conc_semaphore;
-#define CONC_SEMAPHORE_INIT(permits, max) { (permits), (max) }
+#define CONC_SEMAPHORE_INIT(permits, max) { (permits) & 0x7fffffffu, (max) } /* not checked: use permits <= max */
 
 CONC_API conc_result conc_semaphore_init(conc_semaphore *s, uint32_t permits, uint32_t max);
 /* Takes a permit, waiting for one. */
@@ -845,8 +847,9 @@ CONC_API conc_result conc_semaphore_destroy(conc_semaphore *s);
 CONC_API conc_op conc_op_acquire(conc_semaphore *s);
 
 /* ---- event ------------------------------------------------------------------------------------------
- * A flag that can be waited for. Manual reset (the default): all waiters pass while it is set. Auto reset:
- * each set lets one waiter through and is used up by it. */
+ * A flag that can be waited for. Manual reset (the default): all waiters pass while it is set; one that is woken looks
+ * again, so a reset right after the set may keep it waiting. Auto reset: each set lets one waiter through and is used up
+ * by it. */
 typedef struct conc_event {
     uint32_t conc__word;
     bool auto_reset; /* set it before the first use */
@@ -877,7 +880,8 @@ CONC_API conc_result conc_barrier_abort(conc_barrier *b);
 /* Makes it new; those who wait get CONC_BROKEN. */
 CONC_API conc_result conc_barrier_reset(conc_barrier *b);
 CONC_API conc_result conc_barrier_destroy(conc_barrier *b);
-/* Arrives when it is first attempted. */
+/* Arrives when it is first attempted; so in a conc_select() it has an effect even if another op wins: it then leaves, which
+ * breaks the barrier, or, if the round was completed in that moment, counts as having passed it. */
 CONC_API conc_op conc_op_barrier(conc_barrier *b, uint32_t *rank);
 
 /* ---- once -------------------------------------------------------------------------------------------
@@ -897,7 +901,7 @@ CONC_API conc_result conc_once_do(conc_once *o, conc_fn fn, void *arg, conc_dead
 typedef struct conc_latch {
     uint32_t conc__word;
 } conc_latch;
-#define CONC_LATCH_INIT(count) { (count) }
+#define CONC_LATCH_INIT(count) { (count) & 0x7fffffffu }
 
 /* CONC_INVALID, and no change, past the maximum. */
 CONC_API conc_result conc_latch_add(conc_latch *l, uint32_t n);
@@ -913,7 +917,9 @@ CONC_API conc_op conc_op_latch(conc_latch *l);
  * With CONC_DEBUG defined (everywhere, for places; in the implementation alone, without) the error hook is
  * told, with thread, names and places, of: locking a mutex that one holds; unlocking one that one does not
  * hold; destroying a lock in use; and locking two mutexes in an order opposite to one seen before (a
- * deadlock waiting to happen), found when it is first possible, not when it strikes. */
+ * deadlock waiting to happen), found when it is first possible, not when it strikes. Mutexes are known by their address:
+ * destroy those whose memory is used again, or their order is held against what comes after them. Locks taken as ops
+ * (conc_op_lock) are not followed. */
 
 /* Names an object in reports. `name` must live as long. Does nothing without CONC_DEBUG. */
 CONC_API void conc_debug_name(const void *object, const char *name);
@@ -977,7 +983,8 @@ CONC_API conc_result conc_thread_join(conc_thread *t, int *result, conc_deadline
  * it is a daemon); if it returns non-zero the error hook is told. CONC_INVALID as for join. */
 CONC_API conc_result conc_thread_detach(conc_thread *t);
 
-/* Completes when it has ended; it still has to be joined or detached, after that. */
+/* Completes when it has ended; it still has to be joined or detached, after that. Instead: CONC_DEADLOCK and CONC_INVALID
+ * as for join. */
 CONC_API conc_op conc_op_thread_end(conc_thread *t);
 
 /* The calling thread, and the one that main runs in (the first that used the library, if main never
@@ -997,15 +1004,15 @@ CONC_API conc_result conc_thread_set_name(const char *name);
 /* How many threads are alive: those started here, and others (main too) that have asked for their
  * handle. */
 CONC_API size_t conc_thread_count(void);
-/* Calls visit(t, arg) for each of them, with the registry locked: `visit` may ask the questions above and must not
- * start, join or detach. */
+/* Calls visit(t, arg) for each of them, with the registry locked: `visit` may ask the questions above, and must not start,
+ * join or detach, rename, or set a thread-local value. */
 CONC_API void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg);
 
 /* Lets other threads run. A hint. */
 CONC_API void conc_thread_yield(void);
 
-/* Waits until no thread but daemons and the caller is left, as the end of main does. For programs that leave
- * main by other means. CONC_TIMEOUT: some are left; conc_error_detail() names them. */
+/* Waits until no thread is left but daemons, the caller, and those that are in this call themselves. For programs that
+ * leave main by other means. CONC_TIMEOUT: some are left; conc_error_detail() names them. */
 CONC_API conc_result conc_thread_join_all(conc_deadline deadline);
 
 /* ---- thread-local values --------------------------------------------------------------------------
@@ -1023,7 +1030,8 @@ CONC_API conc_result conc_local_set(conc_local *key, void *value);
 
 /* ---- timers ---------------------------------------------------------------------------------------
  * Call a function once, later. All timers share one daemon thread, "conc-timer", started with the first:
- * a function that blocks holds up the others. */
+ * a function that blocks holds up the others, and the program's end does not wait for a timer that is still to run
+ * (conc_op_timer() does). */
 typedef struct conc_timer conc_timer;
 
 /* Calls fn(arg) at `when`. The handle is the caller's until conc_timer_release(). NULL: CONC_INVALID (no fn),
@@ -1087,15 +1095,17 @@ typedef struct conc_queue_desc {
 CONC_API conc_queue *conc_queue_new(size_t item_size, size_t capacity);
 CONC_API conc_queue *conc_queue_new_ex(size_t item_size, size_t capacity, const conc_queue_desc *desc);
 
-/* Frees it with the items in it. CONC_BUSY, and nothing happens, if somebody waits on it. NULL is CONC_OK.
- * No thread may be using it or use it afterwards. */
+/* Frees it with the items in it. CONC_BUSY, and nothing happens, if somebody sleeps on it. NULL is CONC_OK.
+ * No thread may be using it or use it afterwards; one that has just been woken, or is about to sleep, is using it and is
+ * not seen. */
 CONC_API conc_result conc_queue_free(conc_queue *q);
 
 /* Puts a copy of *item / takes the next item into *item, waiting for room / for an item until the deadline.
  * Macros over the functions below: they hand in sizeof(*item), so an item of another type than the
  * queue's is told: CONC_INVALID.
  * CONC_OK; CONC_CLOSED; CONC_TIMEOUT; CONC_FULL / CONC_EMPTY (only with CONC_NOW); CONC_CANCELED;
- * CONC_INVALID (NULL, wrong size); CONC_NO_MEMORY (put, unbounded); CONC_FORKED (made before fork(), used
+ * CONC_INVALID (NULL, wrong size); CONC_NO_MEMORY (put, but not into a bounded FIFO or a hand-off); CONC_FORKED (made
+ * before fork(), used
  * in the child). But for CONC_OK the queue, and *item, are as before. */
 #define conc_queue_put(q, item, deadline) conc_queue_put_bytes((q), (item), sizeof *(item), (deadline))
 #define conc_queue_get(q, item, deadline) conc_queue_get_bytes((q), (item), sizeof *(item), (deadline))
@@ -1318,6 +1328,7 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define conc__storep(a, v, o) conc__sim_store((a), sizeof(void *), (uint64_t)(uintptr_t)(v), (o), __func__)
 /* A relaxed load that is no point: of a flag that is set once, before anything can hang on it. */
 #define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #elif CONC_CC_GNU && !CONC_CC_TINY
 
@@ -1346,6 +1357,7 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define conc__loadp(a, o) __atomic_load_n((a), (o))
 #define conc__storep(a, v, o) __atomic_store_n((a), (v), (o))
 #define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
 
@@ -1445,6 +1457,7 @@ CONC__ATOMICS(size_t, z)
 #define conc__loadp(a, o) ((void *)conc__rmw_loadz((const size_t *)(const void *)(a)))
 #define conc__storep(a, v, o) ((void)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
 #define conc__peek32(a) conc__rmw_load32(a)
+#define conc__peekp(a) conc__loadp((a), 0)
 
 #endif
 
@@ -1560,6 +1573,25 @@ CONC__LIB unsigned conc__port_cpu_count(void);
 CONC__LIB int conc__port_on_fork(void (*child)(void));
 /* The system's words for its error number; returns `buffer`. */
 CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size);
+
+/* ---- faults -----------------------------------------------------------------------------------------
+ * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
+ * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot
+ * fail with the arguments it is given, or whose failure makes no difference, does not ask. */
+#if defined(CONC_FAULTS)
+#include <errno.h>
+CONC__LIB int conc__fault(const char *site, ...);
+#define CONC__FAULT(...) conc__fault(__VA_ARGS__, 0)
+/* From now on the nth time that a site is passed (0: none) it fails, and if `sticky` each one after it, with the error
+ * number `which` of its list (counted round). */
+CONC__LIB void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky);
+/* How many sites have been passed since. */
+CONC__LIB uint32_t conc__fault_passed(void);
+/* The i-th fault that was made; false: there were not so many (or that many are not kept). */
+CONC__LIB bool conc__fault_made(uint32_t i, const char **site, int *error);
+#else
+#define CONC__FAULT(...) 0
+#endif
 
 /* ---- the real port beside the simulated one -------------------------------------------------------
  * CONC__PORT(name) is what port_posix.c and port_win32.c call their functions: conc__port_name; or, where port_sim.c
@@ -1806,8 +1838,15 @@ CONC__LIB uint32_t conc__new_owner(void);
 CONC__LIB bool conc__agent_watch_end(conc__agent *agent, void (*ended)(conc__agent *agent));
 
 /* Calls `reset`, which makes a module's own state new, in the child of every fork() to come (and before each schedule of
- * a simulation). At most 4 in the process; each once, which `*once`, atomic and 0 at first, sees to. */
-CONC__LIB void conc__on_fork(uint32_t *once, void (*reset)(void));
+ * a simulation). To be called before the module's lock is first taken; again is harmless and cheap. */
+typedef enum conc__reset_place {
+    CONC__RESET_TABLE,
+    CONC__RESET_REGISTRY,
+    CONC__RESET_TIMERS,
+    CONC__RESET_DEBUG,
+    CONC__RESETS
+} conc__reset_place;
+CONC__LIB void conc__on_fork(conc__reset_place place, void (*reset)(void));
 
 /* Whether `owner`, found in a lock, was a thread of the process that forked this one, and is not here. Ids are never
  * used twice, so that of the thread that forked is the only one from before that still is somebody's. */
@@ -1834,11 +1873,13 @@ typedef uint32_t conc__lock;
 CONC__LIB void conc__lock_take(conc__lock *l);
 CONC__LIB void conc__lock_give(conc__lock *l);
 
+#define CONC__TICKET_SWEPT 0x10000u /* it was claimed with all others there */
+
 /* ---- wait: waiters and the table -------------------------------------------------------------------
  * One per wait, on the waiting thread's stack (later: in a coroutine's frame). */
 struct conc_waiter {
-    uint32_t claimed;         /* atomic. 0: waits; else the ticket (index + 1) of the node through which it was
-                                 claimed. Publishes what the claimer did before; a thread sleeps on it */
+    uint32_t claimed;         /* atomic. 0: waits; else the ticket (index + 1) of the node through which it was claimed, and
+                                 CONC__TICKET_SWEPT. Publishes what the claimer did before; a thread sleeps on it */
     uint32_t owner;           /* the waiting agent's, for hand-over and for ordering; constant */
     void (*wake)(void *self); /* run by the claimer after it has let go of all locks. For a thread the memory
                                  may be gone by then: only the address is used */
@@ -1892,7 +1933,7 @@ CONC__LIB bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag,
 /* Wakes up to `n` waiters of `key`, taking and leaving the bucket's lock; returns how many. */
 CONC__LIB size_t conc__wake_waiters(const void *key, unsigned tag, size_t n);
 #define CONC__ANY_TAG 0xffu
-#define CONC__SWEPT 0x80u /* the grant of one claimed with all others; only the wait itself sees it */
+#define CONC__SWEPT 0x80u /* as a grant: one claimed with all others; told to the wait itself, not to the op */
 
 /* Whether the calling thread's token, or a parent, has fired. */
 CONC__LIB bool conc__is_canceled(void);
@@ -1964,7 +2005,9 @@ const char *conc_error_detail(void) {
 
 const char *conc_explain(conc_result r) {
     const conc__agent *me = conc__self();
-    return me->error == r && me->detail[0] != '\0' ? me->detail : conc_strerror(r);
+    bool ordinary = r == CONC_TIMEOUT || r == CONC_CLOSED || r == CONC_CANCELED || r == CONC_FULL || r == CONC_EMPTY ||
+                    r == CONC_BUSY; /* these mostly come without a sentence: one that is there is an older call's */
+    return !ordinary && me->error == r && me->detail[0] != '\0' ? me->detail : conc_strerror(r);
 }
 
 conc_result conc_error_result(void) {
@@ -2065,7 +2108,7 @@ static bool conc__fits(size_t count, size_t size) {
 }
 
 void *conc__alloc(size_t count, size_t size, const char *what) {
-    void *p = conc__fits(count, size) ? CONC__MALLOC(count * size) : NULL;
+    void *p = conc__fits(count, size) && CONC__FAULT("malloc", ENOMEM) == 0 ? CONC__MALLOC(count * size) : NULL;
     if (p != NULL) {
         memset(p, 0, count * size);
     } else {
@@ -2075,7 +2118,7 @@ void *conc__alloc(size_t count, size_t size, const char *what) {
 }
 
 void *conc__realloc(void *p, size_t count, size_t size, const char *what) {
-    void *bigger = conc__fits(count, size) ? CONC__REALLOC(p, count * size) : NULL;
+    void *bigger = conc__fits(count, size) && CONC__FAULT("realloc", ENOMEM) == 0 ? CONC__REALLOC(p, count * size) : NULL;
     if (bigger == NULL) {
         (void)conc__fail(CONC_NO_MEMORY, "no memory for %s (%zu times %zu bytes)", what, count, size);
     }
@@ -2093,13 +2136,15 @@ static uint32_t conc__ids_before_fork;   /* written in a forked child while it h
 static uint32_t conc__forks;             /* likewise */
 static uint32_t conc__survivor;          /* likewise: the owner that the forking thread writes; it lives on here */
 static uint32_t conc__fork_watched;      /* atomic: whether conc__forked() has been registered */
-static void (*conc__resets[4])(void);    /* entries 0 .. conc__reset_count - 1 are complete, if not NULL */
-static uint32_t conc__reset_count;       /* atomic */
+static void *conc__resets[CONC__RESETS]; /* atomic: functions, or NULL */
 
 static void conc__reset_all(void) {
     uint32_t i;
-    for (i = 0; i < 4; i++) {
-        if (conc__resets[i] != NULL) conc__resets[i]();
+    for (i = 0; i < CONC__RESETS; i++) {
+        void *p = conc__peekp(&conc__resets[i]);
+        void (*reset)(void);
+        memcpy(&reset, &p, sizeof reset); /* ISO C has no cast between the two */
+        if (p != NULL) reset();
     }
 }
 
@@ -2110,11 +2155,13 @@ static void conc__forked(void) {
     conc__reset_all();
 }
 
-void conc__on_fork(uint32_t *once, void (*reset)(void)) {
-    uint32_t i;
-    if (CONC__LIKELY(conc__peek32(once) != 0) || conc__swap32(once, 1, CONC__RELAXED) != 0) return;
-    i = conc__add32(&conc__reset_count, 1, CONC__RELAXED);
-    if (i < 4) conc__resets[i] = reset;
+/* Every caller stores the same, so it does not matter which of them a fork() finds on its way. */
+void conc__on_fork(conc__reset_place place, void (*reset)(void)) {
+    void *p;
+    if (CONC__LIKELY(conc__peekp(&conc__resets[place]) != NULL)) return;
+    (void)conc__self(); /* core watches for fork() from here on */
+    memcpy(&p, &reset, sizeof p);
+    conc__storep(&conc__resets[place], p, CONC__RELAXED);
 }
 
 bool conc__is_gone(uint32_t owner) {
@@ -2169,8 +2216,9 @@ uint32_t conc__new_owner(void) {
 }
 
 static void conc__agent_begin(conc__agent *agent) {
-    if (conc__peek32(&conc__fork_watched) == 0 && conc__swap32(&conc__fork_watched, 1, CONC__RELAXED) == 0) {
-        (void)conc__port_on_fork(conc__forked); /* if this fails, fork() is only not noticed */
+    if (conc__peek32(&conc__fork_watched) == 0) { /* two at once may both do it: to be told twice does no harm */
+        (void)conc__port_on_fork(conc__forked);   /* if this fails, fork() is only not noticed */
+        conc__store32(&conc__fork_watched, 1, CONC__RELAXED);
     }
     agent->owner = conc__new_owner();
 }
@@ -2192,7 +2240,7 @@ conc__agent *conc__self(void) {
 conc__agent *conc__self(void) {
     conc__agent *me = (conc__agent *)conc__port_key_get();
     if (CONC__UNLIKELY(me == NULL)) {
-        me = (conc__agent *)CONC__MALLOC(sizeof *me);
+        me = CONC__FAULT("malloc: agent", ENOMEM) == 0 ? (conc__agent *)CONC__MALLOC(sizeof *me) : NULL;
         if (me != NULL) {
             memset(me, 0, sizeof *me);
             if (!conc__port_key_set(me, conc__agent_end)) {
@@ -2212,6 +2260,67 @@ conc__agent *conc__self(void) {
 #endif
 
 /* ==== end src/core.c ==== */
+
+/* ==== begin src/fault.c ==== */
+
+/* ============================================================================================
+ * fault: the calls that can fail, made to fail. For tests: see port.h. Compiled with CONC_FAULTS only.
+ * ========================================================================================== */
+
+#if defined(CONC_FAULTS)
+
+#include <stdarg.h>
+
+#define CONC__FAULTS_KEPT 256
+
+static uint32_t conc__fault_nth;    /* all three are set while nobody asks: by the plan */
+static uint32_t conc__fault_which;
+static bool conc__fault_sticky;
+static uint32_t conc__fault_asked;  /* atomic: how often a site was passed since the plan was made */
+static uint32_t conc__fault_count;  /* atomic: how many faults were made, since the program began */
+static struct {
+    const char *site;
+    int error;
+} conc__faults[CONC__FAULTS_KEPT];  /* the first of them */
+
+void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky) {
+    conc__fault_nth = nth;
+    conc__fault_which = which;
+    conc__fault_sticky = sticky;
+    conc__store32(&conc__fault_asked, 0, CONC__RELAXED);
+}
+
+uint32_t conc__fault_passed(void) {
+    return conc__load32(&conc__fault_asked, CONC__RELAXED);
+}
+
+bool conc__fault_made(uint32_t i, const char **site, int *error) {
+    if (i >= conc__load32(&conc__fault_count, CONC__RELAXED) || i >= CONC__FAULTS_KEPT) return false;
+    *site = conc__faults[i].site;
+    *error = conc__faults[i].error;
+    return true;
+}
+
+int conc__fault(const char *site, ...) {
+    uint32_t n = conc__add32(&conc__fault_asked, 1, CONC__RELAXED) + 1, count = 0, i;
+    int errors[8], error;
+    va_list list;
+    if (conc__fault_nth == 0 || n < conc__fault_nth || (n > conc__fault_nth && !conc__fault_sticky)) return 0;
+    va_start(list, site);
+    while ((error = va_arg(list, int)) != 0) errors[count++] = error;
+    va_end(list);
+    error = errors[conc__fault_which % count];
+    i = conc__add32(&conc__fault_count, 1, CONC__RELAXED);
+    if (i < CONC__FAULTS_KEPT) {
+        conc__faults[i].site = site;
+        conc__faults[i].error = error;
+    }
+    return error;
+}
+
+#endif
+
+/* ==== end src/fault.c ==== */
 
 /* ==== begin src/port_posix.c ==== */
 
@@ -2271,11 +2380,17 @@ long conc__syscall(long number, ...) __asm__("syscall");
 /* ---- time ------------------------------------------------------------------------------------- */
 
 #if CONC_OS_LINUX
-/* The kernel's and the old ABI's timespec: two longs, whatever _TIME_BITS says. */
+/* The timespec of the C library's clock_gettime symbol and of the old system calls: two longs, whatever _TIME_BITS says;
+ * but 64 bits each where the system never had it otherwise. */
+#if !defined(SYS_futex) || (defined(__x86_64__) && defined(__ILP32__))
 typedef struct conc__timespec {
-    long tv_sec;
-    long tv_nsec;
+    int64_t tv_sec, tv_nsec;
 } conc__timespec;
+#else
+typedef struct conc__timespec {
+    long tv_sec, tv_nsec;
+} conc__timespec;
+#endif
 #define CONC__CLOCK_MONOTONIC 1
 #if defined(__cplusplus)
 extern "C"
@@ -2311,12 +2426,8 @@ int64_t CONC__PORT(clock_ns)(void) {
 
 #if defined(SYS_futex)
 #define CONC__SYS_FUTEX SYS_futex
-typedef conc__timespec conc__futex_time;
-#else /* 32-bit systems younger than 2038 */
+#else /* 32-bit systems that were made after it */
 #define CONC__SYS_FUTEX SYS_futex_time64
-typedef struct conc__futex_time {
-    int64_t tv_sec, tv_nsec;
-} conc__futex_time;
 #endif
 #define CONC__FUTEX_WAKE_PRIVATE (1 | 128)
 #define CONC__FUTEX_WAIT_BITSET_PRIVATE (9 | 128) /* its time-out is absolute, on the monotonic clock */
@@ -2325,9 +2436,10 @@ typedef struct conc__futex_time {
 /* The kernel compares and sleeps under the lock of the address's own queue, and a wake takes the same lock:
  * a wake after *a was changed either finds the sleeper or the sleeper finds the change (futex(2)). */
 bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
-    conc__futex_time t;
+    conc__timespec t;
     bool passed = false;
     int saved = errno; /* the caller's errno is not ours to change */
+    if (CONC__FAULT("futex: wait", EINTR, EAGAIN) != 0) return false;
     if (deadline_ns >= CONC__PORT_NEVER) {
         (void)conc__syscall(CONC__SYS_FUTEX, a, CONC__FUTEX_WAIT_BITSET_PRIVATE, expected, NULL, NULL,
                             CONC__FUTEX_ANY);
@@ -2444,7 +2556,7 @@ bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     struct conc__port_room *r = conc__port_room_of(a);
     int e = 0;
     (void)pthread_mutex_lock(&r->mutex);
-    if (conc__load32(a, CONC__ACQUIRE) == expected) {
+    if (conc__load32(a, CONC__ACQUIRE) == expected && CONC__FAULT("pthread_cond_wait", EINTR) == 0) {
         if (deadline_ns >= CONC__PORT_NEVER) {
             (void)pthread_cond_wait(&r->cond, &r->mutex);
         } else {
@@ -2496,7 +2608,10 @@ bool CONC__PORT(heavy_fence_ready)(void) {
     uint32_t k = conc__load32(&known, CONC__RELAXED);
     if (k == 0) {
         int saved = errno;
-        k = conc__syscall(SYS_membarrier, CONC__MEMBARRIER_REGISTER, 0) == 0 ? 2 : 1;
+        k = CONC__FAULT("membarrier: register", ENOSYS, EPERM) == 0 &&
+                    conc__syscall(SYS_membarrier, CONC__MEMBARRIER_REGISTER, 0) == 0
+                ? 2
+                : 1;
         conc__store32(&known, k, CONC__RELAXED);
         errno = saved;
     }
@@ -2505,7 +2620,8 @@ bool CONC__PORT(heavy_fence_ready)(void) {
 
 void CONC__PORT(heavy_fence)(void) {
     int saved = errno;
-    if (conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0) != 0) {
+    if (CONC__FAULT("membarrier", EPERM) != 0 ||
+        conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0) != 0) {
         /* a forked child whose kernel does not inherit the registration */
         (void)conc__syscall(SYS_membarrier, CONC__MEMBARRIER_REGISTER, 0);
         (void)conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0);
@@ -2535,17 +2651,24 @@ static void *conc__port_thread_main(void *p) {
 int CONC__PORT(thread_start)(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     pthread_attr_t attr;
     pthread_t handle;
-    int e = pthread_attr_init(&attr);
+    int e = CONC__FAULT("pthread_attr_init", ENOMEM);
+    if (e == 0) e = pthread_attr_init(&attr);
     if (e != 0) return e;
     if (stack_size != 0) {
         const size_t page = 65536; /* a multiple of every page size in use */
         stack_size = stack_size > SIZE_MAX - page ? SIZE_MAX / page * page : (stack_size + page - 1) / page * page;
         /* The least that the system takes differs (128 KiB with glibc on aarch64) and its name is hidden in strict
          * C99: EINVAL says that it was more. */
-        while ((e = pthread_attr_setstacksize(&attr, stack_size)) == EINVAL && stack_size < 1048576) stack_size *= 2;
+        for (;;) {
+            e = CONC__FAULT("pthread_attr_setstacksize", EINVAL);
+            if (e == 0) e = pthread_attr_setstacksize(&attr, stack_size);
+            if (e != EINVAL || stack_size >= 1048576) break;
+            stack_size *= 2;
+        }
     }
     t->fn = fn;
     t->arg = arg;
+    if (e == 0) e = CONC__FAULT("pthread_create", EAGAIN, ENOMEM, EPERM);
     if (e == 0) e = pthread_create(&handle, &attr, conc__port_thread_main, t);
     if (e == 0) memcpy(t->handle, &handle, sizeof handle);
     (void)pthread_attr_destroy(&attr);
@@ -2602,7 +2725,8 @@ static void conc__port_key_end(void *value) {
 }
 
 static void conc__port_key_make(void) {
-    conc__port_key_made = pthread_key_create(&conc__port_key, conc__port_key_end) == 0;
+    conc__port_key_made = CONC__FAULT("pthread_key_create", EAGAIN, ENOMEM) == 0 &&
+                          pthread_key_create(&conc__port_key, conc__port_key_end) == 0;
 }
 
 void *CONC__PORT(key_get)(void) {
@@ -2617,7 +2741,9 @@ bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
         memcpy(&p, &destroy, sizeof p);
         conc__storep(&conc__port_key_destroy, p, CONC__RELEASE);
     }
-    return conc__port_key_made && pthread_setspecific(conc__port_key, value) == 0;
+    /* (To take the value away again cannot fail.) */
+    return conc__port_key_made && (value == NULL || CONC__FAULT("pthread_setspecific", ENOMEM) == 0) &&
+           pthread_setspecific(conc__port_key, value) == 0;
 }
 
 /* ---- the process and the machine ---------------------------------------------------------------- */
@@ -2626,7 +2752,9 @@ bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
 
 static unsigned conc__affinity_count(void) {
     unsigned long mask[256]; /* 16,384 processors */
-    long bytes = conc__syscall(SYS_sched_getaffinity, 0L, sizeof mask, mask);
+    long bytes = CONC__FAULT("sched_getaffinity", EINVAL) == 0
+                     ? conc__syscall(SYS_sched_getaffinity, 0L, sizeof mask, mask)
+                     : -1;
     unsigned n = 0;
     long i;
     for (i = 0; i < bytes / (long)sizeof mask[0]; i++) {
@@ -2642,7 +2770,7 @@ static unsigned conc__quota_in(const char *directory) {
     long long quota = -1, period = 0;
     FILE *f;
     (void)snprintf(path, sizeof path, "%s/cpu.max", directory); /* version 2 */
-    f = fopen(path, "r");
+    f = CONC__FAULT("fopen: quota", ENOENT, EMFILE) == 0 ? fopen(path, "r") : NULL;
     if (f != NULL) {
         if (fscanf(f, "%lld %lld", &quota, &period) != 2) quota = -1; /* "max 100000" */
         (void)fclose(f);
@@ -2662,11 +2790,22 @@ static unsigned conc__quota_in(const char *directory) {
     return (unsigned)((quota + period - 1) / period);
 }
 
+/* Whether `word` is one of the comma-separated words of `list`. */
+static bool conc__list_has(const char *list, const char *word) {
+    size_t n = strlen(word);
+    while (list != NULL) {
+        if (strncmp(list, word, n) == 0 && (list[n] == ',' || list[n] == '\0')) return true;
+        list = strchr(list, ',');
+        if (list != NULL) list++;
+    }
+    return false;
+}
+
 /* The least quota of the group we are in and the groups above it. */
 static unsigned conc__cgroup_count(void) {
     char line[512], directory[560];
     unsigned least = 0;
-    FILE *f = fopen("/proc/self/cgroup", "r");
+    FILE *f = CONC__FAULT("fopen: cgroup", ENOENT, EMFILE) == 0 ? fopen("/proc/self/cgroup", "r") : NULL;
     if (f == NULL) return 0;
     while (fgets(line, sizeof line, f) != NULL) { /* "0::/a/b" or "4:cpu,cpuacct:/a/b" */
         char *controllers = strchr(line, ':');
@@ -2679,7 +2818,7 @@ static unsigned conc__cgroup_count(void) {
         controllers++;
         if (*controllers == '\0') {
             root = "/sys/fs/cgroup";
-        } else if (strncmp(controllers, "cpu,", 4) == 0 || strcmp(controllers, "cpu") == 0) {
+        } else if (conc__list_has(controllers, "cpu")) {
             root = "/sys/fs/cgroup/cpu";
         } else {
             continue;
@@ -2716,7 +2855,8 @@ unsigned CONC__PORT(cpu_count)(void) {
 #endif
 
 int CONC__PORT(on_fork)(void (*child)(void)) {
-    return pthread_atfork(NULL, NULL, child);
+    int e = CONC__FAULT("pthread_atfork", ENOMEM);
+    return e != 0 ? e : pthread_atfork(NULL, NULL, child);
 }
 
 const char *CONC__PORT(error_text)(int error, char *buffer, size_t size) {
@@ -2869,6 +3009,8 @@ static DWORD WINAPI conc__port_thread_main(void *p) {
 int CONC__PORT(thread_start)(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     DWORD saved = GetLastError(), error;
     HANDLE handle;
+    int fault = CONC__FAULT("CreateThread", ERROR_NOT_ENOUGH_MEMORY, ERROR_MAX_THRDS_REACHED);
+    if (fault != 0) return fault;
     t->fn = fn;
     t->arg = arg;
     /* The size is what is set aside, rounded up by the system (which must not wrap around); 0: what the program's
@@ -2952,7 +3094,7 @@ static void WINAPI conc__win_key_end(void *value) {
  * it fails, the next to come tries again. */
 static BOOL WINAPI conc__win_key_make(INIT_ONCE *once, void *destroy, void **unused) {
     typedef BOOLEAN(NTAPI * ends_fn)(void);
-    DWORD slot = FlsAlloc(conc__win_key_end);
+    DWORD slot = CONC__FAULT("FlsAlloc", ERROR_NOT_ENOUGH_MEMORY) == 0 ? FlsAlloc(conc__win_key_end) : FLS_OUT_OF_INDEXES;
     (void)once;
     (void)unused;
     if (slot == FLS_OUT_OF_INDEXES) return FALSE;
@@ -2976,6 +3118,7 @@ void *CONC__PORT(key_get)(void) {
 bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
     DWORD saved = GetLastError();
     bool done = InitOnceExecuteOnce(&conc__win_key_once, conc__win_key_make, &destroy, NULL) &&
+                (value == NULL || CONC__FAULT("FlsSetValue", ERROR_NOT_ENOUGH_MEMORY) == 0) &&
                 FlsSetValue(conc__win_key_slot, value);
     SetLastError(saved);
     return done;
@@ -2999,7 +3142,10 @@ typedef struct conc__win_cpu_rate {
 static unsigned conc__win_job_count(unsigned all) {
     conc__win_cpu_rate r;
     DWORD rate = 0;
-    if (!QueryInformationJobObject(NULL, CONC__WIN_CPU_RATE_INFORMATION, &r, sizeof r, NULL)) return 0;
+    if (CONC__FAULT("QueryInformationJobObject", ERROR_ACCESS_DENIED) != 0 ||
+        !QueryInformationJobObject(NULL, CONC__WIN_CPU_RATE_INFORMATION, &r, sizeof r, NULL)) {
+        return 0;
+    }
     if ((r.flags & CONC__WIN_CPU_RATE_ENABLE) == 0) return 0;
     if ((r.flags & CONC__WIN_CPU_RATE_HARD_CAP) != 0) rate = r.rate;
     if ((r.flags & CONC__WIN_CPU_RATE_MIN_MAX) != 0) rate = r.rate >> 16;
@@ -3012,7 +3158,8 @@ unsigned CONC__PORT(cpu_count)(void) {
     DWORD saved = GetLastError();
     DWORD_PTR mask = 0, system = 0;
     unsigned all = (unsigned)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS), n = 0, job;
-    if (GetProcessAffinityMask(GetCurrentProcess(), &mask, &system)) {
+    if (CONC__FAULT("GetProcessAffinityMask", ERROR_ACCESS_DENIED) == 0 &&
+        GetProcessAffinityMask(GetCurrentProcess(), &mask, &system)) {
         for (; mask != 0; mask &= mask - 1) n++;
     }
     if (n == 0) n = all;
@@ -4383,6 +4530,7 @@ void *conc__port_key_get(void) {
 
 bool conc__port_key_set(void *value, void (*destroy)(void *)) {
     if (!conc__sim_here) return conc__real_key_set(value, destroy);
+    if (value != NULL && CONC__FAULT("simulated key", ENOMEM) != 0) return false;
     conc__sim_hide();
     conc__sim_me()->key = value;
     conc__sim.key_destroy = destroy;
@@ -4505,7 +4653,10 @@ void conc__port_heavy_fence(void) {
 
 int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     unsigned i;
+    int error;
     if (!conc__sim_here) return conc__real_thread_start(t, fn, arg, stack_size);
+    error = CONC__FAULT("simulated thread start", EAGAIN, ENOMEM);
+    if (error != 0) return error;
     conc__sim_hide();
     i = conc__sim_fiber_new(fn, arg, conc__sim_me()->view);
     if (i == CONC__SIM_FIBERS) {
@@ -4646,10 +4797,7 @@ static void conc__table_reset(void) {
 }
 
 CONC__LIB void conc__table_begin(void) {
-    static uint32_t once; /* atomic */
-    if (CONC__LIKELY(conc__peek32(&once) != 0)) return;
-    (void)conc__self(); /* core watches for fork() from here on */
-    conc__on_fork(&once, conc__table_reset);
+    conc__on_fork(CONC__RESET_TABLE, conc__table_reset);
 }
 
 conc__bucket *conc__bucket_lock(const void *key) {
@@ -4744,13 +4892,17 @@ void conc__wakes_run(conc__wakes *w) {
 bool conc__claim(conc__bucket *b, conc_node *node, unsigned grant, conc__wakes *w) {
     conc_waiter *waiter = node->conc__waiter;
     void (*wake)(void *) = waiter->wake;
-    uint32_t waiting = 0;
+    uint32_t waiting = 0, ticket = node->conc__ticket;
     bool mine;
     conc__bucket_remove(b, node);
-    node->conc__grant = (uint8_t)grant;
+    if (grant == CONC__SWEPT) {
+        ticket |= CONC__TICKET_SWEPT;
+    } else {
+        node->conc__grant = (uint8_t)grant;
+    }
     /* While `armed` is 1 the waiter cannot leave: its disarm has to take the bucket's lock. Release: what the
      * claimer did, the grant included, is seen by the waiter that reads `claimed`. */
-    mine = conc__cas32(&waiter->claimed, &waiting, node->conc__ticket, CONC__RELEASE);
+    mine = conc__cas32(&waiter->claimed, &waiting, ticket, CONC__RELEASE);
     if (mine) {
         w->list[w->count].wake = wake;
         w->list[w->count].waiter = waiter;
@@ -4913,7 +5065,7 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
         size_t armed, tokens;
         int64_t until = deadline.ns;
         unsigned step;
-        bool quiet;
+        bool quiet, swept;
         uint32_t ticket;
 
         winner = conc__attempt_all(ops, n, first);
@@ -4960,6 +5112,8 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
 
         /* Nothing is armed: `claimed` does not change any more. */
         ticket = conc__load32(&waiter.claimed, CONC__ACQUIRE);
+        swept = (ticket & CONC__TICKET_SWEPT) != 0;
+        ticket &= ~CONC__TICKET_SWEPT;
         if (ticket == CONC__TICKET_CANCEL || (ticket == 0 && !quiet)) {
             conc__abandon_but(ops, n, n);
             return CONC_CANCELED;
@@ -4968,8 +5122,7 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
         first = ticket != 0 ? ticket - 1u : armed; /* or the one that arm() found ready, or n: it is time */
         /* Woken alone and then too late, it goes to the front; of a crowd, to the end, or those behind it would be passed
          * over while the crowd is being woken. */
-        front = ticket != 0 && ops[first].node.conc__grant != CONC__SWEPT;
-        if (ticket != 0 && !front) ops[first].node.conc__grant = 0;
+        front = ticket != 0 && !swept;
         if (ticket == 0 && armed == n && deadline.ns != INT64_MAX) over = conc__port_clock_ns() >= deadline.ns;
     }
 }
@@ -5260,6 +5413,7 @@ static conc_result conc__mutex_attempt(conc_op *op) {
     if (op->node.conc__grant == CONC__HANDED) { /* the one who handed it writes the word before it unlocks this */
         conc__bucket_unlock(conc__bucket_lock(&m->conc__word));
         op->node.conc__grant = 0;
+        op->word = 0;
         return CONC_OK;
     }
     me = conc__self()->owner;
@@ -5268,6 +5422,7 @@ static conc_result conc__mutex_attempt(conc_op *op) {
     while (CONC__OWNER(w) == 0) {
         if (conc__cas32(&m->conc__word, &w, (w & ~taken_off) | me, CONC__ACQUIRE)) {
             op->node.conc__grant = 0;
+            op->word = 0;
             return CONC_OK;
         }
     }
@@ -5299,6 +5454,7 @@ static bool conc__mutex_arm(conc_op *op, conc_node *node) {
 }
 
 static void conc__mutex_abandon(conc_op *op) {
+    op->word = 0;
     if (op->node.conc__grant == CONC__ON_ITS_WAY) {
         op->node.conc__grant = 0;
         conc__mutex_pass_on((conc_mutex *)op->object);
@@ -5836,6 +5992,7 @@ static conc_result conc__write_attempt(conc_op *op) {
         return conc__rwlock_hopeless(l);
     }
     conc__store32(&l->conc__owner, conc__self()->owner, CONC__RELAXED);
+    op->word = 0;
     return CONC_OK;
 }
 
@@ -5862,6 +6019,7 @@ static void conc__write_abandon(conc_op *op) {
     uint32_t w;
     bool joined = false;
     if (op->word == 0) return;
+    op->word = 0;
     b = conc__bucket_lock(&l->conc__word);
     conc__rwlock_tidy(l, b);
     w = conc__load32(&l->conc__word, CONC__RELAXED);
@@ -5959,8 +6117,11 @@ typedef struct conc__br_slot {
     char pad[CONC__CACHE_LINE - sizeof(uint32_t)];
 } conc__br_slot;
 
+#define CONC__BR_HOLDS 1u
+
 struct conc_brlock {
-    uint32_t writer; /* the owner of the lock or of the announcement; waiters for it to be 0 stand under it */
+    uint32_t writer; /* the owner of the announcement, and CONC__BR_HOLDS once that is the lock; those who wait for it to
+                        be 0 stand under it */
     uint32_t drain;  /* only an address: under it stands the writer that waits for readers to leave */
     uint32_t slot_count; /* a power of two */
     char pad[CONC__CACHE_LINE - 3 * sizeof(uint32_t)];
@@ -6013,8 +6174,8 @@ static void conc__br_leave_write(conc_brlock *l) {
 }
 
 static conc_result conc__br_hopeless(const conc_brlock *l) {
-    uint32_t owner = conc__load32(&l->writer, CONC__RELAXED);
-    if (owner == conc__self()->owner) {
+    uint32_t w = conc__load32(&l->writer, CONC__RELAXED), owner = CONC__OWNER(w);
+    if (w == (conc__self()->owner | CONC__BR_HOLDS)) {
         return conc__fail(CONC_DEADLOCK, "the big-reader lock is already held to write by the calling thread");
     }
     if (owner != 0 && conc__is_gone(owner)) {
@@ -6053,7 +6214,10 @@ static conc_result conc__br_write_attempt(conc_op *op) {
         if (!conc__cas32(&l->writer, &nobody, conc__self()->owner, CONC__SEQ_CST)) return conc__br_hopeless(l);
         op->word = 1;
     }
-    return conc__br_is_drained(l) ? CONC_OK : CONC_PENDING;
+    if (!conc__br_is_drained(l)) return CONC_PENDING;
+    conc__store32(&l->writer, conc__self()->owner | CONC__BR_HOLDS, CONC__RELAXED);
+    op->word = 0;
+    return CONC_OK;
 }
 
 static bool conc__br_write_arm(conc_op *op, conc_node *node) {
@@ -6070,6 +6234,7 @@ static bool conc__br_write_arm(conc_op *op, conc_node *node) {
 
 static void conc__br_write_abandon(conc_op *op) {
     if (op->word != 0) conc__br_leave_write((conc_brlock *)op->object);
+    op->word = 0;
 }
 
 conc_op conc_op_brlock_write(conc_brlock *l) {
@@ -6104,7 +6269,7 @@ conc_result conc_brlock_read_unlock(conc_brlock *l) {
 
 conc_result conc_brlock_write_unlock(conc_brlock *l) {
     if (l == NULL) return conc__null("conc_brlock_write_unlock");
-    if (conc__load32(&l->writer, CONC__RELAXED) != conc__self()->owner) {
+    if (conc__load32(&l->writer, CONC__RELAXED) != (conc__self()->owner | CONC__BR_HOLDS)) {
         return conc__fail(CONC_NOT_OWNER, "conc_brlock_write_unlock: the calling thread does not write");
     }
     conc__br_leave_write(l);
@@ -6182,7 +6347,7 @@ static bool conc__add_permits(uint32_t *w, uint32_t n, uint32_t max) {
 conc_result conc_semaphore_release(conc_semaphore *s, uint32_t n) {
     uint32_t w, next, max;
     if (CONC__UNLIKELY(s == NULL)) return conc__null("conc_semaphore_release");
-    max = s->max != 0 ? s->max : 0x7fffffffu;
+    max = s->max != 0 && s->max < 0x7fffffffu ? s->max : 0x7fffffffu;
     w = conc__load32(&s->conc__word, CONC__RELAXED);
     while ((w & CONC__PARKED) == 0) {
         next = w;
@@ -6310,6 +6475,7 @@ static conc_result conc__barrier_attempt(conc_op *op) {
         b->conc__arrived++;
         if (b->conc__arrived == b->parties) {
             conc__barrier_end_round(b, bucket, false);
+            op->word = 0;
             return CONC_OK;
         }
     }
@@ -6319,6 +6485,7 @@ static conc_result conc__barrier_attempt(conc_op *op) {
     }
     broken = op->word == 0 || conc__barrier_ended_broken(b, op->word - 1);
     conc__bucket_unlock(bucket);
+    op->word = 0;
     return broken ? conc__barrier_is_broken() : CONC_OK;
 }
 
@@ -6345,6 +6512,7 @@ static void conc__barrier_abandon(conc_op *op) {
         conc__bucket_unlock(bucket);
         op->result = broken ? conc__barrier_is_broken() : CONC_OK;
     }
+    op->word = 0;
 }
 
 conc_op conc_op_barrier(conc_barrier *b, uint32_t *rank) {
@@ -6532,8 +6700,7 @@ static void conc__debug_reset(void) {
 }
 
 static void conc__debug_take(void) {
-    static uint32_t once; /* atomic */
-    conc__on_fork(&once, conc__debug_reset);
+    conc__on_fork(CONC__RESET_DEBUG, conc__debug_reset);
     conc__lock_take(&conc__debug_lock);
 }
 
@@ -6718,9 +6885,10 @@ struct conc_thread {
 static conc__lock conc__registry;                      /* guards all below and the fields named above */
 static conc_thread *conc__chains[CONC__CHAINS];        /* every record with users, by its address */
 static size_t conc__alive_count;                       /* atomic: read without the lock */
-static conc_thread *conc__main_thread;
+static void *conc__main_thread;                        /* atomic: read without the lock. Publishes the record */
 static bool conc__exit_watched;
-static conc_latch conc__not_daemons;                   /* those alive; itself its own lock */
+static conc_latch conc__not_daemons;                   /* those alive, but for those in conc_thread_join_all() */
+static conc_latch conc__to_end;                        /* those whose last step is not done; both are their own locks */
 
 static conc_thread **conc__chain_of(const conc_thread *t) {
     return &conc__chains[((uintptr_t)t >> 6) % CONC__CHAINS];
@@ -6739,7 +6907,10 @@ static void conc__register(conc_thread *t) {
     *chain = t;
     conc__store32(&t->alive, 1, CONC__RELAXED);
     (void)conc__addz(&conc__alive_count, 1, CONC__RELAXED);
-    if (!t->daemon && t->fn != NULL) (void)conc_latch_add(&conc__not_daemons, 1);
+    if (!t->daemon && t->fn != NULL) {
+        (void)conc_latch_add(&conc__not_daemons, 1);
+        (void)conc_latch_add(&conc__to_end, 1);
+    }
 }
 
 static bool conc__is_alive(const conc_thread *t) {
@@ -6756,7 +6927,7 @@ static void conc__drop_user(conc_thread *t) {
         conc_thread **link = conc__chain_of(t);
         while (*link != t) link = &(*link)->next;
         *link = t->next;
-        if (conc__main_thread == t) conc__main_thread = NULL;
+        if (conc__loadp(&conc__main_thread, CONC__RELAXED) == t) conc__storep(&conc__main_thread, NULL, CONC__RELAXED);
         conc__free(t);
     }
 }
@@ -6768,14 +6939,13 @@ static void conc__registry_reset(void) {
     conc__registry = 0;
     memset(conc__chains, 0, sizeof conc__chains);
     conc__alive_count = 0;
-    conc__not_daemons.conc__word = 0;
+    conc__not_daemons.conc__word = conc__to_end.conc__word = 0;
     conc__main_thread = me;
     if (me != NULL) conc__register(me);
 }
 
 CONC__LIB void conc__registry_begin(void) {
-    static uint32_t once; /* atomic */
-    conc__on_fork(&once, conc__registry_reset);
+    conc__on_fork(CONC__RESET_REGISTRY, conc__registry_reset);
 }
 
 #if defined(CONC_SIM)
@@ -6816,6 +6986,7 @@ static uint32_t conc__local_count;                            /* guarded by the 
 static uint32_t conc__local_id(conc_local *key) {
     uint32_t id = conc__load32(&key->conc__id, CONC__ACQUIRE);
     if (id != 0) return id;
+    conc__registry_begin();
     conc__lock_take(&conc__registry);
     id = conc__load32(&key->conc__id, CONC__RELAXED);
     if (id == 0 && conc__local_count < CONC__LOCALS_MAX) {
@@ -6872,7 +7043,7 @@ static void conc__locals_end(conc__agent *me) {
             }
         }
     }
-    conc__free(me->locals);
+    if (me->locals != NULL) conc__free(me->locals);
     me->locals = NULL;
     me->local_count = 0;
 }
@@ -6886,7 +7057,7 @@ static void conc__report_lost(const conc_thread *t) {
 
 /* The last steps of a thread started here, in that thread. */
 static void conc__thread_end(conc__agent *me, conc_thread *t, int result) {
-    bool open;
+    bool open, daemon = t->daemon;
     me->cancel = NULL;
     conc__locals_end(me);
     conc__lock_take(&conc__registry);
@@ -6896,12 +7067,13 @@ static void conc__thread_end(conc__agent *me, conc_thread *t, int result) {
     conc__lock_give(&conc__registry);
     if (result != 0 && !open) conc__report_lost(t);
     (void)conc_event_set(&t->ended);
-    if (!t->daemon) (void)conc_latch_done(&conc__not_daemons);
+    if (!daemon) (void)conc_latch_done(&conc__not_daemons);
     me->thread = NULL;
     me->name = NULL;
     conc__lock_take(&conc__registry);
     conc__drop_user(t);
     conc__lock_give(&conc__registry);
+    if (!daemon) (void)conc_latch_done(&conc__to_end); /* the last: after it exit() may take anything away */
 }
 
 /* The system ends a thread: one not started here; or one of ours that left by pthread_exit(); or one of ours,
@@ -6934,29 +7106,13 @@ static void conc__thread_main(void *p) {
     conc__thread_end(me, t, t->fn(t->arg));
 }
 
-static void conc__handle_unuse(conc_thread *t);
-
 /* Runs at exit(): see thread.h. */
 static void conc__at_exit(void) {
     const conc_thread *me = (const conc_thread *)conc__self()->thread;
+    conc_op all_ended = conc_op_latch(&conc__to_end);
     size_t i;
     if (me != NULL && me->fn != NULL) return;
-    /* One by one, and not by conc_thread_join_all(): a thread that is in that call itself is not counted there. */
-    for (i = 0; i < CONC__CHAINS; i++) {
-        conc_thread *t;
-        conc__lock_take(&conc__registry);
-        for (t = conc__chains[i]; t != NULL; t = t->next) {
-            if (t->fn != NULL && !t->daemon && !conc_event_is_set(&t->ended)) break;
-        }
-        if (t != NULL) t->users++;
-        conc__lock_give(&conc__registry);
-        if (t != NULL) {
-            conc_op op = conc_op_event(&t->ended);
-            (void)conc__wait_uncanceled(&op, CONC_FOREVER);
-            conc__handle_unuse(t);
-            i = (size_t)-1; /* it may have started others: look from the start again */
-        }
-    }
+    (void)conc__wait_uncanceled(&all_ended, CONC_FOREVER);
     /* Nobody will look at these any more. */
     conc__lock_take(&conc__registry);
     for (i = 0; i < CONC__CHAINS; i++) {
@@ -6998,12 +7154,15 @@ conc_thread *conc_thread_start(conc_fn fn, void *arg, const conc_thread_desc *de
     }
     /* The lock is held while the thread is made, so that nobody meets a record without its system handle. */
     conc__lock_take(&conc__registry);
-    if (!conc__exit_watched) conc__exit_watched = atexit(conc__at_exit) == 0;
+    if (!conc__exit_watched) conc__exit_watched = CONC__FAULT("atexit", ENOMEM) == 0 && atexit(conc__at_exit) == 0;
     conc__register(t);
     error = conc__port_thread_start(&t->os, conc__thread_main, t, desc != NULL ? desc->stack_size : 0);
     if (error != 0) {
         conc__not_alive(t);
-        if (!t->daemon) (void)conc_latch_done(&conc__not_daemons);
+        if (!t->daemon) {
+            (void)conc_latch_done(&conc__not_daemons);
+            (void)conc_latch_done(&conc__to_end);
+        }
         t->users = 1;
         conc__drop_user(t);
         conc__lock_give(&conc__registry);
@@ -7092,8 +7251,38 @@ conc_result conc_thread_detach(conc_thread *t) {
     return r;
 }
 
+/* op->word: 1 while the op counts as a user of the record, which keeps it there. */
+static void conc__end_abandon(conc_op *op) {
+    if (op->word == 0) return;
+    op->word = 0;
+    conc__handle_unuse((conc_thread *)op->object);
+}
+
+static conc_result conc__end_attempt(conc_op *op) {
+    conc_thread *t = (conc_thread *)op->object;
+    if (op->word == 0) {
+        conc_result r;
+        if (t != NULL && conc__self()->thread == t) {
+            return conc__fail(CONC_DEADLOCK, "conc_op_thread_end: a thread cannot wait for its own end");
+        }
+        r = conc__handle_use(t, "conc_op_thread_end");
+        if (r != CONC_OK) return r;
+        op->word = 1;
+    }
+    if (!conc_event_is_set(&t->ended)) return CONC_PENDING;
+    conc__end_abandon(op);
+    return CONC_OK;
+}
+
+/* In the list of the event's waiters. */
+static bool conc__end_arm(conc_op *op, conc_node *node) {
+    conc_op event = conc_op_event(&((conc_thread *)op->object)->ended);
+    return event.cls->arm(&event, node);
+}
+
 conc_op conc_op_thread_end(conc_thread *t) {
-    return conc_op_event(t != NULL ? &t->ended : NULL);
+    static const conc_op_class cls = {"thread end", CONC_BUSY, conc__end_attempt, conc__end_arm, NULL, conc__end_abandon};
+    return conc_op_make(&cls, t, NULL);
 }
 
 conc_thread *conc_thread_current(void) {
@@ -7111,9 +7300,9 @@ conc_thread *conc_thread_current(void) {
     t->users = 1;
     t->owner = me->owner;
     conc__lock_take(&conc__registry);
-    if (conc__main_thread == NULL) conc__main_thread = t;
-    if (conc__main_thread == t) {
+    if (conc__loadp(&conc__main_thread, CONC__RELAXED) == NULL) {
         conc__copy_name(t, "main");
+        conc__storep(&conc__main_thread, t, CONC__RELEASE);
     } else {
         (void)snprintf(t->name, sizeof t->name, "thread-%u", (unsigned)(me->owner >> 2));
     }
@@ -7125,10 +7314,7 @@ conc_thread *conc_thread_current(void) {
 }
 
 conc_thread *conc_thread_main(void) {
-    conc_thread *t;
-    conc__lock_take(&conc__registry);
-    t = conc__main_thread;
-    conc__lock_give(&conc__registry);
+    conc_thread *t = (conc_thread *)conc__loadp(&conc__main_thread, CONC__ACQUIRE);
     return t != NULL ? t : conc_thread_current();
 }
 
@@ -7173,6 +7359,7 @@ size_t conc_thread_count(void) {
 void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg) {
     size_t i;
     if (visit == NULL) return;
+    (void)conc_thread_current(); /* so that `visit` can ask for it without entering it */
     conc__lock_take(&conc__registry);
     for (i = 0; i < CONC__CHAINS; i++) {
         conc_thread *t;
@@ -7263,8 +7450,7 @@ static void conc__timers_reset(void) {
 }
 
 CONC__LIB void conc__timers_begin(void) {
-    static uint32_t once; /* atomic */
-    conc__on_fork(&once, conc__timers_reset);
+    conc__on_fork(CONC__RESET_TIMERS, conc__timers_reset);
 }
 
 static void conc__timer_unuse(conc_timer *t) {
@@ -7386,7 +7572,6 @@ static bool conc__timer_serve(void) {
     desc.name = "conc-timer";
     desc.daemon = true;
     conc__timers_changed.auto_reset = true;
-    conc__timers_begin();
     service = conc_thread_start(conc__timer_service, NULL, &desc);
     if (service == NULL) return false;
     (void)conc_thread_detach(service);
@@ -7403,6 +7588,7 @@ conc_timer *conc_timer_start(conc_fn fn, void *arg, conc_deadline when) {
         (void)conc__fail(CONC_INVALID, "conc_timer_start: no function");
         return NULL;
     }
+    conc__timers_begin();
     t = (conc_timer *)conc__alloc(1, sizeof *t, "a timer");
     if (t == NULL) return NULL;
     t->fn = fn;
@@ -7849,7 +8035,8 @@ static CONC__NOINLINE conc_result conc__array_get(conc_queue *q, void *item) {
         /* What a burst has taken is given back; if there is no memory to do it, the next get tries again. */
         if (q->space > 1024 && q->count < q->space / 8) {
             size_t space = q->space / 4; /* not conc__alloc(): no get fails for want of it, so no error is recorded */
-            (void)conc__array_move(q, (unsigned char *)CONC__MALLOC(space * q->stride), space);
+            bool none = CONC__FAULT("malloc: shrink", ENOMEM) != 0;
+            (void)conc__array_move(q, none ? NULL : (unsigned char *)CONC__MALLOC(space * q->stride), space);
         }
     }
     conc__lock_give(&q->lock);
@@ -8373,6 +8560,7 @@ conc_queue *conc_queue_new_ex(size_t item_size, size_t capacity, const conc_queu
     q->kind = kind;
     q->item_size = item_size;
     q->capacity = capacity;
+    (void)conc__self(); /* fork() is watched for from here on */
     q->generation = conc__fork_generation();
     q->compare = desc != NULL ? desc->compare : NULL;
     q->ring = kind == CONC_FIFO && capacity != 0;

@@ -26,7 +26,9 @@ const char *conc_error_detail(void) {
 
 const char *conc_explain(conc_result r) {
     const conc__agent *me = conc__self();
-    return me->error == r && me->detail[0] != '\0' ? me->detail : conc_strerror(r);
+    bool ordinary = r == CONC_TIMEOUT || r == CONC_CLOSED || r == CONC_CANCELED || r == CONC_FULL || r == CONC_EMPTY ||
+                    r == CONC_BUSY; /* these mostly come without a sentence: one that is there is an older call's */
+    return !ordinary && me->error == r && me->detail[0] != '\0' ? me->detail : conc_strerror(r);
 }
 
 conc_result conc_error_result(void) {
@@ -127,7 +129,7 @@ static bool conc__fits(size_t count, size_t size) {
 }
 
 void *conc__alloc(size_t count, size_t size, const char *what) {
-    void *p = conc__fits(count, size) ? CONC__MALLOC(count * size) : NULL;
+    void *p = conc__fits(count, size) && CONC__FAULT("malloc", ENOMEM) == 0 ? CONC__MALLOC(count * size) : NULL;
     if (p != NULL) {
         memset(p, 0, count * size);
     } else {
@@ -137,7 +139,7 @@ void *conc__alloc(size_t count, size_t size, const char *what) {
 }
 
 void *conc__realloc(void *p, size_t count, size_t size, const char *what) {
-    void *bigger = conc__fits(count, size) ? CONC__REALLOC(p, count * size) : NULL;
+    void *bigger = conc__fits(count, size) && CONC__FAULT("realloc", ENOMEM) == 0 ? CONC__REALLOC(p, count * size) : NULL;
     if (bigger == NULL) {
         (void)conc__fail(CONC_NO_MEMORY, "no memory for %s (%zu times %zu bytes)", what, count, size);
     }
@@ -155,13 +157,15 @@ static uint32_t conc__ids_before_fork;   /* written in a forked child while it h
 static uint32_t conc__forks;             /* likewise */
 static uint32_t conc__survivor;          /* likewise: the owner that the forking thread writes; it lives on here */
 static uint32_t conc__fork_watched;      /* atomic: whether conc__forked() has been registered */
-static void (*conc__resets[4])(void);    /* entries 0 .. conc__reset_count - 1 are complete, if not NULL */
-static uint32_t conc__reset_count;       /* atomic */
+static void *conc__resets[CONC__RESETS]; /* atomic: functions, or NULL */
 
 static void conc__reset_all(void) {
     uint32_t i;
-    for (i = 0; i < 4; i++) {
-        if (conc__resets[i] != NULL) conc__resets[i]();
+    for (i = 0; i < CONC__RESETS; i++) {
+        void *p = conc__peekp(&conc__resets[i]);
+        void (*reset)(void);
+        memcpy(&reset, &p, sizeof reset); /* ISO C has no cast between the two */
+        if (p != NULL) reset();
     }
 }
 
@@ -172,11 +176,13 @@ static void conc__forked(void) {
     conc__reset_all();
 }
 
-void conc__on_fork(uint32_t *once, void (*reset)(void)) {
-    uint32_t i;
-    if (CONC__LIKELY(conc__peek32(once) != 0) || conc__swap32(once, 1, CONC__RELAXED) != 0) return;
-    i = conc__add32(&conc__reset_count, 1, CONC__RELAXED);
-    if (i < 4) conc__resets[i] = reset;
+/* Every caller stores the same, so it does not matter which of them a fork() finds on its way. */
+void conc__on_fork(conc__reset_place place, void (*reset)(void)) {
+    void *p;
+    if (CONC__LIKELY(conc__peekp(&conc__resets[place]) != NULL)) return;
+    (void)conc__self(); /* core watches for fork() from here on */
+    memcpy(&p, &reset, sizeof p);
+    conc__storep(&conc__resets[place], p, CONC__RELAXED);
 }
 
 bool conc__is_gone(uint32_t owner) {
@@ -231,8 +237,9 @@ uint32_t conc__new_owner(void) {
 }
 
 static void conc__agent_begin(conc__agent *agent) {
-    if (conc__peek32(&conc__fork_watched) == 0 && conc__swap32(&conc__fork_watched, 1, CONC__RELAXED) == 0) {
-        (void)conc__port_on_fork(conc__forked); /* if this fails, fork() is only not noticed */
+    if (conc__peek32(&conc__fork_watched) == 0) { /* two at once may both do it: to be told twice does no harm */
+        (void)conc__port_on_fork(conc__forked);   /* if this fails, fork() is only not noticed */
+        conc__store32(&conc__fork_watched, 1, CONC__RELAXED);
     }
     agent->owner = conc__new_owner();
 }
@@ -254,7 +261,7 @@ conc__agent *conc__self(void) {
 conc__agent *conc__self(void) {
     conc__agent *me = (conc__agent *)conc__port_key_get();
     if (CONC__UNLIKELY(me == NULL)) {
-        me = (conc__agent *)CONC__MALLOC(sizeof *me);
+        me = CONC__FAULT("malloc: agent", ENOMEM) == 0 ? (conc__agent *)CONC__MALLOC(sizeof *me) : NULL;
         if (me != NULL) {
             memset(me, 0, sizeof *me);
             if (!conc__port_key_set(me, conc__agent_end)) {

@@ -48,8 +48,8 @@ CONC_API const char *conc_strerror(conc_result r);
  * none has failed yet. */
 CONC_API const char *conc_error_detail(void);
 
-/* The best sentence for a result that a call of this thread has just given: conc_error_detail() if that speaks of the
- * same result, else conc_strerror(r). */
+/* The best sentence for a result that a call of this thread has just given: conc_error_detail() for what is an error,
+ * conc_strerror(r) for the ordinary answers named above. */
 CONC_API const char *conc_explain(conc_result r);
 
 /* The result that belongs to conc_error_detail(): how a constructor that returned NULL tells why. */

@@ -95,8 +95,15 @@ CONC__LIB uint32_t conc__new_owner(void);
 CONC__LIB bool conc__agent_watch_end(conc__agent *agent, void (*ended)(conc__agent *agent));
 
 /* Calls `reset`, which makes a module's own state new, in the child of every fork() to come (and before each schedule of
- * a simulation). At most 4 in the process; each once, which `*once`, atomic and 0 at first, sees to. */
-CONC__LIB void conc__on_fork(uint32_t *once, void (*reset)(void));
+ * a simulation). To be called before the module's lock is first taken; again is harmless and cheap. */
+typedef enum conc__reset_place {
+    CONC__RESET_TABLE,
+    CONC__RESET_REGISTRY,
+    CONC__RESET_TIMERS,
+    CONC__RESET_DEBUG,
+    CONC__RESETS
+} conc__reset_place;
+CONC__LIB void conc__on_fork(conc__reset_place place, void (*reset)(void));
 
 /* Whether `owner`, found in a lock, was a thread of the process that forked this one, and is not here. Ids are never
  * used twice, so that of the thread that forked is the only one from before that still is somebody's. */
@@ -123,11 +130,13 @@ typedef uint32_t conc__lock;
 CONC__LIB void conc__lock_take(conc__lock *l);
 CONC__LIB void conc__lock_give(conc__lock *l);
 
+#define CONC__TICKET_SWEPT 0x10000u /* it was claimed with all others there */
+
 /* ---- wait: waiters and the table -------------------------------------------------------------------
  * One per wait, on the waiting thread's stack (later: in a coroutine's frame). */
 struct conc_waiter {
-    uint32_t claimed;         /* atomic. 0: waits; else the ticket (index + 1) of the node through which it was
-                                 claimed. Publishes what the claimer did before; a thread sleeps on it */
+    uint32_t claimed;         /* atomic. 0: waits; else the ticket (index + 1) of the node through which it was claimed, and
+                                 CONC__TICKET_SWEPT. Publishes what the claimer did before; a thread sleeps on it */
     uint32_t owner;           /* the waiting agent's, for hand-over and for ordering; constant */
     void (*wake)(void *self); /* run by the claimer after it has let go of all locks. For a thread the memory
                                  may be gone by then: only the address is used */
@@ -181,7 +190,7 @@ CONC__LIB bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag,
 /* Wakes up to `n` waiters of `key`, taking and leaving the bucket's lock; returns how many. */
 CONC__LIB size_t conc__wake_waiters(const void *key, unsigned tag, size_t n);
 #define CONC__ANY_TAG 0xffu
-#define CONC__SWEPT 0x80u /* the grant of one claimed with all others; only the wait itself sees it */
+#define CONC__SWEPT 0x80u /* as a grant: one claimed with all others; told to the wait itself, not to the op */
 
 /* Whether the calling thread's token, or a parent, has fired. */
 CONC__LIB bool conc__is_canceled(void);

@@ -74,7 +74,8 @@
  *  Zero is valid     Locks, events, semaphores, latches, descriptors are ready when all zero: static, = {0}, memset.
  *                    They need no destroying. What is allocated has _new and _free.
  *  Results           conc_result; constructors give NULL on failure, with the reason in conc_error_result() and
- *                    conc_error_detail(). Misuse is told, it does not hang or corrupt.
+ *                    conc_error_detail(). Misuse that can be seen is told, and does not hang or corrupt; what
+ *                    cannot: an object used after it was given back, other than a thread's handle.
  *  Deadlines         The last argument of what blocks is an instant on the monotonic clock: CONC_FOREVER, CONC_NOW (do
  *                    not wait), conc_after(0.25). A chain of calls can share one.
  *  Cancellation      A cancel token, once fired, wakes every wait of the threads under it with CONC_CANCELED.

@@ -62,6 +62,7 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define conc__storep(a, v, o) conc__sim_store((a), sizeof(void *), (uint64_t)(uintptr_t)(v), (o), __func__)
 /* A relaxed load that is no point: of a flag that is set once, before anything can hang on it. */
 #define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #elif CONC_CC_GNU && !CONC_CC_TINY
 
@@ -90,6 +91,7 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define conc__loadp(a, o) __atomic_load_n((a), (o))
 #define conc__storep(a, v, o) __atomic_store_n((a), (v), (o))
 #define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
 
@@ -189,6 +191,7 @@ CONC__ATOMICS(size_t, z)
 #define conc__loadp(a, o) ((void *)conc__rmw_loadz((const size_t *)(const void *)(a)))
 #define conc__storep(a, v, o) ((void)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
 #define conc__peek32(a) conc__rmw_load32(a)
+#define conc__peekp(a) conc__loadp((a), 0)
 
 #endif
 
@@ -304,6 +307,25 @@ CONC__LIB unsigned conc__port_cpu_count(void);
 CONC__LIB int conc__port_on_fork(void (*child)(void));
 /* The system's words for its error number; returns `buffer`. */
 CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size);
+
+/* ---- faults -----------------------------------------------------------------------------------------
+ * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
+ * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot
+ * fail with the arguments it is given, or whose failure makes no difference, does not ask. */
+#if defined(CONC_FAULTS)
+#include <errno.h>
+CONC__LIB int conc__fault(const char *site, ...);
+#define CONC__FAULT(...) conc__fault(__VA_ARGS__, 0)
+/* From now on the nth time that a site is passed (0: none) it fails, and if `sticky` each one after it, with the error
+ * number `which` of its list (counted round). */
+CONC__LIB void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky);
+/* How many sites have been passed since. */
+CONC__LIB uint32_t conc__fault_passed(void);
+/* The i-th fault that was made; false: there were not so many (or that many are not kept). */
+CONC__LIB bool conc__fault_made(uint32_t i, const char **site, int *error);
+#else
+#define CONC__FAULT(...) 0
+#endif
 
 /* ---- the real port beside the simulated one -------------------------------------------------------
  * CONC__PORT(name) is what port_posix.c and port_win32.c call their functions: conc__port_name; or, where port_sim.c

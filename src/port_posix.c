@@ -56,11 +56,17 @@ long conc__syscall(long number, ...) __asm__("syscall");
 /* ---- time ------------------------------------------------------------------------------------- */
 
 #if CONC_OS_LINUX
-/* The kernel's and the old ABI's timespec: two longs, whatever _TIME_BITS says. */
+/* The timespec of the C library's clock_gettime symbol and of the old system calls: two longs, whatever _TIME_BITS says;
+ * but 64 bits each where the system never had it otherwise. */
+#if !defined(SYS_futex) || (defined(__x86_64__) && defined(__ILP32__))
 typedef struct conc__timespec {
-    long tv_sec;
-    long tv_nsec;
+    int64_t tv_sec, tv_nsec;
 } conc__timespec;
+#else
+typedef struct conc__timespec {
+    long tv_sec, tv_nsec;
+} conc__timespec;
+#endif
 #define CONC__CLOCK_MONOTONIC 1
 #if defined(__cplusplus)
 extern "C"
@@ -96,12 +102,8 @@ int64_t CONC__PORT(clock_ns)(void) {
 
 #if defined(SYS_futex)
 #define CONC__SYS_FUTEX SYS_futex
-typedef conc__timespec conc__futex_time;
-#else /* 32-bit systems younger than 2038 */
+#else /* 32-bit systems that were made after it */
 #define CONC__SYS_FUTEX SYS_futex_time64
-typedef struct conc__futex_time {
-    int64_t tv_sec, tv_nsec;
-} conc__futex_time;
 #endif
 #define CONC__FUTEX_WAKE_PRIVATE (1 | 128)
 #define CONC__FUTEX_WAIT_BITSET_PRIVATE (9 | 128) /* its time-out is absolute, on the monotonic clock */
@@ -110,9 +112,10 @@ typedef struct conc__futex_time {
 /* The kernel compares and sleeps under the lock of the address's own queue, and a wake takes the same lock:
  * a wake after *a was changed either finds the sleeper or the sleeper finds the change (futex(2)). */
 bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
-    conc__futex_time t;
+    conc__timespec t;
     bool passed = false;
     int saved = errno; /* the caller's errno is not ours to change */
+    if (CONC__FAULT("futex: wait", EINTR, EAGAIN) != 0) return false;
     if (deadline_ns >= CONC__PORT_NEVER) {
         (void)conc__syscall(CONC__SYS_FUTEX, a, CONC__FUTEX_WAIT_BITSET_PRIVATE, expected, NULL, NULL,
                             CONC__FUTEX_ANY);
@@ -229,7 +232,7 @@ bool CONC__PORT(wait)(uint32_t *a, uint32_t expected, int64_t deadline_ns) {
     struct conc__port_room *r = conc__port_room_of(a);
     int e = 0;
     (void)pthread_mutex_lock(&r->mutex);
-    if (conc__load32(a, CONC__ACQUIRE) == expected) {
+    if (conc__load32(a, CONC__ACQUIRE) == expected && CONC__FAULT("pthread_cond_wait", EINTR) == 0) {
         if (deadline_ns >= CONC__PORT_NEVER) {
             (void)pthread_cond_wait(&r->cond, &r->mutex);
         } else {
@@ -281,7 +284,10 @@ bool CONC__PORT(heavy_fence_ready)(void) {
     uint32_t k = conc__load32(&known, CONC__RELAXED);
     if (k == 0) {
         int saved = errno;
-        k = conc__syscall(SYS_membarrier, CONC__MEMBARRIER_REGISTER, 0) == 0 ? 2 : 1;
+        k = CONC__FAULT("membarrier: register", ENOSYS, EPERM) == 0 &&
+                    conc__syscall(SYS_membarrier, CONC__MEMBARRIER_REGISTER, 0) == 0
+                ? 2
+                : 1;
         conc__store32(&known, k, CONC__RELAXED);
         errno = saved;
     }
@@ -290,7 +296,8 @@ bool CONC__PORT(heavy_fence_ready)(void) {
 
 void CONC__PORT(heavy_fence)(void) {
     int saved = errno;
-    if (conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0) != 0) {
+    if (CONC__FAULT("membarrier", EPERM) != 0 ||
+        conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0) != 0) {
         /* a forked child whose kernel does not inherit the registration */
         (void)conc__syscall(SYS_membarrier, CONC__MEMBARRIER_REGISTER, 0);
         (void)conc__syscall(SYS_membarrier, CONC__MEMBARRIER_PRIVATE_EXPEDITED, 0);
@@ -320,17 +327,24 @@ static void *conc__port_thread_main(void *p) {
 int CONC__PORT(thread_start)(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     pthread_attr_t attr;
     pthread_t handle;
-    int e = pthread_attr_init(&attr);
+    int e = CONC__FAULT("pthread_attr_init", ENOMEM);
+    if (e == 0) e = pthread_attr_init(&attr);
     if (e != 0) return e;
     if (stack_size != 0) {
         const size_t page = 65536; /* a multiple of every page size in use */
         stack_size = stack_size > SIZE_MAX - page ? SIZE_MAX / page * page : (stack_size + page - 1) / page * page;
         /* The least that the system takes differs (128 KiB with glibc on aarch64) and its name is hidden in strict
          * C99: EINVAL says that it was more. */
-        while ((e = pthread_attr_setstacksize(&attr, stack_size)) == EINVAL && stack_size < 1048576) stack_size *= 2;
+        for (;;) {
+            e = CONC__FAULT("pthread_attr_setstacksize", EINVAL);
+            if (e == 0) e = pthread_attr_setstacksize(&attr, stack_size);
+            if (e != EINVAL || stack_size >= 1048576) break;
+            stack_size *= 2;
+        }
     }
     t->fn = fn;
     t->arg = arg;
+    if (e == 0) e = CONC__FAULT("pthread_create", EAGAIN, ENOMEM, EPERM);
     if (e == 0) e = pthread_create(&handle, &attr, conc__port_thread_main, t);
     if (e == 0) memcpy(t->handle, &handle, sizeof handle);
     (void)pthread_attr_destroy(&attr);
@@ -387,7 +401,8 @@ static void conc__port_key_end(void *value) {
 }
 
 static void conc__port_key_make(void) {
-    conc__port_key_made = pthread_key_create(&conc__port_key, conc__port_key_end) == 0;
+    conc__port_key_made = CONC__FAULT("pthread_key_create", EAGAIN, ENOMEM) == 0 &&
+                          pthread_key_create(&conc__port_key, conc__port_key_end) == 0;
 }
 
 void *CONC__PORT(key_get)(void) {
@@ -402,7 +417,9 @@ bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
         memcpy(&p, &destroy, sizeof p);
         conc__storep(&conc__port_key_destroy, p, CONC__RELEASE);
     }
-    return conc__port_key_made && pthread_setspecific(conc__port_key, value) == 0;
+    /* (To take the value away again cannot fail.) */
+    return conc__port_key_made && (value == NULL || CONC__FAULT("pthread_setspecific", ENOMEM) == 0) &&
+           pthread_setspecific(conc__port_key, value) == 0;
 }
 
 /* ---- the process and the machine ---------------------------------------------------------------- */
@@ -411,7 +428,9 @@ bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
 
 static unsigned conc__affinity_count(void) {
     unsigned long mask[256]; /* 16,384 processors */
-    long bytes = conc__syscall(SYS_sched_getaffinity, 0L, sizeof mask, mask);
+    long bytes = CONC__FAULT("sched_getaffinity", EINVAL) == 0
+                     ? conc__syscall(SYS_sched_getaffinity, 0L, sizeof mask, mask)
+                     : -1;
     unsigned n = 0;
     long i;
     for (i = 0; i < bytes / (long)sizeof mask[0]; i++) {
@@ -427,7 +446,7 @@ static unsigned conc__quota_in(const char *directory) {
     long long quota = -1, period = 0;
     FILE *f;
     (void)snprintf(path, sizeof path, "%s/cpu.max", directory); /* version 2 */
-    f = fopen(path, "r");
+    f = CONC__FAULT("fopen: quota", ENOENT, EMFILE) == 0 ? fopen(path, "r") : NULL;
     if (f != NULL) {
         if (fscanf(f, "%lld %lld", &quota, &period) != 2) quota = -1; /* "max 100000" */
         (void)fclose(f);
@@ -447,11 +466,22 @@ static unsigned conc__quota_in(const char *directory) {
     return (unsigned)((quota + period - 1) / period);
 }
 
+/* Whether `word` is one of the comma-separated words of `list`. */
+static bool conc__list_has(const char *list, const char *word) {
+    size_t n = strlen(word);
+    while (list != NULL) {
+        if (strncmp(list, word, n) == 0 && (list[n] == ',' || list[n] == '\0')) return true;
+        list = strchr(list, ',');
+        if (list != NULL) list++;
+    }
+    return false;
+}
+
 /* The least quota of the group we are in and the groups above it. */
 static unsigned conc__cgroup_count(void) {
     char line[512], directory[560];
     unsigned least = 0;
-    FILE *f = fopen("/proc/self/cgroup", "r");
+    FILE *f = CONC__FAULT("fopen: cgroup", ENOENT, EMFILE) == 0 ? fopen("/proc/self/cgroup", "r") : NULL;
     if (f == NULL) return 0;
     while (fgets(line, sizeof line, f) != NULL) { /* "0::/a/b" or "4:cpu,cpuacct:/a/b" */
         char *controllers = strchr(line, ':');
@@ -464,7 +494,7 @@ static unsigned conc__cgroup_count(void) {
         controllers++;
         if (*controllers == '\0') {
             root = "/sys/fs/cgroup";
-        } else if (strncmp(controllers, "cpu,", 4) == 0 || strcmp(controllers, "cpu") == 0) {
+        } else if (conc__list_has(controllers, "cpu")) {
             root = "/sys/fs/cgroup/cpu";
         } else {
             continue;
@@ -501,7 +531,8 @@ unsigned CONC__PORT(cpu_count)(void) {
 #endif
 
 int CONC__PORT(on_fork)(void (*child)(void)) {
-    return pthread_atfork(NULL, NULL, child);
+    int e = CONC__FAULT("pthread_atfork", ENOMEM);
+    return e != 0 ? e : pthread_atfork(NULL, NULL, child);
 }
 
 const char *CONC__PORT(error_text)(int error, char *buffer, size_t size) {

@@ -1324,6 +1324,7 @@ void *conc__port_key_get(void) {
 
 bool conc__port_key_set(void *value, void (*destroy)(void *)) {
     if (!conc__sim_here) return conc__real_key_set(value, destroy);
+    if (value != NULL && CONC__FAULT("simulated key", ENOMEM) != 0) return false;
     conc__sim_hide();
     conc__sim_me()->key = value;
     conc__sim.key_destroy = destroy;
@@ -1446,7 +1447,10 @@ void conc__port_heavy_fence(void) {
 
 int conc__port_thread_start(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     unsigned i;
+    int error;
     if (!conc__sim_here) return conc__real_thread_start(t, fn, arg, stack_size);
+    error = CONC__FAULT("simulated thread start", EAGAIN, ENOMEM);
+    if (error != 0) return error;
     conc__sim_hide();
     i = conc__sim_fiber_new(fn, arg, conc__sim_me()->view);
     if (i == CONC__SIM_FIBERS) {

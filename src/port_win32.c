@@ -138,6 +138,8 @@ static DWORD WINAPI conc__port_thread_main(void *p) {
 int CONC__PORT(thread_start)(conc__port_thread *t, void (*fn)(void *), void *arg, size_t stack_size) {
     DWORD saved = GetLastError(), error;
     HANDLE handle;
+    int fault = CONC__FAULT("CreateThread", ERROR_NOT_ENOUGH_MEMORY, ERROR_MAX_THRDS_REACHED);
+    if (fault != 0) return fault;
     t->fn = fn;
     t->arg = arg;
     /* The size is what is set aside, rounded up by the system (which must not wrap around); 0: what the program's
@@ -221,7 +223,7 @@ static void WINAPI conc__win_key_end(void *value) {
  * it fails, the next to come tries again. */
 static BOOL WINAPI conc__win_key_make(INIT_ONCE *once, void *destroy, void **unused) {
     typedef BOOLEAN(NTAPI * ends_fn)(void);
-    DWORD slot = FlsAlloc(conc__win_key_end);
+    DWORD slot = CONC__FAULT("FlsAlloc", ERROR_NOT_ENOUGH_MEMORY) == 0 ? FlsAlloc(conc__win_key_end) : FLS_OUT_OF_INDEXES;
     (void)once;
     (void)unused;
     if (slot == FLS_OUT_OF_INDEXES) return FALSE;
@@ -245,6 +247,7 @@ void *CONC__PORT(key_get)(void) {
 bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
     DWORD saved = GetLastError();
     bool done = InitOnceExecuteOnce(&conc__win_key_once, conc__win_key_make, &destroy, NULL) &&
+                (value == NULL || CONC__FAULT("FlsSetValue", ERROR_NOT_ENOUGH_MEMORY) == 0) &&
                 FlsSetValue(conc__win_key_slot, value);
     SetLastError(saved);
     return done;
@@ -268,7 +271,10 @@ typedef struct conc__win_cpu_rate {
 static unsigned conc__win_job_count(unsigned all) {
     conc__win_cpu_rate r;
     DWORD rate = 0;
-    if (!QueryInformationJobObject(NULL, CONC__WIN_CPU_RATE_INFORMATION, &r, sizeof r, NULL)) return 0;
+    if (CONC__FAULT("QueryInformationJobObject", ERROR_ACCESS_DENIED) != 0 ||
+        !QueryInformationJobObject(NULL, CONC__WIN_CPU_RATE_INFORMATION, &r, sizeof r, NULL)) {
+        return 0;
+    }
     if ((r.flags & CONC__WIN_CPU_RATE_ENABLE) == 0) return 0;
     if ((r.flags & CONC__WIN_CPU_RATE_HARD_CAP) != 0) rate = r.rate;
     if ((r.flags & CONC__WIN_CPU_RATE_MIN_MAX) != 0) rate = r.rate >> 16;
@@ -281,7 +287,8 @@ unsigned CONC__PORT(cpu_count)(void) {
     DWORD saved = GetLastError();
     DWORD_PTR mask = 0, system = 0;
     unsigned all = (unsigned)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS), n = 0, job;
-    if (GetProcessAffinityMask(GetCurrentProcess(), &mask, &system)) {
+    if (CONC__FAULT("GetProcessAffinityMask", ERROR_ACCESS_DENIED) == 0 &&
+        GetProcessAffinityMask(GetCurrentProcess(), &mask, &system)) {
         for (; mask != 0; mask &= mask - 1) n++;
     }
     if (n == 0) n = all;

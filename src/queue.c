@@ -383,7 +383,8 @@ static CONC__NOINLINE conc_result conc__array_get(conc_queue *q, void *item) {
         /* What a burst has taken is given back; if there is no memory to do it, the next get tries again. */
         if (q->space > 1024 && q->count < q->space / 8) {
             size_t space = q->space / 4; /* not conc__alloc(): no get fails for want of it, so no error is recorded */
-            (void)conc__array_move(q, (unsigned char *)CONC__MALLOC(space * q->stride), space);
+            bool none = CONC__FAULT("malloc: shrink", ENOMEM) != 0;
+            (void)conc__array_move(q, none ? NULL : (unsigned char *)CONC__MALLOC(space * q->stride), space);
         }
     }
     conc__lock_give(&q->lock);
@@ -907,6 +908,7 @@ conc_queue *conc_queue_new_ex(size_t item_size, size_t capacity, const conc_queu
     q->kind = kind;
     q->item_size = item_size;
     q->capacity = capacity;
+    (void)conc__self(); /* fork() is watched for from here on */
     q->generation = conc__fork_generation();
     q->compare = desc != NULL ? desc->compare : NULL;
     q->ring = kind == CONC_FIFO && capacity != 0;

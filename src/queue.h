@@ -45,15 +45,17 @@ typedef struct conc_queue_desc {
 CONC_API conc_queue *conc_queue_new(size_t item_size, size_t capacity);
 CONC_API conc_queue *conc_queue_new_ex(size_t item_size, size_t capacity, const conc_queue_desc *desc);
 
-/* Frees it with the items in it. CONC_BUSY, and nothing happens, if somebody waits on it. NULL is CONC_OK.
- * No thread may be using it or use it afterwards. */
+/* Frees it with the items in it. CONC_BUSY, and nothing happens, if somebody sleeps on it. NULL is CONC_OK.
+ * No thread may be using it or use it afterwards; one that has just been woken, or is about to sleep, is using it and is
+ * not seen. */
 CONC_API conc_result conc_queue_free(conc_queue *q);
 
 /* Puts a copy of *item / takes the next item into *item, waiting for room / for an item until the deadline.
  * Macros over the functions below: they hand in sizeof(*item), so an item of another type than the
  * queue's is told: CONC_INVALID.
  * CONC_OK; CONC_CLOSED; CONC_TIMEOUT; CONC_FULL / CONC_EMPTY (only with CONC_NOW); CONC_CANCELED;
- * CONC_INVALID (NULL, wrong size); CONC_NO_MEMORY (put, unbounded); CONC_FORKED (made before fork(), used
+ * CONC_INVALID (NULL, wrong size); CONC_NO_MEMORY (put, but not into a bounded FIFO or a hand-off); CONC_FORKED (made
+ * before fork(), used
  * in the child). But for CONC_OK the queue, and *item, are as before. */
 #define conc_queue_put(q, item, deadline) conc_queue_put_bytes((q), (item), sizeof *(item), (deadline))
 #define conc_queue_get(q, item, deadline) conc_queue_get_bytes((q), (item), sizeof *(item), (deadline))

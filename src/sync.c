@@ -116,6 +116,7 @@ static conc_result conc__mutex_attempt(conc_op *op) {
     if (op->node.conc__grant == CONC__HANDED) { /* the one who handed it writes the word before it unlocks this */
         conc__bucket_unlock(conc__bucket_lock(&m->conc__word));
         op->node.conc__grant = 0;
+        op->word = 0;
         return CONC_OK;
     }
     me = conc__self()->owner;
@@ -124,6 +125,7 @@ static conc_result conc__mutex_attempt(conc_op *op) {
     while (CONC__OWNER(w) == 0) {
         if (conc__cas32(&m->conc__word, &w, (w & ~taken_off) | me, CONC__ACQUIRE)) {
             op->node.conc__grant = 0;
+            op->word = 0;
             return CONC_OK;
         }
     }
@@ -155,6 +157,7 @@ static bool conc__mutex_arm(conc_op *op, conc_node *node) {
 }
 
 static void conc__mutex_abandon(conc_op *op) {
+    op->word = 0;
     if (op->node.conc__grant == CONC__ON_ITS_WAY) {
         op->node.conc__grant = 0;
         conc__mutex_pass_on((conc_mutex *)op->object);
@@ -692,6 +695,7 @@ static conc_result conc__write_attempt(conc_op *op) {
         return conc__rwlock_hopeless(l);
     }
     conc__store32(&l->conc__owner, conc__self()->owner, CONC__RELAXED);
+    op->word = 0;
     return CONC_OK;
 }
 
@@ -718,6 +722,7 @@ static void conc__write_abandon(conc_op *op) {
     uint32_t w;
     bool joined = false;
     if (op->word == 0) return;
+    op->word = 0;
     b = conc__bucket_lock(&l->conc__word);
     conc__rwlock_tidy(l, b);
     w = conc__load32(&l->conc__word, CONC__RELAXED);
@@ -815,8 +820,11 @@ typedef struct conc__br_slot {
     char pad[CONC__CACHE_LINE - sizeof(uint32_t)];
 } conc__br_slot;
 
+#define CONC__BR_HOLDS 1u
+
 struct conc_brlock {
-    uint32_t writer; /* the owner of the lock or of the announcement; waiters for it to be 0 stand under it */
+    uint32_t writer; /* the owner of the announcement, and CONC__BR_HOLDS once that is the lock; those who wait for it to
+                        be 0 stand under it */
     uint32_t drain;  /* only an address: under it stands the writer that waits for readers to leave */
     uint32_t slot_count; /* a power of two */
     char pad[CONC__CACHE_LINE - 3 * sizeof(uint32_t)];
@@ -869,8 +877,8 @@ static void conc__br_leave_write(conc_brlock *l) {
 }
 
 static conc_result conc__br_hopeless(const conc_brlock *l) {
-    uint32_t owner = conc__load32(&l->writer, CONC__RELAXED);
-    if (owner == conc__self()->owner) {
+    uint32_t w = conc__load32(&l->writer, CONC__RELAXED), owner = CONC__OWNER(w);
+    if (w == (conc__self()->owner | CONC__BR_HOLDS)) {
         return conc__fail(CONC_DEADLOCK, "the big-reader lock is already held to write by the calling thread");
     }
     if (owner != 0 && conc__is_gone(owner)) {
@@ -909,7 +917,10 @@ static conc_result conc__br_write_attempt(conc_op *op) {
         if (!conc__cas32(&l->writer, &nobody, conc__self()->owner, CONC__SEQ_CST)) return conc__br_hopeless(l);
         op->word = 1;
     }
-    return conc__br_is_drained(l) ? CONC_OK : CONC_PENDING;
+    if (!conc__br_is_drained(l)) return CONC_PENDING;
+    conc__store32(&l->writer, conc__self()->owner | CONC__BR_HOLDS, CONC__RELAXED);
+    op->word = 0;
+    return CONC_OK;
 }
 
 static bool conc__br_write_arm(conc_op *op, conc_node *node) {
@@ -926,6 +937,7 @@ static bool conc__br_write_arm(conc_op *op, conc_node *node) {
 
 static void conc__br_write_abandon(conc_op *op) {
     if (op->word != 0) conc__br_leave_write((conc_brlock *)op->object);
+    op->word = 0;
 }
 
 conc_op conc_op_brlock_write(conc_brlock *l) {
@@ -960,7 +972,7 @@ conc_result conc_brlock_read_unlock(conc_brlock *l) {
 
 conc_result conc_brlock_write_unlock(conc_brlock *l) {
     if (l == NULL) return conc__null("conc_brlock_write_unlock");
-    if (conc__load32(&l->writer, CONC__RELAXED) != conc__self()->owner) {
+    if (conc__load32(&l->writer, CONC__RELAXED) != (conc__self()->owner | CONC__BR_HOLDS)) {
         return conc__fail(CONC_NOT_OWNER, "conc_brlock_write_unlock: the calling thread does not write");
     }
     conc__br_leave_write(l);
@@ -1038,7 +1050,7 @@ static bool conc__add_permits(uint32_t *w, uint32_t n, uint32_t max) {
 conc_result conc_semaphore_release(conc_semaphore *s, uint32_t n) {
     uint32_t w, next, max;
     if (CONC__UNLIKELY(s == NULL)) return conc__null("conc_semaphore_release");
-    max = s->max != 0 ? s->max : 0x7fffffffu;
+    max = s->max != 0 && s->max < 0x7fffffffu ? s->max : 0x7fffffffu;
     w = conc__load32(&s->conc__word, CONC__RELAXED);
     while ((w & CONC__PARKED) == 0) {
         next = w;
@@ -1166,6 +1178,7 @@ static conc_result conc__barrier_attempt(conc_op *op) {
         b->conc__arrived++;
         if (b->conc__arrived == b->parties) {
             conc__barrier_end_round(b, bucket, false);
+            op->word = 0;
             return CONC_OK;
         }
     }
@@ -1175,6 +1188,7 @@ static conc_result conc__barrier_attempt(conc_op *op) {
     }
     broken = op->word == 0 || conc__barrier_ended_broken(b, op->word - 1);
     conc__bucket_unlock(bucket);
+    op->word = 0;
     return broken ? conc__barrier_is_broken() : CONC_OK;
 }
 
@@ -1201,6 +1215,7 @@ static void conc__barrier_abandon(conc_op *op) {
         conc__bucket_unlock(bucket);
         op->result = broken ? conc__barrier_is_broken() : CONC_OK;
     }
+    op->word = 0;
 }
 
 conc_op conc_op_barrier(conc_barrier *b, uint32_t *rank) {

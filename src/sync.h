@@ -104,7 +104,7 @@ CONC_API conc_op conc_op_signal(conc_cond *c);
  * Many readers or one writer. Phase-fair (after Brandenburg and Anderson 2010): a waiting writer keeps new
  * readers out, and a leaving writer lets all readers in that wait at that moment, so neither starves the
  * other. Therefore a reader must not read-lock it again (with a writer waiting between, it would wait for
- * itself). CONC_DEADLOCK: the caller holds it to write. */
+ * itself), nor ask to write before it has unlocked. CONC_DEADLOCK: the caller holds it to write. */
 typedef struct conc_rwlock {
     uint32_t conc__word;
     uint32_t conc__owner; /* the writer; written by it, read to tell misuse */
@@ -133,8 +133,8 @@ CONC_API void conc__rwlock_leave(conc__rwlock_scope *scope);
 /* ---- big-reader lock ------------------------------------------------------------------------------
  * A reader-writer lock for data that is read all the time and written hardly ever: each reader touches
  * only a cache line of its own, so readers do not slow each other down; a writer has to look at all the
- * lines. 128 bytes for each processor (at most 64 of them), allocated. Writers go before new readers. CONC_DEADLOCK:
- * the caller holds it to write. */
+ * lines. 128 bytes for each processor (at most 64 of them), allocated. Writers go before new readers: as with conc_rwlock,
+ * a reader asks for nothing before it has unlocked. CONC_DEADLOCK: the caller holds it to write. */
 typedef struct conc_brlock conc_brlock;
 
 /* NULL: out of memory. */
@@ -155,7 +155,7 @@ typedef struct conc_semaphore {
     uint32_t conc__word;
     uint32_t max;
 } conc_semaphore;
-#define CONC_SEMAPHORE_INIT(permits, max) { (permits), (max) }
+#define CONC_SEMAPHORE_INIT(permits, max) { (permits) & 0x7fffffffu, (max) } /* not checked: use permits <= max */
 
 CONC_API conc_result conc_semaphore_init(conc_semaphore *s, uint32_t permits, uint32_t max);
 /* Takes a permit, waiting for one. */
@@ -168,8 +168,9 @@ CONC_API conc_result conc_semaphore_destroy(conc_semaphore *s);
 CONC_API conc_op conc_op_acquire(conc_semaphore *s);
 
 /* ---- event ------------------------------------------------------------------------------------------
- * A flag that can be waited for. Manual reset (the default): all waiters pass while it is set. Auto reset:
- * each set lets one waiter through and is used up by it. */
+ * A flag that can be waited for. Manual reset (the default): all waiters pass while it is set; one that is woken looks
+ * again, so a reset right after the set may keep it waiting. Auto reset: each set lets one waiter through and is used up
+ * by it. */
 typedef struct conc_event {
     uint32_t conc__word;
     bool auto_reset; /* set it before the first use */
@@ -200,7 +201,8 @@ CONC_API conc_result conc_barrier_abort(conc_barrier *b);
 /* Makes it new; those who wait get CONC_BROKEN. */
 CONC_API conc_result conc_barrier_reset(conc_barrier *b);
 CONC_API conc_result conc_barrier_destroy(conc_barrier *b);
-/* Arrives when it is first attempted. */
+/* Arrives when it is first attempted; so in a conc_select() it has an effect even if another op wins: it then leaves, which
+ * breaks the barrier, or, if the round was completed in that moment, counts as having passed it. */
 CONC_API conc_op conc_op_barrier(conc_barrier *b, uint32_t *rank);
 
 /* ---- once -------------------------------------------------------------------------------------------
@@ -220,7 +222,7 @@ CONC_API conc_result conc_once_do(conc_once *o, conc_fn fn, void *arg, conc_dead
 typedef struct conc_latch {
     uint32_t conc__word;
 } conc_latch;
-#define CONC_LATCH_INIT(count) { (count) }
+#define CONC_LATCH_INIT(count) { (count) & 0x7fffffffu }
 
 /* CONC_INVALID, and no change, past the maximum. */
 CONC_API conc_result conc_latch_add(conc_latch *l, uint32_t n);
@@ -236,7 +238,9 @@ CONC_API conc_op conc_op_latch(conc_latch *l);
  * With CONC_DEBUG defined (everywhere, for places; in the implementation alone, without) the error hook is
  * told, with thread, names and places, of: locking a mutex that one holds; unlocking one that one does not
  * hold; destroying a lock in use; and locking two mutexes in an order opposite to one seen before (a
- * deadlock waiting to happen), found when it is first possible, not when it strikes. */
+ * deadlock waiting to happen), found when it is first possible, not when it strikes. Mutexes are known by their address:
+ * destroy those whose memory is used again, or their order is held against what comes after them. Locks taken as ops
+ * (conc_op_lock) are not followed. */
 
 /* Names an object in reports. `name` must live as long. Does nothing without CONC_DEBUG. */
 CONC_API void conc_debug_name(const void *object, const char *name);

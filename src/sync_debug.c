@@ -36,8 +36,7 @@ static void conc__debug_reset(void) {
 }
 
 static void conc__debug_take(void) {
-    static uint32_t once; /* atomic */
-    conc__on_fork(&once, conc__debug_reset);
+    conc__on_fork(CONC__RESET_DEBUG, conc__debug_reset);
     conc__lock_take(&conc__debug_lock);
 }
 

@@ -32,9 +32,10 @@ struct conc_thread {
 static conc__lock conc__registry;                      /* guards all below and the fields named above */
 static conc_thread *conc__chains[CONC__CHAINS];        /* every record with users, by its address */
 static size_t conc__alive_count;                       /* atomic: read without the lock */
-static conc_thread *conc__main_thread;
+static void *conc__main_thread;                        /* atomic: read without the lock. Publishes the record */
 static bool conc__exit_watched;
-static conc_latch conc__not_daemons;                   /* those alive; itself its own lock */
+static conc_latch conc__not_daemons;                   /* those alive, but for those in conc_thread_join_all() */
+static conc_latch conc__to_end;                        /* those whose last step is not done; both are their own locks */
 
 static conc_thread **conc__chain_of(const conc_thread *t) {
     return &conc__chains[((uintptr_t)t >> 6) % CONC__CHAINS];
@@ -53,7 +54,10 @@ static void conc__register(conc_thread *t) {
     *chain = t;
     conc__store32(&t->alive, 1, CONC__RELAXED);
     (void)conc__addz(&conc__alive_count, 1, CONC__RELAXED);
-    if (!t->daemon && t->fn != NULL) (void)conc_latch_add(&conc__not_daemons, 1);
+    if (!t->daemon && t->fn != NULL) {
+        (void)conc_latch_add(&conc__not_daemons, 1);
+        (void)conc_latch_add(&conc__to_end, 1);
+    }
 }
 
 static bool conc__is_alive(const conc_thread *t) {
@@ -70,7 +74,7 @@ static void conc__drop_user(conc_thread *t) {
         conc_thread **link = conc__chain_of(t);
         while (*link != t) link = &(*link)->next;
         *link = t->next;
-        if (conc__main_thread == t) conc__main_thread = NULL;
+        if (conc__loadp(&conc__main_thread, CONC__RELAXED) == t) conc__storep(&conc__main_thread, NULL, CONC__RELAXED);
         conc__free(t);
     }
 }
@@ -82,14 +86,13 @@ static void conc__registry_reset(void) {
     conc__registry = 0;
     memset(conc__chains, 0, sizeof conc__chains);
     conc__alive_count = 0;
-    conc__not_daemons.conc__word = 0;
+    conc__not_daemons.conc__word = conc__to_end.conc__word = 0;
     conc__main_thread = me;
     if (me != NULL) conc__register(me);
 }
 
 CONC__LIB void conc__registry_begin(void) {
-    static uint32_t once; /* atomic */
-    conc__on_fork(&once, conc__registry_reset);
+    conc__on_fork(CONC__RESET_REGISTRY, conc__registry_reset);
 }
 
 #if defined(CONC_SIM)
@@ -130,6 +133,7 @@ static uint32_t conc__local_count;                            /* guarded by the 
 static uint32_t conc__local_id(conc_local *key) {
     uint32_t id = conc__load32(&key->conc__id, CONC__ACQUIRE);
     if (id != 0) return id;
+    conc__registry_begin();
     conc__lock_take(&conc__registry);
     id = conc__load32(&key->conc__id, CONC__RELAXED);
     if (id == 0 && conc__local_count < CONC__LOCALS_MAX) {
@@ -186,7 +190,7 @@ static void conc__locals_end(conc__agent *me) {
             }
         }
     }
-    conc__free(me->locals);
+    if (me->locals != NULL) conc__free(me->locals);
     me->locals = NULL;
     me->local_count = 0;
 }
@@ -200,7 +204,7 @@ static void conc__report_lost(const conc_thread *t) {
 
 /* The last steps of a thread started here, in that thread. */
 static void conc__thread_end(conc__agent *me, conc_thread *t, int result) {
-    bool open;
+    bool open, daemon = t->daemon;
     me->cancel = NULL;
     conc__locals_end(me);
     conc__lock_take(&conc__registry);
@@ -210,12 +214,13 @@ static void conc__thread_end(conc__agent *me, conc_thread *t, int result) {
     conc__lock_give(&conc__registry);
     if (result != 0 && !open) conc__report_lost(t);
     (void)conc_event_set(&t->ended);
-    if (!t->daemon) (void)conc_latch_done(&conc__not_daemons);
+    if (!daemon) (void)conc_latch_done(&conc__not_daemons);
     me->thread = NULL;
     me->name = NULL;
     conc__lock_take(&conc__registry);
     conc__drop_user(t);
     conc__lock_give(&conc__registry);
+    if (!daemon) (void)conc_latch_done(&conc__to_end); /* the last: after it exit() may take anything away */
 }
 
 /* The system ends a thread: one not started here; or one of ours that left by pthread_exit(); or one of ours,
@@ -248,29 +253,13 @@ static void conc__thread_main(void *p) {
     conc__thread_end(me, t, t->fn(t->arg));
 }
 
-static void conc__handle_unuse(conc_thread *t);
-
 /* Runs at exit(): see thread.h. */
 static void conc__at_exit(void) {
     const conc_thread *me = (const conc_thread *)conc__self()->thread;
+    conc_op all_ended = conc_op_latch(&conc__to_end);
     size_t i;
     if (me != NULL && me->fn != NULL) return;
-    /* One by one, and not by conc_thread_join_all(): a thread that is in that call itself is not counted there. */
-    for (i = 0; i < CONC__CHAINS; i++) {
-        conc_thread *t;
-        conc__lock_take(&conc__registry);
-        for (t = conc__chains[i]; t != NULL; t = t->next) {
-            if (t->fn != NULL && !t->daemon && !conc_event_is_set(&t->ended)) break;
-        }
-        if (t != NULL) t->users++;
-        conc__lock_give(&conc__registry);
-        if (t != NULL) {
-            conc_op op = conc_op_event(&t->ended);
-            (void)conc__wait_uncanceled(&op, CONC_FOREVER);
-            conc__handle_unuse(t);
-            i = (size_t)-1; /* it may have started others: look from the start again */
-        }
-    }
+    (void)conc__wait_uncanceled(&all_ended, CONC_FOREVER);
     /* Nobody will look at these any more. */
     conc__lock_take(&conc__registry);
     for (i = 0; i < CONC__CHAINS; i++) {
@@ -312,12 +301,15 @@ conc_thread *conc_thread_start(conc_fn fn, void *arg, const conc_thread_desc *de
     }
     /* The lock is held while the thread is made, so that nobody meets a record without its system handle. */
     conc__lock_take(&conc__registry);
-    if (!conc__exit_watched) conc__exit_watched = atexit(conc__at_exit) == 0;
+    if (!conc__exit_watched) conc__exit_watched = CONC__FAULT("atexit", ENOMEM) == 0 && atexit(conc__at_exit) == 0;
     conc__register(t);
     error = conc__port_thread_start(&t->os, conc__thread_main, t, desc != NULL ? desc->stack_size : 0);
     if (error != 0) {
         conc__not_alive(t);
-        if (!t->daemon) (void)conc_latch_done(&conc__not_daemons);
+        if (!t->daemon) {
+            (void)conc_latch_done(&conc__not_daemons);
+            (void)conc_latch_done(&conc__to_end);
+        }
         t->users = 1;
         conc__drop_user(t);
         conc__lock_give(&conc__registry);
@@ -406,8 +398,38 @@ conc_result conc_thread_detach(conc_thread *t) {
     return r;
 }
 
+/* op->word: 1 while the op counts as a user of the record, which keeps it there. */
+static void conc__end_abandon(conc_op *op) {
+    if (op->word == 0) return;
+    op->word = 0;
+    conc__handle_unuse((conc_thread *)op->object);
+}
+
+static conc_result conc__end_attempt(conc_op *op) {
+    conc_thread *t = (conc_thread *)op->object;
+    if (op->word == 0) {
+        conc_result r;
+        if (t != NULL && conc__self()->thread == t) {
+            return conc__fail(CONC_DEADLOCK, "conc_op_thread_end: a thread cannot wait for its own end");
+        }
+        r = conc__handle_use(t, "conc_op_thread_end");
+        if (r != CONC_OK) return r;
+        op->word = 1;
+    }
+    if (!conc_event_is_set(&t->ended)) return CONC_PENDING;
+    conc__end_abandon(op);
+    return CONC_OK;
+}
+
+/* In the list of the event's waiters. */
+static bool conc__end_arm(conc_op *op, conc_node *node) {
+    conc_op event = conc_op_event(&((conc_thread *)op->object)->ended);
+    return event.cls->arm(&event, node);
+}
+
 conc_op conc_op_thread_end(conc_thread *t) {
-    return conc_op_event(t != NULL ? &t->ended : NULL);
+    static const conc_op_class cls = {"thread end", CONC_BUSY, conc__end_attempt, conc__end_arm, NULL, conc__end_abandon};
+    return conc_op_make(&cls, t, NULL);
 }
 
 conc_thread *conc_thread_current(void) {
@@ -425,9 +447,9 @@ conc_thread *conc_thread_current(void) {
     t->users = 1;
     t->owner = me->owner;
     conc__lock_take(&conc__registry);
-    if (conc__main_thread == NULL) conc__main_thread = t;
-    if (conc__main_thread == t) {
+    if (conc__loadp(&conc__main_thread, CONC__RELAXED) == NULL) {
         conc__copy_name(t, "main");
+        conc__storep(&conc__main_thread, t, CONC__RELEASE);
     } else {
         (void)snprintf(t->name, sizeof t->name, "thread-%u", (unsigned)(me->owner >> 2));
     }
@@ -439,10 +461,7 @@ conc_thread *conc_thread_current(void) {
 }
 
 conc_thread *conc_thread_main(void) {
-    conc_thread *t;
-    conc__lock_take(&conc__registry);
-    t = conc__main_thread;
-    conc__lock_give(&conc__registry);
+    conc_thread *t = (conc_thread *)conc__loadp(&conc__main_thread, CONC__ACQUIRE);
     return t != NULL ? t : conc_thread_current();
 }
 
@@ -487,6 +506,7 @@ size_t conc_thread_count(void) {
 void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg) {
     size_t i;
     if (visit == NULL) return;
+    (void)conc_thread_current(); /* so that `visit` can ask for it without entering it */
     conc__lock_take(&conc__registry);
     for (i = 0; i < CONC__CHAINS; i++) {
         conc_thread *t;

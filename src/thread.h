@@ -42,7 +42,8 @@ CONC_API conc_result conc_thread_join(conc_thread *t, int *result, conc_deadline
  * it is a daemon); if it returns non-zero the error hook is told. CONC_INVALID as for join. */
 CONC_API conc_result conc_thread_detach(conc_thread *t);
 
-/* Completes when it has ended; it still has to be joined or detached, after that. */
+/* Completes when it has ended; it still has to be joined or detached, after that. Instead: CONC_DEADLOCK and CONC_INVALID
+ * as for join. */
 CONC_API conc_op conc_op_thread_end(conc_thread *t);
 
 /* The calling thread, and the one that main runs in (the first that used the library, if main never
@@ -62,15 +63,15 @@ CONC_API conc_result conc_thread_set_name(const char *name);
 /* How many threads are alive: those started here, and others (main too) that have asked for their
  * handle. */
 CONC_API size_t conc_thread_count(void);
-/* Calls visit(t, arg) for each of them, with the registry locked: `visit` may ask the questions above and must not
- * start, join or detach. */
+/* Calls visit(t, arg) for each of them, with the registry locked: `visit` may ask the questions above, and must not start,
+ * join or detach, rename, or set a thread-local value. */
 CONC_API void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg);
 
 /* Lets other threads run. A hint. */
 CONC_API void conc_thread_yield(void);
 
-/* Waits until no thread but daemons and the caller is left, as the end of main does. For programs that leave
- * main by other means. CONC_TIMEOUT: some are left; conc_error_detail() names them. */
+/* Waits until no thread is left but daemons, the caller, and those that are in this call themselves. For programs that
+ * leave main by other means. CONC_TIMEOUT: some are left; conc_error_detail() names them. */
 CONC_API conc_result conc_thread_join_all(conc_deadline deadline);
 
 /* ---- thread-local values --------------------------------------------------------------------------
@@ -88,7 +89,8 @@ CONC_API conc_result conc_local_set(conc_local *key, void *value);
 
 /* ---- timers ---------------------------------------------------------------------------------------
  * Call a function once, later. All timers share one daemon thread, "conc-timer", started with the first:
- * a function that blocks holds up the others. */
+ * a function that blocks holds up the others, and the program's end does not wait for a timer that is still to run
+ * (conc_op_timer() does). */
 typedef struct conc_timer conc_timer;
 
 /* Calls fn(arg) at `when`. The handle is the caller's until conc_timer_release(). NULL: CONC_INVALID (no fn),

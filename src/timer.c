@@ -44,8 +44,7 @@ static void conc__timers_reset(void) {
 }
 
 CONC__LIB void conc__timers_begin(void) {
-    static uint32_t once; /* atomic */
-    conc__on_fork(&once, conc__timers_reset);
+    conc__on_fork(CONC__RESET_TIMERS, conc__timers_reset);
 }
 
 static void conc__timer_unuse(conc_timer *t) {
@@ -167,7 +166,6 @@ static bool conc__timer_serve(void) {
     desc.name = "conc-timer";
     desc.daemon = true;
     conc__timers_changed.auto_reset = true;
-    conc__timers_begin();
     service = conc_thread_start(conc__timer_service, NULL, &desc);
     if (service == NULL) return false;
     (void)conc_thread_detach(service);
@@ -184,6 +182,7 @@ conc_timer *conc_timer_start(conc_fn fn, void *arg, conc_deadline when) {
         (void)conc__fail(CONC_INVALID, "conc_timer_start: no function");
         return NULL;
     }
+    conc__timers_begin();
     t = (conc_timer *)conc__alloc(1, sizeof *t, "a timer");
     if (t == NULL) return NULL;
     t->fn = fn;

@@ -38,10 +38,7 @@ static void conc__table_reset(void) {
 }
 
 CONC__LIB void conc__table_begin(void) {
-    static uint32_t once; /* atomic */
-    if (CONC__LIKELY(conc__peek32(&once) != 0)) return;
-    (void)conc__self(); /* core watches for fork() from here on */
-    conc__on_fork(&once, conc__table_reset);
+    conc__on_fork(CONC__RESET_TABLE, conc__table_reset);
 }
 
 conc__bucket *conc__bucket_lock(const void *key) {
@@ -136,13 +133,17 @@ void conc__wakes_run(conc__wakes *w) {
 bool conc__claim(conc__bucket *b, conc_node *node, unsigned grant, conc__wakes *w) {
     conc_waiter *waiter = node->conc__waiter;
     void (*wake)(void *) = waiter->wake;
-    uint32_t waiting = 0;
+    uint32_t waiting = 0, ticket = node->conc__ticket;
     bool mine;
     conc__bucket_remove(b, node);
-    node->conc__grant = (uint8_t)grant;
+    if (grant == CONC__SWEPT) {
+        ticket |= CONC__TICKET_SWEPT;
+    } else {
+        node->conc__grant = (uint8_t)grant;
+    }
     /* While `armed` is 1 the waiter cannot leave: its disarm has to take the bucket's lock. Release: what the
      * claimer did, the grant included, is seen by the waiter that reads `claimed`. */
-    mine = conc__cas32(&waiter->claimed, &waiting, node->conc__ticket, CONC__RELEASE);
+    mine = conc__cas32(&waiter->claimed, &waiting, ticket, CONC__RELEASE);
     if (mine) {
         w->list[w->count].wake = wake;
         w->list[w->count].waiter = waiter;
@@ -305,7 +306,7 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
         size_t armed, tokens;
         int64_t until = deadline.ns;
         unsigned step;
-        bool quiet;
+        bool quiet, swept;
         uint32_t ticket;
 
         winner = conc__attempt_all(ops, n, first);
@@ -352,6 +353,8 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
 
         /* Nothing is armed: `claimed` does not change any more. */
         ticket = conc__load32(&waiter.claimed, CONC__ACQUIRE);
+        swept = (ticket & CONC__TICKET_SWEPT) != 0;
+        ticket &= ~CONC__TICKET_SWEPT;
         if (ticket == CONC__TICKET_CANCEL || (ticket == 0 && !quiet)) {
             conc__abandon_but(ops, n, n);
             return CONC_CANCELED;
@@ -360,8 +363,7 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
         first = ticket != 0 ? ticket - 1u : armed; /* or the one that arm() found ready, or n: it is time */
         /* Woken alone and then too late, it goes to the front; of a crowd, to the end, or those behind it would be passed
          * over while the crowd is being woken. */
-        front = ticket != 0 && ops[first].node.conc__grant != CONC__SWEPT;
-        if (ticket != 0 && !front) ops[first].node.conc__grant = 0;
+        front = ticket != 0 && !swept;
         if (ticket == 0 && armed == n && deadline.ns != INT64_MAX) over = conc__port_clock_ns() >= deadline.ns;
     }
 }

@@ -115,8 +115,9 @@ CONC_API conc_result conc_try(conc_op op);
 
 /* Blocks until one of `n` ops completes: exactly one does, the others are as if never started. Returns
  * its index, with its result in ops[index].result; or CONC_TIMEOUT, CONC_CANCELED, or CONC_BUSY with
- * CONC_NOW. If several could complete, the first in the array is taken. CONC_INVALID: n is 0, over 1000,
- * or an op has no class. The array belongs to the call until it returns. */
+ * CONC_NOW. If several could complete when it is called, the first in the array is taken; after a sleep, the one that
+ * woke it, if that still can. CONC_INVALID: n is 0, over 1000, or an op has no class. The array belongs to the call until
+ * it returns. */
 CONC_API int conc_select(conc_op *ops, size_t n, conc_deadline deadline);
 
 /* ---- points in time ---------------------------------------------------------------------------- */

@@ -297,6 +297,22 @@ static void canceled_as_the_round_ends(void) {
     }
 }
 
+/* An op that has been waited for arrives anew when it is waited for again. */
+static void op_used_again(void) {
+    conc_barrier b = { 0 };
+    conc_op op;
+    b.parties = 1;
+    op = conc_op_barrier(&b, NULL);
+    CHECK_EQ(conc_select(&op, 1, CONC_FOREVER), 0);
+    CHECK_OK(op.result);
+    b.parties = 2;
+    CHECK_R(conc_select(&op, 1, conc_after(0.001)), CONC_TIMEOUT);
+    CHECK_OK(conc_barrier_reset(&b));
+    CHECK_R(conc_select(&op, 1, conc_after(0.001)), CONC_TIMEOUT);
+    CHECK_R(conc_barrier_wait(&b, NULL, CONC_NOW), CONC_BROKEN);
+    CHECK_OK(conc_barrier_destroy(&b));
+}
+
 int main(void) {
     check_begin("barrier");
     RUN(rounds);
@@ -310,5 +326,6 @@ int main(void) {
     RUN(select_with_barrier);
     RUN(select_with_no_barrier);
     RUN(canceled_as_the_round_ends);
+    RUN(op_used_again);
     return check_end();
 }

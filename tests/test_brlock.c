@@ -192,11 +192,80 @@ static void waiting_writer_goes_first(void) {
     }
 }
 
+/* An array of ops made once and waited for again and again, as with poll(): each wait is a wait of its own. */
+static int read_now(void *arg) {
+    conc_brlock *l = (conc_brlock *)arg;
+    conc_result r = conc_brlock_read(l, CONC_NOW);
+    if (r == CONC_OK) CHECK_OK(conc_brlock_read_unlock(l));
+    return r == CONC_OK ? 1 : 0;
+}
+
+static int read_until_told(void *arg) {
+    CHECK_OK(conc_brlock_read((conc_brlock *)((void **)arg)[0], CONC_FOREVER));
+    CHECK_OK(conc_event_set((conc_event *)((void **)arg)[1]));
+    CHECK_OK(conc_event_wait((conc_event *)((void **)arg)[2], CONC_FOREVER));
+    CHECK_OK(conc_brlock_read_unlock((conc_brlock *)((void **)arg)[0]));
+    return 0;
+}
+
+static void ops_used_again(void) {
+    conc_brlock *l = conc_brlock_new();
+    conc_event reads = { 0 }, go = { 0 };
+    void *arg[3];
+    crew c = { 0 };
+    conc_op op[1];
+    conc_thread *t;
+    int got = -1;
+    arg[0] = l;
+    arg[1] = &reads;
+    arg[2] = &go;
+    crew_add(&c, read_until_told, arg);
+    CHECK_OK(conc_event_wait(&reads, CONC_FOREVER));
+    op[0] = conc_op_brlock_write(l);
+    CHECK_R(conc_select(op, 1, conc_after(0.001)), CONC_TIMEOUT);
+    CHECK_OK(conc_event_set(&go));
+    crew_join(&c);
+    CHECK_EQ(conc_select(op, 1, CONC_FOREVER), 0);
+    CHECK_OK(op[0].result);
+    t = conc_thread_start(read_now, l, NULL);
+    CHECK_OK(conc_thread_join(t, &got, CONC_FOREVER));
+    CHECK_EQ(got, 0); /* it is locked, really */
+    CHECK_OK(conc_brlock_write_unlock(l));
+    CHECK_EQ(conc_select(op, 1, CONC_FOREVER), 0);
+    CHECK_OK(conc_brlock_write_unlock(l));
+    CHECK_OK(conc_brlock_free(l));
+}
+
+/* The announcement of the one op is no lock that the other finds held by its own thread. */
+static void both_in_one_select(void) {
+    conc_brlock *l = conc_brlock_new();
+    conc_event reads = { 0 }, go = { 0 };
+    void *arg[3];
+    crew c = { 0 };
+    conc_op ops[2];
+    arg[0] = l;
+    arg[1] = &reads;
+    arg[2] = &go;
+    crew_add(&c, read_until_told, arg);
+    CHECK_OK(conc_event_wait(&reads, CONC_FOREVER));
+    ops[0] = conc_op_brlock_write(l);
+    ops[1] = conc_op_brlock_read(l);
+    CHECK_R(conc_select(ops, 2, conc_after(0.001)), CONC_TIMEOUT);
+    CHECK_OK(conc_event_set(&go));
+    crew_join(&c);
+    CHECK_EQ(conc_select(ops, 2, CONC_FOREVER), 0);
+    CHECK_R(conc_brlock_read(l, CONC_FOREVER), CONC_DEADLOCK);
+    CHECK_OK(conc_brlock_write_unlock(l));
+    CHECK_OK(conc_brlock_free(l));
+}
+
 int main(void) {
     check_begin("brlock");
     RUN(basics);
     RUN(exclusion);
     RUN(writer_under_a_flow_of_readers);
     RUN(waiting_writer_goes_first);
+    RUN(ops_used_again);
+    RUN(both_in_one_select);
     return check_end();
 }

@@ -238,6 +238,19 @@ static void processors(void) {
     CHECK(n < 100000);
 }
 
+/* An older sentence is not taken for that of an ordinary answer, which has none. */
+static void explaining_ordinary_answers(void) {
+    conc_mutex m = { 0 };
+    conc_event e = { 0 };
+    CHECK_OK(conc_mutex_lock(&m, CONC_FOREVER));
+#if !defined(CONC_DEBUG) /* which tells of it */
+    CHECK_R(conc_mutex_destroy(&m), CONC_BUSY);
+    CHECK_HAS(conc_error_detail(), "destroy");
+#endif
+    CHECK_STR(conc_explain(conc_try(conc_op_event(&e))), conc_strerror(CONC_BUSY));
+    CHECK_OK(conc_mutex_unlock(&m));
+}
+
 int main(void) {
     check_begin("core");
     RUN(results);
@@ -246,6 +259,7 @@ int main(void) {
     RUN(detail_is_per_thread);
     RUN(detail_lives_until_the_next_failure);
     RUN(explaining);
+    RUN(explaining_ordinary_answers);
     RUN(hook_is_told);
     RUN(clock_never_goes_back);
     RUN(deadlines);

@@ -1,10 +1,19 @@
 /* The end of a program: this program runs itself as child processes, each of which ends in another way, and looks at
  * their exit status and at what they wrote. CONC_TEST_LAUNCHER, if set, stands before the command (an emulator). */
 #if !defined(CONC_TEST_SPLIT)
+#include <stdlib.h>
+static void exit_free(void *p);
+#define CONC_MALLOC(size) malloc(size)
+#define CONC_REALLOC(p, size) realloc((p), (size))
+#define CONC_FREE(p) exit_free(p)
 #define CONC_IMPLEMENTATION
 #endif
 #include "../conc.h"
 #include "check.h"
+
+#if defined(CONC_TEST_SPLIT) /* atomics of its own */
+#define conc__store32(a, v, o) ((void)(*(volatile uint32_t *)(a) = (v)))
+#endif
 
 #if !defined(_WIN32)
 #include <pthread.h>
@@ -188,6 +197,39 @@ static int timer_at_exit(void) { /* the timer thread is a daemon */
     return 8;
 }
 
+/* Whatever a thread that exit() waited for still had to do, it has done before what comes after that wait. */
+static uint32_t closed; /* atomic */
+
+static void close_all(void) {
+    int i;
+    conc__store32(&closed, 1, CONC__SEQ_CST);
+    for (i = 0; i < 50; i++) conc_thread_yield();
+}
+
+#if defined(CONC_TEST_SPLIT)
+#define late_frees() 0
+#else
+static uint32_t frees_after; /* atomic */
+static int late_frees(void) {
+    return (int)conc__load32(&frees_after, CONC__SEQ_CST);
+}
+static void exit_free(void *p) {
+    if (conc__load32(&closed, CONC__SEQ_CST) != 0) (void)conc__add32(&frees_after, 1, CONC__SEQ_CST);
+    free(p);
+}
+#endif
+
+static void say_late_frees(void) { /* registered first, runs last */
+    if (late_frees() != 0) say("freed after the end");
+}
+
+static int last_steps(void) {
+    int i;
+    if (atexit(say_late_frees) != 0 || atexit(close_all) != 0) return 99;
+    for (i = 0; i < 4; i++) CHECK_OK(conc_thread_detach(start(work_a_while, done_1, false)));
+    return 0;
+}
+
 static int canceled_main(void) { /* main's own token does not end the wait at the end */
     static conc_cancel token;
     (void)start(work_a_while, done_1, false);
@@ -245,6 +287,7 @@ static const scenario scenarios[] = {
     { "join_all_then_quick_exit", join_all_then_quick_exit, 6, "worker 1 done\nall joined\n", "" },
     { "silent", silent, 0, "worker 1 done\n", "" },
     { "timer_at_exit", timer_at_exit, 8, "", "" },
+    { "last_steps", last_steps, 0, "worker 1 done\nworker 1 done\nworker 1 done\nworker 1 done\n", "" },
     { "canceled_main", canceled_main, 0, "worker 1 done\n", "" },
 #if !defined(_WIN32)
     { "pthread_exit_in_thread", pthread_exit_in_thread, 0, "*leaving by pthread_exit\n|main returns\n", "" },

@@ -1,10 +1,27 @@
 /* fork(): the child has one thread and a library that works; what the parent's other threads held says CONC_FORKED, and
  * nothing hangs. */
 #if !defined(CONC_TEST_SPLIT)
+#include <stdlib.h>
+static void *fork_realloc(void *p, size_t size);
+#define CONC_MALLOC(size) malloc(size)
+#define CONC_REALLOC(p, size) fork_realloc((p), (size))
+#define CONC_FREE(p) free(p)
 #define CONC_IMPLEMENTATION
 #endif
 #include "../conc.h"
 #include "check.h"
+
+#if !defined(CONC_TEST_SPLIT)
+static conc_event in_realloc, out_of_realloc;
+static bool realloc_is_slow;
+static void *fork_realloc(void *p, size_t size) { /* in the middle of it, another thread may fork */
+    if (realloc_is_slow) {
+        (void)conc_event_set(&in_realloc);
+        (void)conc_event_wait(&out_of_realloc, CONC_FOREVER);
+    }
+    return realloc(p, size);
+}
+#endif
 
 #if defined(_WIN32)
 
@@ -40,6 +57,21 @@ static void in_child(void (*fn)(void *), void *arg) {
     CHECK(waitpid(pid, &status, 0) == pid);
     if (WIFSIGNALED(status)) CHECK_EQ(WTERMSIG(status), 0);
     else CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
+/* ---- a queue knows of the fork, though nothing else of the library was used before ---- */
+
+static void put_in_child(void *q) {
+    int x = 1;
+    CHECK_R(conc_queue_put((conc_queue *)q, &x, CONC_NOW), CONC_FORKED);
+    CHECK_R(conc_queue_get((conc_queue *)q, &x, CONC_NOW), CONC_FORKED);
+}
+
+static void queue_alone(void) {
+    conc_queue *q = conc_queue_new(sizeof(int), 4);
+    in_child(put_in_child, q);
+    CHECK_EQ(conc_queue_length(q), 0);
+    CHECK_OK(conc_queue_free(q));
 }
 
 /* ---- everything works in the child ---- */
@@ -581,9 +613,41 @@ static void timers(void) {
     CHECK_EQ(runs, 0);
 }
 
+#if !defined(CONC_TEST_SPLIT)
+/* The very first timer is being made, and the timers' lock held, when another thread forks. */
+static int start_a_timer(void *arg) {
+    conc_timer *t = conc_timer_start(count, NULL, conc_after(1000));
+    (void)arg;
+    if (t == NULL) return 1;
+    (void)conc_timer_cancel(t);
+    conc_timer_release(t);
+    return 0;
+}
+
+static void start_a_timer_in_child(void *arg) {
+    realloc_is_slow = false;
+    if (!CHECK_TSAN) CHECK_EQ(start_a_timer(arg), 0); /* under which a forked child cannot start threads */
+}
+
+static void first_timer(void) {
+    crew c = { 0 };
+    realloc_is_slow = true;
+    crew_add(&c, start_a_timer, NULL);
+    CHECK_OK(conc_event_wait(&in_realloc, CONC_FOREVER));
+    in_child(start_a_timer_in_child, NULL);
+    CHECK_OK(conc_event_set(&out_of_realloc));
+    crew_join(&c);
+    realloc_is_slow = false;
+}
+#endif
+
 int main(void) {
     check_begin("fork");
     if (atexit(see_that_it_slept) != 0) return 1; /* before the first thread: it runs after the library's wait */
+    RUN(queue_alone); /* first */
+#if !defined(CONC_TEST_SPLIT)
+    RUN(first_timer); /* before any other */
+#endif
     RUN(alone);
     RUN(children_of_children);
     RUN(held_by_others);

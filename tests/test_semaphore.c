@@ -210,10 +210,25 @@ static void nobody_starves(void) {
     CHECK_EQ(conc_semaphore_permits(&g.s), 1);
 }
 
+/* Whatever an initialiser says, there are never more than 2^31 - 1 permits. */
+static void strange_initialisers(void) {
+    conc_semaphore s = CONC_SEMAPHORE_INIT(0x7ffffffe, 0xffffffffu);
+    conc_semaphore t = CONC_SEMAPHORE_INIT(0xffffffffu, 0);
+    CHECK_R(conc_semaphore_release(&s, 10), CONC_INVALID);
+    CHECK_EQ(conc_semaphore_permits(&s), 0x7ffffffe);
+    CHECK_OK(conc_semaphore_release(&s, 1));
+    CHECK_R(conc_semaphore_release(&s, 1), CONC_INVALID);
+    CHECK_EQ(conc_semaphore_permits(&t), 0x7fffffff);
+    CHECK_OK(conc_semaphore_acquire(&t, CONC_NOW));
+    CHECK_OK(conc_semaphore_release(&t, 1));
+    CHECK_R(conc_semaphore_release(&t, 1), CONC_INVALID);
+}
+
 int main(void) {
     check_begin("semaphore");
     RUN(counting);
     RUN(the_bound);
+    RUN(strange_initialisers);
     RUN(bounded_concurrency);
     RUN(permits_are_conserved);
     RUN(release_many);

@@ -618,6 +618,42 @@ static void too_many_keys(void) {
     CHECK(conc_local_get(NULL) == NULL);
 }
 
+/* The end of a thread that was not started here, of oneself, of one already joined: told, not waited for. */
+static int wait_for_main(void *arg) {
+    CHECK_MISUSE(conc_wait(conc_op_thread_end((conc_thread *)arg), CONC_FOREVER), CONC_INVALID);
+    CHECK_MISUSE(conc_wait(conc_op_thread_end(conc_thread_current()), CONC_FOREVER), CONC_DEADLOCK);
+    return 0;
+}
+
+static void ends_waited_for_wrongly(void) {
+    conc_thread *t = conc_thread_start(wait_for_main, conc_thread_current(), NULL);
+    conc_op ops[2];
+    CHECK_OK(conc_wait(conc_op_thread_end(t), CONC_FOREVER));
+    ops[0] = conc_op_thread_end(t);
+    ops[1] = conc_op_sleep(0);
+    CHECK_EQ(conc_select(ops, 2, CONC_FOREVER), 0);
+    CHECK_OK(conc_thread_join(t, NULL, CONC_FOREVER));
+    CHECK_MISUSE(conc_wait(conc_op_thread_end(t), CONC_FOREVER), CONC_INVALID);
+    CHECK_MISUSE(conc_wait(conc_op_thread_end(NULL), CONC_FOREVER), CONC_INVALID);
+    CHECK_MISUSE(conc_wait(conc_op_thread_end(conc_thread_current()), CONC_FOREVER), CONC_DEADLOCK);
+}
+
+/* A visitor of the registry may ask for everything. */
+static void ask(conc_thread *t, void *arg) {
+    int *found = (int *)arg;
+    if (t == conc_thread_main()) (*found)++;
+    CHECK(conc_thread_name(NULL) != NULL);
+    CHECK(conc_thread_name(t) != NULL && conc_thread_id(t) != 0 && conc_thread_is_alive(t));
+    (void)conc_thread_is_daemon(t);
+    (void)conc_thread_count();
+}
+
+static void asking_while_visiting(void) {
+    int found = 0;
+    conc_thread_each(ask, &found);
+    CHECK_EQ(found, 1);
+}
+
 int main(void) {
     size_t count;
     check_begin("thread");
@@ -628,6 +664,8 @@ int main(void) {
     RUN(join_with_deadlines);
     RUN(select_of_thread_ends);
     RUN(joining_wrongly);
+    RUN(ends_waited_for_wrongly);
+    RUN(asking_while_visiting);
     RUN(joined_by_two);
     RUN(joined_and_detached);
     RUN(failures_go_to_the_hook);

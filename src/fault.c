@@ -1,0 +1,58 @@
+/* ============================================================================================
+ * fault: the calls that can fail, made to fail. For tests: see port.h. Compiled with CONC_FAULTS only.
+ * ========================================================================================== */
+
+#include "internal.h"
+
+#if defined(CONC_FAULTS)
+
+#include <stdarg.h>
+
+#define CONC__FAULTS_KEPT 256
+
+static uint32_t conc__fault_nth;    /* all three are set while nobody asks: by the plan */
+static uint32_t conc__fault_which;
+static bool conc__fault_sticky;
+static uint32_t conc__fault_asked;  /* atomic: how often a site was passed since the plan was made */
+static uint32_t conc__fault_count;  /* atomic: how many faults were made, since the program began */
+static struct {
+    const char *site;
+    int error;
+} conc__faults[CONC__FAULTS_KEPT];  /* the first of them */
+
+void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky) {
+    conc__fault_nth = nth;
+    conc__fault_which = which;
+    conc__fault_sticky = sticky;
+    conc__store32(&conc__fault_asked, 0, CONC__RELAXED);
+}
+
+uint32_t conc__fault_passed(void) {
+    return conc__load32(&conc__fault_asked, CONC__RELAXED);
+}
+
+bool conc__fault_made(uint32_t i, const char **site, int *error) {
+    if (i >= conc__load32(&conc__fault_count, CONC__RELAXED) || i >= CONC__FAULTS_KEPT) return false;
+    *site = conc__faults[i].site;
+    *error = conc__faults[i].error;
+    return true;
+}
+
+int conc__fault(const char *site, ...) {
+    uint32_t n = conc__add32(&conc__fault_asked, 1, CONC__RELAXED) + 1, count = 0, i;
+    int errors[8], error;
+    va_list list;
+    if (conc__fault_nth == 0 || n < conc__fault_nth || (n > conc__fault_nth && !conc__fault_sticky)) return 0;
+    va_start(list, site);
+    while ((error = va_arg(list, int)) != 0) errors[count++] = error;
+    va_end(list);
+    error = errors[conc__fault_which % count];
+    i = conc__add32(&conc__fault_count, 1, CONC__RELAXED);
+    if (i < CONC__FAULTS_KEPT) {
+        conc__faults[i].site = site;
+        conc__faults[i].error = error;
+    }
+    return error;
+}
+
+#endif
