@@ -1580,15 +1580,16 @@ CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size
  * fail with the arguments it is given, or whose failure makes no difference, does not ask. */
 #if defined(CONC_FAULTS)
 #include <errno.h>
-CONC__LIB int conc__fault(const char *site, ...);
-#define CONC__FAULT(...) conc__fault(__VA_ARGS__, 0)
+CONC__LIB int conc__fault(const char *text, const char *site, ...);
+#define CONC__FAULT(...) conc__fault(#__VA_ARGS__, __VA_ARGS__, 0)
 /* From now on the nth time that a site is passed (0: none) it fails, and if `sticky` each one after it, with the error
  * number `which` of its list (counted round). */
 CONC__LIB void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky);
 /* How many sites have been passed since. */
 CONC__LIB uint32_t conc__fault_passed(void);
-/* The i-th fault that was made; false: there were not so many (or that many are not kept). */
-CONC__LIB bool conc__fault_made(uint32_t i, const char **site, int *error);
+/* The i-th fault that was made, by the names of its site and its error; false: there were not so many (or that many are not
+ * kept). */
+CONC__LIB bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size);
 #else
 #define CONC__FAULT(...) 0
 #endif
@@ -2279,8 +2280,8 @@ static bool conc__fault_sticky;
 static uint32_t conc__fault_asked;  /* atomic: how often a site was passed since the plan was made */
 static uint32_t conc__fault_count;  /* atomic: how many faults were made, since the program began */
 static struct {
-    const char *site;
-    int error;
+    const char *site, *text;
+    uint32_t which;
 } conc__faults[CONC__FAULTS_KEPT];  /* the first of them */
 
 void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky) {
@@ -2294,14 +2295,20 @@ uint32_t conc__fault_passed(void) {
     return conc__load32(&conc__fault_asked, CONC__RELAXED);
 }
 
-bool conc__fault_made(uint32_t i, const char **site, int *error) {
+bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size) {
+    const char *name;
+    uint32_t k;
+    size_t n = 0;
     if (i >= conc__load32(&conc__fault_count, CONC__RELAXED) || i >= CONC__FAULTS_KEPT) return false;
     *site = conc__faults[i].site;
-    *error = conc__faults[i].error;
+    name = strrchr(conc__faults[i].text, '"') + 1; /* ", EAGAIN, ENOMEM" */
+    for (k = 0; k < conc__faults[i].which; k++) name = strchr(name + 1, ',');
+    for (name += 2; n + 1 < size && name[n] != ',' && name[n] != '\0'; n++) error[n] = name[n];
+    error[n] = '\0';
     return true;
 }
 
-int conc__fault(const char *site, ...) {
+int conc__fault(const char *text, const char *site, ...) {
     uint32_t n = conc__add32(&conc__fault_asked, 1, CONC__RELAXED) + 1, count = 0, i;
     int errors[8], error;
     va_list list;
@@ -2313,7 +2320,8 @@ int conc__fault(const char *site, ...) {
     i = conc__add32(&conc__fault_count, 1, CONC__RELAXED);
     if (i < CONC__FAULTS_KEPT) {
         conc__faults[i].site = site;
-        conc__faults[i].error = error;
+        conc__faults[i].text = text;
+        conc__faults[i].which = conc__fault_which % count;
     }
     return error;
 }
@@ -5102,6 +5110,8 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
 #endif
             while (conc__load32(&waiter.claimed, CONC__ACQUIRE) == 0) {
                 if (conc__port_wait(&waiter.claimed, 0, until)) break;
+                /* A sleep that ends for no reason, again and again (signals), ends at its deadline all the same. */
+                if (until != INT64_MAX && conc__port_clock_ns() >= until) break;
             }
 #if defined(CONC_SIM)
             me->waits_count = 0;
@@ -7544,9 +7554,8 @@ static conc_timer *conc__timer_due(conc_deadline *next) {
 }
 
 static int conc__timer_service(void *unused) {
-    conc_result r = CONC_OK;
     (void)unused;
-    while ((r == CONC_OK || r == CONC_TIMEOUT) && !conc__timers_are_over()) { /* for ever */
+    while (!conc__timers_are_over()) { /* for ever */
         conc_deadline next;
         conc_timer *due = conc__timer_due(&next);
         if (due != NULL) {
@@ -7557,10 +7566,10 @@ static int conc__timer_service(void *unused) {
             conc__timer_unuse(due);
         } else {
             /* A timer that became the soonest after we looked has set the event. */
-            r = conc_event_wait(&conc__timers_changed, next);
+            (void)conc_event_wait(&conc__timers_changed, next);
         }
     }
-    return (int)r;
+    return 0;
 }
 
 /* Starts the service thread if there is none. With the lock held, which keeps a second from being started. */

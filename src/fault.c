@@ -16,8 +16,8 @@ static bool conc__fault_sticky;
 static uint32_t conc__fault_asked;  /* atomic: how often a site was passed since the plan was made */
 static uint32_t conc__fault_count;  /* atomic: how many faults were made, since the program began */
 static struct {
-    const char *site;
-    int error;
+    const char *site, *text;
+    uint32_t which;
 } conc__faults[CONC__FAULTS_KEPT];  /* the first of them */
 
 void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky) {
@@ -31,14 +31,20 @@ uint32_t conc__fault_passed(void) {
     return conc__load32(&conc__fault_asked, CONC__RELAXED);
 }
 
-bool conc__fault_made(uint32_t i, const char **site, int *error) {
+bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size) {
+    const char *name;
+    uint32_t k;
+    size_t n = 0;
     if (i >= conc__load32(&conc__fault_count, CONC__RELAXED) || i >= CONC__FAULTS_KEPT) return false;
     *site = conc__faults[i].site;
-    *error = conc__faults[i].error;
+    name = strrchr(conc__faults[i].text, '"') + 1; /* ", EAGAIN, ENOMEM" */
+    for (k = 0; k < conc__faults[i].which; k++) name = strchr(name + 1, ',');
+    for (name += 2; n + 1 < size && name[n] != ',' && name[n] != '\0'; n++) error[n] = name[n];
+    error[n] = '\0';
     return true;
 }
 
-int conc__fault(const char *site, ...) {
+int conc__fault(const char *text, const char *site, ...) {
     uint32_t n = conc__add32(&conc__fault_asked, 1, CONC__RELAXED) + 1, count = 0, i;
     int errors[8], error;
     va_list list;
@@ -50,7 +56,8 @@ int conc__fault(const char *site, ...) {
     i = conc__add32(&conc__fault_count, 1, CONC__RELAXED);
     if (i < CONC__FAULTS_KEPT) {
         conc__faults[i].site = site;
-        conc__faults[i].error = error;
+        conc__faults[i].text = text;
+        conc__faults[i].which = conc__fault_which % count;
     }
     return error;
 }

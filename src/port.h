@@ -314,15 +314,16 @@ CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size
  * fail with the arguments it is given, or whose failure makes no difference, does not ask. */
 #if defined(CONC_FAULTS)
 #include <errno.h>
-CONC__LIB int conc__fault(const char *site, ...);
-#define CONC__FAULT(...) conc__fault(__VA_ARGS__, 0)
+CONC__LIB int conc__fault(const char *text, const char *site, ...);
+#define CONC__FAULT(...) conc__fault(#__VA_ARGS__, __VA_ARGS__, 0)
 /* From now on the nth time that a site is passed (0: none) it fails, and if `sticky` each one after it, with the error
  * number `which` of its list (counted round). */
 CONC__LIB void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky);
 /* How many sites have been passed since. */
 CONC__LIB uint32_t conc__fault_passed(void);
-/* The i-th fault that was made; false: there were not so many (or that many are not kept). */
-CONC__LIB bool conc__fault_made(uint32_t i, const char **site, int *error);
+/* The i-th fault that was made, by the names of its site and its error; false: there were not so many (or that many are not
+ * kept). */
+CONC__LIB bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size);
 #else
 #define CONC__FAULT(...) 0
 #endif

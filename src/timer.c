@@ -138,9 +138,8 @@ static conc_timer *conc__timer_due(conc_deadline *next) {
 }
 
 static int conc__timer_service(void *unused) {
-    conc_result r = CONC_OK;
     (void)unused;
-    while ((r == CONC_OK || r == CONC_TIMEOUT) && !conc__timers_are_over()) { /* for ever */
+    while (!conc__timers_are_over()) { /* for ever */
         conc_deadline next;
         conc_timer *due = conc__timer_due(&next);
         if (due != NULL) {
@@ -151,10 +150,10 @@ static int conc__timer_service(void *unused) {
             conc__timer_unuse(due);
         } else {
             /* A timer that became the soonest after we looked has set the event. */
-            r = conc_event_wait(&conc__timers_changed, next);
+            (void)conc_event_wait(&conc__timers_changed, next);
         }
     }
-    return (int)r;
+    return 0;
 }
 
 /* Starts the service thread if there is none. With the lock held, which keeps a second from being started. */

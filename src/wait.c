@@ -343,6 +343,8 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
 #endif
             while (conc__load32(&waiter.claimed, CONC__ACQUIRE) == 0) {
                 if (conc__port_wait(&waiter.claimed, 0, until)) break;
+                /* A sleep that ends for no reason, again and again (signals), ends at its deadline all the same. */
+                if (until != INT64_MAX && conc__port_clock_ns() >= until) break;
             }
 #if defined(CONC_SIM)
             me->waits_count = 0;

@@ -1,0 +1,422 @@
+/* Every call that can fail is made to fail: the n-th that is passed, for n = 1, 2, 3... until none is left, once alone and
+ * once with all after it, with each error it can give. Each time in a process of its own, which afterwards has as many
+ * blocks of memory, threads and descriptors as before. The results are the right ones or say what failed, and what was
+ * not done can be done when the fault is over.
+ *
+ *   test_faults                          runs all, and says which faults were made
+ *   test_faults SCENE N WHICH STICKY     one of them: exit code 0 passed, 1 failed, 3 passed and fewer than N sites */
+
+#if defined(CONC_TEST_SPLIT)
+
+#include "../conc.h"
+#include "check.h"
+
+int main(void) {
+    return check_skip("faults", "it needs the implementation with its faults");
+}
+
+#else
+
+#define CONC_FAULTS
+#include <stdlib.h>
+static void *faults_malloc(size_t size);
+static void *faults_realloc(void *p, size_t size);
+static void faults_free(void *p);
+#define CONC_MALLOC(size) faults_malloc(size)
+#define CONC_REALLOC(p, size) faults_realloc((p), (size))
+#define CONC_FREE(p) faults_free(p)
+#define CONC_IMPLEMENTATION
+#include "../conc.h"
+#include "check.h"
+
+#if defined(_WIN32)
+#include <process.h>
+#else
+#include <dirent.h>
+#include <sys/wait.h>
+#endif
+
+#if CHECK_TSAN
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+    return "die_after_fork=0";
+}
+#endif
+
+/* ---- what lives ------------------------------------------------------------------------------------ */
+
+static uint32_t live; /* atomic */
+
+static void *faults_malloc(size_t size) {
+    void *p = malloc(size);
+    if (p != NULL) (void)conc__add32(&live, 1, CONC__RELAXED);
+    return p;
+}
+
+static void *faults_realloc(void *p, size_t size) {
+    void *bigger = realloc(p, size);
+    if (p == NULL && bigger != NULL) (void)conc__add32(&live, 1, CONC__RELAXED);
+    return bigger;
+}
+
+static void faults_free(void *p) {
+    if (p != NULL) (void)conc__sub32(&live, 1, CONC__RELAXED);
+    free(p);
+}
+
+/* Entries of a directory of /proc; 0 where there is none. */
+static int entries(const char *directory) {
+    int n = 0;
+#if defined(__linux__)
+    DIR *d = opendir(directory);
+    if (d == NULL) return 0;
+    while (readdir(d) != NULL) n++;
+    closedir(d);
+#else
+    (void)directory;
+#endif
+    return n;
+}
+
+/* ---- scenes ------------------------------------------------------------------------------------------
+ * What a call may answer under a fault is its own result, or one of those that say so, with a sentence. */
+
+static bool failed_well(conc_result r) {
+    return CHECK(r == CONC_NO_MEMORY || r == CONC_NO_THREADS) && CHECK(conc_error_detail()[0] != '\0') &&
+           CHECK_R(conc_error_result(), r);
+}
+
+static conc_event go;
+
+static int seven(void *arg) {
+    if (arg != NULL) (void)conc_event_wait((conc_event *)arg, CONC_FOREVER);
+    return 7;
+}
+
+static void threads_scene(void) {
+    conc_thread_desc desc;
+    int i;
+    memset(&desc, 0, sizeof desc);
+    desc.name = "one of three";
+    for (i = 0; i < 3; i++) {
+        int result = 0;
+        conc_thread *t;
+        desc.stack_size = i == 1 ? 200000 : 0;
+        t = conc_thread_start(seven, &go, &desc);
+        if (t == NULL) {
+            (void)failed_well(conc_error_result());
+            continue;
+        }
+        CHECK_R(conc_thread_join(t, NULL, conc_after(0.001)), CONC_TIMEOUT);
+        CHECK_OK(conc_event_set(&go));
+        CHECK_OK(conc_wait(conc_op_thread_end(t), CONC_FOREVER));
+        CHECK_OK(conc_thread_join(t, &result, CONC_FOREVER));
+        CHECK_EQ(result, 7);
+        CHECK_OK(conc_event_reset(&go));
+    }
+    if (conc_thread_current() == NULL) (void)failed_well(conc_error_result());
+    if (conc_thread_set_name("renamed") != CONC_OK) (void)failed_well(conc_error_result());
+}
+
+static uint32_t destroyed; /* atomic */
+static void destroy(void *value) {
+    CHECK(value != NULL);
+    (void)conc__add32(&destroyed, 1, CONC__RELAXED);
+}
+
+static conc_local key = { destroy, 0 };
+static uint32_t kept; /* atomic */
+static int keep(void *arg) {
+    if (conc_local_set(&key, arg) == CONC_OK) {
+        CHECK(conc_local_get(&key) == arg);
+        (void)conc__add32(&kept, 1, CONC__RELAXED);
+    } else {
+        (void)failed_well(conc_error_result());
+        CHECK(conc_local_get(&key) == NULL);
+    }
+    return 0;
+}
+
+static void locals_scene(void) {
+    conc_thread *t = conc_thread_start(keep, &key, NULL);
+    if (t == NULL) {
+        (void)failed_well(conc_error_result());
+        return;
+    }
+    CHECK_OK(conc_thread_join(t, NULL, CONC_FOREVER));
+    CHECK_EQ(conc__load32(&destroyed, CONC__RELAXED), conc__load32(&kept, CONC__RELAXED));
+}
+
+/* Items in and out, whatever the kind; an item that a put took is there. */
+static void queue_of(conc_queue_kind kind, size_t capacity, int n) {
+    conc_queue_desc desc;
+    conc_queue *q;
+    int i, in = 0, x;
+    memset(&desc, 0, sizeof desc);
+    desc.kind = kind;
+    q = conc_queue_new_ex(sizeof(int), capacity, &desc);
+    if (q == NULL) {
+        (void)failed_well(conc_error_result());
+        return;
+    }
+    for (i = 0; i < n; i++) {
+        conc_result r = conc_queue_put(q, &i, CONC_NOW);
+        if (r == CONC_OK) in++;
+        else if (r != CONC_FULL) (void)failed_well(r);
+        CHECK_EQ(conc_queue_length(q), in);
+    }
+    CHECK_OK(conc_queue_close(q));
+    while (conc_queue_get(q, &x, CONC_FOREVER) == CONC_OK) in--;
+    CHECK_EQ(in, 0);
+    CHECK_OK(conc_queue_free(q));
+}
+
+static void drop(void *item, void *arg) {
+    CHECK_EQ(*(int *)item, ++*(int *)arg);
+}
+
+static void queues_scene(void) {
+    conc_queue *q;
+    queue_of(CONC_FIFO, 4, 4);
+    queue_of(CONC_FIFO, 0, 5000); /* grows, and gives back what it grew by */
+    queue_of(CONC_LIFO, 0, 40);
+    q = conc_queue_new(sizeof(int), 0);
+    if (q != NULL) {
+        int one = 1, dropped = 0, in = conc_queue_put(q, &one, CONC_NOW) == CONC_OK;
+        conc_result r = conc_queue_close_now(q, drop, &dropped);
+        if (r != CONC_OK) {
+            (void)failed_well(r);
+            CHECK_EQ(conc_queue_length(q), in); /* nothing happened */
+            CHECK(!conc_queue_is_closed(q));
+        } else {
+            CHECK_EQ(dropped, in);
+        }
+        CHECK_OK(conc_queue_free(q));
+    }
+}
+
+static uint32_t rang; /* atomic */
+static int ring(void *arg) {
+    (void)arg;
+    (void)conc__add32(&rang, 1, CONC__RELAXED);
+    return 0;
+}
+
+static void timers_scene(void) {
+    conc_timer *t[20];
+    uint32_t started = 0;
+    int i;
+    for (i = 0; i < 20; i++) {
+        t[i] = conc_timer_start(ring, NULL, conc_after(i % 2 ? 0.0 : 1000.0));
+        if (t[i] == NULL) (void)failed_well(conc_error_result());
+        else started += (uint32_t)(i % 2);
+    }
+    for (i = 0; i < 20; i++) {
+        if (t[i] == NULL) continue;
+        if (i % 2) CHECK_OK(conc_wait(conc_op_timer(t[i]), CONC_FOREVER));
+        else CHECK_OK(conc_timer_cancel(t[i]));
+        conc_timer_release(t[i]);
+    }
+    CHECK_EQ(conc__load32(&rang, CONC__RELAXED), started);
+}
+
+/* Two threads that sleep and wake each other: every wake gets there, whatever the sleep is ended by. */
+static conc_mutex m;
+static conc_cond changed;
+static int turn;
+static int play(void *arg) {
+    int mine = arg != NULL, i;
+    for (i = 0; i < 20; i++) {
+        CHECK_OK(conc_mutex_lock(&m, CONC_FOREVER));
+        while (turn != mine) CHECK(conc_cond_wait(&changed, &m, conc_after(1000)) == CONC_OK);
+        turn = !mine;
+        CHECK_OK(conc_cond_broadcast(&changed));
+        CHECK_OK(conc_mutex_unlock(&m));
+    }
+    return 0;
+}
+
+static void waits_scene(void) {
+    conc_thread *t = conc_thread_start(play, NULL, NULL);
+    conc_brlock *l = conc_brlock_new();
+    int64_t before = conc_clock_ns();
+    if (t != NULL) {
+        (void)play(&m);
+        CHECK_OK(conc_thread_join(t, NULL, CONC_FOREVER));
+    }
+    CHECK_OK(conc_sleep(conc_after(0.002)));
+    CHECK(conc_clock_ns() - before >= 2000000);
+    if (l != NULL) {
+        CHECK_OK(conc_brlock_write(l, CONC_FOREVER));
+        CHECK_OK(conc_brlock_write_unlock(l));
+        CHECK_OK(conc_brlock_free(l));
+    } else {
+        (void)failed_well(conc_error_result());
+    }
+}
+
+/* A getter that sleeps for want of an item, also where the queue has to do without the heavy fence. */
+static int take_two(void *arg) {
+    int x = 0, k;
+    for (k = 1; k <= 2; k++) {
+        CHECK_OK(conc_queue_get((conc_queue *)arg, &x, CONC_FOREVER));
+        CHECK_EQ(x, k);
+    }
+    return 0;
+}
+
+static void ring_scene(void) {
+    conc_queue *q = conc_queue_new(sizeof(int), 1);
+    conc_thread *t;
+    int k;
+    if (q == NULL) return;
+    conc__port_heavy_fence();
+    t = conc_thread_start(take_two, q, NULL);
+    for (k = 1; t != NULL && k <= 2; k++) CHECK_OK(conc_queue_put(q, &k, CONC_FOREVER));
+    if (t != NULL) CHECK_OK(conc_thread_join(t, NULL, CONC_FOREVER));
+    CHECK_OK(conc_queue_free(q));
+}
+
+static void processors_scene(void) {
+    CHECK(conc_cpu_count() >= 1 && conc_cpu_count() <= 16384);
+}
+
+#if !defined(_WIN32)
+/* Where fork() could not be watched it is only not noticed. */
+static void fork_scene(void) {
+    pid_t pid;
+    int status = 0;
+    (void)conc_error_result(); /* the library is in use */
+    pid = fork();
+    if (pid == 0) {
+        conc_event e = { 0 };
+        CHECK_OK(conc_event_set(&e));
+        CHECK_OK(conc_event_wait(&e, CONC_FOREVER));
+        _exit(check_failures != 0);
+    }
+    if (pid > 0) CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+#endif
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} scenes[] = {
+    { "threads", threads_scene }, { "locals", locals_scene },         { "queues", queues_scene },
+    { "timers", timers_scene },   { "waits", waits_scene },           { "ring", ring_scene },
+    { "processors", processors_scene },
+#if !defined(_WIN32)
+    { "fork", fork_scene },
+#endif
+};
+#define SCENES (sizeof scenes / sizeof *scenes)
+
+/* ---- one fault ------------------------------------------------------------------------------------------ */
+
+static int run_scene(size_t scene, unsigned n, unsigned which, bool sticky, const char *log) {
+    int descriptors = entries("/proc/self/fd");
+    uint32_t passed, i, others = conc__load32(&live, CONC__RELAXED);
+    const char *site;
+    char error[40];
+    conc__fault_plan(n, which, sticky);
+    scenes[scene].run();
+    passed = conc__fault_passed();
+    conc__fault_plan(0, 0, false);
+    /* The same again, without faults: whatever failed can be done now. */
+    conc__store32(&destroyed, 0, CONC__RELAXED);
+    conc__store32(&kept, 0, CONC__RELAXED);
+    conc__store32(&rang, 0, CONC__RELAXED);
+    turn = 0;
+    scenes[scene].run();
+    CHECK_EQ(entries("/proc/self/fd"), descriptors);
+    (void)conc_thread_join_all(CONC_FOREVER);
+    /* What may still live: this thread's record and values, and the timers' service with its heap and its record. */
+    i = conc__load32(&live, CONC__RELAXED) - others;
+    CHECK(i <= (strcmp(scenes[scene].name, "timers") == 0 ? 4u : 2u) + (CONC__HAS_TLS ? 0u : 2u));
+    if (log != NULL) {
+        FILE *f = fopen(log, "a");
+        for (i = 0; f != NULL && conc__fault_made(i, &site, error, sizeof error); i++) {
+            fprintf(f, "%s|%s|%s\n", site, error, sticky ? "sticky" : "once");
+        }
+        if (f != NULL) fclose(f);
+    }
+    if (check_failures != 0) {
+        fprintf(stderr, "faults: with number %u%s, error %u, of scene %s\n", n, sticky ? " and all after it" : "", which,
+                scenes[scene].name);
+        return 1;
+    }
+    return passed < n ? 3 : 0;
+}
+
+/* ---- all of them ------------------------------------------------------------------------------------------- */
+
+static const char *self_path;
+static char log_path[1000];
+
+static int in_process(size_t scene, unsigned n, unsigned which, bool sticky) {
+#if defined(_WIN32)
+    char number[20], error[20];
+    snprintf(number, sizeof number, "%u", n);
+    snprintf(error, sizeof error, "%u", which);
+    fflush(NULL);
+    return (int)_spawnl(_P_WAIT, self_path, "faults", scenes[scene].name, number, error, sticky ? "1" : "0", log_path, NULL);
+#else
+    int status = 0;
+    pid_t pid;
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) {
+        int r;
+        check_watchdog();
+        r = run_scene(scene, n, which, sticky, log_path);
+        exit(r);
+    }
+    if (!CHECK(pid > 0 && waitpid(pid, &status, 0) == pid)) return 1;
+    if (!WIFEXITED(status)) fprintf(stderr, "faults: scene %s, number %u: killed\n", scenes[scene].name, n);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+#endif
+}
+
+int main(int argc, char **argv) {
+    size_t scene;
+    self_path = argv[0];
+    check_program = "faults";
+    if (argc >= 5) {
+        for (scene = 0; scene < SCENES; scene++) {
+            if (strcmp(argv[1], scenes[scene].name) == 0) {
+                check_watchdog();
+                return run_scene(scene, (unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]), argv[4][0] == '1',
+                                 argc > 5 ? argv[5] : NULL);
+            }
+        }
+        return 2;
+    }
+    /* Nothing of the library is used here: each process begins with all of it still to be set up. */
+    snprintf(log_path, sizeof log_path, "%.900s.faults.log", argv[0]);
+    remove(log_path);
+    for (scene = 0; scene < SCENES; scene++) {
+        unsigned n, which, many = 0;
+        int sticky;
+        check_case = scenes[scene].name;
+        check_watchdog();
+        for (sticky = 0; sticky < 2; sticky++) {
+            int status = 0;
+            /* As long as there is an n-th site; in a scene that sleeps there may be one more each time. */
+            for (n = 1; status != 3 && n <= (sticky ? 40u : 120u); n++) {
+                for (which = 0; which < (n <= 40 ? 3u : 1u) && status != 3; which++) {
+                    status = in_process(scene, n, which, sticky != 0);
+                    many++;
+                    if (status != 0 && status != 3) check_failures++;
+                    if (check_failures > 5) goto over;
+                }
+            }
+        }
+        printf("  %-12s %u faults\n", scenes[scene].name, many);
+        fflush(stdout);
+    }
+over:
+    printf("faults: %s\n", check_failures != 0 ? "FAILED" : "ok");
+    return check_failures != 0;
+}
+
+#endif
