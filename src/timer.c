@@ -101,6 +101,10 @@ void conc__timers_end(void) {
     conc__lock_take(&conc__timers_lock);
     served = conc__timer_served && conc__timer_count == 0;
     conc__timers_ended = served;
+    if (!conc__timer_served) { /* it could not be started */
+        conc__free(conc__timers);
+        conc__timers = NULL;
+    }
     conc__lock_give(&conc__timers_lock);
     if (served) (void)conc_event_set(&conc__timers_changed);
 }

@@ -9,6 +9,12 @@ static int flag; /* guarded by m, as the next */
 static int later;
 static sim_crew second;
 
+/* Gives the others time to go to sleep, or not: both are wanted. */
+static void settle(void) {
+    unsigned k;
+    for (k = conc_sim_choose(2) * 3; k > 0; k--) conc_thread_yield();
+}
+
 static void setup(void) {
     memset(&m, 0, sizeof m);
     memset(&c, 0, sizeof c);
@@ -36,6 +42,7 @@ static void unlock(void) {
 
 static int raise_inside(void *unused) {
     (void)unused;
+    settle();
     lock();
     CONC_SIM_WRITE(flag);
     flag = 1;
@@ -46,6 +53,7 @@ static int raise_inside(void *unused) {
 
 static int raise_outside(void *unused) {
     (void)unused;
+    settle();
     lock();
     CONC_SIM_WRITE(flag);
     flag = 1;
@@ -116,6 +124,7 @@ static int signal_then_wait(void *unused) {
     conc_result r;
     (void)unused;
     lock();
+    settle();
     SIM_OK(conc_cond_signal(&c));
     later = 1;
     r = conc_cond_wait(&c, &m, conc_after(0.001));
@@ -140,6 +149,7 @@ static int cond_not_a_later_one(void *unused) {
 static int signal_twice(void *unused) {
     (void)unused;
     lock();
+    settle();
     SIM_OK(conc_cond_signal(&c));
     SIM_OK(conc_cond_signal(&c));
     unlock();
@@ -150,6 +160,7 @@ static int signal_twice_outside(void *unused) {
     (void)unused;
     lock();
     unlock();
+    settle();
     SIM_OK(conc_cond_signal(&c));
     SIM_OK(conc_cond_signal(&c));
     return 0;
@@ -158,6 +169,7 @@ static int signal_twice_outside(void *unused) {
 static int broadcast(void *unused) {
     (void)unused;
     lock();
+    settle();
     SIM_OK(conc_cond_broadcast(&c));
     unlock();
     return 0;
@@ -211,6 +223,7 @@ static int cond_broadcast(void *unused) {
 static int signal_once(void *unused) {
     (void)unused;
     lock();
+    settle();
     SIM_OK(conc_cond_signal(&c));
     unlock();
     return 0;

@@ -8,6 +8,12 @@ static conc_event e;
 static conc_cancel token;
 static int counter; /* guarded by m */
 
+/* Gives the others time to go to sleep, or not: both are wanted. */
+static void settle(void) {
+    unsigned k;
+    for (k = conc_sim_choose(2) * 3; k > 0; k--) conc_thread_yield();
+}
+
 static void setup(void) {
     memset(&m, 0, sizeof m);
     memset(&e, 0, sizeof e);
@@ -37,13 +43,21 @@ static int add_one(void *unused) {
     return 0;
 }
 
+static int add_slowly(void *unused) {
+    (void)unused;
+    SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
+    settle();
+    use();
+    return 0;
+}
+
 /* Two threads: one at a time is inside, and sees what the other did there. */
 static int mutex_two(void *unused) {
     sim_crew crew = {0};
     (void)unused;
     setup();
     sim_start(&crew, add_one, NULL);
-    (void)add_one(NULL);
+    (void)add_slowly(NULL);
     return finish(&crew, 2);
 }
 
@@ -54,7 +68,7 @@ static int mutex_excludes(void *unused) {
     (void)unused;
     setup();
     for (i = 0; i < 2; i++) sim_start(&crew, add_one, NULL);
-    (void)add_one(NULL);
+    (void)add_slowly(NULL);
     return finish(&crew, 3);
 }
 
@@ -65,9 +79,10 @@ static int mutex_barging(void *unused) {
     setup();
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_one, NULL);
+    settle();
     use();
-    (void)add_one(NULL);
-    (void)add_one(NULL);
+    (void)add_slowly(NULL);
+    (void)add_slowly(NULL);
     return finish(&crew, 4);
 }
 
@@ -151,6 +166,7 @@ static int mutex_timeout(void *unused) {
     setup();
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_in_time, NULL);
+    settle();
     use();
     return finish_any(&crew);
 }
@@ -163,8 +179,9 @@ static int mutex_timeout_passes_on(void *unused) {
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_in_time, NULL);
     sim_start(&crew, add_one, NULL);
+    settle();
     use();
-    (void)add_one(NULL); /* barges in, so that the woken one finds it taken */
+    (void)add_slowly(NULL); /* barges in, so that the woken one finds it taken */
     return finish_any(&crew);
 }
 
@@ -176,8 +193,9 @@ static int mutex_two_timeouts(void *unused) {
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_in_time, NULL);
     sim_start(&crew, add_in_time, NULL);
+    settle();
     use();
-    (void)add_one(NULL);
+    (void)add_slowly(NULL);
     return finish_any(&crew);
 }
 
@@ -188,6 +206,7 @@ static int mutex_cancel(void *unused) {
     setup();
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_unless_canceled, NULL);
+    settle();
     (void)conc_cancel_fire(&token);
     use();
     return finish_any(&crew);
@@ -201,8 +220,9 @@ static int mutex_cancel_passes_on(void *unused) {
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_unless_canceled, NULL);
     sim_start(&crew, add_one, NULL);
+    settle();
     use();
-    (void)add_one(NULL);
+    (void)add_slowly(NULL);
     (void)conc_cancel_fire(&token);
     return finish_any(&crew);
 }
@@ -228,8 +248,9 @@ static int mutex_select(void *unused) {
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, lock_or_event, NULL);
     sim_start(&crew, add_one, NULL);
+    settle();
     use();
-    (void)add_one(NULL);
+    (void)add_slowly(NULL);
     SIM_OK(conc_event_set(&e));
     return finish_any(&crew);
 }
@@ -327,6 +348,7 @@ static int leave_by(int threads) {
     s->users = threads + 1;
     SIM_OK(conc_mutex_lock(&s->m, CONC_FOREVER));
     for (k = 0; k < threads; k++) sim_start(&crew, leave, s);
+    settle();
     CONC_SIM_WRITE(s->users);
     s->users--;
     SIM_OK(conc_mutex_unlock(&s->m));
@@ -356,6 +378,7 @@ static int mutex_misuse(void *unused) {
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     CONC_SIM_ASSERT(conc_mutex_lock(&m, conc_after(0.001)) == CONC_DEADLOCK);
     CONC_SIM_ASSERT(conc_mutex_try_lock(&m) == CONC_BUSY);
+    settle();
     use();
     return finish(&crew, 2);
 }

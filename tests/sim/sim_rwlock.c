@@ -8,6 +8,12 @@ static conc_cancel token;
 static int data; /* guarded by the lock */
 static int seen; /* by the reader; likewise */
 
+/* Gives the others time to go to sleep, or not: both are wanted. */
+static void settle(void) {
+    unsigned k;
+    for (k = conc_sim_choose(2) * 3; k > 0; k--) conc_thread_yield();
+}
+
 static void setup(void) {
     memset(&l, 0, sizeof l);
     memset(&token, 0, sizeof token);
@@ -45,6 +51,22 @@ static int reads(void *unused) {
 static int writes(void *unused) {
     (void)unused;
     SIM_OK(conc_rwlock_write(&l, CONC_FOREVER));
+    use_to_write();
+    return 0;
+}
+
+static int reads_slowly(void *unused) {
+    (void)unused;
+    SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
+    settle();
+    use_to_read();
+    return 0;
+}
+
+static int writes_slowly(void *unused) {
+    (void)unused;
+    SIM_OK(conc_rwlock_write(&l, CONC_FOREVER));
+    settle();
     use_to_write();
     return 0;
 }
@@ -90,25 +112,25 @@ static int beside(conc_fn own, conc_fn a, conc_fn b) {
 /* A reader and a writer: the one who comes later sees what the other did, or waits. */
 static int rwlock_pair(void *unused) {
     (void)unused;
-    return beside(reads, writes, NULL);
+    return beside(reads_slowly, writes, NULL);
 }
 
 /* Two writers. */
 static int rwlock_writers(void *unused) {
     (void)unused;
-    return beside(writes, writes, NULL);
+    return beside(writes_slowly, writes, NULL);
 }
 
 /* A reader and two writers. */
 static int rwlock_reader_and_writers(void *unused) {
     (void)unused;
-    return beside(reads, writes, writes);
+    return beside(reads_slowly, writes, writes);
 }
 
 /* Two readers and a writer. */
 static int rwlock_readers_and_writer(void *unused) {
     (void)unused;
-    return beside(writes, reads, reads);
+    return beside(writes_slowly, reads, reads);
 }
 
 /* A reader enters while another is inside. */
@@ -140,6 +162,7 @@ static int rwlock_writer_not_starved(void *unused) {
     setup();
     SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
     sim_start(&crew, writes, NULL);
+    settle();
     if (waits(CONC__TAG_WRITER)) {
         CONC_SIM_ASSERT(conc_rwlock_read(&l, CONC_NOW) == CONC_BUSY);
         CONC_SIM_ASSERT(conc_rwlock_read(&l, conc_after(0.001)) == CONC_TIMEOUT);
@@ -178,6 +201,7 @@ static int rwlock_phases(void *unused) {
     SIM_OK(conc_rwlock_write(&l, CONC_FOREVER));
     sim_start(&crew, writes_second, NULL);
     sim_start(&crew, reads_and_tells, NULL);
+    settle();
     reader_is_due = waits(CONC__TAG_READER);
     use_to_write();
     return finish(&crew);
@@ -192,6 +216,7 @@ static int rwlock_writer_timeout(void *unused) {
     setup();
     SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
     sim_start(&crew, writes_in_time, NULL);
+    settle();
     sim_start(&reader, reads, NULL);
     sim_join(&reader);
     use_to_read();
@@ -205,7 +230,9 @@ static int rwlock_writer_cancel(void *unused) {
     setup();
     SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
     sim_start(&crew, writes_unless_canceled, NULL);
+    settle();
     sim_start(&reader, reads, NULL);
+    settle();
     (void)conc_cancel_fire(&token);
     sim_join(&reader);
     use_to_read();
@@ -220,6 +247,7 @@ static int rwlock_writers_timeout(void *unused) {
     SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
     sim_start(&crew, writes_in_time, NULL);
     sim_start(&crew, writes, NULL);
+    settle();
     use_to_read();
     return finish(&crew);
 }
@@ -232,6 +260,7 @@ static int rwlock_reader_timeout(void *unused) {
     SIM_OK(conc_rwlock_write(&l, CONC_FOREVER));
     sim_start(&crew, reads_in_time, NULL);
     sim_start(&crew, writes, NULL);
+    settle();
     use_to_write();
     return finish(&crew);
 }
@@ -293,6 +322,22 @@ static int big_writes(void *unused) {
     return 0;
 }
 
+static int big_reads_slowly(void *unused) {
+    (void)unused;
+    SIM_OK(conc_brlock_read(big, CONC_FOREVER));
+    settle();
+    big_use_to_read();
+    return 0;
+}
+
+static int big_writes_slowly(void *unused) {
+    (void)unused;
+    SIM_OK(conc_brlock_write(big, CONC_FOREVER));
+    settle();
+    big_use_to_write();
+    return 0;
+}
+
 static int big_writes_in_time(void *unused) {
     conc_result r = conc_brlock_write(big, conc_after(0.001));
     (void)unused;
@@ -313,25 +358,25 @@ static int big_beside(conc_fn own, conc_fn a, conc_fn b) {
 /* A reader counts itself and looks for a writer, a writer announces itself and looks for readers: one sees the other. */
 static int brlock_pair(void *unused) {
     (void)unused;
-    return big_beside(big_reads, big_writes, NULL);
+    return big_beside(big_reads_slowly, big_writes, NULL);
 }
 
 /* Two writers. */
 static int brlock_writers(void *unused) {
     (void)unused;
-    return big_beside(big_writes, big_writes, NULL);
+    return big_beside(big_writes_slowly, big_writes, NULL);
 }
 
 /* Two readers and a writer, which the last of them wakes. */
 static int brlock_readers_and_writer(void *unused) {
     (void)unused;
-    return big_beside(big_writes, big_reads, big_reads);
+    return big_beside(big_writes_slowly, big_reads, big_reads);
 }
 
 /* A reader and two writers. */
 static int brlock_reader_and_writers(void *unused) {
     (void)unused;
-    return big_beside(big_reads, big_writes, big_writes);
+    return big_beside(big_reads_slowly, big_writes, big_writes);
 }
 
 /* A writer that times out takes its announcement back, and lets in the readers that it kept out. */
@@ -341,6 +386,7 @@ static int brlock_writer_timeout(void *unused) {
     big_setup();
     SIM_OK(conc_brlock_read(big, CONC_FOREVER));
     sim_start(&crew, big_writes_in_time, NULL);
+    settle();
     sim_start(&reader, big_reads, NULL);
     sim_join(&reader);
     big_use_to_read();

@@ -7,6 +7,12 @@ static conc_cancel token;
 static int data; /* guarded by, or published through, what the test is about */
 static linear_history h;
 
+/* Gives the others time to go to sleep, or not: both are wanted. */
+static void settle(void) {
+    unsigned k;
+    for (k = conc_sim_choose(2) * 3; k > 0; k--) conc_thread_yield();
+}
+
 static void setup(void) {
     memset(&token, 0, sizeof token);
     linear_reset(&h);
@@ -31,6 +37,7 @@ static int lock_twice(void *unused) {
     SIM_OK(conc_rmutex_lock(&r, CONC_FOREVER));
     SIM_OK(conc_rmutex_try_lock(&r));
     SIM_OK(conc_rmutex_unlock(&r));
+    settle();
     CONC_SIM_WRITE(data); /* still locked */
     data++;
     SIM_OK(conc_rmutex_unlock(&r));
@@ -77,7 +84,7 @@ static int borrow(void *unused) {
 static int semaphore_two(void *unused) {
     (void)unused;
     semaphore_setup(1, 1);
-    beside(borrow, borrow, NULL);
+    beside(borrow_slowly, borrow, NULL);
     CONC_SIM_ASSERT(data == 2);
     return semaphore_finish(1);
 }
@@ -86,9 +93,19 @@ static int semaphore_two(void *unused) {
 static int semaphore_three(void *unused) {
     (void)unused;
     semaphore_setup(1, 0);
-    beside(borrow, borrow, borrow);
+    beside(borrow_slowly, borrow, borrow);
     CONC_SIM_ASSERT(data == 3);
     return semaphore_finish(1);
+}
+
+static int borrow_slowly(void *unused) {
+    (void)unused;
+    SIM_OK(conc_semaphore_acquire(&s, CONC_FOREVER));
+    settle();
+    CONC_SIM_WRITE(data);
+    data++;
+    SIM_OK(conc_semaphore_release(&s, 1));
+    return 0;
 }
 
 static int acquire(void *unused) {
@@ -100,6 +117,7 @@ static int acquire(void *unused) {
 
 static int release_two(void *unused) {
     (void)unused;
+    settle();
     CONC_SIM_WRITE(data);
     SIM_OK(conc_semaphore_release(&s, 2));
     return 0;
@@ -107,6 +125,7 @@ static int release_two(void *unused) {
 
 static int release_one_by_one(void *unused) {
     (void)unused;
+    settle();
     CONC_SIM_WRITE(data);
     SIM_OK(conc_semaphore_release(&s, 1));
     SIM_OK(conc_semaphore_release(&s, 1));
@@ -131,6 +150,7 @@ static int semaphore_two_releases(void *unused) {
 
 static int release_one(void *unused) {
     (void)unused;
+    settle();
     CONC_SIM_WRITE(data);
     SIM_OK(conc_semaphore_release(&s, 1));
     return 0;
@@ -173,6 +193,7 @@ static int acquire_unless_canceled(void *unused) {
 static int release_and_cancel(void *unused) {
     bool first = conc_sim_choose(2) == 0;
     (void)unused;
+    settle();
     if (first) SIM_OK(conc_semaphore_release(&s, 1));
     SIM_OK(conc_cancel_fire(&token));
     if (!first) SIM_OK(conc_semaphore_release(&s, 1));
@@ -252,6 +273,7 @@ static void event_setup(bool auto_reset) {
 
 static int set_event(void *unused) {
     (void)unused;
+    settle();
     CONC_SIM_WRITE(data);
     data = 1;
     SIM_OK(conc_event_set(&e));
@@ -375,6 +397,7 @@ static int event_flag(void *unused) {
 }
 
 static int set_that(void *p) {
+    settle();
     SIM_OK(conc_event_set((conc_event *)p));
     return 0;
 }
@@ -431,6 +454,7 @@ static int barrier_part(int mine, int parties, int rounds) {
 
 static int two_first(void *unused) {
     (void)unused;
+    settle();
     return barrier_part(0, 2, 2);
 }
 
@@ -450,6 +474,7 @@ static int barrier_rounds(void *unused) {
 
 static int three_first(void *unused) {
     (void)unused;
+    settle();
     return barrier_part(0, 3, 1);
 }
 
@@ -475,6 +500,7 @@ static int barrier_three(void *unused) {
 static conc_result results[3];
 
 static int come(int i, conc_deadline deadline) {
+    if (i == 0) settle();
     results[i] = conc_barrier_wait(&b, NULL, deadline);
     return 0;
 }
@@ -491,6 +517,7 @@ static int come_in_time(void *unused) {
 
 static int abort_it(void *unused) {
     (void)unused;
+    settle();
     SIM_OK(conc_barrier_abort(&b));
     return 0;
 }
@@ -527,6 +554,7 @@ static int come_again(void *unused) {
 }
 
 static int reset_and_come(void *unused) {
+    settle();
     SIM_OK(conc_barrier_reset(&b));
     return come_first(unused);
 }
@@ -561,6 +589,7 @@ static void once_setup(void) {
 static int fill(void *unused) {
     (void)unused;
     runs++;
+    settle();
     CONC_SIM_WRITE(data);
     data++;
     return 0;
@@ -568,6 +597,7 @@ static int fill(void *unused) {
 
 static int fail_first(void *unused) {
     (void)unused;
+    settle();
     CONC_SIM_WRITE(data);
     data++;
     return data == 1 ? 7 : 0;
@@ -640,6 +670,7 @@ static int done_data[2];
 static int count_down(int i) {
     CONC_SIM_WRITE(done_data[i]);
     done_data[i] = 1;
+    if (i == 0) settle();
     SIM_OK(conc_latch_done(&l));
     return 0;
 }
@@ -706,6 +737,7 @@ static int latch_timeout(void *unused) {
 }
 
 static int done_with_that(void *p) {
+    settle();
     SIM_OK(conc_latch_done((conc_latch *)p));
     return 0;
 }
