@@ -97,6 +97,7 @@
  *  CONC_MALLOC(n), CONC_REALLOC(p, n), implementation        your allocator; all three or none
  *  CONC_FREE(p)
  *  CONC_PORT_PORTABLE=1                implementation        pthreads only, even where there is a futex
+ *  CONC_SIM                            everywhere            conc_sim_run(): see SIMULATION (gcc and clang; for tests)
  *
  * No option changes a public type: files with and without them can be linked together.
  *
@@ -181,6 +182,56 @@
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
  *  Exit         See thread.h. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
  *  Hidden       No thread that you did not start, but one, "conc-timer", with the first timer.
+ *
+ * ---- SIMULATION ---------------------------------------------------------------------------------- sim.h below
+ *
+ * A test that starts threads sees one of their millions of interleavings. With CONC_SIM, conc_sim_run() runs it under as
+ * many as you like, in a world of its own with a seeded scheduler, weak memory and virtual time; it stops at the first
+ * deadlock, failed check, data race, leak or use of freed memory, prints it, and plays it again when CONC_SIM=... of the
+ * environment says so.
+ *
+ * ```c
+ * #define CONC_SIM
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static conc_mutex lock;
+ * static int hits;
+ *
+ * static int hit(void *arg) {
+ *     (void)arg;
+ *     CONC_WITH_LOCK(&lock) {
+ *         CONC_SIM_WRITE(hits); // not atomic: whoever touches it must hold the lock
+ *         hits++;
+ *     }
+ *     return 0;
+ * }
+ *
+ * static int two_hits(void *arg) { // sets up, starts, joins, checks: the same each time
+ *     conc_thread *a, *b;
+ *     (void)arg;
+ *     hits = 0;
+ *     a = conc_thread_start(hit, NULL, NULL);
+ *     b = conc_thread_start(hit, NULL, NULL);
+ *     conc_thread_join(a, NULL, CONC_FOREVER);
+ *     conc_thread_join(b, NULL, CONC_FOREVER);
+ *     CONC_SIM_ASSERT(hits == 2);
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     conc_sim_report r = conc_sim_run(two_hits, NULL, &(conc_sim_desc){ .schedules = 20000 });
+ *     puts(r.verdict == CONC_SIM_PASSED ? "nothing found" : r.text);
+ *     r = conc_sim_run(two_hits, NULL, &(conc_sim_desc){ .strategies = "depth2", .schedules = 1000000 });
+ *     puts(r.exhausted ? "nothing in any schedule with two preemptions" : r.text);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * nothing found
+ * nothing in any schedule with two preemptions
+ * ```
  *
  * ---- AN AWAITABLE OBJECT OF YOUR OWN ----------------------------------------------------------------------
  *
@@ -302,6 +353,7 @@
 #define CONC__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CONC__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CONC_MUST_CHECK __attribute__((warn_unused_result))
+#define CONC__NORETURN __attribute__((noreturn))
 #else
 #define CONC__UNUSED
 #define CONC__NOINLINE
@@ -309,6 +361,7 @@
 #define CONC__LIKELY(x) (x)
 #define CONC__UNLIKELY(x) (x)
 #define CONC_MUST_CHECK
+#define CONC__NORETURN
 #endif
 
 /* A function that checks its format string against its arguments. */
@@ -1245,7 +1298,7 @@ CONC_API conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_de
 CONC_API bool conc_sim_is_running(void);
 CONC_API unsigned conc_sim_choose(unsigned n);        /* from 0 to n - 1: a choice like the scheduler's own */
 CONC_API void conc_sim_note(const char *text);        /* shown in the interleaving; must be a literal */
-CONC_API void conc_sim_fail(const char *text, const char *file, int line); /* this schedule fails, here */
+CONC_API CONC__NORETURN void conc_sim_fail(const char *text, const char *file, int line); /* this schedule fails, here */
 /* The caller is about to read, or write, the `size` bytes at `p`, which are not atomic. */
 CONC_API void conc_sim_access(const void *p, size_t size, bool write, const char *file, int line);
 
@@ -1263,6 +1316,74 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 
 #if defined(CONC_IMPLEMENTATION) && !defined(CONC__IMPLEMENTED)
 #define CONC__IMPLEMENTED
+
+/* ==== begin src/places_off.h ==== */
+
+/* ============================================================================================
+ * places_off: takes back what places.h defines, where the header was included before without its code.
+ * ========================================================================================== */
+
+#if defined(CONC__PLACES_H)
+#undef CONC__PLACES_H
+#undef CONC__AT
+#undef conc_mutex_lock
+#undef conc_mutex_try_lock
+#undef conc_mutex_unlock
+#undef conc__lock_enter
+#undef conc_rmutex_lock
+#undef conc_rmutex_try_lock
+#undef conc_rmutex_unlock
+#undef conc_cond_wait
+#undef conc_cond_wait_for
+#undef conc_cond_signal
+#undef conc_cond_broadcast
+#undef conc_rwlock_read
+#undef conc_rwlock_write
+#undef conc_rwlock_unlock
+#undef conc_brlock_read
+#undef conc_brlock_write
+#undef conc_brlock_read_unlock
+#undef conc_brlock_write_unlock
+#undef conc_semaphore_acquire
+#undef conc_semaphore_release
+#undef conc_event_set
+#undef conc_event_reset
+#undef conc_event_wait
+#undef conc_barrier_wait
+#undef conc_barrier_abort
+#undef conc_barrier_reset
+#undef conc_once_do
+#undef conc_latch_add
+#undef conc_latch_done
+#undef conc_latch_wait
+#undef conc_queue_new
+#undef conc_queue_new_ex
+#undef conc_queue_put_bytes
+#undef conc_queue_get_bytes
+#undef conc_queue_put_many_bytes
+#undef conc_queue_get_many_bytes
+#undef conc_queue_close
+#undef conc_queue_close_now
+#undef conc_queue_free
+#undef conc_queue_task_done
+#undef conc_queue_join
+#undef conc_wait
+#undef conc_try
+#undef conc_select
+#undef conc_sleep
+#undef conc_cancel_fire
+#undef conc_thread_start
+#undef conc_thread_join
+#undef conc_thread_detach
+#undef conc_thread_join_all
+#undef conc_thread_yield
+#undef conc_local_set
+#undef conc_timer_start
+#undef conc_timer_cancel
+#undef conc_timer_release
+#endif
+
+/* ==== end src/places_off.h ==== */
 
 /* ==== begin src/port.h ==== */
 
@@ -1338,24 +1459,31 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define CONC__ACQ_REL __ATOMIC_ACQ_REL
 #define CONC__SEQ_CST __ATOMIC_SEQ_CST
 
-#define conc__load32(a, o) __atomic_load_n((a), (o))
-#define conc__store32(a, v, o) __atomic_store_n((a), (v), (o))
-#define conc__swap32(a, v, o) __atomic_exchange_n((a), (v), (o))
-#define conc__add32(a, v, o) __atomic_fetch_add((a), (v), (o))
-#define conc__sub32(a, v, o) __atomic_fetch_sub((a), (v), (o))
-#define conc__or32(a, v, o) __atomic_fetch_or((a), (v), (o))
-#define conc__and32(a, v, o) __atomic_fetch_and((a), (v), (o))
+#if defined(CONC__DELAYS) /* tests: now and then a delay before an atomic operation */
+CONC__LIB void conc__delay(void);
+#define CONC__ATOM(a) (conc__delay(), (a))
+#else
+#define CONC__ATOM(a) (a)
+#endif
+
+#define conc__load32(a, o) __atomic_load_n(CONC__ATOM(a), (o))
+#define conc__store32(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
+#define conc__swap32(a, v, o) __atomic_exchange_n(CONC__ATOM(a), (v), (o))
+#define conc__add32(a, v, o) __atomic_fetch_add(CONC__ATOM(a), (v), (o))
+#define conc__sub32(a, v, o) __atomic_fetch_sub(CONC__ATOM(a), (v), (o))
+#define conc__or32(a, v, o) __atomic_fetch_or(CONC__ATOM(a), (v), (o))
+#define conc__and32(a, v, o) __atomic_fetch_and(CONC__ATOM(a), (v), (o))
 /* Strong. On failure *expected becomes what was there, read with order relaxed. */
-#define conc__cas32(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
-#define conc__loadz(a, o) __atomic_load_n((a), (o))
-#define conc__storez(a, v, o) __atomic_store_n((a), (v), (o))
-#define conc__swapz(a, v, o) __atomic_exchange_n((a), (v), (o))
-#define conc__addz(a, v, o) __atomic_fetch_add((a), (v), (o))
-#define conc__subz(a, v, o) __atomic_fetch_sub((a), (v), (o))
-#define conc__orz(a, v, o) __atomic_fetch_or((a), (v), (o))
-#define conc__casz(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
-#define conc__loadp(a, o) __atomic_load_n((a), (o))
-#define conc__storep(a, v, o) __atomic_store_n((a), (v), (o))
+#define conc__cas32(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
+#define conc__loadz(a, o) __atomic_load_n(CONC__ATOM(a), (o))
+#define conc__storez(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
+#define conc__swapz(a, v, o) __atomic_exchange_n(CONC__ATOM(a), (v), (o))
+#define conc__addz(a, v, o) __atomic_fetch_add(CONC__ATOM(a), (v), (o))
+#define conc__subz(a, v, o) __atomic_fetch_sub(CONC__ATOM(a), (v), (o))
+#define conc__orz(a, v, o) __atomic_fetch_or(CONC__ATOM(a), (v), (o))
+#define conc__casz(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
+#define conc__loadp(a, o) __atomic_load_n(CONC__ATOM(a), (o))
+#define conc__storep(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
 #define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 #define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
@@ -1685,6 +1813,9 @@ CONC__LIB bool conc__sim_depth_replay(const char *text);
 
 /* Ends the schedule that runs, with this outcome. Does not return inside a simulation; outside it does nothing. */
 CONC__LIB void conc__sim_stop(conc_sim_verdict verdict, const char *format, ...) CONC__PRINTF(2, 3);
+
+/* A file's name without its directories. */
+CONC__LIB const char *conc__sim_base(const char *file);
 
 /* Whether the calling thread is in a simulation. */
 CONC__LIB bool conc__sim_is_here(void);
@@ -2265,7 +2396,8 @@ conc__agent *conc__self(void) {
 /* ==== begin src/fault.c ==== */
 
 /* ============================================================================================
- * fault: the calls that can fail, made to fail. For tests: see port.h. Compiled with CONC_FAULTS only.
+ * fault: for tests only: the calls that can fail, made to fail (CONC_FAULTS), and delays where they hurt most
+ * (CONC__DELAYS). See port.h.
  * ========================================================================================== */
 
 #if defined(CONC_FAULTS)
@@ -2324,6 +2456,24 @@ int conc__fault(const char *text, const char *site, ...) {
         conc__faults[i].which = conc__fault_which % count;
     }
     return error;
+}
+
+#endif
+
+#if defined(CONC__DELAYS) && CONC__HAS_TLS
+
+/* Mostly nothing; one time in 64 the processor is offered, one time in 1024 some microseconds are spent. */
+void conc__delay(void) {
+    static CONC__TLS uint32_t random;
+    static uint32_t threads; /* atomic; without a delay, which would come back here */
+    uint32_t r = random, i;
+    if (r == 0) r = 2463534242u + 0x9E3779B9u * __atomic_fetch_add(&threads, 1, __ATOMIC_RELAXED);
+    r ^= r << 13;
+    r ^= r >> 17;
+    r ^= r << 5;
+    random = r != 0 ? r : 1;
+    if ((r & 63u) == 0) conc__port_yield();
+    for (i = (r & 1023u) == 1 ? r >> 22 : 0; i > 0; i--) conc__port_pause();
 }
 
 #endif
@@ -3621,7 +3771,7 @@ static void conc__sim_go(unsigned i) {
 }
 
 /* Out of the simulation, for good. */
-static void conc__sim_leave(void) {
+static CONC__NORETURN void conc__sim_leave(void) {
     conc__sim_fiber_state *from = conc__sim_me();
     conc__sim_here = false;
 #if CONC__SIM_ASAN
@@ -3634,6 +3784,7 @@ static void conc__sim_leave(void) {
     abort(); /* nobody comes back to it */
 }
 
+static CONC__NORETURN void conc__sim_stopv(conc_sim_verdict, const char *, va_list) CONC__PRINTF(2, 0);
 static void conc__sim_stopv(conc_sim_verdict verdict, const char *format, va_list args) {
     conc__sim_outcome *o = conc__sim.outcome;
     o->verdict = verdict;
@@ -3646,8 +3797,7 @@ void conc__sim_stop(conc_sim_verdict verdict, const char *format, ...) {
     if (!conc__sim_here) return;
     conc__sim_hide();
     va_start(args, format);
-    conc__sim_stopv(verdict, format, args); /* does not return */
-    va_end(args);
+    conc__sim_stopv(verdict, format, args);
 }
 
 /* ---- choices ------------------------------------------------------------------------------------------ */
@@ -3780,6 +3930,11 @@ static void conc__sim_expire(unsigned i) {
     conc__sim_awake(i, true);
 }
 
+const char *conc__sim_base(const char *file) {
+    const char *slash = strrchr(file, '/');
+    return slash != NULL ? slash + 1 : file;
+}
+
 static void conc__sim_deadlocked(void) {
     char text[CONC__SIM_TEXT - 64];
     size_t length = 0;
@@ -3790,7 +3945,7 @@ static void conc__sim_deadlocked(void) {
         if (f->state == CONC__SIM_DONE || length + 100 > sizeof text) continue;
         length += (size_t)snprintf(text + length, sizeof text - length, "%s%s", length != 0 ? ", " : "", f->name);
         if (f->file != NULL) {
-            length += (size_t)snprintf(text + length, sizeof text - length, " at %.60s:%d", f->file, f->line);
+            length += (size_t)snprintf(text + length, sizeof text - length, " at %.60s:%d", conc__sim_base(f->file), f->line);
         }
         if (length >= sizeof text) length = sizeof text - 1;
     }
@@ -4231,13 +4386,14 @@ void conc_sim_access(const void *p, size_t size, bool write, const char *file, i
         m = conc__sim_mark_of(p);
         if (m->write_clock > clock[m->writer]) {
             conc__sim_stop(CONC_SIM_RACE, "%s %s at %s:%d what %s writes at %s:%d, and nothing orders the two",
-                           conc__sim_me()->name, write ? "writes" : "reads", file, line, conc__sim.fibers[m->writer].name,
-                           m->write_file, m->write_line);
+                           conc__sim_me()->name, write ? "writes" : "reads", conc__sim_base(file), line, conc__sim.fibers[m->writer].name,
+                           conc__sim_base(m->write_file), m->write_line);
         }
         for (i = 0; write && i < conc__sim.count; i++) {
             if (m->read_clock[i] > clock[i]) {
                 conc__sim_stop(CONC_SIM_RACE, "%s writes at %s:%d what %s reads at %s:%d, and nothing orders the two",
-                               conc__sim_me()->name, file, line, conc__sim.fibers[i].name, m->read_file[i],
+                               conc__sim_me()->name, conc__sim_base(file), line, conc__sim.fibers[i].name,
+                               conc__sim_base(m->read_file[i]),
                                m->read_line[i]);
             }
         }
@@ -8748,7 +8904,8 @@ static bool conc__sim_try(conc__sim_job *job) {
     job->outcome.verdict = CONC_SIM_LEAK;
     (void)snprintf(job->outcome.text, sizeof job->outcome.text,
                    "%u blocks of memory were never freed, the first of %u bytes from %.100s at %.100s:%d", (unsigned)n,
-                   (unsigned)size, call != NULL ? call : "(an unmarked place)", file != NULL ? file : "?", line);
+                   (unsigned)size, call != NULL ? call : "(an unmarked place)", file != NULL ? conc__sim_base(file) : "?",
+                   line);
     return false;
 }
 
@@ -8767,11 +8924,6 @@ static void conc__sim_plan_set(conc__sim_job *job, const conc__sim_way *w, uint6
 }
 
 /* ---- telling -------------------------------------------------------------------------------------------- */
-
-static const char *conc__sim_base(const char *file) {
-    const char *slash = strrchr(file, '/');
-    return slash != NULL ? slash + 1 : file;
-}
 
 /* Objects by numbers, in the order in which they are told of. */
 static unsigned conc__sim_object(const void *object) {
@@ -9073,7 +9225,7 @@ void conc_sim_fail(const char *text, const char *file, int line) {
 /* ============================================================================================
  * places: with CONC_SIM, the calls that wait or wake tell where they stand, for the interleaving that a failing
  * simulation prints. (A macro of a function's own name is not expanded within itself.) It stands after the code,
- * which is not to see it.
+ * which is not to see it; places_off.h, before the code, takes back the same names.
  * ========================================================================================== */
 
 #if defined(CONC_SIM) && !defined(CONC__PLACES_H)

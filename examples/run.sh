@@ -116,6 +116,18 @@ example() {
     check "$1" "$build/$1.expected" "$build/$1.actual" "$code"
 }
 
+# The one that simulates. What it prints on stderr names a schedule that failed: played again, it has to fail again.
+bank() {
+    example bank 2>"$build/bank.err"
+    cat "$build/bank.err"
+    schedule=$(sed -n 's/^  play it again with CONC_SIM=//p' "$build/bank.err" | sed 1q)
+    echo "played again, with CONC_SIM=$schedule:"
+    CONC_SIM=$schedule limited "$build/bank" 2>&1 >/dev/null | sed -n '/transfers: deadlock/,/in the end/p' >"$build/bank.again"
+    sed -n '/transfers: deadlock/,/in the end/p' "$build/bank.err" | sed 's/after [0-9]* schedules/after 1 schedules/' \
+        >"$build/bank.once"
+    check bank "$build/bank.once" "$build/bank.again" 0
+}
+
 # Two processes talk. Neither has to wait for the other to be up: lines are sent until they are answered.
 chat() {
     echo "== udp_chat"
@@ -219,6 +231,7 @@ echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
 for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer; do
     example $name
 done
+bank
 chat
 words
 

@@ -66,6 +66,7 @@
 #define CONC__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CONC__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CONC_MUST_CHECK __attribute__((warn_unused_result))
+#define CONC__NORETURN __attribute__((noreturn))
 #else
 #define CONC__UNUSED
 #define CONC__NOINLINE
@@ -73,6 +74,7 @@
 #define CONC__LIKELY(x) (x)
 #define CONC__UNLIKELY(x) (x)
 #define CONC_MUST_CHECK
+#define CONC__NORETURN
 #endif
 
 /* A function that checks its format string against its arguments. */

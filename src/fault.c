@@ -1,5 +1,6 @@
 /* ============================================================================================
- * fault: the calls that can fail, made to fail. For tests: see port.h. Compiled with CONC_FAULTS only.
+ * fault: for tests only: the calls that can fail, made to fail (CONC_FAULTS), and delays where they hurt most
+ * (CONC__DELAYS). See port.h.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -60,6 +61,24 @@ int conc__fault(const char *text, const char *site, ...) {
         conc__faults[i].which = conc__fault_which % count;
     }
     return error;
+}
+
+#endif
+
+#if defined(CONC__DELAYS) && CONC__HAS_TLS
+
+/* Mostly nothing; one time in 64 the processor is offered, one time in 1024 some microseconds are spent. */
+void conc__delay(void) {
+    static CONC__TLS uint32_t random;
+    static uint32_t threads; /* atomic; without a delay, which would come back here */
+    uint32_t r = random, i;
+    if (r == 0) r = 2463534242u + 0x9E3779B9u * __atomic_fetch_add(&threads, 1, __ATOMIC_RELAXED);
+    r ^= r << 13;
+    r ^= r >> 17;
+    r ^= r << 5;
+    random = r != 0 ? r : 1;
+    if ((r & 63u) == 0) conc__port_yield();
+    for (i = (r & 1023u) == 1 ? r >> 22 : 0; i > 0; i--) conc__port_pause();
 }
 
 #endif

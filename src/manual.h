@@ -93,6 +93,7 @@
  *  CONC_MALLOC(n), CONC_REALLOC(p, n), implementation        your allocator; all three or none
  *  CONC_FREE(p)
  *  CONC_PORT_PORTABLE=1                implementation        pthreads only, even where there is a futex
+ *  CONC_SIM                            everywhere            conc_sim_run(): see SIMULATION (gcc and clang; for tests)
  *
  * No option changes a public type: files with and without them can be linked together.
  *
@@ -177,6 +178,56 @@
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
  *  Exit         See thread.h. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
  *  Hidden       No thread that you did not start, but one, "conc-timer", with the first timer.
+ *
+ * ---- SIMULATION ---------------------------------------------------------------------------------- sim.h below
+ *
+ * A test that starts threads sees one of their millions of interleavings. With CONC_SIM, conc_sim_run() runs it under as
+ * many as you like, in a world of its own with a seeded scheduler, weak memory and virtual time; it stops at the first
+ * deadlock, failed check, data race, leak or use of freed memory, prints it, and plays it again when CONC_SIM=... of the
+ * environment says so.
+ *
+ * ```c
+ * #define CONC_SIM
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static conc_mutex lock;
+ * static int hits;
+ *
+ * static int hit(void *arg) {
+ *     (void)arg;
+ *     CONC_WITH_LOCK(&lock) {
+ *         CONC_SIM_WRITE(hits); // not atomic: whoever touches it must hold the lock
+ *         hits++;
+ *     }
+ *     return 0;
+ * }
+ *
+ * static int two_hits(void *arg) { // sets up, starts, joins, checks: the same each time
+ *     conc_thread *a, *b;
+ *     (void)arg;
+ *     hits = 0;
+ *     a = conc_thread_start(hit, NULL, NULL);
+ *     b = conc_thread_start(hit, NULL, NULL);
+ *     conc_thread_join(a, NULL, CONC_FOREVER);
+ *     conc_thread_join(b, NULL, CONC_FOREVER);
+ *     CONC_SIM_ASSERT(hits == 2);
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     conc_sim_report r = conc_sim_run(two_hits, NULL, &(conc_sim_desc){ .schedules = 20000 });
+ *     puts(r.verdict == CONC_SIM_PASSED ? "nothing found" : r.text);
+ *     r = conc_sim_run(two_hits, NULL, &(conc_sim_desc){ .strategies = "depth2", .schedules = 1000000 });
+ *     puts(r.exhausted ? "nothing in any schedule with two preemptions" : r.text);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * nothing found
+ * nothing in any schedule with two preemptions
+ * ```
  *
  * ---- AN AWAITABLE OBJECT OF YOUR OWN ----------------------------------------------------------------------
  *

@@ -1,7 +1,7 @@
 /* ============================================================================================
  * places: with CONC_SIM, the calls that wait or wake tell where they stand, for the interleaving that a failing
  * simulation prints. (A macro of a function's own name is not expanded within itself.) It stands after the code,
- * which is not to see it.
+ * which is not to see it; places_off.h, before the code, takes back the same names.
  * ========================================================================================== */
 
 #if defined(CONC_SIM) && !defined(CONC__PLACES_H)

@@ -72,24 +72,31 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define CONC__ACQ_REL __ATOMIC_ACQ_REL
 #define CONC__SEQ_CST __ATOMIC_SEQ_CST
 
-#define conc__load32(a, o) __atomic_load_n((a), (o))
-#define conc__store32(a, v, o) __atomic_store_n((a), (v), (o))
-#define conc__swap32(a, v, o) __atomic_exchange_n((a), (v), (o))
-#define conc__add32(a, v, o) __atomic_fetch_add((a), (v), (o))
-#define conc__sub32(a, v, o) __atomic_fetch_sub((a), (v), (o))
-#define conc__or32(a, v, o) __atomic_fetch_or((a), (v), (o))
-#define conc__and32(a, v, o) __atomic_fetch_and((a), (v), (o))
+#if defined(CONC__DELAYS) /* tests: now and then a delay before an atomic operation */
+CONC__LIB void conc__delay(void);
+#define CONC__ATOM(a) (conc__delay(), (a))
+#else
+#define CONC__ATOM(a) (a)
+#endif
+
+#define conc__load32(a, o) __atomic_load_n(CONC__ATOM(a), (o))
+#define conc__store32(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
+#define conc__swap32(a, v, o) __atomic_exchange_n(CONC__ATOM(a), (v), (o))
+#define conc__add32(a, v, o) __atomic_fetch_add(CONC__ATOM(a), (v), (o))
+#define conc__sub32(a, v, o) __atomic_fetch_sub(CONC__ATOM(a), (v), (o))
+#define conc__or32(a, v, o) __atomic_fetch_or(CONC__ATOM(a), (v), (o))
+#define conc__and32(a, v, o) __atomic_fetch_and(CONC__ATOM(a), (v), (o))
 /* Strong. On failure *expected becomes what was there, read with order relaxed. */
-#define conc__cas32(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
-#define conc__loadz(a, o) __atomic_load_n((a), (o))
-#define conc__storez(a, v, o) __atomic_store_n((a), (v), (o))
-#define conc__swapz(a, v, o) __atomic_exchange_n((a), (v), (o))
-#define conc__addz(a, v, o) __atomic_fetch_add((a), (v), (o))
-#define conc__subz(a, v, o) __atomic_fetch_sub((a), (v), (o))
-#define conc__orz(a, v, o) __atomic_fetch_or((a), (v), (o))
-#define conc__casz(a, expected, v, o) __atomic_compare_exchange_n((a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
-#define conc__loadp(a, o) __atomic_load_n((a), (o))
-#define conc__storep(a, v, o) __atomic_store_n((a), (v), (o))
+#define conc__cas32(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
+#define conc__loadz(a, o) __atomic_load_n(CONC__ATOM(a), (o))
+#define conc__storez(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
+#define conc__swapz(a, v, o) __atomic_exchange_n(CONC__ATOM(a), (v), (o))
+#define conc__addz(a, v, o) __atomic_fetch_add(CONC__ATOM(a), (v), (o))
+#define conc__subz(a, v, o) __atomic_fetch_sub(CONC__ATOM(a), (v), (o))
+#define conc__orz(a, v, o) __atomic_fetch_or(CONC__ATOM(a), (v), (o))
+#define conc__casz(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
+#define conc__loadp(a, o) __atomic_load_n(CONC__ATOM(a), (o))
+#define conc__storep(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
 #define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 #define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 

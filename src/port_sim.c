@@ -407,7 +407,7 @@ static void conc__sim_go(unsigned i) {
 }
 
 /* Out of the simulation, for good. */
-static void conc__sim_leave(void) {
+static CONC__NORETURN void conc__sim_leave(void) {
     conc__sim_fiber_state *from = conc__sim_me();
     conc__sim_here = false;
 #if CONC__SIM_ASAN
@@ -420,6 +420,7 @@ static void conc__sim_leave(void) {
     abort(); /* nobody comes back to it */
 }
 
+static CONC__NORETURN void conc__sim_stopv(conc_sim_verdict, const char *, va_list) CONC__PRINTF(2, 0);
 static void conc__sim_stopv(conc_sim_verdict verdict, const char *format, va_list args) {
     conc__sim_outcome *o = conc__sim.outcome;
     o->verdict = verdict;
@@ -432,8 +433,7 @@ void conc__sim_stop(conc_sim_verdict verdict, const char *format, ...) {
     if (!conc__sim_here) return;
     conc__sim_hide();
     va_start(args, format);
-    conc__sim_stopv(verdict, format, args); /* does not return */
-    va_end(args);
+    conc__sim_stopv(verdict, format, args);
 }
 
 /* ---- choices ------------------------------------------------------------------------------------------ */
@@ -566,6 +566,11 @@ static void conc__sim_expire(unsigned i) {
     conc__sim_awake(i, true);
 }
 
+const char *conc__sim_base(const char *file) {
+    const char *slash = strrchr(file, '/');
+    return slash != NULL ? slash + 1 : file;
+}
+
 static void conc__sim_deadlocked(void) {
     char text[CONC__SIM_TEXT - 64];
     size_t length = 0;
@@ -576,7 +581,7 @@ static void conc__sim_deadlocked(void) {
         if (f->state == CONC__SIM_DONE || length + 100 > sizeof text) continue;
         length += (size_t)snprintf(text + length, sizeof text - length, "%s%s", length != 0 ? ", " : "", f->name);
         if (f->file != NULL) {
-            length += (size_t)snprintf(text + length, sizeof text - length, " at %.60s:%d", f->file, f->line);
+            length += (size_t)snprintf(text + length, sizeof text - length, " at %.60s:%d", conc__sim_base(f->file), f->line);
         }
         if (length >= sizeof text) length = sizeof text - 1;
     }
@@ -1017,13 +1022,14 @@ void conc_sim_access(const void *p, size_t size, bool write, const char *file, i
         m = conc__sim_mark_of(p);
         if (m->write_clock > clock[m->writer]) {
             conc__sim_stop(CONC_SIM_RACE, "%s %s at %s:%d what %s writes at %s:%d, and nothing orders the two",
-                           conc__sim_me()->name, write ? "writes" : "reads", file, line, conc__sim.fibers[m->writer].name,
-                           m->write_file, m->write_line);
+                           conc__sim_me()->name, write ? "writes" : "reads", conc__sim_base(file), line, conc__sim.fibers[m->writer].name,
+                           conc__sim_base(m->write_file), m->write_line);
         }
         for (i = 0; write && i < conc__sim.count; i++) {
             if (m->read_clock[i] > clock[i]) {
                 conc__sim_stop(CONC_SIM_RACE, "%s writes at %s:%d what %s reads at %s:%d, and nothing orders the two",
-                               conc__sim_me()->name, file, line, conc__sim.fibers[i].name, m->read_file[i],
+                               conc__sim_me()->name, conc__sim_base(file), line, conc__sim.fibers[i].name,
+                               conc__sim_base(m->read_file[i]),
                                m->read_line[i]);
             }
         }

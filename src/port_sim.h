@@ -62,6 +62,9 @@ CONC__LIB bool conc__sim_depth_replay(const char *text);
 /* Ends the schedule that runs, with this outcome. Does not return inside a simulation; outside it does nothing. */
 CONC__LIB void conc__sim_stop(conc_sim_verdict verdict, const char *format, ...) CONC__PRINTF(2, 3);
 
+/* A file's name without its directories. */
+CONC__LIB const char *conc__sim_base(const char *file);
+
 /* Whether the calling thread is in a simulation. */
 CONC__LIB bool conc__sim_is_here(void);
 

@@ -120,7 +120,8 @@ static bool conc__sim_try(conc__sim_job *job) {
     job->outcome.verdict = CONC_SIM_LEAK;
     (void)snprintf(job->outcome.text, sizeof job->outcome.text,
                    "%u blocks of memory were never freed, the first of %u bytes from %.100s at %.100s:%d", (unsigned)n,
-                   (unsigned)size, call != NULL ? call : "(an unmarked place)", file != NULL ? file : "?", line);
+                   (unsigned)size, call != NULL ? call : "(an unmarked place)", file != NULL ? conc__sim_base(file) : "?",
+                   line);
     return false;
 }
 
@@ -139,11 +140,6 @@ static void conc__sim_plan_set(conc__sim_job *job, const conc__sim_way *w, uint6
 }
 
 /* ---- telling -------------------------------------------------------------------------------------------- */
-
-static const char *conc__sim_base(const char *file) {
-    const char *slash = strrchr(file, '/');
-    return slash != NULL ? slash + 1 : file;
-}
 
 /* Objects by numbers, in the order in which they are told of. */
 static unsigned conc__sim_object(const void *object) {

@@ -83,7 +83,7 @@ CONC_API conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_de
 CONC_API bool conc_sim_is_running(void);
 CONC_API unsigned conc_sim_choose(unsigned n);        /* from 0 to n - 1: a choice like the scheduler's own */
 CONC_API void conc_sim_note(const char *text);        /* shown in the interleaving; must be a literal */
-CONC_API void conc_sim_fail(const char *text, const char *file, int line); /* this schedule fails, here */
+CONC_API CONC__NORETURN void conc_sim_fail(const char *text, const char *file, int line); /* this schedule fails, here */
 /* The caller is about to read, or write, the `size` bytes at `p`, which are not atomic. */
 CONC_API void conc_sim_access(const void *p, size_t size, bool write, const char *file, int line);
 

@@ -2,7 +2,9 @@
 # Installs what the tests want and is missing (where it may), builds all, runs all, and ends with one line:
 # N passed, N failed, N skipped. Exit code 0 if nothing failed.
 #
-#   sh tests/run.sh [ARGUMENTS OF CTEST]        for example -L gcc-tsan, or -R queue
+#   sh tests/run.sh [--long] [ARGUMENTS OF CTEST]        for example -L gcc-tsan, or -R queue
+#
+#   --long                 the simulated tests with their full budgets: an hour or two
 #
 #   CONC_TESTS_INSTALL=0   installs nothing
 #   CONC_TESTS_BUILD=DIR   builds there and not in tests/build
@@ -12,6 +14,12 @@
 set -u
 LC_ALL=C
 export LC_ALL
+
+long=OFF
+if [ "${1:-}" = --long ]; then
+    long=ON
+    shift
+fi
 
 tests=$(cd "$(dirname "$0")" && pwd)
 build=${CONC_TESTS_BUILD:-$tests/build}
@@ -171,7 +179,7 @@ if [ ! -f "$build/CMakeCache.txt" ]; then
     if has ninja; then generator=Ninja; else generator='Unix Makefiles'; fi
 fi
 echo "configuring in $build"
-if ! cmake -S "$tests" -B "$build" ${generator:+-G "$generator"} >"$build/configure.log" 2>&1; then
+if ! cmake -S "$tests" -B "$build" -DCONC_LONG=$long ${generator:+-G "$generator"} >"$build/configure.log" 2>&1; then
     cat "$build/configure.log"
     echo "0 passed, 1 failed, 0 skipped"
     exit 1

@@ -8,10 +8,9 @@ static conc_event e;
 static conc_cancel token;
 static int counter; /* guarded by m */
 
-/* Gives the others time to go to sleep, or not: both are wanted. */
+/* Lets the others go on, as far as to their sleep, or not: both are wanted. */
 static void settle(void) {
-    unsigned k;
-    for (k = conc_sim_choose(2) * 3; k > 0; k--) conc_thread_yield();
+    if (conc_sim_choose(2) != 0) conc_thread_yield();
 }
 
 static void setup(void) {
@@ -171,8 +170,8 @@ static int mutex_timeout(void *unused) {
     return finish_any(&crew);
 }
 
-/* A woken waiter that times out wakes the next. */
-static int mutex_timeout_passes_on(void *unused) {
+/* Of two that wait one times out, and the other gets it. */
+static int mutex_timeout_of_two(void *unused) {
     sim_crew crew = {0};
     (void)unused;
     setup();
@@ -181,21 +180,7 @@ static int mutex_timeout_passes_on(void *unused) {
     sim_start(&crew, add_one, NULL);
     settle();
     use();
-    (void)add_slowly(NULL); /* barges in, so that the woken one finds it taken */
-    return finish_any(&crew);
-}
-
-/* Two that time out, each perhaps woken before: no flag is left. */
-static int mutex_two_timeouts(void *unused) {
-    sim_crew crew = {0};
-    (void)unused;
-    setup();
-    SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
-    sim_start(&crew, add_in_time, NULL);
-    sim_start(&crew, add_in_time, NULL);
-    settle();
-    use();
-    (void)add_slowly(NULL);
+    (void)add_one(NULL); /* barges in, so that the woken one finds it taken */
     return finish_any(&crew);
 }
 
@@ -212,19 +197,31 @@ static int mutex_cancel(void *unused) {
     return finish_any(&crew);
 }
 
-/* A woken waiter that is canceled wakes the next. */
-static int mutex_cancel_passes_on(void *unused) {
+/* One waits and is canceled; beside it `other` waits. */
+static int cancel_beside(conc_fn other) {
     sim_crew crew = {0};
-    (void)unused;
     setup();
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_unless_canceled, NULL);
-    sim_start(&crew, add_one, NULL);
+    sim_start(&crew, other, NULL);
     settle();
     use();
-    (void)add_slowly(NULL);
+    SIM_OK(conc_mutex_lock(&m, CONC_FOREVER)); /* the woken one finds it taken */
     (void)conc_cancel_fire(&token);
+    use();
     return finish_any(&crew);
+}
+
+/* A woken waiter that is canceled wakes the next. */
+static int mutex_cancel_passes_on(void *unused) {
+    (void)unused;
+    return cancel_beside(add_one);
+}
+
+/* A woken waiter that is canceled when no other is left leaves no flag. */
+static int mutex_cancel_both(void *unused) {
+    (void)unused;
+    return cancel_beside(add_unless_canceled);
 }
 
 static int lock_or_event(void *unused) {
@@ -250,8 +247,9 @@ static int mutex_select(void *unused) {
     sim_start(&crew, add_one, NULL);
     settle();
     use();
-    (void)add_slowly(NULL);
+    SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     SIM_OK(conc_event_set(&e));
+    use();
     return finish_any(&crew);
 }
 
@@ -389,10 +387,10 @@ static const sim_test tests[] = {
     SIM_TEST(mutex_barging, 3),
     SIM_TEST(mutex_try, 3),
     SIM_TEST(mutex_timeout, 3),
-    SIM_TEST(mutex_timeout_passes_on, 3),
-    SIM_TEST(mutex_two_timeouts, 3),
+    SIM_TEST(mutex_timeout_of_two, 3),
     SIM_TEST(mutex_cancel, 3),
     SIM_TEST(mutex_cancel_passes_on, 3),
+    SIM_TEST(mutex_cancel_both, 3),
     SIM_TEST(mutex_select, 3),
     SIM_TEST(mutex_starving, 3),
     SIM_TEST(mutex_starving_timeout, 3),

@@ -40,7 +40,7 @@ static uint32_t left_in(pot *p) {
     return conc__load32(&p->tokens, CONC__RELAXED);
 }
 
-static pot a, b;
+static pot a, b, *needed; /* by the one who waits for nothing else */
 static conc_cancel token, parent, root;
 static int data;
 static int won; /* by the thread that selects; read after its join */
@@ -52,6 +52,7 @@ static void reset(void) {
     memset(&parent, 0, sizeof parent);
     memset(&root, 0, sizeof root);
     data = 0;
+    needed = NULL;
     won = -1;
 }
 
@@ -68,12 +69,6 @@ static void read_data(void) {
 static int take_a(void *unused) {
     (void)unused;
     SIM_OK(conc_wait(take(&a), CONC_FOREVER));
-    return 0;
-}
-
-static int take_b(void *unused) {
-    (void)unused;
-    SIM_OK(conc_wait(take(&b), CONC_FOREVER));
     return 0;
 }
 
@@ -199,7 +194,13 @@ static int select_a_or_b(void *unused) {
     ops[1] = take(&b);
     won = conc_select(ops, 2, CONC_FOREVER);
     CONC_SIM_ASSERT(won == 0 || won == 1);
-    if (won == 1) add(&b, 1); /* gives back what another needs */
+    if ((won == 0 ? &a : &b) == needed) add(needed, 1); /* gives it back */
+    return 0;
+}
+
+static int take_needed(void *unused) {
+    (void)unused;
+    SIM_OK(conc_wait(take(needed), CONC_FOREVER));
     return 0;
 }
 
@@ -208,13 +209,14 @@ static int select_passes_a_wake_on(void *unused) {
     sim_crew crew = {0};
     (void)unused;
     reset();
+    needed = conc_sim_choose(2) == 0 ? &a : &b;
     sim_start(&crew, select_a_or_b, NULL);
-    sim_start(&crew, take_b, NULL);
+    sim_start(&crew, take_needed, NULL);
     add(&a, 1);
     add(&b, 1);
     sim_join(&crew);
-    CONC_SIM_ASSERT(left_in(&a) == (won == 0 ? 0u : 1u));
-    CONC_SIM_ASSERT(left_in(&b) == 0);
+    CONC_SIM_ASSERT(left_in(needed) == 0);
+    CONC_SIM_ASSERT(left_in(needed == &a ? &b : &a) == ((won == 0 ? &a : &b) == needed ? 1u : 0u));
     return 0;
 }
 
