@@ -186,11 +186,24 @@ static void destroy_with_waiters(void) {
     CHECK_OK(conc_event_destroy(&e));
 }
 
+/* More than are woken under one lock; each by its own wait in the table, so all are there before the set. */
+static void set_wakes_a_crowd(void) {
+    conc_event e = { 0 };
+    crew c = { 0 };
+    int i;
+    for (i = 0; i < 20; i++) crew_add(&c, wait_for, &e);
+    for (i = 0; i < 20; i++) nudge(2);
+    CHECK_OK(conc_event_set(&e));
+    crew_join(&c);
+    CHECK_OK(conc_event_destroy(&e));
+}
+
 int main(void) {
     check_begin("event");
     RUN(manual);
     RUN(auto_reset);
     RUN(set_wakes_all);
+    RUN(set_wakes_a_crowd);
     RUN(ping_pong);
     RUN(one_set_one_waiter);
     RUN(set_races_with_time_out);

@@ -40,6 +40,10 @@ const char *__tsan_default_options(void) {
 }
 #endif
 
+#if defined(CONC_TEST_COVERAGE)
+void __gcov_dump(void);
+#endif
+
 /* Runs `fn` in a child and checks that it ends well. */
 static void in_child(void (*fn)(void *), void *arg) {
     pid_t pid;
@@ -52,6 +56,9 @@ static void in_child(void (*fn)(void *), void *arg) {
         check_watchdog(); /* alarms are not inherited */
         fn(arg);
         fflush(NULL);
+#if defined(CONC_TEST_COVERAGE) /* which _exit() would lose */
+        __gcov_dump();
+#endif
         _exit(check_failures != 0 ? 1 : 0);
     }
     CHECK(waitpid(pid, &status, 0) == pid);

@@ -307,7 +307,11 @@ static void queue_calls(conc_queue_kind kind) {
 
 static void queues(void) {
     int kind;
+    conc_queue_desc desc;
     for (kind = CONC_FIFO; kind <= CONC_HANDOFF; kind++) queue_calls((conc_queue_kind)kind);
+    memset(&desc, 0, sizeof desc);
+    desc.kind = CONC_HANDOFF;
+    CHECK_MISUSE_NULL(conc_queue_new_ex(sizeof(int), 3, &desc), CONC_INVALID); /* it holds nothing */
 }
 
 /* The sentence is one: no newline, and it speaks of the call. */

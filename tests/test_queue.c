@@ -627,6 +627,30 @@ static void select_leaves_losers_untouched(void) {
     CHECK_OK(conc_queue_free(b));
 }
 
+/* Several at once from a hand-off: one, and then whoever is waiting to hand over. */
+static int hand_over(void *arg) {
+    int x = 5;
+    return conc_queue_put((conc_queue *)arg, &x, CONC_FOREVER) == CONC_OK ? 0 : 1;
+}
+
+static void handoff_many(void) {
+    conc_queue *q = make(sizeof(int), 0, CONC_HANDOFF);
+    crew c = { 0 };
+    int x[4] = { 0, 0, 0, 0 };
+    size_t n, got = 0;
+    int i;
+    for (i = 0; i < 3; i++) crew_add(&c, hand_over, q);
+    while (got < 3) {
+        nudge((unsigned)got + 2);
+        CHECK_OK(conc_queue_get_many(q, x + got, 4 - got, &n, CONC_FOREVER));
+        CHECK(n >= 1);
+        got += n;
+    }
+    crew_join(&c);
+    CHECK_EQ(x[0] + x[1] + x[2] + x[3], 15);
+    CHECK_OK(conc_queue_free(q));
+}
+
 int main(void) {
     check_begin("queue");
     RUN(questions);
@@ -645,6 +669,7 @@ int main(void) {
     RUN(task_done_and_join);
     RUN(handoff);
     RUN(handoff_in_one_select);
+    RUN(handoff_many);
     RUN(for_queue);
     RUN(for_queue_canceled);
     RUN(select_leaves_losers_untouched);

@@ -5,6 +5,10 @@
 #include "../conc.h"
 #include "check.h"
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
 static int reports, report_code;
 static char report_text[256], report_thread[64];
 static conc_mutex report_lock;
@@ -295,6 +299,44 @@ static int ask_main(void *arg) {
     CHECK(conc_thread_is_alive(conc_thread_main()));
     CHECK(!conc_thread_is_daemon(conc_thread_main()));
     return 0;
+}
+
+/* A thread that was not started here has a handle too, while it lives. */
+#if defined(_WIN32)
+static DWORD WINAPI foreign(void *arg)
+#else
+static void *foreign(void *arg)
+#endif
+{
+    conc_thread *me = conc_thread_current();
+    CHECK(me != NULL && me != conc_thread_main());
+    CHECK(strncmp(conc_thread_name(me), "thread-", 7) == 0);
+    CHECK(conc_thread_is_alive(me) && !conc_thread_is_daemon(me));
+    CHECK_MISUSE(conc_thread_join(me, NULL, CONC_FOREVER), CONC_DEADLOCK);
+    CHECK_MISUSE(conc_thread_detach(me), CONC_INVALID);
+    CHECK_OK(conc_event_set((conc_event *)arg));
+    return 0;
+}
+
+static void a_foreign_thread(void) {
+    conc_event done = { 0 };
+    size_t before;
+#if defined(_WIN32)
+    HANDLE t;
+    before = conc_thread_count();
+    t = CreateThread(NULL, 0, foreign, &done, 0, NULL);
+    if (!CHECK(t != NULL)) return;
+    CHECK_OK(conc_event_wait(&done, CONC_FOREVER));
+    (void)WaitForSingleObject(t, INFINITE);
+    (void)CloseHandle(t);
+#else
+    pthread_t t;
+    before = conc_thread_count();
+    if (!CHECK(pthread_create(&t, NULL, foreign, &done) == 0)) return;
+    CHECK_OK(conc_event_wait(&done, CONC_FOREVER));
+    CHECK(pthread_join(t, NULL) == 0);
+#endif
+    CHECK_EQ(conc_thread_count(), before);
 }
 
 static void the_main_thread(void) {
@@ -671,6 +713,7 @@ int main(void) {
     RUN(failures_go_to_the_hook);
     RUN(questions);
     RUN(the_main_thread);
+    RUN(a_foreign_thread);
     RUN(renaming);
     RUN(ids_are_never_used_twice);
     RUN(join_all);

@@ -334,7 +334,7 @@ static const sim_test tests[] = {
     SIM_TEST(cond_broadcast, 3),
     SIM_TEST(cond_timeout, 3),
     SIM_TEST(cond_cancel, 3),
-    SIM_TEST(cond_cancel_of_two, 3),
+    SIM_TEST(cond_cancel_of_two, 2),
     SIM_TEST(cond_select, 3),
 };
 SIM_MAIN("sim_cond", tests)

@@ -63,6 +63,13 @@ static void check_passed(int n) {
     for (i = 0; i < ITEMS; i++) CONC_SIM_ASSERT(conc__load32(&passed[i], CONC__RELAXED) == (i < n ? 1u : 0u));
 }
 
+/* Before what wakes: in half of the runs the others are given the time to fall asleep. (Each looks a few times before it
+ * does, and lets others go on in between.) */
+static void perhaps_late(void) {
+    int i, n = conc_sim_choose(2) == 0 ? 0 : 3;
+    for (i = 0; i < n; i++) conc_thread_yield();
+}
+
 /* ---- threads that several tests use -------------------------------------------------------------------- */
 
 static int put_0(void *unused) {
@@ -196,6 +203,7 @@ static int two_get(conc_queue_kind kind, size_t capacity) {
     reset(kind, capacity);
     sim_start(&crew, get_one, NULL);
     sim_start(&crew, get_one, NULL);
+    perhaps_late();
     SIM_OK(put(q, 0, CONC_FOREVER));
     SIM_OK(put(q, 1, CONC_FOREVER));
     sim_join(&crew);
@@ -521,6 +529,7 @@ static int close_wakes_getters(conc_queue_kind kind, size_t capacity) {
     reset(kind, capacity);
     sim_start(&crew, get_closed, NULL);
     sim_start(&crew, get_closed, NULL);
+    perhaps_late();
     SIM_OK(conc_queue_close(q));
     sim_join(&crew);
     finish();
@@ -543,8 +552,7 @@ static int close_wakes_putters(conc_queue_kind kind, size_t capacity) {
     reset(kind, capacity);
     if (capacity != 0) SIM_OK(put(q, 0, CONC_NOW));
     sim_start(&crew, put_closed, NULL);
-    conc_thread_yield(); /* so that it may be asleep by then */
-    conc_thread_yield();
+    perhaps_late();
     SIM_OK(conc_queue_close(q));
     sim_join(&crew);
     CONC_SIM_ASSERT(get(q, CONC_FOREVER) == (capacity != 0 ? 0 : (int)CONC_CLOSED));
@@ -705,6 +713,7 @@ static int put_many_wakes_all(conc_queue_kind kind, size_t capacity) {
         items[i] = 10 + i;
         two[i] = &items[i];
     }
+    perhaps_late();
     SIM_OK(conc_queue_put_many(q, two, 2, &done, CONC_FOREVER));
     CONC_SIM_ASSERT(done == 2);
     sim_join(&crew);
@@ -734,6 +743,7 @@ static int ring2_get_many(void *unused) {
     SIM_OK(put(q, 3, CONC_NOW));
     sim_start(&crew, put_0, NULL);
     sim_start(&crew, put_1, NULL);
+    perhaps_late();
     SIM_OK(conc_queue_get_many(q, two, 2, &done, CONC_FOREVER));
     CONC_SIM_ASSERT(done == 2 && look_at(two[0]) == 2 && look_at(two[1]) == 3);
     sim_join(&crew);

@@ -194,6 +194,26 @@ static int end_as_an_op(void *unused) {
     return 0;
 }
 
+/* One who waits for the end of a thread that another detaches: either it was too late, or the end is told. */
+static int end_as_an_op_or_detach(void *unused) {
+    sim_crew crew = {0};
+    conc_result result;
+    (void)unused;
+    reset();
+    target = conc_thread_start(write_7, NULL, NULL);
+    sim_start(&crew, detach_target, NULL);
+    result = conc_wait(conc_op_thread_end(target), CONC_FOREVER);
+    CONC_SIM_ASSERT(result == CONC_OK || result == CONC_INVALID);
+    if (result == CONC_OK) {
+        CONC_SIM_READ(data);
+        CONC_SIM_ASSERT(data == 7);
+    }
+    sim_join(&crew);
+    CONC_SIM_ASSERT(first_result == CONC_OK);
+    SIM_OK(conc_thread_join_all(CONC_FOREVER));
+    return 0;
+}
+
 /* ---- all of them ------------------------------------------------------------------------------------------ */
 
 /* Joining all waits for the detached too, and sees what they did. */
@@ -564,6 +584,7 @@ static const sim_test tests[] = {
     {"failure_is_told_once", failure_is_told_once, 4, 0, true},
     {"failure_is_told_to_the_joiner", failure_is_told_to_the_joiner, 3, 0, true},
     SIM_TEST(end_as_an_op, 4),
+    SIM_TEST(end_as_an_op_or_detach, 3),
     SIM_TEST(join_all_waits, 3),
     SIM_TEST(join_all_in_two, 2),
     SIM_TEST(started_by_another, 3),
