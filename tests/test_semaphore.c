@@ -225,14 +225,14 @@ static void strange_initialisers(void) {
 }
 
 /* A release that would pass the bound gives nothing, also while somebody waits. */
-static int take_one(void *s) {
+static int take_the_only_one(void *s) {
     return conc_semaphore_acquire((conc_semaphore *)s, CONC_FOREVER) == CONC_OK ? 0 : 1;
 }
 
 static void the_bound_with_a_waiter(void) {
     conc_semaphore s = CONC_SEMAPHORE_INIT(0, 1);
     crew c = { 0 };
-    crew_add(&c, take_one, &s);
+    crew_add(&c, take_the_only_one, &s);
     UNTIL(conc_semaphore_destroy(&s) == CONC_BUSY); /* it sleeps */
     CHECK_MISUSE(conc_semaphore_release(&s, 2), CONC_INVALID);
     CHECK_EQ(conc_semaphore_permits(&s), 0);
