@@ -842,6 +842,7 @@ typedef struct conc_rwlock {
     uint32_t conc__owner; /* the writer; written by it, read to tell misuse */
 } conc_rwlock;
 
+/* (With CONC_NOW either may be refused for the moment in which a reader that came in vain steps back.) */
 CONC_API CONC_MUST_CHECK conc_result conc_rwlock_read(conc_rwlock *l, conc_deadline deadline);
 CONC_API CONC_MUST_CHECK conc_result conc_rwlock_write(conc_rwlock *l, conc_deadline deadline);
 /* Gives back what the caller holds, read or write. CONC_NOT_OWNER: nobody holds it, or another thread holds it
@@ -1658,9 +1659,11 @@ CONC__LIB void conc__port_thread_set_name(const char *name); /* of the calling t
 CONC__LIB void conc__port_yield(void);
 #define CONC__CACHE_LINE 64
 
-/* How many looks a spin of up to `n` makes: in a simulation one, since more of the same would show nothing new. */
+/* How many looks a spin of up to `n` makes before its thread sleeps: in a simulation none. A spin is there for speed only;
+ * its offers of the processor would hide just the schedules in which the sleep comes at a bad moment. */
 #if defined(CONC_SIM)
-#define CONC__LOOKS(n) 1u
+#define CONC__LOOKS(n) (conc__sim_is_here() ? 0u : (unsigned)(n))
+CONC__LIB bool conc__sim_is_here(void);
 #else
 #define CONC__LOOKS(n) ((unsigned)(n))
 #endif
@@ -1817,9 +1820,6 @@ CONC__LIB void conc__sim_stop(conc_sim_verdict verdict, const char *format, ...)
 /* A file's name without its directories. */
 CONC__LIB const char *conc__sim_base(const char *file);
 
-/* Whether the calling thread is in a simulation. */
-CONC__LIB bool conc__sim_is_here(void);
-
 /* A choice among n, 0 outside a simulation. */
 CONC__LIB unsigned conc__sim_choose(unsigned n);
 
@@ -1915,6 +1915,15 @@ CONC__LIB void *conc__alloc(size_t count, size_t size, const char *what);
 /* To count * size bytes, the first ones kept. As above; on failure `p` is still there. */
 CONC__LIB void *conc__realloc(void *p, size_t count, size_t size, const char *what);
 CONC__LIB void conc__free(void *p);
+
+/* The library's own plain memory that no lock guards, about to be read or written: for a simulation's race detector. */
+#if defined(CONC_SIM)
+#define CONC__READS(p, size) conc_sim_access((p), (size), false, __FILE__, __LINE__)
+#define CONC__WRITES(p, size) conc_sim_access((p), (size), true, __FILE__, __LINE__)
+#else
+#define CONC__READS(p, size) ((void)0)
+#define CONC__WRITES(p, size) ((void)0)
+#endif
 
 /* ---- core: the agent -------------------------------------------------------------------------
  * Who acts: the record of the calling thread. A coroutine that runs will put its own identity here. */
@@ -3604,7 +3613,7 @@ static struct conc__sim_world {
     bool replaying;              /* beyond the known choices each is 0, and none is counted as preemption */
     conc__sim_choice *choices;
     conc__sim_numbered *numbers;
-    uint32_t number_count;
+    uint32_t number_count, number_mask;
     conc__sim_location *locations;
     conc__sim_numbered *located;
     uint32_t location_count;
@@ -4006,7 +4015,7 @@ static unsigned conc__sim_next(void) {
     }
     /* Depth first. To leave one that could go on is a preemption; so is a deadline that need not pass yet. */
     if ((can & me) != 0) {
-        uint32_t others = can & ~me;
+        uint32_t others = conc__sim.ready & ~me; /* those that have offered too: that costs no less */
         unsigned n = conc__sim_size(others), chosen;
         if (conc__sim.preemptions_left == 0) return conc__sim.current;
         chosen = conc__sim_pick_one(1 + n + conc__sim_size(conc__sim.timed));
@@ -4112,7 +4121,7 @@ uint64_t conc__sim_number(const void *address) {
     /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits. */
     if (!conc__sim_here) return (uint64_t)((uintptr_t)address >> 2) * (uint64_t)0x9E3779B97F4A7C15u >> 54;
     conc__sim_hide();
-    n = conc__sim_entry(conc__sim.numbers, address, &conc__sim.number_count)->number;
+    n = conc__sim_entry(conc__sim.numbers, address, &conc__sim.number_count)->number & conc__sim.number_mask;
     conc__sim_show();
     return n;
 }
@@ -4611,9 +4620,12 @@ static void conc__sim_world_begin(const conc__sim_plan *plan, conc__sim_outcome 
     conc__sim.preemptions_left = plan->depth;
     conc__sim.early = false;
     conc__sim.heavy = false;
+    conc__sim.number_mask = 0xffffffffu;
     if (plan->strategy == CONC__SIM_DEPTH) return;
     conc__sim.early = (conc__sim_random() & 3u) != 0;
     conc__sim.heavy = (conc__sim_random() & 1u) != 0;
+    /* Few objects never share a bucket by themselves: in half of the schedules they have to. */
+    if ((conc__sim_random() & 1u) != 0) conc__sim.number_mask = (1u << conc__sim_below(3)) - 1;
     /* How often it switches: at each point, at every second, ... every 32nd in the mean. */
     conc__sim.switch_below = 0xffffffffu >> conc__sim_below(6);
     conc__sim.lowest = 0;
@@ -5145,7 +5157,7 @@ size_t conc_waiters_wake(conc_waiters *w, size_t n) {
 bool conc__spin(unsigned step, unsigned pauses) {
     unsigned i;
     if (step >= CONC__LOOKS(8)) return false;
-    if (step < pauses && CONC__LOOKS(2) > 1) {
+    if (step < pauses) {
         for (i = 0; i < 2u << step; i++) conc__port_pause();
     } else {
         conc__port_yield();
@@ -8021,6 +8033,7 @@ static CONC__ALWAYS_INLINE conc_result conc__ring_put(conc_queue *q, const void 
         slot = conc__ring_slot(q, tail);
         if (CONC__LIKELY(conc__loadz(&slot->stamp, CONC__ACQUIRE) == tail)) {
             if (conc__casz(&q->tail, &tail, conc__ring_next(q, tail), CONC__SEQ_CST)) {
+                CONC__WRITES(conc__ring_item(slot), q->item_size);
                 conc__copy(conc__ring_item(slot), item, q->item_size);
                 conc__ring_stamp(q, slot, tail + 1);
                 return CONC_OK;
@@ -8044,6 +8057,7 @@ static CONC__ALWAYS_INLINE conc_result conc__ring_get(conc_queue *q, void *item)
         conc__slot *slot = conc__ring_slot(q, head);
         if (CONC__LIKELY(conc__loadz(&slot->stamp, CONC__ACQUIRE) == head + 1)) {
             if (conc__casz(&q->head, &head, conc__ring_next(q, head), CONC__SEQ_CST)) {
+                CONC__READS(conc__ring_item(slot), q->item_size);
                 conc__copy(item, conc__ring_item(slot), q->item_size);
                 conc__ring_stamp(q, slot, head + q->lap);
                 return CONC_OK;

@@ -41,6 +41,15 @@ CONC__LIB void *conc__alloc(size_t count, size_t size, const char *what);
 CONC__LIB void *conc__realloc(void *p, size_t count, size_t size, const char *what);
 CONC__LIB void conc__free(void *p);
 
+/* The library's own plain memory that no lock guards, about to be read or written: for a simulation's race detector. */
+#if defined(CONC_SIM)
+#define CONC__READS(p, size) conc_sim_access((p), (size), false, __FILE__, __LINE__)
+#define CONC__WRITES(p, size) conc_sim_access((p), (size), true, __FILE__, __LINE__)
+#else
+#define CONC__READS(p, size) ((void)0)
+#define CONC__WRITES(p, size) ((void)0)
+#endif
+
 /* ---- core: the agent -------------------------------------------------------------------------
  * Who acts: the record of the calling thread. A coroutine that runs will put its own identity here. */
 

@@ -271,9 +271,11 @@ CONC__LIB void conc__port_thread_set_name(const char *name); /* of the calling t
 CONC__LIB void conc__port_yield(void);
 #define CONC__CACHE_LINE 64
 
-/* How many looks a spin of up to `n` makes: in a simulation one, since more of the same would show nothing new. */
+/* How many looks a spin of up to `n` makes before its thread sleeps: in a simulation none. A spin is there for speed only;
+ * its offers of the processor would hide just the schedules in which the sleep comes at a bad moment. */
 #if defined(CONC_SIM)
-#define CONC__LOOKS(n) 1u
+#define CONC__LOOKS(n) (conc__sim_is_here() ? 0u : (unsigned)(n))
+CONC__LIB bool conc__sim_is_here(void);
 #else
 #define CONC__LOOKS(n) ((unsigned)(n))
 #endif

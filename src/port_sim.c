@@ -240,7 +240,7 @@ static struct conc__sim_world {
     bool replaying;              /* beyond the known choices each is 0, and none is counted as preemption */
     conc__sim_choice *choices;
     conc__sim_numbered *numbers;
-    uint32_t number_count;
+    uint32_t number_count, number_mask;
     conc__sim_location *locations;
     conc__sim_numbered *located;
     uint32_t location_count;
@@ -642,7 +642,7 @@ static unsigned conc__sim_next(void) {
     }
     /* Depth first. To leave one that could go on is a preemption; so is a deadline that need not pass yet. */
     if ((can & me) != 0) {
-        uint32_t others = can & ~me;
+        uint32_t others = conc__sim.ready & ~me; /* those that have offered too: that costs no less */
         unsigned n = conc__sim_size(others), chosen;
         if (conc__sim.preemptions_left == 0) return conc__sim.current;
         chosen = conc__sim_pick_one(1 + n + conc__sim_size(conc__sim.timed));
@@ -748,7 +748,7 @@ uint64_t conc__sim_number(const void *address) {
     /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits. */
     if (!conc__sim_here) return (uint64_t)((uintptr_t)address >> 2) * (uint64_t)0x9E3779B97F4A7C15u >> 54;
     conc__sim_hide();
-    n = conc__sim_entry(conc__sim.numbers, address, &conc__sim.number_count)->number;
+    n = conc__sim_entry(conc__sim.numbers, address, &conc__sim.number_count)->number & conc__sim.number_mask;
     conc__sim_show();
     return n;
 }
@@ -1247,9 +1247,12 @@ static void conc__sim_world_begin(const conc__sim_plan *plan, conc__sim_outcome 
     conc__sim.preemptions_left = plan->depth;
     conc__sim.early = false;
     conc__sim.heavy = false;
+    conc__sim.number_mask = 0xffffffffu;
     if (plan->strategy == CONC__SIM_DEPTH) return;
     conc__sim.early = (conc__sim_random() & 3u) != 0;
     conc__sim.heavy = (conc__sim_random() & 1u) != 0;
+    /* Few objects never share a bucket by themselves: in half of the schedules they have to. */
+    if ((conc__sim_random() & 1u) != 0) conc__sim.number_mask = (1u << conc__sim_below(3)) - 1;
     /* How often it switches: at each point, at every second, ... every 32nd in the mean. */
     conc__sim.switch_below = 0xffffffffu >> conc__sim_below(6);
     conc__sim.lowest = 0;

@@ -65,9 +65,6 @@ CONC__LIB void conc__sim_stop(conc_sim_verdict verdict, const char *format, ...)
 /* A file's name without its directories. */
 CONC__LIB const char *conc__sim_base(const char *file);
 
-/* Whether the calling thread is in a simulation. */
-CONC__LIB bool conc__sim_is_here(void);
-
 /* A choice among n, 0 outside a simulation. */
 CONC__LIB unsigned conc__sim_choose(unsigned n);
 

@@ -200,6 +200,7 @@ static CONC__ALWAYS_INLINE conc_result conc__ring_put(conc_queue *q, const void 
         slot = conc__ring_slot(q, tail);
         if (CONC__LIKELY(conc__loadz(&slot->stamp, CONC__ACQUIRE) == tail)) {
             if (conc__casz(&q->tail, &tail, conc__ring_next(q, tail), CONC__SEQ_CST)) {
+                CONC__WRITES(conc__ring_item(slot), q->item_size);
                 conc__copy(conc__ring_item(slot), item, q->item_size);
                 conc__ring_stamp(q, slot, tail + 1);
                 return CONC_OK;
@@ -223,6 +224,7 @@ static CONC__ALWAYS_INLINE conc_result conc__ring_get(conc_queue *q, void *item)
         conc__slot *slot = conc__ring_slot(q, head);
         if (CONC__LIKELY(conc__loadz(&slot->stamp, CONC__ACQUIRE) == head + 1)) {
             if (conc__casz(&q->head, &head, conc__ring_next(q, head), CONC__SEQ_CST)) {
+                CONC__READS(conc__ring_item(slot), q->item_size);
                 conc__copy(item, conc__ring_item(slot), q->item_size);
                 conc__ring_stamp(q, slot, head + q->lap);
                 return CONC_OK;

@@ -110,6 +110,7 @@ typedef struct conc_rwlock {
     uint32_t conc__owner; /* the writer; written by it, read to tell misuse */
 } conc_rwlock;
 
+/* (With CONC_NOW either may be refused for the moment in which a reader that came in vain steps back.) */
 CONC_API CONC_MUST_CHECK conc_result conc_rwlock_read(conc_rwlock *l, conc_deadline deadline);
 CONC_API CONC_MUST_CHECK conc_result conc_rwlock_write(conc_rwlock *l, conc_deadline deadline);
 /* Gives back what the caller holds, read or write. CONC_NOT_OWNER: nobody holds it, or another thread holds it

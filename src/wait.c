@@ -222,7 +222,7 @@ size_t conc_waiters_wake(conc_waiters *w, size_t n) {
 bool conc__spin(unsigned step, unsigned pauses) {
     unsigned i;
     if (step >= CONC__LOOKS(8)) return false;
-    if (step < pauses && CONC__LOOKS(2) > 1) {
+    if (step < pauses) {
         for (i = 0; i < 2u << step; i++) conc__port_pause();
     } else {
         conc__port_yield();

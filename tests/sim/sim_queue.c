@@ -63,11 +63,9 @@ static void check_passed(int n) {
     for (i = 0; i < ITEMS; i++) CONC_SIM_ASSERT(conc__load32(&passed[i], CONC__RELAXED) == (i < n ? 1u : 0u));
 }
 
-/* Before what wakes: in half of the runs the others are given the time to fall asleep. (Each looks a few times before it
- * does, and lets others go on in between.) */
+/* Before what wakes: in half of the runs the others are given the time to fall asleep. */
 static void perhaps_late(void) {
-    int i, n = conc_sim_choose(2) == 0 ? 0 : 3;
-    for (i = 0; i < n; i++) conc_thread_yield();
+    if (conc_sim_choose(2) != 0) SIM_OK(conc_sleep(conc_after(0.0005)));
 }
 
 /* ---- threads that several tests use -------------------------------------------------------------------- */
@@ -249,7 +247,7 @@ static int ring1_two_wait_for_room(void *unused) {
     return 0;
 }
 
-/* The gap, on the way in: while one put is between the tail and its stamp, another is complete, and two wait for both. */
+/* The gap, on the way in: while one put is between the tail and its stamp, another is complete; two wait for both. */
 static int ring_gap_of_puts(void *unused) {
     sim_crew crew = {0};
     (void)unused;
@@ -1012,7 +1010,7 @@ static int handoff_or_ring(void *unused) {
     return 0;
 }
 
-/* ---- counting work ------------------------------------------------------------------------------------------------ */
+/* ---- counting work --------------------------------------------------------------------------------------- */
 
 static int worked[2];
 

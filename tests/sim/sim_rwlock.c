@@ -132,6 +132,25 @@ static int rwlock_readers_and_writer(void *unused) {
     return beside(writes_slowly, reads, reads);
 }
 
+static int writes_twice(void *unused) {
+    (void)writes(unused);
+    return writes(unused);
+}
+
+/* Takes the turn when another offers it, so that not each offer brings the third on. */
+static int idles(void *unused) {
+    int k;
+    (void)unused;
+    for (k = 0; k < 4; k++) conc_thread_yield();
+    return 0;
+}
+
+/* A reader that counts itself and then finds a writer steps back, and wakes the writer that its count has misled. */
+static int rwlock_step_back(void *unused) {
+    (void)unused;
+    return beside(writes_twice, idles, reads);
+}
+
 /* A reader enters while another is inside. */
 static int rwlock_share(void *unused) {
     sim_crew crew = {0}, writer = {0};
@@ -354,7 +373,8 @@ static int big_beside(conc_fn own, conc_fn a, conc_fn b) {
     return big_finish(&crew);
 }
 
-/* A reader counts itself and looks for a writer, a writer announces itself and looks for readers: one sees the other. */
+/* A reader counts itself and looks for a writer, a writer announces itself and looks for readers: one sees the
+ * other. */
 static int brlock_pair(void *unused) {
     (void)unused;
     return big_beside(big_reads_slowly, big_writes, NULL);
@@ -397,6 +417,7 @@ static const sim_test tests[] = {
     SIM_TEST(rwlock_writers, 3),
     SIM_TEST(rwlock_reader_and_writers, 2),
     SIM_TEST(rwlock_readers_and_writer, 2),
+    SIM_TEST(rwlock_step_back, 3),
     SIM_TEST(rwlock_share, 3),
     SIM_TEST(rwlock_writer_not_starved, 3),
     SIM_TEST(rwlock_phases, 2),
