@@ -9,11 +9,6 @@ static int flag; /* guarded by m, as the next */
 static int later;
 static sim_crew second;
 
-/* Lets the others go on, as far as to their sleep, or not: both are wanted. */
-static void settle(void) {
-    if (conc_sim_choose(2) != 0) conc_thread_yield();
-}
-
 static void setup(void) {
     memset(&m, 0, sizeof m);
     memset(&c, 0, sizeof c);
@@ -41,7 +36,6 @@ static void unlock(void) {
 
 static int raise_inside(void *unused) {
     (void)unused;
-    settle();
     lock();
     CONC_SIM_WRITE(flag);
     flag = 1;
@@ -52,7 +46,6 @@ static int raise_inside(void *unused) {
 
 static int raise_outside(void *unused) {
     (void)unused;
-    settle();
     lock();
     CONC_SIM_WRITE(flag);
     flag = 1;
@@ -123,7 +116,6 @@ static int signal_then_wait(void *unused) {
     conc_result r;
     (void)unused;
     lock();
-    settle();
     SIM_OK(conc_cond_signal(&c));
     later = 1;
     r = conc_cond_wait(&c, &m, conc_after(0.001));
@@ -148,7 +140,6 @@ static int cond_not_a_later_one(void *unused) {
 static int signal_twice(void *unused) {
     (void)unused;
     lock();
-    settle();
     SIM_OK(conc_cond_signal(&c));
     SIM_OK(conc_cond_signal(&c));
     unlock();
@@ -159,7 +150,6 @@ static int signal_twice_outside(void *unused) {
     (void)unused;
     lock();
     unlock();
-    settle();
     SIM_OK(conc_cond_signal(&c));
     SIM_OK(conc_cond_signal(&c));
     return 0;
@@ -168,7 +158,6 @@ static int signal_twice_outside(void *unused) {
 static int broadcast(void *unused) {
     (void)unused;
     lock();
-    settle();
     SIM_OK(conc_cond_broadcast(&c));
     unlock();
     return 0;
@@ -222,7 +211,6 @@ static int cond_broadcast(void *unused) {
 static int signal_once(void *unused) {
     (void)unused;
     lock();
-    settle();
     SIM_OK(conc_cond_signal(&c));
     unlock();
     return 0;
@@ -334,7 +322,7 @@ static const sim_test tests[] = {
     SIM_TEST(cond_broadcast, 3),
     SIM_TEST(cond_timeout, 3),
     SIM_TEST(cond_cancel, 3),
-    SIM_TEST(cond_cancel_of_two, 2),
+    SIM_TEST(cond_cancel_of_two, 3),
     SIM_TEST(cond_select, 3),
 };
 SIM_MAIN("sim_cond", tests)

@@ -8,11 +8,6 @@ static conc_event e;
 static conc_cancel token;
 static int counter; /* guarded by m */
 
-/* Lets the others go on, as far as to their sleep, or not: both are wanted. */
-static void settle(void) {
-    if (conc_sim_choose(2) != 0) conc_thread_yield();
-}
-
 static void setup(void) {
     memset(&m, 0, sizeof m);
     memset(&e, 0, sizeof e);
@@ -45,7 +40,6 @@ static int add_one(void *unused) {
 static int add_slowly(void *unused) {
     (void)unused;
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
-    settle();
     use();
     return 0;
 }
@@ -78,7 +72,6 @@ static int mutex_barging(void *unused) {
     setup();
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_one, NULL);
-    settle();
     use();
     (void)add_slowly(NULL);
     (void)add_slowly(NULL);
@@ -165,7 +158,6 @@ static int mutex_timeout(void *unused) {
     setup();
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_in_time, NULL);
-    settle();
     use();
     return finish_any(&crew);
 }
@@ -178,7 +170,6 @@ static int mutex_timeout_of_two(void *unused) {
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_in_time, NULL);
     sim_start(&crew, add_one, NULL);
-    settle();
     use();
     (void)add_one(NULL); /* barges in, so that the woken one finds it taken */
     return finish_any(&crew);
@@ -191,7 +182,6 @@ static int mutex_cancel(void *unused) {
     setup();
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_unless_canceled, NULL);
-    settle();
     (void)conc_cancel_fire(&token);
     use();
     return finish_any(&crew);
@@ -204,7 +194,6 @@ static int cancel_beside(conc_fn other) {
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, add_unless_canceled, NULL);
     sim_start(&crew, other, NULL);
-    settle();
     use();
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER)); /* the woken one finds it taken */
     (void)conc_cancel_fire(&token);
@@ -245,7 +234,6 @@ static int mutex_select(void *unused) {
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     sim_start(&crew, lock_or_event, NULL);
     sim_start(&crew, add_one, NULL);
-    settle();
     use();
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     SIM_OK(conc_event_set(&e));
@@ -346,7 +334,6 @@ static int leave_by(int threads) {
     s->users = threads + 1;
     SIM_OK(conc_mutex_lock(&s->m, CONC_FOREVER));
     for (k = 0; k < threads; k++) sim_start(&crew, leave, s);
-    settle();
     CONC_SIM_WRITE(s->users);
     s->users--;
     SIM_OK(conc_mutex_unlock(&s->m));
@@ -376,7 +363,6 @@ static int mutex_misuse(void *unused) {
     SIM_OK(conc_mutex_lock(&m, CONC_FOREVER));
     CONC_SIM_ASSERT(conc_mutex_lock(&m, conc_after(0.001)) == CONC_DEADLOCK);
     CONC_SIM_ASSERT(conc_mutex_try_lock(&m) == CONC_BUSY);
-    settle();
     use();
     return finish(&crew, 2);
 }
@@ -387,11 +373,11 @@ static const sim_test tests[] = {
     SIM_TEST(mutex_barging, 3),
     SIM_TEST(mutex_try, 3),
     SIM_TEST(mutex_timeout, 3),
-    SIM_TEST(mutex_timeout_of_two, 2),
+    SIM_TEST(mutex_timeout_of_two, 3),
     SIM_TEST(mutex_cancel, 3),
-    SIM_TEST(mutex_cancel_passes_on, 2),
-    SIM_TEST(mutex_cancel_both, 2),
-    SIM_TEST(mutex_select, 2),
+    SIM_TEST(mutex_cancel_passes_on, 3),
+    SIM_TEST(mutex_cancel_both, 3),
+    SIM_TEST(mutex_select, 3),
     SIM_TEST(mutex_starving, 3),
     SIM_TEST(mutex_starving_timeout, 3),
     SIM_TEST(mutex_end, 3),

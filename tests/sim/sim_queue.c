@@ -1061,7 +1061,7 @@ static int handoff_join(void *unused) {
 }
 
 static const sim_test tests[] = {
-    SIM_TEST(ring1_passes, 4),
+    SIM_TEST(ring1_passes, 3),
     SIM_TEST(ring2_passes, 4),
     SIM_TEST(fifo_passes, 4),
     SIM_TEST(lifo1_passes, 4),

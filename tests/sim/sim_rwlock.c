@@ -8,11 +8,6 @@ static conc_cancel token;
 static int data; /* guarded by the lock */
 static int seen; /* by the reader; likewise */
 
-/* Lets the others go on, as far as to their sleep, or not: both are wanted. */
-static void settle(void) {
-    if (conc_sim_choose(2) != 0) conc_thread_yield();
-}
-
 static void setup(void) {
     memset(&l, 0, sizeof l);
     memset(&token, 0, sizeof token);
@@ -57,7 +52,6 @@ static int writes(void *unused) {
 static int reads_slowly(void *unused) {
     (void)unused;
     SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
-    settle();
     use_to_read();
     return 0;
 }
@@ -65,7 +59,6 @@ static int reads_slowly(void *unused) {
 static int writes_slowly(void *unused) {
     (void)unused;
     SIM_OK(conc_rwlock_write(&l, CONC_FOREVER));
-    settle();
     use_to_write();
     return 0;
 }
@@ -180,7 +173,6 @@ static int rwlock_writer_not_starved(void *unused) {
     setup();
     SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
     sim_start(&crew, writes, NULL);
-    settle();
     if (waits(CONC__TAG_WRITER)) {
         CONC_SIM_ASSERT(conc_rwlock_read(&l, CONC_NOW) == CONC_BUSY);
         CONC_SIM_ASSERT(conc_rwlock_read(&l, conc_after(0.001)) == CONC_TIMEOUT);
@@ -219,7 +211,6 @@ static int rwlock_phases(void *unused) {
     SIM_OK(conc_rwlock_write(&l, CONC_FOREVER));
     sim_start(&crew, writes_second, NULL);
     sim_start(&crew, reads_and_tells, NULL);
-    settle();
     reader_is_due = waits(CONC__TAG_READER);
     use_to_write();
     return finish(&crew);
@@ -234,7 +225,6 @@ static int rwlock_writer_timeout(void *unused) {
     setup();
     SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
     sim_start(&crew, writes_in_time, NULL);
-    settle();
     sim_start(&reader, reads, NULL);
     sim_join(&reader);
     use_to_read();
@@ -248,9 +238,7 @@ static int rwlock_writer_cancel(void *unused) {
     setup();
     SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
     sim_start(&crew, writes_unless_canceled, NULL);
-    settle();
     sim_start(&reader, reads, NULL);
-    settle();
     (void)conc_cancel_fire(&token);
     sim_join(&reader);
     use_to_read();
@@ -265,7 +253,6 @@ static int rwlock_writers_timeout(void *unused) {
     SIM_OK(conc_rwlock_read(&l, CONC_FOREVER));
     sim_start(&crew, writes_in_time, NULL);
     sim_start(&crew, writes, NULL);
-    settle();
     use_to_read();
     return finish(&crew);
 }
@@ -278,7 +265,6 @@ static int rwlock_reader_timeout(void *unused) {
     SIM_OK(conc_rwlock_write(&l, CONC_FOREVER));
     sim_start(&crew, reads_in_time, NULL);
     sim_start(&crew, writes, NULL);
-    settle();
     use_to_write();
     return finish(&crew);
 }
@@ -343,7 +329,6 @@ static int big_writes(void *unused) {
 static int big_reads_slowly(void *unused) {
     (void)unused;
     SIM_OK(conc_brlock_read(big, CONC_FOREVER));
-    settle();
     big_use_to_read();
     return 0;
 }
@@ -351,7 +336,6 @@ static int big_reads_slowly(void *unused) {
 static int big_writes_slowly(void *unused) {
     (void)unused;
     SIM_OK(conc_brlock_write(big, CONC_FOREVER));
-    settle();
     big_use_to_write();
     return 0;
 }
@@ -405,7 +389,6 @@ static int brlock_writer_timeout(void *unused) {
     big_setup();
     SIM_OK(conc_brlock_read(big, CONC_FOREVER));
     sim_start(&crew, big_writes_in_time, NULL);
-    settle();
     sim_start(&reader, big_reads, NULL);
     sim_join(&reader);
     big_use_to_read();

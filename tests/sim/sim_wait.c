@@ -499,7 +499,7 @@ static const sim_test tests[] = {
     SIM_TEST(cancel_or_completion, 5),
     SIM_TEST(cancel_passes_a_wake_on, 3),
     SIM_TEST(cancel_chain, 4),
-    SIM_TEST(cancel_all_waits, 3),
+    SIM_TEST(cancel_all_waits, 2),
     SIM_TEST(token_in_select, 5),
     SIM_TEST(sleep_is_canceled, 4),
 };
