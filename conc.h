@@ -975,7 +975,7 @@ CONC_API conc_op conc_op_latch(conc_latch *l);
  * destroy those whose memory is used again, or their order is held against what comes after them. Locks taken as ops
  * (conc_op_lock) are not followed. */
 
-/* Names an object in reports. `name` must live as long. Does nothing without CONC_DEBUG. */
+/* Names an object in reports of CONC_DEBUG and CONC_SIM. `name` must live as long. Without them it does nothing. */
 CONC_API void conc_debug_name(const void *object, const char *name);
 
 CONC_API conc_result conc__mutex_lock_at(conc_mutex *m, conc_deadline deadline, const char *file, int line);
@@ -2099,6 +2099,9 @@ CONC__LIB uint32_t conc__world_new(uint32_t first_id);
 CONC__LIB void conc__table_begin(void);
 CONC__LIB void conc__registry_begin(void);
 CONC__LIB void conc__timers_begin(void);
+CONC__LIB void conc__debug_begin(void);
+/* What conc_debug_name() called the object, or NULL. */
+CONC__LIB const char *conc__debug_name_of(const void *object);
 /* Whether the registry knows of no thread but the calling one. */
 CONC__LIB bool conc__registry_is_alone(void);
 /* Ends the service thread of the timers, and gives back its memory, if it runs. */
@@ -6851,34 +6854,35 @@ conc_result conc_latch_destroy(conc_latch *l) {
  * strikes this time. (As the Linux kernel's lockdep; the idea goes back to Eraser, Savage et al. 1997.)
  * ========================================================================================== */
 
-#if defined(CONC_DEBUG)
+#if defined(CONC_DEBUG) || defined(CONC_SIM)
 
-#include <stdio.h>
-
-#define CONC__EDGES 4096 /* beyond that, new orders are not followed */
 #define CONC__NAMES 256
 
-typedef struct conc__edge {
-    const void *from, *to;
-    conc__held held, taken; /* where, when it was first seen */
-} conc__edge;
-
-static conc__lock conc__debug_lock; /* guards all below */
-static conc__edge conc__edges[CONC__EDGES];
-static size_t conc__edge_count;
+static conc__lock conc__debug_lock; /* guards all that is static in this file */
 static struct {
     const void *object;
     const char *name;
 } conc__names[CONC__NAMES];
 static size_t conc__name_count;
+#if defined(CONC_DEBUG)
+static size_t conc__edge_count;
+#endif
 
-/* In a child of fork() the lock may have been held by a thread that is not there. */
+/* In a child of fork() the lock may have been held by a thread that is not there. Before each schedule of a simulation, no
+ * order has been seen. */
 static void conc__debug_reset(void) {
     conc__debug_lock = 0;
+#if defined(CONC_SIM) && defined(CONC_DEBUG)
+    conc__edge_count = 0;
+#endif
+}
+
+CONC__LIB void conc__debug_begin(void) {
+    conc__on_fork(CONC__RESET_DEBUG, conc__debug_reset);
 }
 
 static void conc__debug_take(void) {
-    conc__on_fork(CONC__RESET_DEBUG, conc__debug_reset);
+    conc__debug_begin();
     conc__lock_take(&conc__debug_lock);
 }
 
@@ -6894,6 +6898,31 @@ void conc_debug_name(const void *object, const char *name) {
     }
     conc__lock_give(&conc__debug_lock);
 }
+
+#if defined(CONC_SIM)
+const char *conc__debug_name_of(const void *object) {
+    size_t i;
+    for (i = 0; i < conc__name_count; i++) {
+        if (conc__names[i].object == object) return conc__names[i].name;
+    }
+    return NULL;
+}
+#endif
+
+#endif
+
+#if defined(CONC_DEBUG)
+
+#include <stdio.h>
+
+#define CONC__EDGES 4096 /* beyond that, new orders are not followed */
+
+typedef struct conc__edge {
+    const void *from, *to;
+    conc__held held, taken; /* where, when it was first seen */
+} conc__edge;
+
+static conc__edge conc__edges[CONC__EDGES];
 
 /* `accounts` or `the mutex at 0x...`, and ` (file:line)` if it is known; with the debug lock held. */
 static void conc__debug_describe(char *text, size_t size, const void *lock, const char *file, int line) {
@@ -7019,7 +7048,7 @@ void conc__debug_destroyed(const void *lock) {
     conc__lock_give(&conc__debug_lock);
 }
 
-#else
+#elif !defined(CONC_SIM)
 
 void conc_debug_name(const void *object, const char *name) {
     (void)object;
@@ -8956,7 +8985,11 @@ static void conc__sim_print_waits(const conc__agent *agent) {
     for (i = 0; i < agent->waits_count; i++) {
         const conc_op *op = &agent->waits[i];
         fprintf(stderr, "%s%s", i == 0 ? ", for: " : ", ", op->cls->name != NULL ? op->cls->name : "?");
-        if (op->object != NULL) fprintf(stderr, " #%u", conc__sim_object(op->object));
+        if (op->object != NULL && conc__debug_name_of(op->object) != NULL) {
+            fprintf(stderr, " \"%s\"", conc__debug_name_of(op->object));
+        } else if (op->object != NULL) {
+            fprintf(stderr, " #%u", conc__sim_object(op->object));
+        }
         if (strcmp(op->cls->name != NULL ? op->cls->name : "", "lock") == 0) {
             uint32_t owner = ((const conc_mutex *)op->object)->conc__word & ~3u;
             conc__sim_who who;
@@ -9177,6 +9210,7 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
     conc__table_begin();
     conc__registry_begin();
     conc__timers_begin();
+    conc__debug_begin();
     if (conc__sim_is_here() || !conc__registry_is_alone()) {
         (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",
                        conc__sim_is_here() ? "called from inside a simulation"

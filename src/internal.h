@@ -224,6 +224,9 @@ CONC__LIB uint32_t conc__world_new(uint32_t first_id);
 CONC__LIB void conc__table_begin(void);
 CONC__LIB void conc__registry_begin(void);
 CONC__LIB void conc__timers_begin(void);
+CONC__LIB void conc__debug_begin(void);
+/* What conc_debug_name() called the object, or NULL. */
+CONC__LIB const char *conc__debug_name_of(const void *object);
 /* Whether the registry knows of no thread but the calling one. */
 CONC__LIB bool conc__registry_is_alone(void);
 /* Ends the service thread of the timers, and gives back its memory, if it runs. */

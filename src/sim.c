@@ -158,7 +158,11 @@ static void conc__sim_print_waits(const conc__agent *agent) {
     for (i = 0; i < agent->waits_count; i++) {
         const conc_op *op = &agent->waits[i];
         fprintf(stderr, "%s%s", i == 0 ? ", for: " : ", ", op->cls->name != NULL ? op->cls->name : "?");
-        if (op->object != NULL) fprintf(stderr, " #%u", conc__sim_object(op->object));
+        if (op->object != NULL && conc__debug_name_of(op->object) != NULL) {
+            fprintf(stderr, " \"%s\"", conc__debug_name_of(op->object));
+        } else if (op->object != NULL) {
+            fprintf(stderr, " #%u", conc__sim_object(op->object));
+        }
         if (strcmp(op->cls->name != NULL ? op->cls->name : "", "lock") == 0) {
             uint32_t owner = ((const conc_mutex *)op->object)->conc__word & ~3u;
             conc__sim_who who;
@@ -379,6 +383,7 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
     conc__table_begin();
     conc__registry_begin();
     conc__timers_begin();
+    conc__debug_begin();
     if (conc__sim_is_here() || !conc__registry_is_alone()) {
         (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",
                        conc__sim_is_here() ? "called from inside a simulation"

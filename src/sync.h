@@ -243,7 +243,7 @@ CONC_API conc_op conc_op_latch(conc_latch *l);
  * destroy those whose memory is used again, or their order is held against what comes after them. Locks taken as ops
  * (conc_op_lock) are not followed. */
 
-/* Names an object in reports. `name` must live as long. Does nothing without CONC_DEBUG. */
+/* Names an object in reports of CONC_DEBUG and CONC_SIM. `name` must live as long. Without them it does nothing. */
 CONC_API void conc_debug_name(const void *object, const char *name);
 
 CONC_API conc_result conc__mutex_lock_at(conc_mutex *m, conc_deadline deadline, const char *file, int line);

@@ -9,34 +9,35 @@
 
 #include "internal.h"
 
-#if defined(CONC_DEBUG)
+#if defined(CONC_DEBUG) || defined(CONC_SIM)
 
-#include <stdio.h>
-
-#define CONC__EDGES 4096 /* beyond that, new orders are not followed */
 #define CONC__NAMES 256
 
-typedef struct conc__edge {
-    const void *from, *to;
-    conc__held held, taken; /* where, when it was first seen */
-} conc__edge;
-
-static conc__lock conc__debug_lock; /* guards all below */
-static conc__edge conc__edges[CONC__EDGES];
-static size_t conc__edge_count;
+static conc__lock conc__debug_lock; /* guards all that is static in this file */
 static struct {
     const void *object;
     const char *name;
 } conc__names[CONC__NAMES];
 static size_t conc__name_count;
+#if defined(CONC_DEBUG)
+static size_t conc__edge_count;
+#endif
 
-/* In a child of fork() the lock may have been held by a thread that is not there. */
+/* In a child of fork() the lock may have been held by a thread that is not there. Before each schedule of a simulation, no
+ * order has been seen. */
 static void conc__debug_reset(void) {
     conc__debug_lock = 0;
+#if defined(CONC_SIM) && defined(CONC_DEBUG)
+    conc__edge_count = 0;
+#endif
+}
+
+CONC__LIB void conc__debug_begin(void) {
+    conc__on_fork(CONC__RESET_DEBUG, conc__debug_reset);
 }
 
 static void conc__debug_take(void) {
-    conc__on_fork(CONC__RESET_DEBUG, conc__debug_reset);
+    conc__debug_begin();
     conc__lock_take(&conc__debug_lock);
 }
 
@@ -52,6 +53,31 @@ void conc_debug_name(const void *object, const char *name) {
     }
     conc__lock_give(&conc__debug_lock);
 }
+
+#if defined(CONC_SIM)
+const char *conc__debug_name_of(const void *object) {
+    size_t i;
+    for (i = 0; i < conc__name_count; i++) {
+        if (conc__names[i].object == object) return conc__names[i].name;
+    }
+    return NULL;
+}
+#endif
+
+#endif
+
+#if defined(CONC_DEBUG)
+
+#include <stdio.h>
+
+#define CONC__EDGES 4096 /* beyond that, new orders are not followed */
+
+typedef struct conc__edge {
+    const void *from, *to;
+    conc__held held, taken; /* where, when it was first seen */
+} conc__edge;
+
+static conc__edge conc__edges[CONC__EDGES];
 
 /* `accounts` or `the mutex at 0x...`, and ` (file:line)` if it is known; with the debug lock held. */
 static void conc__debug_describe(char *text, size_t size, const void *lock, const char *file, int line) {
@@ -177,7 +203,7 @@ void conc__debug_destroyed(const void *lock) {
     conc__lock_give(&conc__debug_lock);
 }
 
-#else
+#elif !defined(CONC_SIM)
 
 void conc_debug_name(const void *object, const char *name) {
     (void)object;

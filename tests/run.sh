@@ -58,6 +58,7 @@ find_missing() {
         has aarch64-linux-gnu-gcc || wanted="$wanted gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
         has x86_64-w64-mingw32-g++ || wanted="$wanted gcc-mingw-w64-x86-64-win32 g++-mingw-w64-x86-64-win32"
         has wine || wanted="$wanted wine wine64"
+        has gcovr || wanted="$wanted gcovr"
         # These belong to a version of a compiler. (Not gcc-multilib: it removes the cross compilers.)
         if has gcc && ! builds gcc -m32; then wanted="$wanted gcc-$(gcc -dumpversion | sed 's/\..*//')-multilib"; fi
         if has clang && ! builds clang -fsanitize=address,undefined; then
@@ -78,6 +79,7 @@ find_missing() {
         has qemu-aarch64-static || wanted="$wanted qemu-user-static-aarch64"
         has x86_64-w64-mingw32-gcc || wanted="$wanted mingw64-gcc mingw64-gcc-c++"
         has wine || wanted="$wanted wine-core"
+        has gcovr || wanted="$wanted gcovr"
         ;;
     apk)
         has cmake || wanted="$wanted cmake"
@@ -106,6 +108,7 @@ find_missing() {
         has cmake || wanted="$wanted cmake"
         has gcc || wanted="$wanted gcc"
         has x86_64-w64-mingw32-gcc || wanted="$wanted mingw-w64"
+        has gcovr || wanted="$wanted gcovr"
         ;;
     esac
 }

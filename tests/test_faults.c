@@ -33,6 +33,7 @@ static void faults_free(void *p);
 #include <process.h>
 #else
 #include <dirent.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #endif
 
@@ -144,6 +145,31 @@ static void locals_scene(void) {
         return;
     }
     CHECK_OK(conc_thread_join(t, NULL, CONC_FOREVER));
+    CHECK_EQ(conc__load32(&destroyed, CONC__RELAXED), conc__load32(&kept, CONC__RELAXED));
+}
+
+/* A thread that was not started here: its values are destroyed as it ends, or were refused. */
+#if defined(_WIN32)
+static DWORD WINAPI keep_foreign(void *arg)
+#else
+static void *keep_foreign(void *arg)
+#endif
+{
+    (void)keep(arg);
+    return 0;
+}
+
+static void foreign_scene(void) {
+#if defined(_WIN32)
+    HANDLE t = CreateThread(NULL, 0, keep_foreign, &key, 0, NULL);
+    if (!CHECK(t != NULL)) return;
+    (void)WaitForSingleObject(t, INFINITE);
+    (void)CloseHandle(t);
+#else
+    pthread_t t;
+    if (!CHECK(pthread_create(&t, NULL, keep_foreign, &key) == 0)) return;
+    CHECK(pthread_join(t, NULL) == 0);
+#endif
     CHECK_EQ(conc__load32(&destroyed, CONC__RELAXED), conc__load32(&kept, CONC__RELAXED));
 }
 
@@ -304,7 +330,7 @@ static const struct {
 } scenes[] = {
     { "threads", threads_scene }, { "locals", locals_scene },         { "queues", queues_scene },
     { "timers", timers_scene },   { "waits", waits_scene },           { "ring", ring_scene },
-    { "processors", processors_scene },
+    { "processors", processors_scene }, { "foreign", foreign_scene },
 #if !defined(_WIN32)
     { "fork", fork_scene },
 #endif

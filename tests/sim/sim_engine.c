@@ -242,10 +242,27 @@ static void finds(void) {
     found(start_many, CONC_SIM_LIMIT, NULL, "threads");
 }
 
+#if defined(CONC_DEBUG)
+/* With CONC_DEBUG an order of locks is told when it is first possible that it strikes, though it does not; and told again
+ * in each schedule in which it is so, by its names. */
+static void finds_lock_orders(void) {
+    conc_sim_report r = simulate(abba, "depth0", 1000);
+    CHECK_EQ(r.verdict, CONC_SIM_REPORT);
+    CHECK_HAS(r.text, "opposite");
+    conc_debug_name(&m1, "the first");
+    r = simulate(abba, NULL, 1000);
+    CHECK(r.verdict == CONC_SIM_REPORT || r.verdict == CONC_SIM_DEADLOCK);
+    r = simulate(abba, "depth0", 1000);
+    CHECK_HAS(r.text, "the first");
+    CHECK_EQ(simulate(same_order, NULL, 3000).verdict, CONC_SIM_PASSED);
+}
+#endif
+
 static void has_nothing_against(void) {
-    conc_sim_report r = simulate(same_order, NULL, 30000);
+    uint64_t schedules = (uint64_t)check_rounds(30000);
+    conc_sim_report r = simulate(same_order, NULL, schedules);
     CHECK_EQ(r.verdict, CONC_SIM_PASSED);
-    CHECK_EQ(r.schedules, 30000);
+    CHECK_EQ(r.schedules, schedules);
     CHECK(!r.exhausted);
     r = simulate(same_order, "depth2", 1000000);
     CHECK_EQ(r.verdict, CONC_SIM_PASSED);
@@ -472,20 +489,22 @@ static const litmus tests_of_memory[] = {
 
 static void memory(void) {
     size_t i;
+    int schedules = check_rounds_least(30000, 3000);
     for (i = 0; i < sizeof tests_of_memory / sizeof *tests_of_memory; i++) {
         const litmus *t = now = &tests_of_memory[i];
         conc_sim_report r;
         load_order = t->load;
         store_order = t->store;
         weak_seen = 0;
-        r = simulate(litmus_body, "random,pct2,pct3", 30000);
+        check_watchdog();
+        r = simulate(litmus_body, "random,pct2,pct3", (uint64_t)schedules);
         CHECK_EQ(r.verdict, CONC_SIM_PASSED);
-        printf("    %-46s %6.0f of 30000 weak%s\n", t->name, (double)weak_seen, t->allowed ? "" : ", none may be");
+        printf("    %-46s %6.0f of %d weak%s\n", t->name, (double)weak_seen, schedules, t->allowed ? "" : ", none may be");
         if (t->allowed) CHECK(weak_seen > 0);
         else CHECK_EQ(weak_seen, 0);
         weak_seen = 0; /* without weak memory no outcome is weak */
         sequential = true;
-        r = simulate(litmus_body, t->run[2] == nothing ? "depth3" : "depth1", 1000000);
+        r = simulate(litmus_body, t->run[2] == nothing && check_scale() > 0.9 ? "depth3" : "depth1", 1000000);
         sequential = false;
         CHECK_EQ(r.verdict, CONC_SIM_PASSED);
         CHECK_EQ(weak_seen, 0);
@@ -545,11 +564,17 @@ static void speed(void) {
 
 int main(void) {
     check_begin("sim_engine");
-    RUN(finds);
+#if defined(CONC_DEBUG)
+    RUN(finds_lock_orders);
+    return check_end();
+#endif
+    if (!CHECK_TSAN) RUN(finds); /* it would find the same, and end the program */
     RUN(has_nothing_against);
-    RUN(replays);
+    if (!CHECK_TSAN) {
+        RUN(replays);
+        RUN(memory); /* there all loads see the latest */
+    }
     RUN(misuse);
-    RUN(memory);
     RUN(speed);
     return check_end();
 }
