@@ -209,11 +209,11 @@ CONC__LIB conc_result conc__wait_uncanceled(conc_op *op, conc_deadline deadline)
 /* Either, for locks, which have spun for a while before; later spins are short. */
 CONC__LIB conc_result conc__wait_spun(conc_op *op, conc_deadline deadline, bool cancelable);
 /* One step of the spin before a sleep: `pauses` times a pause, each twice as long as the one before, then offers of the
- * processor. False: enough. Look after each. Long pauses find soon what comes soon; for a contended lock short ones
- * are better, which leave its cache line alone. */
+ * processor. False: enough. Look after each. Long pauses find soon what comes soon; a contended lock goes faster if those who
+ * want it leave its cache line alone, and the processor's offer does that best. */
 CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 #define CONC__SPIN_LONG 6
-#define CONC__SPIN_SHORT 3
+#define CONC__SPIN_SHORT 1
 
 #if defined(CONC_SIM)
 /* ---- what a simulation needs of the modules ------------------------------------------------------------

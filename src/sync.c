@@ -209,14 +209,20 @@ static CONC__NOINLINE conc_result conc__mutex_unlock_slow(conc_mutex *m) {
     b = conc__bucket_lock(&m->conc__word);
     wakes.count = 0;
     n = conc__bucket_first(b, &m->conc__word);
-    while (n != NULL && next == 0) {
-        conc_node *after = conc__bucket_next(b, n);
+    while (n != NULL) {
+        conc_node *after = conc__bucket_next(b, n); /* all before n have been taken out */
         bool starving = conc__node_tag(n) == CONC__STARVING;
         uint32_t heir = n->conc__waiter->owner;
-        if (conc__claim(b, n, starving ? CONC__HANDED : CONC__ON_ITS_WAY, &wakes)) next = starving ? heir : CONC__WOKEN;
+        /* The last of the sleepers needs no CONC__WOKEN: there is nobody whom it keeps asleep, and while it is on its way the
+         * word is that of a mutex without contention. */
+        unsigned grant = starving ? CONC__HANDED : after != NULL ? CONC__ON_ITS_WAY : 0;
+        if (conc__claim(b, n, grant, &wakes)) {
+            next = starving ? heir : after != NULL ? CONC__WOKEN : 0;
+            if (after != NULL) next |= CONC__SLEEPERS;
+            break;
+        }
         n = after;
     }
-    if (conc__bucket_first(b, &m->conc__word) != NULL) next |= CONC__SLEEPERS;
     conc__store32(&m->conc__word, next, CONC__RELEASE); /* the last touch */
     conc__bucket_unlock(b);
     conc__wakes_run(&wakes);

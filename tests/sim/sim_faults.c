@@ -168,6 +168,7 @@ static const sim_test tests[] = {
 #if CHECK_TSAN
 
 int main(void) { /* without memory for its record a thread shares the emergency's: see core.c */
+    (void)tests;
     return check_skip("sim_faults", "the emergency record is shared without synchronisation");
 }
 
