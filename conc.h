@@ -1238,7 +1238,7 @@ CONC_API conc_op conc_op_queue_join(conc_queue *q);
  *
  * What it asks of the function: that it does the same each time but for the choices made here. It sets up what it uses,
  * also static data; it waits only through conc.h; it calls no fork(), exit() or pthread function; and what it
- * decides does not hang on addresses, real time or rand(): conc_sim_choose() is for that. Threads it starts it
+ * decides does not depend on addresses, real time or rand(): conc_sim_choose() is for that. Threads it starts it
  * joins or detaches. printf and malloc are harmless. Thread-local variables of the language are shared by all threads of
  * a simulation; conc_local is not.
  *
@@ -1292,7 +1292,8 @@ typedef struct conc_sim_report {
  * If the environment variable CONC_SIM holds "seed:strategy:k" (or "name@seed:strategy:k" with this run's name), only
  * that schedule is run and printed, whatever comes of it; CONC_SIM_TRACE=all prints each atomic operation too.
  * `desc` NULL: all defaults. verdict CONC_SIM_LIMIT: no memory, bad strategies (the text says which), or called from
- * inside a simulation. Blocks until done; one at a time in a thread, and in one thread of the process. */
+ * inside a simulation, or while another thread runs one. Blocks until done. Other threads of the program must not use this
+ * library meanwhile. */
 CONC_API conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc);
 
 /* What the simulated code can say. Outside a simulation: 0, false, nothing (and a failed check aborts). */
@@ -3519,7 +3520,6 @@ enum { CONC__SIM_READY, CONC__SIM_ASLEEP, CONC__SIM_JOINS, CONC__SIM_DONE };
 /* What a store carries to those who acquire it: which stores its thread had seen, per location, and its clock. */
 typedef struct conc__sim_view {
     uint32_t count;                       /* of `seen` */
-    uint32_t capacity;
     uint32_t clock[CONC__SIM_FIBERS];
     uint32_t seen[1];                     /* grows */
 } conc__sim_view;
@@ -4065,7 +4065,8 @@ static void conc__sim_blocked(void) {
 
 /* ---- views and clocks -------------------------------------------------------------------------------------- */
 
-/* What a fiber has seen, made long enough for `location`. */
+/* What a fiber has seen of `location`. (A view has room for all locations there are when it is made; a fiber's own, for all
+ * there can be.) */
 static uint32_t *conc__sim_seen_at(conc__sim_view *v, uint32_t location) {
     while (v->count <= location) v->seen[v->count++] = 0;
     return &v->seen[location];
@@ -4095,7 +4096,6 @@ static const conc__sim_view *conc__sim_snapshot(const conc__sim_view *v, const c
     memcpy(copy->clock, v->clock, sizeof copy->clock);
     memcpy(copy->seen, v->seen, v->count * sizeof v->seen[0]);
     copy->count = v->count;
-    copy->capacity = conc__sim.location_count;
     conc__sim_join_into(copy, more);
     return copy;
 }
@@ -8860,6 +8860,7 @@ typedef struct conc__sim_job {
     bool marked; /* the body marks data for the race detector */
 } conc__sim_job;
 
+static uint32_t conc__sim_runs;         /* atomic: one does, in some thread */
 static bool conc__sim_reports_are_fine; /* of the run under way */
 static char conc__sim_under_way[640];   /* its name and the schedule's, for one that a sanitizer ends */
 
@@ -9217,10 +9218,11 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
     conc__registry_begin();
     conc__timers_begin();
     conc__debug_begin();
-    if (conc__sim_is_here() || !conc__registry_is_alone()) {
+    if (conc__sim_is_here() || !conc__registry_is_alone() || conc__swap32(&conc__sim_runs, 1, CONC__ACQUIRE) != 0) {
         (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",
-                       conc__sim_is_here() ? "called from inside a simulation"
-                                           : "other threads of this library are alive or not yet joined");
+                       conc__sim_is_here()          ? "called from inside a simulation"
+                       : conc__registry_is_alone() ? "another thread runs a simulation"
+                                                   : "other threads of this library are alive or not yet joined");
         return job.report;
     }
     job.report.verdict = CONC_SIM_PASSED;
@@ -9248,6 +9250,7 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
         conc__sim_under_way[0] = '\0';
         (void)conc__world_new(next_id);
     }
+    conc__store32(&conc__sim_runs, 0, CONC__RELEASE);
     job.report.seconds = (double)(conc__port_clock_ns() - began) * 1e-9;
     return job.report;
 }

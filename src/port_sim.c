@@ -143,7 +143,6 @@ enum { CONC__SIM_READY, CONC__SIM_ASLEEP, CONC__SIM_JOINS, CONC__SIM_DONE };
 /* What a store carries to those who acquire it: which stores its thread had seen, per location, and its clock. */
 typedef struct conc__sim_view {
     uint32_t count;                       /* of `seen` */
-    uint32_t capacity;
     uint32_t clock[CONC__SIM_FIBERS];
     uint32_t seen[1];                     /* grows */
 } conc__sim_view;
@@ -689,7 +688,8 @@ static void conc__sim_blocked(void) {
 
 /* ---- views and clocks -------------------------------------------------------------------------------------- */
 
-/* What a fiber has seen, made long enough for `location`. */
+/* What a fiber has seen of `location`. (A view has room for all locations there are when it is made; a fiber's own, for all
+ * there can be.) */
 static uint32_t *conc__sim_seen_at(conc__sim_view *v, uint32_t location) {
     while (v->count <= location) v->seen[v->count++] = 0;
     return &v->seen[location];
@@ -719,7 +719,6 @@ static const conc__sim_view *conc__sim_snapshot(const conc__sim_view *v, const c
     memcpy(copy->clock, v->clock, sizeof copy->clock);
     memcpy(copy->seen, v->seen, v->count * sizeof v->seen[0]);
     copy->count = v->count;
-    copy->capacity = conc__sim.location_count;
     conc__sim_join_into(copy, more);
     return copy;
 }

@@ -27,6 +27,7 @@ typedef struct conc__sim_job {
     bool marked; /* the body marks data for the race detector */
 } conc__sim_job;
 
+static uint32_t conc__sim_runs;         /* atomic: one does, in some thread */
 static bool conc__sim_reports_are_fine; /* of the run under way */
 static char conc__sim_under_way[640];   /* its name and the schedule's, for one that a sanitizer ends */
 
@@ -384,10 +385,11 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
     conc__registry_begin();
     conc__timers_begin();
     conc__debug_begin();
-    if (conc__sim_is_here() || !conc__registry_is_alone()) {
+    if (conc__sim_is_here() || !conc__registry_is_alone() || conc__swap32(&conc__sim_runs, 1, CONC__ACQUIRE) != 0) {
         (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",
-                       conc__sim_is_here() ? "called from inside a simulation"
-                                           : "other threads of this library are alive or not yet joined");
+                       conc__sim_is_here()          ? "called from inside a simulation"
+                       : conc__registry_is_alone() ? "another thread runs a simulation"
+                                                   : "other threads of this library are alive or not yet joined");
         return job.report;
     }
     job.report.verdict = CONC_SIM_PASSED;
@@ -415,6 +417,7 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
         conc__sim_under_way[0] = '\0';
         (void)conc__world_new(next_id);
     }
+    conc__store32(&conc__sim_runs, 0, CONC__RELEASE);
     job.report.seconds = (double)(conc__port_clock_ns() - began) * 1e-9;
     return job.report;
 }

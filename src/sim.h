@@ -20,7 +20,7 @@
  *
  * What it asks of the function: that it does the same each time but for the choices made here. It sets up what it uses,
  * also static data; it waits only through conc.h; it calls no fork(), exit() or pthread function; and what it
- * decides does not hang on addresses, real time or rand(): conc_sim_choose() is for that. Threads it starts it
+ * decides does not depend on addresses, real time or rand(): conc_sim_choose() is for that. Threads it starts it
  * joins or detaches. printf and malloc are harmless. Thread-local variables of the language are shared by all threads of
  * a simulation; conc_local is not.
  *
@@ -76,7 +76,8 @@ typedef struct conc_sim_report {
  * If the environment variable CONC_SIM holds "seed:strategy:k" (or "name@seed:strategy:k" with this run's name), only
  * that schedule is run and printed, whatever comes of it; CONC_SIM_TRACE=all prints each atomic operation too.
  * `desc` NULL: all defaults. verdict CONC_SIM_LIMIT: no memory, bad strategies (the text says which), or called from
- * inside a simulation. Blocks until done; one at a time in a thread, and in one thread of the process. */
+ * inside a simulation, or while another thread runs one. Blocks until done. Other threads of the program must not use this
+ * library meanwhile. */
 CONC_API conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc);
 
 /* What the simulated code can say. Outside a simulation: 0, false, nothing (and a failed check aborts). */

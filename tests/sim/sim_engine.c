@@ -504,7 +504,7 @@ static void memory(void) {
         else CHECK_EQ(weak_seen, 0);
         weak_seen = 0; /* without weak memory no outcome is weak */
         sequential = true;
-        r = simulate(litmus_body, t->run[2] == nothing && check_scale() > 0.9 ? "depth3" : "depth1", 1000000);
+        r = simulate(litmus_body, t->run[2] == nothing && check_scale() > 0.9 ? "depth2" : "depth1", 1000000);
         sequential = false;
         CHECK_EQ(r.verdict, CONC_SIM_PASSED);
         CHECK_EQ(weak_seen, 0);
