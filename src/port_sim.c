@@ -101,16 +101,14 @@ static CONC__NOINLINE void conc__sim_switch_to(void **from, void *to) {
 #elif defined(__aarch64__)
 #define CONC__SIM_SWITCH_ASM 1
 typedef void *conc__sim_context;
-static CONC__NOINLINE void conc__sim_switch_to(void **from_, void *to_) {
-    register void **from __asm__("x0") = from_;
-    register void *to __asm__("x1") = to_;
+static CONC__NOINLINE void conc__sim_switch_to(void **from, void *to) {
     __asm__ __volatile__("sub sp, sp, #32\n\t"
                          "stp x29, x19, [sp]\n\t"
                          "adr x9, 1f\n\t"
                          "str x9, [sp, #16]\n\t"
                          "mov x9, sp\n\t"
-                         "str x9, [x0]\n\t"
-                         "mov sp, x1\n\t"
+                         "str x9, [%0]\n\t"
+                         "mov sp, %1\n\t"
                          "ldr x9, [sp, #16]\n\t"
                          "br x9\n"
                          "1:\n\t"
