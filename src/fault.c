@@ -11,20 +11,19 @@
 
 #define CONC__FAULTS_KEPT 256
 
-static uint32_t conc__fault_nth;    /* all three are set while nobody asks: by the plan */
-static uint32_t conc__fault_which;
-static bool conc__fault_sticky;
-static uint32_t conc__fault_asked;  /* atomic: how often a site was passed since the plan was made */
-static uint32_t conc__fault_count;  /* atomic: how many faults were made, since the program began */
+/* All atomic; they publish nothing. */
+static uint32_t conc__fault_nth, conc__fault_which, conc__fault_sticky; /* the plan */
+static uint32_t conc__fault_asked; /* how often a site was passed since it was made */
+static uint32_t conc__fault_count; /* how many faults were made, since the program began */
 static struct {
     const char *site, *text;
     uint32_t which;
 } conc__faults[CONC__FAULTS_KEPT];  /* the first of them */
 
 void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky) {
-    conc__fault_nth = nth;
-    conc__fault_which = which;
-    conc__fault_sticky = sticky;
+    conc__store32(&conc__fault_nth, nth, CONC__RELAXED);
+    conc__store32(&conc__fault_which, which, CONC__RELAXED);
+    conc__store32(&conc__fault_sticky, sticky, CONC__RELAXED);
     conc__store32(&conc__fault_asked, 0, CONC__RELAXED);
 }
 
@@ -47,18 +46,19 @@ bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size) {
 
 int conc__fault(const char *text, const char *site, ...) {
     uint32_t n = conc__add32(&conc__fault_asked, 1, CONC__RELAXED) + 1, count = 0, i;
+    uint32_t nth = conc__peek32(&conc__fault_nth), which = conc__peek32(&conc__fault_which);
     int errors[8], error;
     va_list list;
-    if (conc__fault_nth == 0 || n < conc__fault_nth || (n > conc__fault_nth && !conc__fault_sticky)) return 0;
+    if (nth == 0 || n < nth || (n > nth && conc__peek32(&conc__fault_sticky) == 0)) return 0;
     va_start(list, site);
     while ((error = va_arg(list, int)) != 0) errors[count++] = error;
     va_end(list);
-    error = errors[conc__fault_which % count];
+    error = errors[which % count];
     i = conc__add32(&conc__fault_count, 1, CONC__RELAXED);
     if (i < CONC__FAULTS_KEPT) {
         conc__faults[i].site = site;
         conc__faults[i].text = text;
-        conc__faults[i].which = conc__fault_which % count;
+        conc__faults[i].which = which % count;
     }
     return error;
 }

@@ -206,15 +206,19 @@ static void close_all(void) {
     for (i = 0; i < 50; i++) conc_thread_yield();
 }
 
-#if defined(CONC_TEST_SPLIT)
+#if defined(CONC_TEST_SPLIT) || !CONC__HAS_TLS /* where a thread's record goes with the system's thread, after all */
 #define late_frees() 0
 #else
 static uint32_t frees_after; /* atomic */
 static int late_frees(void) {
     return (int)conc__load32(&frees_after, CONC__SEQ_CST);
 }
+#endif
+#if !defined(CONC_TEST_SPLIT)
 static void exit_free(void *p) {
+#if CONC__HAS_TLS
     if (conc__load32(&closed, CONC__SEQ_CST) != 0) (void)conc__add32(&frees_after, 1, CONC__SEQ_CST);
+#endif
     free(p);
 }
 #endif

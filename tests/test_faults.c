@@ -40,7 +40,7 @@ static void faults_free(void *p);
 #if CHECK_TSAN
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void) {
-    return "die_after_fork=0";
+    return "die_after_fork=0:atexit_sleep_ms=0"; /* a process each: none has to linger for its daemons */
 }
 #endif
 
@@ -428,7 +428,8 @@ int main(int argc, char **argv) {
         for (sticky = 0; sticky < 2; sticky++) {
             int status = 0;
             /* As long as there is an n-th site; in a scene that sleeps there may be one more each time. */
-            for (n = 1; status != 3 && n <= (sticky ? 40u : 120u); n++) {
+            unsigned most = CHECK_TSAN || CHECK_ASAN ? 30u : sticky ? 40u : 120u; /* there each process costs more */
+            for (n = 1; status != 3 && n <= most; n++) {
                 for (which = 0; which < (n <= 40 ? 3u : 1u) && status != 3; which++) {
                     status = in_process(scene, n, which, sticky != 0);
                     many++;

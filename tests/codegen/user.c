@@ -27,7 +27,7 @@
 
 #include <stdio.h>
 
-#define LIMIT 1000000000u
+#define LIMIT 4000000000u
 
 static int in;  /* written by the other thread */
 static int out; /* written here */
