@@ -389,6 +389,28 @@ static void with_lock_is_not_canceled(void) {
     }
 }
 
+/* CONC_DEBUG may be defined in the implementation's file or in the caller's alone: each then calls what the other has. */
+static void as_files_compiled_otherwise_call_it(void) {
+    conc_mutex m = { 0 };
+    conc__lock_scope s;
+    CHECK_OK((conc_mutex_lock)(&m, CONC_FOREVER));
+    CHECK(conc_mutex_is_mine(&m));
+    CHECK_OK((conc_mutex_unlock)(&m));
+    CHECK_OK((conc_mutex_try_lock)(&m));
+    CHECK_OK((conc_mutex_unlock)(&m));
+    s = (conc__lock_enter)(&m);
+    CHECK(conc_mutex_is_mine(&m));
+    conc__lock_leave(&s);
+    CHECK_OK(conc__mutex_lock_at(&m, CONC_FOREVER, __FILE__, __LINE__));
+    CHECK_OK(conc__mutex_unlock_at(&m, __FILE__, __LINE__));
+    CHECK_OK(conc__mutex_try_lock_at(&m, __FILE__, __LINE__));
+    CHECK_OK(conc__mutex_unlock_at(&m, __FILE__, __LINE__));
+    s = conc__lock_enter_at(&m, __FILE__, __LINE__);
+    CHECK(conc_mutex_is_mine(&m));
+    conc__lock_leave(&s);
+    CHECK_OK(conc_mutex_destroy(&m));
+}
+
 int main(void) {
     check_begin("mutex");
     RUN(size_and_zero);
@@ -403,5 +425,6 @@ int main(void) {
     RUN(with_lock);
     RUN(with_lock_that_cannot);
     RUN(with_lock_is_not_canceled);
+    RUN(as_files_compiled_otherwise_call_it);
     return check_end();
 }

@@ -1060,6 +1060,36 @@ static int handoff_join(void *unused) {
     return join_waits_for_all(CONC_HANDOFF, 0);
 }
 
+/* The length, asked while others put and get, is one that the queue can have. */
+static conc_queue *asked;
+
+static int put_get_put(void *unused) {
+    int x = 1;
+    (void)unused;
+    SIM_OK(conc_queue_put(asked, &x, CONC_NOW));
+    SIM_OK(conc_queue_get(asked, &x, CONC_NOW));
+    SIM_OK(conc_queue_put(asked, &x, CONC_NOW));
+    return 0;
+}
+
+static int ask_length(void *unused) {
+    (void)unused;
+    CONC_SIM_ASSERT(conc_queue_length(asked) <= 1);
+    return 0;
+}
+
+static int ring2_length(void *unused) {
+    sim_crew crew = {0};
+    (void)unused;
+    asked = conc_queue_new(sizeof(int), 2);
+    sim_start(&crew, put_get_put, NULL);
+    sim_start(&crew, ask_length, NULL);
+    sim_join(&crew);
+    CONC_SIM_ASSERT(conc_queue_length(asked) == 1);
+    SIM_OK(conc_queue_free(asked));
+    return 0;
+}
+
 static const sim_test tests[] = {
     SIM_TEST(ring1_passes, 3),
     SIM_TEST(ring2_passes, 4),
@@ -1081,6 +1111,7 @@ static const sim_test tests[] = {
     SIM_TEST(priority_least_first, 2),
     SIM_TEST(priority_equal_in_order, 2),
     SIM_TEST(ring1_linear, 2),
+    SIM_TEST(ring2_length, 3),
     SIM_TEST(ring2_linear, 2),
     SIM_TEST(lifo2_linear, 2),
     SIM_TEST(fifo_linear, 2),
