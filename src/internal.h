@@ -113,6 +113,13 @@ typedef enum conc__reset_place {
     CONC__RESETS
 } conc__reset_place;
 CONC__LIB void conc__on_fork(conc__reset_place place, void (*reset)(void));
+/* Each module's own call of it. */
+CONC__LIB void conc__table_begin(void);
+CONC__LIB void conc__registry_begin(void);
+CONC__LIB void conc__timers_begin(void);
+#if defined(CONC_DEBUG) || defined(CONC_SIM)
+CONC__LIB void conc__debug_begin(void);
+#endif
 
 /* Whether `owner`, found in a lock, was a thread of the process that forked this one, and is not here. Ids are never
  * used twice, so that of the thread that forked is the only one from before that still is somebody's. */
@@ -220,11 +227,6 @@ CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
  * Every module's own state made new, as in a forked child; the ids begin anew at `first_id`; returns the next one that
  * would have been given. */
 CONC__LIB uint32_t conc__world_new(uint32_t first_id);
-/* Has every module register its part of that. */
-CONC__LIB void conc__table_begin(void);
-CONC__LIB void conc__registry_begin(void);
-CONC__LIB void conc__timers_begin(void);
-CONC__LIB void conc__debug_begin(void);
 /* What conc_debug_name() called the object, or NULL. */
 CONC__LIB const char *conc__debug_name_of(const void *object);
 /* Whether the registry knows of no thread but the calling one. */

@@ -32,7 +32,7 @@ static void conc__debug_reset(void) {
 #endif
 }
 
-CONC__LIB void conc__debug_begin(void) {
+void conc__debug_begin(void) {
     conc__on_fork(CONC__RESET_DEBUG, conc__debug_reset);
 }
 

@@ -91,7 +91,7 @@ static void conc__registry_reset(void) {
     if (me != NULL) conc__register(me);
 }
 
-CONC__LIB void conc__registry_begin(void) {
+void conc__registry_begin(void) {
     conc__on_fork(CONC__RESET_REGISTRY, conc__registry_reset);
 }
 

@@ -43,7 +43,7 @@ static void conc__timers_reset(void) {
 #endif
 }
 
-CONC__LIB void conc__timers_begin(void) {
+void conc__timers_begin(void) {
     conc__on_fork(CONC__RESET_TIMERS, conc__timers_reset);
 }
 

@@ -37,7 +37,7 @@ static void conc__table_reset(void) {
     memset(conc__table, 0, sizeof conc__table);
 }
 
-CONC__LIB void conc__table_begin(void) {
+void conc__table_begin(void) {
     conc__on_fork(CONC__RESET_TABLE, conc__table_reset);
 }
 
