@@ -1410,17 +1410,22 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 /* ---- atomics --------------------------------------------------------------------------------
  * On uint32_t (32), size_t (z) and void * (p). `o` is the memory order, with the meaning of C11. */
 
-#if defined(CONC_SIM)
-
-#if !CONC_CC_GNU || CONC_CC_TINY
-#error "conc.h: CONC_SIM wants gcc or clang"
-#endif
-
+#if CONC_CC_GNU && !CONC_CC_TINY
 #define CONC__RELAXED __ATOMIC_RELAXED
 #define CONC__ACQUIRE __ATOMIC_ACQUIRE
 #define CONC__RELEASE __ATOMIC_RELEASE
 #define CONC__ACQ_REL __ATOMIC_ACQ_REL
 #define CONC__SEQ_CST __ATOMIC_SEQ_CST
+/* A relaxed load that is no point of a simulation: of what is set once, before anything can hang on it. */
+#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#endif
+
+#if defined(CONC_SIM)
+
+#if !CONC_CC_GNU || CONC_CC_TINY
+#error "conc.h: CONC_SIM wants gcc or clang"
+#endif
 
 /* Each is a point of the simulation (port_sim.c), if the thread is in one; else it is just done. On 4 or 8 bytes, with
  * the order of a C11 operation; `in` is the function it stands in. */
@@ -1449,17 +1454,8 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define conc__casz(a, expected, v, o) conc__sim_cas((a), sizeof(size_t), (expected), (size_t)(v), (o), __func__)
 #define conc__loadp(a, o) ((void *)(uintptr_t)conc__sim_load((a), sizeof(void *), (o), __func__))
 #define conc__storep(a, v, o) conc__sim_store((a), sizeof(void *), (uint64_t)(uintptr_t)(v), (o), __func__)
-/* A relaxed load that is no point: of a flag that is set once, before anything can hang on it. */
-#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
-#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #elif CONC_CC_GNU && !CONC_CC_TINY
-
-#define CONC__RELAXED __ATOMIC_RELAXED
-#define CONC__ACQUIRE __ATOMIC_ACQUIRE
-#define CONC__RELEASE __ATOMIC_RELEASE
-#define CONC__ACQ_REL __ATOMIC_ACQ_REL
-#define CONC__SEQ_CST __ATOMIC_SEQ_CST
 
 #if defined(CONC__DELAYS) /* tests: now and then a delay before an atomic operation */
 CONC__LIB void conc__delay(void);
@@ -1486,8 +1482,6 @@ CONC__LIB void conc__delay(void);
 #define conc__casz(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
 #define conc__loadp(a, o) __atomic_load_n(CONC__ATOM(a), (o))
 #define conc__storep(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
-#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
-#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
 
@@ -8945,7 +8939,6 @@ static bool conc__sim_try(conc__sim_job *job) {
         job->outcome.verdict = CONC_SIM_LIMIT;
         (void)snprintf(job->outcome.text, sizeof job->outcome.text, "no memory for a simulation");
     }
-    job->report.points += job->outcome.points;
     if (job->outcome.verdict != CONC_SIM_PASSED) return false;
     for (i = 0; conc__sim_fiber(i, &who); i++) all_done = all_done && who.done;
     /* What a daemon still holds is no leak. */
@@ -9102,27 +9095,29 @@ static void conc__sim_died(void) {
 
 /* One schedule of the search; false: it failed, and has been told. */
 static bool conc__sim_one(conc__sim_job *job, const conc__sim_way *w, uint64_t seed, uint64_t k, const char *k_name) {
-    char way[32], number[32];
+    char way[32], number[400];
     bool passed;
-    conc__sim_way_name(w, way, sizeof way);
     conc__sim_plan_set(job, w, seed, k);
+#if CONC__SIM_TSAN || CONC__SIM_ASAN /* which may end the program in the middle of it */
+    conc__sim_way_name(w, way, sizeof way);
     (void)snprintf(number, sizeof number, "%llu", (unsigned long long)k);
-#if CONC__SIM_TSAN || CONC__SIM_ASAN
     (void)snprintf(conc__sim_under_way, sizeof conc__sim_under_way, "%.100s@%llu:%s:%.400s", conc__sim_run_name(job),
                    (unsigned long long)seed, way, k_name != NULL ? k_name : number);
 #endif
     passed = conc__sim_try(job);
     job->report.schedules++;
+    job->report.points += job->outcome.points;
     job->marked = job->marked || job->outcome.marked;
     if (passed) return true;
-    if (w->strategy == CONC__SIM_DEPTH && k_name == NULL) {
-        char choices[400];
-        if (!conc__sim_depth_choices(choices, sizeof choices)) choices[0] = '\0'; /* too many to tell */
-        (void)snprintf(job->report.replay, sizeof job->report.replay, "%llu:%s:%s", (unsigned long long)seed, way, choices);
-    } else {
-        (void)snprintf(job->report.replay, sizeof job->report.replay, "%llu:%s:%s", (unsigned long long)seed, way,
-                       k_name != NULL ? k_name : number);
+    conc__sim_way_name(w, way, sizeof way);
+    if (k_name != NULL) {
+        (void)snprintf(number, sizeof number, "%.399s", k_name);
+    } else if (w->strategy != CONC__SIM_DEPTH) {
+        (void)snprintf(number, sizeof number, "%llu", (unsigned long long)k);
+    } else if (!conc__sim_depth_choices(number, sizeof number)) {
+        number[0] = '\0'; /* too many to tell */
     }
+    (void)snprintf(job->report.replay, sizeof job->report.replay, "%llu:%s:%s", (unsigned long long)seed, way, number);
     conc__sim_tell(job, w, true);
     return false;
 }

@@ -21,17 +21,22 @@
 /* ---- atomics --------------------------------------------------------------------------------
  * On uint32_t (32), size_t (z) and void * (p). `o` is the memory order, with the meaning of C11. */
 
-#if defined(CONC_SIM)
-
-#if !CONC_CC_GNU || CONC_CC_TINY
-#error "conc.h: CONC_SIM wants gcc or clang"
-#endif
-
+#if CONC_CC_GNU && !CONC_CC_TINY
 #define CONC__RELAXED __ATOMIC_RELAXED
 #define CONC__ACQUIRE __ATOMIC_ACQUIRE
 #define CONC__RELEASE __ATOMIC_RELEASE
 #define CONC__ACQ_REL __ATOMIC_ACQ_REL
 #define CONC__SEQ_CST __ATOMIC_SEQ_CST
+/* A relaxed load that is no point of a simulation: of what is set once, before anything can hang on it. */
+#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#endif
+
+#if defined(CONC_SIM)
+
+#if !CONC_CC_GNU || CONC_CC_TINY
+#error "conc.h: CONC_SIM wants gcc or clang"
+#endif
 
 /* Each is a point of the simulation (port_sim.c), if the thread is in one; else it is just done. On 4 or 8 bytes, with
  * the order of a C11 operation; `in` is the function it stands in. */
@@ -60,17 +65,8 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define conc__casz(a, expected, v, o) conc__sim_cas((a), sizeof(size_t), (expected), (size_t)(v), (o), __func__)
 #define conc__loadp(a, o) ((void *)(uintptr_t)conc__sim_load((a), sizeof(void *), (o), __func__))
 #define conc__storep(a, v, o) conc__sim_store((a), sizeof(void *), (uint64_t)(uintptr_t)(v), (o), __func__)
-/* A relaxed load that is no point: of a flag that is set once, before anything can hang on it. */
-#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
-#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #elif CONC_CC_GNU && !CONC_CC_TINY
-
-#define CONC__RELAXED __ATOMIC_RELAXED
-#define CONC__ACQUIRE __ATOMIC_ACQUIRE
-#define CONC__RELEASE __ATOMIC_RELEASE
-#define CONC__ACQ_REL __ATOMIC_ACQ_REL
-#define CONC__SEQ_CST __ATOMIC_SEQ_CST
 
 #if defined(CONC__DELAYS) /* tests: now and then a delay before an atomic operation */
 CONC__LIB void conc__delay(void);
@@ -97,8 +93,6 @@ CONC__LIB void conc__delay(void);
 #define conc__casz(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
 #define conc__loadp(a, o) __atomic_load_n(CONC__ATOM(a), (o))
 #define conc__storep(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
-#define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
-#define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 
 #else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
 

@@ -112,7 +112,6 @@ static bool conc__sim_try(conc__sim_job *job) {
         job->outcome.verdict = CONC_SIM_LIMIT;
         (void)snprintf(job->outcome.text, sizeof job->outcome.text, "no memory for a simulation");
     }
-    job->report.points += job->outcome.points;
     if (job->outcome.verdict != CONC_SIM_PASSED) return false;
     for (i = 0; conc__sim_fiber(i, &who); i++) all_done = all_done && who.done;
     /* What a daemon still holds is no leak. */
@@ -269,27 +268,29 @@ static void conc__sim_died(void) {
 
 /* One schedule of the search; false: it failed, and has been told. */
 static bool conc__sim_one(conc__sim_job *job, const conc__sim_way *w, uint64_t seed, uint64_t k, const char *k_name) {
-    char way[32], number[32];
+    char way[32], number[400];
     bool passed;
-    conc__sim_way_name(w, way, sizeof way);
     conc__sim_plan_set(job, w, seed, k);
+#if CONC__SIM_TSAN || CONC__SIM_ASAN /* which may end the program in the middle of it */
+    conc__sim_way_name(w, way, sizeof way);
     (void)snprintf(number, sizeof number, "%llu", (unsigned long long)k);
-#if CONC__SIM_TSAN || CONC__SIM_ASAN
     (void)snprintf(conc__sim_under_way, sizeof conc__sim_under_way, "%.100s@%llu:%s:%.400s", conc__sim_run_name(job),
                    (unsigned long long)seed, way, k_name != NULL ? k_name : number);
 #endif
     passed = conc__sim_try(job);
     job->report.schedules++;
+    job->report.points += job->outcome.points;
     job->marked = job->marked || job->outcome.marked;
     if (passed) return true;
-    if (w->strategy == CONC__SIM_DEPTH && k_name == NULL) {
-        char choices[400];
-        if (!conc__sim_depth_choices(choices, sizeof choices)) choices[0] = '\0'; /* too many to tell */
-        (void)snprintf(job->report.replay, sizeof job->report.replay, "%llu:%s:%s", (unsigned long long)seed, way, choices);
-    } else {
-        (void)snprintf(job->report.replay, sizeof job->report.replay, "%llu:%s:%s", (unsigned long long)seed, way,
-                       k_name != NULL ? k_name : number);
+    conc__sim_way_name(w, way, sizeof way);
+    if (k_name != NULL) {
+        (void)snprintf(number, sizeof number, "%.399s", k_name);
+    } else if (w->strategy != CONC__SIM_DEPTH) {
+        (void)snprintf(number, sizeof number, "%llu", (unsigned long long)k);
+    } else if (!conc__sim_depth_choices(number, sizeof number)) {
+        number[0] = '\0'; /* too many to tell */
     }
+    (void)snprintf(job->report.replay, sizeof job->report.replay, "%llu:%s:%s", (unsigned long long)seed, way, number);
     conc__sim_tell(job, w, true);
     return false;
 }

@@ -320,6 +320,20 @@ static inline void crew_join(crew *c) {
     c->n = 0;
 }
 
+/* ---- who waits: for tests that bring the implementation ------------------------------------------------------- */
+
+#if defined(CONC__IMPLEMENTED)
+/* How many wait under `key`, an object's address, at this moment. */
+CONC__UNUSED static size_t check_standing(const void *key) {
+    conc__bucket *b = conc__bucket_lock(key);
+    conc_node *n;
+    size_t count = 0;
+    for (n = conc__bucket_first(b, key); n != NULL; n = conc__bucket_next(b, n)) count++;
+    conc__bucket_unlock(b);
+    return count;
+}
+#endif
+
 /* ---- orders of events ----------------------------------------------------------------------------------------
  * NUDGE makes one of two orders likely (that the other thread has gone to sleep by now, say). What follows it
  * must be right in both. UNTIL polls a state that the library tells. */

@@ -61,18 +61,9 @@ static int get_forever(void *arg) {
     return 0;
 }
 
-static size_t standing_under(const void *key) {
-    conc__bucket *b = conc__bucket_lock(key);
-    conc_node *n;
-    size_t count = 0;
-    for (n = conc__bucket_first(b, key); n != NULL; n = conc__bucket_next(b, n)) count++;
-    conc__bucket_unlock(b);
-    return count;
-}
-
 static size_t asleep_to_get(void) {
-    return standing_under(conc__sleepers_of(&q->get_asleep, CONC__SLEEPERS)) +
-           standing_under(conc__sleepers_of(&q->get_asleep, CONC__SETTLERS));
+    return check_standing(conc__sleepers_of(&q->get_asleep, CONC__SLEEPERS)) +
+           check_standing(conc__sleepers_of(&q->get_asleep, CONC__SETTLERS));
 }
 
 /* Starts a put and holds it in the gap; false: it was not caught there, and has ended. */
