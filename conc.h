@@ -556,6 +556,87 @@ typedef int (*conc_fn)(void *arg);
 
 /* ==== end src/core.h ==== */
 
+/* ==== begin src/frame.h ==== */
+
+/* ============================================================================================
+ * frame: what generators and coroutines share: functions that return in the middle and go on there.
+ *
+ * Such a function keeps what must live from one resume to the next in a struct of its own, its frame, and begins with
+ * a switch on the place where it stopped (T. Duff, 1983, in a mail of 1988; S. Tatham, "Coroutines in C", 2000).
+ * What follows from it, for whoever writes one:
+ *  - variables that must survive a suspension are fields of the frame (self->i); others are lost at it. With
+ *    CONC_DEBUG the dead stack is overwritten before each resume, so that a lost one shows at once;
+ *  - a suspension may not stand inside a switch of your own: its label would belong to that switch. Resuming it ends
+ *    the program with a message that names the place. With CONC_COMPUTED_GOTO (gcc, clang) it may;
+ *  - C++ wants variables with initialisers in braces of their own, with no suspension after them there.
+ * Each suspension has a number, from __COUNTER__; where a compiler has none, its line, and two on one line
+ * need the forms with _AT, which take a number of yours (below 1,000,000, different in each function).
+ * ========================================================================================== */
+
+#ifndef CONC__FRAME_H
+#define CONC__FRAME_H
+
+/* Places that no suspension has. */
+#define CONC__PLACE_START 0u
+#define CONC__PLACE_CLEANUP 0xfffffffeu /* to go on with what follows CONC_FINALLY or CO_FINALLY */
+#define CONC__PLACE_DONE 0xffffffffu
+
+/* The switch. What has no label of its own (a place that is in an inner switch; the clean-up of a function that has
+ * none) comes to the default label, at the end. */
+#define CONC__FRAME_BEGIN(place)                                                                   \
+    conc__again:                                                                                   \
+    switch (place) {                                                                               \
+    case CONC__PLACE_START:
+/* At the end of the switch: all that a function that ended, or has no clean-up, does. `lost`: the place is none of
+ * these. */
+#define CONC__FRAME_END(place, lost)                                                               \
+    break;                                                                                         \
+    default:                                                                                       \
+        if ((place) < CONC__PLACE_CLEANUP) {                                                       \
+            CONC__FRAME_FIND(place);                                                               \
+            lost;                                                                                  \
+            goto conc__again;                                                                      \
+        }                                                                                          \
+        break;                                                                                     \
+    }
+/* Between: the clean-up part, which those who are sent to it find, and those who come to the end run into. */
+#define CONC__FRAME_FINALLY(place)                                                                 \
+    if (0) {                                                                                       \
+    case CONC__PLACE_CLEANUP:;                                                                     \
+    }                                                                                              \
+    (place) = CONC__PLACE_DONE
+
+#define CONC__FRAME_LABEL CONC__UNIQUE
+
+#if defined(CONC_COMPUTED_GOTO) && CONC_CC_GNU && !CONC_CC_TINY
+/* A place is the distance of its label from the first instruction's. */
+#define CONC__FRAME_AT(place, label)                                                               \
+    ((place) = (uint32_t)((char *)&&CONC__CAT(conc__at_, label) - (char *)&&conc__again) + 1u)
+#define CONC__FRAME_HERE(label) CONC__CAT(conc__at_, label) :
+#define CONC__FRAME_FIND(place) goto *(void *)((char *)&&conc__again + (int32_t)((place) - 1u))
+#define CONC__FRAME_FN CONC__NOINLINE /* there may be one copy of a label only */
+#else
+#define CONC__FRAME_AT(place, label) ((place) = (uint32_t)(label) + 1u)
+#define CONC__FRAME_HERE(label) case (label) + 1:
+#define CONC__FRAME_FIND(place) ((void)0)
+#define CONC__FRAME_FN CONC__ALWAYS_INLINE
+#endif
+
+/* Ends the program: "NAME, FILE:LINE: cannot be resumed there: ..." */
+CONC_API void conc__frame_lost(const char *name, const char *file, uint32_t line);
+
+/* CONC_DEBUG: overwrites what lies dead on the stack below the caller. */
+CONC_API void conc__frame_scribble(void);
+#if defined(CONC_DEBUG)
+#define CONC__FRAME_SCRIBBLE() conc__frame_scribble()
+#else
+#define CONC__FRAME_SCRIBBLE() ((void)0)
+#endif
+
+#endif
+
+/* ==== end src/frame.h ==== */
+
 /* ==== begin src/wait.h ==== */
 
 /* ============================================================================================
@@ -8824,6 +8905,29 @@ size_t conc_queue_item_size(const conc_queue *q) {
 }
 
 /* ==== end src/queue.c ==== */
+
+/* ==== begin src/frame.c ==== */
+
+/* ============================================================================================
+ * frame: see frame.h.
+ * ========================================================================================== */
+
+void conc__frame_lost(const char *name, const char *file, uint32_t line) {
+    fprintf(stderr,
+            "conc: %s cannot be resumed at %s:%u: a switch of its own stands around that suspension; take it out of the "
+            "switch, or define CONC_COMPUTED_GOTO\n",
+            name, file, (unsigned)line);
+    abort();
+}
+
+/* Not inlined, and the memory escapes: so it lies where the resumed function's own variables will, and is written. */
+CONC__NOINLINE void conc__frame_scribble(void) {
+    volatile unsigned char dead[2048];
+    size_t i;
+    for (i = 0; i < sizeof dead; i++) dead[i] = 0xA5;
+}
+
+/* ==== end src/frame.c ==== */
 
 /* ==== begin src/sim.c ==== */
 

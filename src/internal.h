@@ -7,6 +7,7 @@
 
 #include "port.h"
 #include "port_sim.h"
+#include "frame.h"
 #include "queue.h"
 #include "thread.h"
 
