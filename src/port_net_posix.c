@@ -791,6 +791,7 @@ conc__port_kind conc__port_kind_of(int error) {
 #endif
         return CONC__PORT_ABORTED;
     case ECONNRESET:
+    case ECONNREFUSED: /* of a datagram before */
     case EPIPE:
     case ETIMEDOUT: return CONC__PORT_BROKEN;
     default: return CONC__PORT_OTHER;

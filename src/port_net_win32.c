@@ -361,6 +361,7 @@ conc__port_kind conc__port_kind_of(int error) {
     case WSAENETDOWN: return CONC__PORT_ABORTED;
     case WSAECONNABORTED:
     case WSAECONNRESET:
+    case WSAECONNREFUSED:
     case WSAENETRESET:
     case WSAESHUTDOWN:
     case WSAETIMEDOUT: return CONC__PORT_BROKEN;
