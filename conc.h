@@ -1295,6 +1295,28 @@ CONC_API conc_op conc_op_queue_join(conc_queue *q);
 
 /* ==== end src/queue.h ==== */
 
+/* ==== begin src/net.h ==== */
+
+/* ============================================================================================
+ * net: sockets, in the vocabulary of all waits.
+ * ========================================================================================== */
+
+#ifndef CONC__NET_H
+#define CONC__NET_H
+
+/* An address of the internet: a host's number and a port. A plain value; all zero is none. */
+typedef struct conc_address {
+    uint8_t ip[16];  /* as on the wire; of version 4 the first four count, the rest is 0 */
+    uint32_t scope;  /* version 6: the interface of a link-local address; else 0 */
+    uint16_t port;
+    uint8_t family;  /* 4 or 6, the version of the internet protocol; 0: none */
+    uint8_t conc__unused;
+} conc_address;
+
+#endif
+
+/* ==== end src/net.h ==== */
+
 /* ==== begin src/sim.h ==== */
 
 /* ============================================================================================
@@ -1471,7 +1493,8 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 /* ==== begin src/port.h ==== */
 
 /* ============================================================================================
- * port: what the library asks of the machine: atomics, clock, wait-on-address, threads.
+ * port: what the library asks of the machine: atomics, clock, wait-on-address, threads,
+ * descriptors, sockets.
  *
  * Private. Nothing above this file names an operating system, calls a clock or a thread function, or
  * uses an atomic builtin. Implemented by port_posix.c (Linux futex; elsewhere, or with CONC_PORT_PORTABLE,
@@ -1487,6 +1510,10 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 
 #ifndef CONC__PORT_H
 #define CONC__PORT_H
+
+#if !defined(CONC_PORT_PORTABLE)
+#define CONC_PORT_PORTABLE 0
+#endif
 
 /* ---- atomics --------------------------------------------------------------------------------
  * On uint32_t (32), size_t (z) and void * (p). `o` is the memory order, with the meaning of C11. */
@@ -1781,6 +1808,152 @@ CONC__LIB int conc__port_on_fork(void (*child)(void));
 /* The system's words for its error number; returns `buffer`. */
 CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size);
 
+/* ---- descriptors --------------------------------------------------------------------------------
+ * What the system calls a file, a pipe or a socket: an int, on Windows a SOCKET (there, nothing but sockets); -1: none.
+ * These functions return 0 or the system's error number, and leave errno and its like alone. What they make is closed in
+ * a program that this process starts (close-on-exec), and does not block; no write to it raises SIGPIPE. */
+
+#define CONC__PORT_READ 1u
+#define CONC__PORT_WRITE 2u
+#define CONC__PORT_HUP 4u /* told without being asked: an error, a hang-up, or the peer will send no more: look at both sides,
+                             which stay as they are */
+#define CONC__PORT_BAD 8u /* likewise: it is not an open descriptor */
+
+#define CONC__PORT_ALWAYS_READY (-1) /* an answer: the poller takes no descriptors of this kind, such as files on disk */
+#define CONC__PORT_IN_PROGRESS (-2)  /* an answer: connecting goes on, until the socket is writable */
+CONC__LIB int conc__port_unsupported(void); /* the error number for "this system cannot do that" */
+
+/* A signal: what ends the sleep of a thread in conc__port_poll(), which has fd[0] among its descriptors. raise: by any
+ * thread, also one that handles a (POSIX) signal; several may become one. clear: takes them away; never blocks. */
+typedef struct conc__port_signal {
+    intptr_t fd[2]; /* to wait for reading of; private */
+} conc__port_signal;
+CONC__LIB int conc__port_signal_open(conc__port_signal *s);
+CONC__LIB void conc__port_signal_close(conc__port_signal *s);
+CONC__LIB void conc__port_signal_raise(conc__port_signal *s);
+CONC__LIB void conc__port_signal_clear(conc__port_signal *s);
+
+/* Sleeps until one of `n` (or 0) descriptors is ready, the deadline (as for conc__port_wait(); INT64_MIN: does not
+ * sleep), or for no reason. Returns how many have something in `got`, all of which it sets; or 0; or -1 with the reason
+ * in *error. An fd of -1 is passed over. */
+typedef struct conc__port_pollfd {
+    intptr_t fd;
+    unsigned want, got;
+} conc__port_pollfd;
+CONC__LIB int conc__port_poll(conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error);
+/* The same with the caller's memory, n * CONC__PORT_POLL_SCRATCH bytes, aligned for an int64_t: does not allocate. */
+#define CONC__PORT_POLL_SCRATCH 16u
+CONC__LIB int conc__port_poll_in(void *scratch, conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error);
+
+/* A poller: tells of many descriptors. One thread at a time waits; the other functions may be called by any thread, also
+ * meanwhile.
+ * add (with CONC__POLLER_EDGES only): tells of both sides each time they become ready, until the descriptor is closed;
+ * to add it again makes it tell anew what is ready now. want: tells once of what is in `mask` (which replaces the mask
+ * of an earlier call for this descriptor), then forgets it, as forget does. Not both for one descriptor. What is closed
+ * is to be forgotten before.
+ * wait: the events found, up to `max` (1 or more); *signaled: there was a signal, which is taken away with that. Neither:
+ * at the deadline, or for no reason. signal: also before the wait, or by a signal handler; several may become one.
+ * Whatever was done before it is seen by the wait that tells of it. */
+#if CONC_OS_LINUX && !CONC_PORT_PORTABLE
+#define CONC__POLLER_EPOLL 1
+#else
+#define CONC__POLLER_EPOLL 0
+#endif
+#if (CONC_OS_MACOS || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)) &&     \
+    !CONC_PORT_PORTABLE
+#define CONC__POLLER_KQUEUE 1
+#else
+#define CONC__POLLER_KQUEUE 0
+#endif
+#define CONC__POLLER_EDGES (CONC__POLLER_EPOLL || CONC__POLLER_KQUEUE)
+
+typedef struct conc__port_event {
+    intptr_t fd;
+    unsigned got;
+} conc__port_event;
+
+typedef struct conc__port_poller {
+    intptr_t fd;            /* of epoll or kqueue */
+    uint32_t signaled;      /* atomic: 1: there was a signal since the last wait that told so */
+    conc__port_signal wake; /* what ends a wait's sleep; not with kqueue, which has events of the user's */
+#if !CONC__POLLER_EDGES
+    uint32_t lock;             /* a conc__lock; guards the next four */
+    uint32_t sleeping;         /* 1: the waiting thread has taken its copy and sleeps */
+    size_t count, capacity;    /* `wanted` is a hash table with open addressing; capacity a power of two, or 0 */
+    conc__port_pollfd *wanted; /* fd -1: free */
+    size_t room;               /* the waiting thread's own: of `copy`, */
+    conc__port_pollfd *copy;   /* with as many places of scratch behind it */
+#endif
+} conc__port_poller;
+
+CONC__LIB int conc__port_poller_open(conc__port_poller *p);
+CONC__LIB void conc__port_poller_close(conc__port_poller *p);
+CONC__LIB int conc__port_poller_add(conc__port_poller *p, intptr_t fd);
+CONC__LIB int conc__port_poller_want(conc__port_poller *p, intptr_t fd, unsigned mask);
+CONC__LIB void conc__port_poller_forget(conc__port_poller *p, intptr_t fd);
+CONC__LIB size_t conc__port_poller_wait(conc__port_poller *p, conc__port_event *events, size_t max, int64_t deadline_ns,
+                                        bool *signaled);
+CONC__LIB void conc__port_poller_signal(conc__port_poller *p);
+
+/* ---- sockets ---------------------------------------------------------------------------------------- */
+
+/* An unconnected one, for `family` 4 or 6. */
+CONC__LIB int conc__port_socket(unsigned family, bool stream, intptr_t *fd);
+CONC__LIB void conc__port_socket_close(intptr_t fd);
+CONC__LIB int conc__port_socket_bind(intptr_t fd, const conc_address *a);
+CONC__LIB int conc__port_socket_listen(intptr_t fd, int backlog);
+CONC__LIB int conc__port_socket_accept(intptr_t fd, intptr_t *conn, conc_address *peer);
+/* Begins it: 0: connected, CONC__PORT_IN_PROGRESS, or an error. Then, once writable: */
+CONC__LIB int conc__port_socket_connect(intptr_t fd, const conc_address *a);
+CONC__LIB int conc__port_socket_connected(intptr_t fd); /* how it ended; takes the error away */
+/* At most `size` bytes. receive: 0 bytes done is the end of the stream. */
+CONC__LIB int conc__port_socket_send(intptr_t fd, const void *data, size_t size, size_t *done);
+CONC__LIB int conc__port_socket_receive(intptr_t fd, void *buffer, size_t size, size_t *done);
+/* A datagram; `to` NULL: to whom it is connected. `cut`: it was longer, and the rest is gone. */
+CONC__LIB int conc__port_socket_send_to(intptr_t fd, const void *data, size_t size, const conc_address *to, size_t *done);
+CONC__LIB int conc__port_socket_receive_from(intptr_t fd, void *buffer, size_t size, conc_address *from, size_t *done,
+                                             bool *cut);
+/* CONC__PORT_READ: nothing more is read; CONC__PORT_WRITE: nothing more will be written; or both. */
+CONC__LIB int conc__port_socket_shutdown(intptr_t fd, unsigned sides);
+/* Its own address or its peer's. */
+CONC__LIB int conc__port_socket_name(intptr_t fd, bool peer, conc_address *a);
+
+typedef enum conc__port_option {
+    CONC__PORT_REUSE_ADDRESS, /* bind in spite of connections that are ending; where that is not always so */
+    CONC__PORT_REUSE_PORT,    /* several sockets on one port */
+    CONC__PORT_V6_ONLY,
+    CONC__PORT_NO_DELAY,
+    CONC__PORT_KEEP_ALIVE,
+    CONC__PORT_BROADCAST,
+    CONC__PORT_SEND_BUFFER,
+    CONC__PORT_RECEIVE_BUFFER,
+    CONC__PORT_OPTIONS
+} conc__port_option;
+CONC__LIB int conc__port_socket_option(intptr_t fd, conc__port_option option, int value);
+
+/* What an error number of these functions is a case of. */
+typedef enum conc__port_kind {
+    CONC__PORT_OTHER,
+    CONC__PORT_WOULD_BLOCK,
+    CONC__PORT_TABLE_FULL, /* no more descriptors, in this process or on this machine */
+    CONC__PORT_NO_BUFFERS, /* the system is short of memory */
+    CONC__PORT_ABORTED,    /* accept: this connection is gone, or its network is: go on with the next */
+    CONC__PORT_BROKEN      /* the connection was reset, or its other side is gone */
+} conc__port_kind;
+CONC__LIB conc__port_kind conc__port_kind_of(int error);
+#define conc__port_would_block(error) (conc__port_kind_of(error) == CONC__PORT_WOULD_BLOCK)
+
+/* Asks the system for the addresses of `host`, a name or numbers. Blocks, for as long
+ * as it takes. *found: how many of them are in `list`. On failure `text` says why. */
+typedef enum conc__port_found {
+    CONC__PORT_FOUND,
+    CONC__PORT_UNKNOWN_HOST,
+    CONC__PORT_LOOKUP_MEMORY,
+    CONC__PORT_LOOKUP_FAILED
+} conc__port_found;
+CONC__LIB conc__port_found conc__port_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
+                                             char *text, size_t size);
+
 /* ---- faults -----------------------------------------------------------------------------------------
  * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
  * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot
@@ -1803,7 +1976,7 @@ CONC__LIB bool conc__fault_made(uint32_t i, const char **site, char *error, size
 
 /* ---- the real port beside the simulated one -------------------------------------------------------
  * CONC__PORT(name) is what port_posix.c and port_win32.c call their functions: conc__port_name; or, where port_sim.c
- * stands before them, conc__real_name. */
+ * stands before them, conc__real_name. (What works on sockets has no simulated side: in a simulation none can be made.) */
 #if defined(CONC_SIM)
 #define CONC__PORT(name) conc__real_##name
 CONC__LIB void *conc__real_key_get(void);
@@ -1822,6 +1995,22 @@ CONC__LIB void conc__real_yield(void);
 CONC__LIB unsigned conc__real_cpu_count(void);
 CONC__LIB int conc__real_on_fork(void (*child)(void));
 CONC__LIB const char *conc__real_error_text(int error, char *buffer, size_t size);
+CONC__LIB int conc__real_signal_open(conc__port_signal *s);
+CONC__LIB void conc__real_signal_close(conc__port_signal *s);
+CONC__LIB void conc__real_signal_raise(conc__port_signal *s);
+CONC__LIB void conc__real_signal_clear(conc__port_signal *s);
+CONC__LIB int conc__real_poll_in(void *scratch, conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error);
+CONC__LIB int conc__real_poller_open(conc__port_poller *p);
+CONC__LIB void conc__real_poller_close(conc__port_poller *p);
+CONC__LIB int conc__real_poller_add(conc__port_poller *p, intptr_t fd);
+CONC__LIB int conc__real_poller_want(conc__port_poller *p, intptr_t fd, unsigned mask);
+CONC__LIB void conc__real_poller_forget(conc__port_poller *p, intptr_t fd);
+CONC__LIB size_t conc__real_poller_wait(conc__port_poller *p, conc__port_event *events, size_t max, int64_t deadline_ns,
+                                        bool *signaled);
+CONC__LIB void conc__real_poller_signal(conc__port_poller *p);
+CONC__LIB int conc__real_socket(unsigned family, bool stream, intptr_t *fd);
+CONC__LIB conc__port_found conc__real_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
+                                             char *text, size_t size);
 #else
 #define CONC__PORT(name) conc__port_##name
 #endif
@@ -2586,10 +2775,6 @@ void conc__delay(void) {
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
-
-#if !defined(CONC_PORT_PORTABLE)
-#define CONC_PORT_PORTABLE 0
-#endif
 
 #if CONC_OS_LINUX
 #include <sys/syscall.h>
@@ -3452,6 +3637,1567 @@ const char *CONC__PORT(error_text)(int error, char *buffer, size_t size) {
 #endif /* CONC_OS_WINDOWS */
 
 /* ==== end src/port_win32.c ==== */
+
+/* ==== begin src/port_net_posix.c ==== */
+
+/* ============================================================================================
+ * port, POSIX: descriptors and sockets. The poller is epoll on Linux and kqueue on macOS and the BSDs; elsewhere,
+ * and with CONC_PORT_PORTABLE, that of port_poller.c.
+ *
+ * As in port_posix.c, what strict C99 hides is declared here under names of our own. (Of the structs and constants of
+ * sockets and of poll() it hides nothing.)
+ * ========================================================================================== */
+
+#if !CONC_OS_WINDOWS
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#if CONC_OS_LINUX
+#include <sys/syscall.h>
+#endif
+#if CONC__POLLER_EPOLL
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#endif
+#if CONC__POLLER_KQUEUE
+#include <sys/event.h>
+#endif
+
+#if CONC_OS_LINUX
+/* As in port_posix.c. */
+#if !defined(SYS_futex) || (defined(__x86_64__) && defined(__ILP32__))
+typedef struct conc__net_timespec {
+    int64_t tv_sec, tv_nsec;
+} conc__net_timespec;
+#else
+typedef struct conc__net_timespec {
+    long tv_sec, tv_nsec;
+} conc__net_timespec;
+#endif
+typedef struct conc__sys_addrinfo {
+    int ai_flags, ai_family, ai_socktype, ai_protocol;
+    socklen_t ai_addrlen;
+    struct sockaddr *ai_addr;
+    char *ai_canonname;
+    struct conc__sys_addrinfo *ai_next;
+} conc__sys_addrinfo;
+#define CONC__EAI_NONAME (-2)
+#define CONC__EAI_NODATA (-5)
+#define CONC__EAI_MEMORY (-10)
+#define CONC__EAI_SYSTEM (-11)
+#if defined(__cplusplus)
+extern "C" {
+#endif
+int conc__sys_close(int fd) __asm__("close");
+int conc__sys_fcntl(int fd, int what, ...) __asm__("fcntl");
+int conc__sys_ppoll(struct pollfd *fds, unsigned long n, const conc__net_timespec *t, const void *mask) __asm__("ppoll");
+int conc__sys_socket(int family, int type, int protocol) __asm__("socket");
+int conc__sys_bind(int fd, const struct sockaddr *a, socklen_t size) __asm__("bind");
+int conc__sys_listen(int fd, int backlog) __asm__("listen");
+int conc__sys_accept4(int fd, struct sockaddr *a, socklen_t *size, int flags) __asm__("accept4");
+int conc__sys_connect(int fd, const struct sockaddr *a, socklen_t size) __asm__("connect");
+int conc__sys_shutdown(int fd, int how) __asm__("shutdown");
+int conc__sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size) __asm__("getsockopt");
+int conc__sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size) __asm__("setsockopt");
+int conc__sys_getsockname(int fd, struct sockaddr *a, socklen_t *size) __asm__("getsockname");
+int conc__sys_getpeername(int fd, struct sockaddr *a, socklen_t *size) __asm__("getpeername");
+long conc__sys_send(int fd, const void *data, size_t size, int flags) __asm__("send");
+long conc__sys_recv(int fd, void *data, size_t size, int flags) __asm__("recv");
+long conc__sys_sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *a, socklen_t n)
+    __asm__("sendto");
+long conc__sys_recvmsg(int fd, struct msghdr *m, int flags) __asm__("recvmsg");
+long conc__sys_read(int fd, void *data, size_t size) __asm__("read");
+long conc__sys_write(int fd, const void *data, size_t size) __asm__("write");
+int conc__sys_pipe(int *fds) __asm__("pipe");
+int conc__sys_getaddrinfo(const char *host, const char *service, const conc__sys_addrinfo *hints,
+                          conc__sys_addrinfo **list) __asm__("getaddrinfo");
+void conc__sys_freeaddrinfo(conc__sys_addrinfo *list) __asm__("freeaddrinfo");
+const char *conc__sys_gai_strerror(int error) __asm__("gai_strerror");
+#if CONC__POLLER_EPOLL
+long conc__sys_syscall(long number, ...) __asm__("syscall");
+int conc__sys_eventfd(unsigned value, int flags) __asm__("eventfd");
+int conc__sys_epoll_create1(int flags) __asm__("epoll_create1");
+int conc__sys_epoll_ctl(int ep, int what, int fd, void *event) __asm__("epoll_ctl");
+int conc__sys_epoll_wait(int ep, void *events, int max, int ms) __asm__("epoll_wait");
+#endif
+#if defined(__cplusplus)
+}
+#endif
+
+#else /* the headers show it all unless the user's feature macros hide it */
+
+#include <netdb.h>
+#include <unistd.h>
+typedef struct addrinfo conc__sys_addrinfo;
+#define CONC__EAI_NONAME EAI_NONAME
+#if defined(EAI_NODATA)
+#define CONC__EAI_NODATA EAI_NODATA
+#else
+#define CONC__EAI_NODATA EAI_NONAME
+#endif
+#define CONC__EAI_MEMORY EAI_MEMORY
+#define CONC__EAI_SYSTEM EAI_SYSTEM
+#define conc__sys_close close
+#define conc__sys_fcntl fcntl
+#define conc__sys_socket socket
+#define conc__sys_bind bind
+#define conc__sys_listen listen
+#define conc__sys_connect connect
+#define conc__sys_shutdown shutdown
+#define conc__sys_getsockopt getsockopt
+#define conc__sys_setsockopt setsockopt
+#define conc__sys_getsockname getsockname
+#define conc__sys_getpeername getpeername
+#define conc__sys_send send
+#define conc__sys_recv recv
+#define conc__sys_sendto sendto
+#define conc__sys_recvmsg recvmsg
+#define conc__sys_read read
+#define conc__sys_write write
+#define conc__sys_pipe pipe
+#define conc__sys_getaddrinfo getaddrinfo
+#define conc__sys_freeaddrinfo freeaddrinfo
+#define conc__sys_gai_strerror gai_strerror
+#endif
+
+/* The end of a call: what it gave, as an error number; and errno is as it was before. */
+static int conc__net_end(long result, int saved) {
+    int e = result < 0 ? errno : 0;
+    errno = saved;
+    return e;
+}
+
+int conc__port_unsupported(void) {
+    return ENOSYS;
+}
+
+static void conc__net_close(intptr_t fd) {
+    int saved = errno;
+    if (fd >= 0) (void)conc__sys_close((int)fd); /* it is closed, whatever it answers */
+    errno = saved;
+}
+
+#if !CONC__POLLER_EPOLL /* where descriptors cannot be made so: close-on-exec, not blocking */
+static int conc__net_set_flags(int fd) {
+    int flags = conc__sys_fcntl(fd, F_GETFL, 0);
+    if (flags < 0 || conc__sys_fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -1;
+    return conc__sys_fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+#endif
+
+/* ---- signals ---------------------------------------------------------------------------------------- */
+
+#if CONC__POLLER_EPOLL
+
+int CONC__PORT(signal_open)(conc__port_signal *s) {
+    int saved = errno, e = CONC__FAULT("eventfd", EMFILE, ENFILE, ENOMEM);
+    int fd = e == 0 ? conc__sys_eventfd(0, (int)EFD_CLOEXEC | (int)EFD_NONBLOCK) : -1;
+    s->fd[0] = s->fd[1] = fd;
+    return e != 0 ? e : conc__net_end(fd, saved);
+}
+
+void CONC__PORT(signal_close)(conc__port_signal *s) {
+    conc__net_close(s->fd[0]);
+}
+
+void CONC__PORT(signal_raise)(conc__port_signal *s) {
+    const uint64_t one = 1;
+    int saved = errno;
+    while (conc__sys_write((int)s->fd[0], &one, sizeof one) < 0 && errno == EINTR) {
+    }
+    errno = saved;
+}
+
+void CONC__PORT(signal_clear)(conc__port_signal *s) {
+    uint64_t count;
+    int saved = errno;
+    while (conc__sys_read((int)s->fd[0], &count, sizeof count) < 0 && errno == EINTR) {
+    }
+    errno = saved;
+}
+
+#else
+
+int CONC__PORT(signal_open)(conc__port_signal *s) {
+    int saved = errno, fds[2], e = CONC__FAULT("pipe", EMFILE, ENFILE);
+    s->fd[0] = s->fd[1] = -1;
+    if (e == 0) e = conc__net_end(conc__sys_pipe(fds), saved);
+    if (e != 0) return e;
+    s->fd[0] = fds[0];
+    s->fd[1] = fds[1];
+    e = conc__net_end(conc__net_set_flags(fds[0]) < 0 ? -1 : conc__net_set_flags(fds[1]), saved);
+    if (e != 0) conc__port_signal_close(s);
+    return e;
+}
+
+void CONC__PORT(signal_close)(conc__port_signal *s) {
+    conc__net_close(s->fd[0]);
+    conc__net_close(s->fd[1]);
+    s->fd[0] = s->fd[1] = -1;
+}
+
+/* A full pipe holds enough signals. */
+void CONC__PORT(signal_raise)(conc__port_signal *s) {
+    const char one = 1;
+    int saved = errno;
+    while (conc__sys_write((int)s->fd[1], &one, 1) < 0 && errno == EINTR) {
+    }
+    errno = saved;
+}
+
+void CONC__PORT(signal_clear)(conc__port_signal *s) {
+    char many[256];
+    long n;
+    int saved = errno;
+    do {
+        n = conc__sys_read((int)s->fd[0], many, sizeof many);
+    } while (n == (long)sizeof many || (n < 0 && errno == EINTR));
+    errno = saved;
+}
+
+#endif
+
+/* ---- poll --------------------------------------------------------------------------------------------- */
+
+#if defined(POLLRDHUP)
+#define CONC__POLLRDHUP POLLRDHUP
+#elif CONC_OS_LINUX && !defined(__sparc__)
+#define CONC__POLLRDHUP 0x2000
+#elif CONC_OS_LINUX
+#define CONC__POLLRDHUP 0x800
+#else
+#define CONC__POLLRDHUP 0
+#endif
+
+/* Never early: ppoll() counts nanoseconds and rounds up; poll() gets milliseconds that are. One that has slept ends
+ * here, so that nothing goes round at the end. */
+static int conc__net_poll(struct pollfd *fds, size_t n, int64_t deadline_ns) {
+    int64_t left = -1;
+    int e = CONC__FAULT("poll", EINTR, ENOMEM);
+    if (e != 0) {
+        errno = e;
+        return -1;
+    }
+    if (deadline_ns != INT64_MAX) {
+        int64_t now = deadline_ns == INT64_MIN ? 0 : conc__port_clock_ns();
+        left = deadline_ns > now ? deadline_ns - now : 0;
+    }
+    {
+#if CONC_OS_LINUX
+        conc__net_timespec t;
+        if (left > (int64_t)INT32_MAX * 1000000000) left = -1;
+        t.tv_sec = (long)(left / 1000000000);
+        t.tv_nsec = (long)(left % 1000000000);
+        return conc__sys_ppoll(fds, (unsigned long)n, left < 0 ? NULL : &t, NULL);
+#else
+        int64_t ms = left < 0 ? -1 : left / 1000000 + (left % 1000000 != 0);
+        return poll(fds, (nfds_t)n, ms > INT32_MAX ? INT32_MAX : (int)ms);
+#endif
+    }
+}
+
+int CONC__PORT(poll_in)(void *scratch, conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error) {
+    struct pollfd *p = (struct pollfd *)scratch;
+    int saved = errno, ready;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        p[i].fd = (int)fds[i].fd;
+        p[i].events = (short)(((fds[i].want & CONC__PORT_READ) != 0 ? POLLIN | CONC__POLLRDHUP : 0) |
+                              ((fds[i].want & CONC__PORT_WRITE) != 0 ? POLLOUT : 0));
+        p[i].revents = 0;
+        fds[i].got = 0;
+    }
+    ready = conc__net_poll(p, n, deadline_ns);
+    if (ready < 0) {
+        *error = conc__net_end(-1, saved);
+        return *error == EINTR || *error == EAGAIN ? 0 : -1;
+    }
+    for (i = 0; ready > 0 && i < n; i++) {
+        int got = p[i].revents;
+        fds[i].got = ((got & POLLIN) != 0 ? CONC__PORT_READ : 0) | ((got & POLLOUT) != 0 ? CONC__PORT_WRITE : 0) |
+                     ((got & (POLLERR | POLLHUP | CONC__POLLRDHUP)) != 0 ? CONC__PORT_HUP : 0) |
+                     ((got & POLLNVAL) != 0 ? CONC__PORT_BAD : 0);
+    }
+    errno = saved;
+    return ready;
+}
+
+/* ---- the poller: epoll ------------------------------------------------------------------------------------
+ * The signal is edge-triggered too: each write to its counter is told, and nobody ever has to read it. */
+
+#if CONC__POLLER_EPOLL
+
+#if defined(__x86_64__) || defined(__i386__) || defined(__m68k__)
+#define CONC__EPOLL_PACKED 1
+#else
+#define CONC__EPOLL_PACKED 0
+#endif
+
+/* struct epoll_event, also for compilers that see no attributes in the system's headers. */
+typedef struct conc__epoll_event {
+    uint32_t events;
+#if CONC__EPOLL_PACKED
+    uint32_t data[2];
+#else
+    uint64_t data;
+#endif
+} conc__epoll_event;
+
+static int conc__epoll_fd(const conc__epoll_event *e) {
+    int fd;
+    memcpy(&fd, &e->data, sizeof fd);
+    return fd;
+}
+
+#define CONC__EPOLL_BOTH ((uint32_t)EPOLLIN | (uint32_t)EPOLLOUT | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLET)
+
+static int conc__epoll_set(conc__port_poller *p, intptr_t fd, uint32_t events) {
+    int saved = errno, small = (int)fd, e = CONC__FAULT("epoll_ctl", ENOMEM, ENOSPC, EPERM);
+    conc__epoll_event event;
+    if (e == 0) {
+        memset(&event, 0, sizeof event);
+        event.events = events;
+        memcpy(&event.data, &small, sizeof small);
+        e = conc__net_end(conc__sys_epoll_ctl((int)p->fd, EPOLL_CTL_ADD, small, &event), saved);
+        if (e == EEXIST) e = conc__net_end(conc__sys_epoll_ctl((int)p->fd, EPOLL_CTL_MOD, small, &event), saved);
+    }
+    return e == EPERM ? CONC__PORT_ALWAYS_READY : e;
+}
+
+int CONC__PORT(poller_open)(conc__port_poller *p) {
+    int saved = errno, e = CONC__FAULT("epoll_create1", EMFILE, ENFILE, ENOMEM);
+    memset(p, 0, sizeof *p);
+    p->fd = p->wake.fd[0] = p->wake.fd[1] = -1;
+    if (e != 0) return e;
+    p->fd = conc__sys_epoll_create1((int)EPOLL_CLOEXEC);
+    e = conc__net_end((long)p->fd, saved);
+    if (e == 0) e = conc__port_signal_open(&p->wake);
+    if (e == 0) e = conc__epoll_set(p, p->wake.fd[0], (uint32_t)EPOLLIN | (uint32_t)EPOLLET);
+    if (e != 0) conc__port_poller_close(p);
+    return e;
+}
+
+void CONC__PORT(poller_close)(conc__port_poller *p) {
+    conc__net_close(p->fd);
+    conc__port_signal_close(&p->wake);
+    p->fd = p->wake.fd[0] = p->wake.fd[1] = -1;
+}
+
+int CONC__PORT(poller_add)(conc__port_poller *p, intptr_t fd) {
+    return conc__epoll_set(p, fd, CONC__EPOLL_BOTH);
+}
+
+int CONC__PORT(poller_want)(conc__port_poller *p, intptr_t fd, unsigned mask) {
+    return conc__epoll_set(p, fd, (uint32_t)EPOLLONESHOT |
+                                      ((mask & CONC__PORT_READ) != 0 ? (uint32_t)EPOLLIN | (uint32_t)EPOLLRDHUP : 0u) |
+                                      ((mask & CONC__PORT_WRITE) != 0 ? (uint32_t)EPOLLOUT : 0u));
+}
+
+void CONC__PORT(poller_forget)(conc__port_poller *p, intptr_t fd) {
+    conc__epoll_event event; /* old kernels want one */
+    int saved = errno;
+    memset(&event, 0, sizeof event);
+    (void)conc__sys_epoll_ctl((int)p->fd, EPOLL_CTL_DEL, (int)fd, &event);
+    errno = saved;
+}
+
+/* With epoll_pwait2() (Linux 5.11) in one call; without, poll() waits for the poller itself. Never early, and no later
+ * than the system is. */
+static int conc__epoll_sleep(int ep, conc__epoll_event *events, int max, int64_t deadline_ns) {
+    static uint32_t lacking; /* atomic: 1: the system has no epoll_pwait2, or does not let us have it */
+    int64_t now;
+    int e = CONC__FAULT("epoll_wait", EINTR);
+    if (e != 0) {
+        errno = e;
+        return -1;
+    }
+    if (deadline_ns == INT64_MAX) return conc__sys_epoll_wait(ep, events, max, -1);
+    now = deadline_ns == INT64_MIN ? 0 : conc__port_clock_ns();
+    if (deadline_ns <= now) return conc__sys_epoll_wait(ep, events, max, 0);
+#if defined(SYS_epoll_pwait2)
+    if (conc__load32(&lacking, CONC__RELAXED) == 0) {
+        int64_t t[2]; /* of 64 bits each, everywhere */
+        int n;
+        t[0] = (deadline_ns - now) / 1000000000;
+        t[1] = (deadline_ns - now) % 1000000000;
+        errno = CONC__FAULT("epoll_pwait2", ENOSYS, EPERM);
+        n = errno != 0 ? -1 : (int)conc__sys_syscall(SYS_epoll_pwait2, ep, events, max, t, NULL, (size_t)8);
+        if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;
+        conc__store32(&lacking, 1, CONC__RELAXED);
+    }
+#endif
+    {
+        struct pollfd one;
+        memset(&one, 0, sizeof one);
+        one.fd = ep;
+        one.events = POLLIN;
+        return conc__net_poll(&one, 1, deadline_ns) <= 0 ? 0 : conc__sys_epoll_wait(ep, events, max, 0);
+    }
+}
+
+size_t CONC__PORT(poller_wait)(conc__port_poller *p, conc__port_event *events, size_t max, int64_t deadline_ns,
+                               bool *signaled) {
+    conc__epoll_event found[64];
+    size_t count = 0;
+    int saved = errno, n, i;
+    memset(found, 0, sizeof found); /* what the kernel writes, the memory sanitizer does not see */
+    n = conc__epoll_sleep((int)p->fd, found, max < 64 ? (int)max : 64, deadline_ns);
+    for (i = 0; i < n; i++) {
+        uint32_t got = found[i].events;
+        int fd = conc__epoll_fd(&found[i]);
+        if (fd == p->wake.fd[0]) continue;
+        events[count].fd = fd;
+        events[count].got =
+            ((got & (uint32_t)EPOLLIN) != 0 ? CONC__PORT_READ : 0) | ((got & (uint32_t)EPOLLOUT) != 0 ? CONC__PORT_WRITE : 0) |
+            ((got & ((uint32_t)EPOLLERR | (uint32_t)EPOLLHUP | (uint32_t)EPOLLRDHUP)) != 0 ? CONC__PORT_HUP : 0);
+        count++;
+    }
+    errno = saved;
+    *signaled = conc__load32(&p->signaled, CONC__RELAXED) != 0 && conc__swap32(&p->signaled, 0, CONC__ACQ_REL) != 0;
+    return count;
+}
+
+void CONC__PORT(poller_signal)(conc__port_poller *p) {
+    if (conc__swap32(&p->signaled, 1, CONC__ACQ_REL) == 0) conc__port_signal_raise(&p->wake);
+}
+
+#endif
+
+/* ---- the poller: kqueue --------------------------------------------------------------------------------------- */
+
+#if CONC__POLLER_KQUEUE
+
+static int conc__kqueue_set(conc__port_poller *p, intptr_t fd, int filter, unsigned flags, unsigned fflags) {
+    struct kevent k;
+    struct timespec none;
+    int saved = errno, e = CONC__FAULT("kevent", ENOMEM);
+    if (e != 0) return e;
+    memset(&none, 0, sizeof none);
+    memset(&k, 0, sizeof k);
+    EV_SET(&k, (uintptr_t)fd, (short)filter, (unsigned short)flags, fflags, 0, NULL);
+    return conc__net_end(kevent((int)p->fd, &k, 1, NULL, 0, &none), saved);
+}
+
+int CONC__PORT(poller_open)(conc__port_poller *p) {
+    int saved = errno, e = CONC__FAULT("kqueue", EMFILE, ENFILE, ENOMEM);
+    memset(p, 0, sizeof *p);
+    p->fd = p->wake.fd[0] = p->wake.fd[1] = -1;
+    if (e != 0) return e;
+    p->fd = kqueue();
+    if (p->fd >= 0 && conc__sys_fcntl((int)p->fd, F_SETFD, FD_CLOEXEC) < 0) e = errno;
+    if (p->fd < 0) e = errno;
+    errno = saved;
+    if (e == 0) e = conc__kqueue_set(p, 0, EVFILT_USER, EV_ADD | EV_CLEAR, 0);
+    if (e != 0) conc__port_poller_close(p);
+    return e;
+}
+
+void CONC__PORT(poller_close)(conc__port_poller *p) {
+    conc__net_close(p->fd);
+    p->fd = -1;
+}
+
+/* Each side by itself: a pipe's end has but one. */
+static int conc__kqueue_both(conc__port_poller *p, intptr_t fd, unsigned mask, unsigned flags) {
+    int read = 0, write = 0;
+    if ((mask & CONC__PORT_READ) != 0) read = conc__kqueue_set(p, fd, EVFILT_READ, flags, 0);
+    if ((mask & CONC__PORT_WRITE) != 0) write = conc__kqueue_set(p, fd, EVFILT_WRITE, flags, 0);
+    if (mask == (CONC__PORT_READ | CONC__PORT_WRITE) && (read == 0 || write == 0)) return 0;
+    return read != 0 ? read : write;
+}
+
+int CONC__PORT(poller_add)(conc__port_poller *p, intptr_t fd) {
+    return conc__kqueue_both(p, fd, CONC__PORT_READ | CONC__PORT_WRITE, EV_ADD | EV_CLEAR);
+}
+
+int CONC__PORT(poller_want)(conc__port_poller *p, intptr_t fd, unsigned mask) {
+    if ((mask & CONC__PORT_READ) == 0) (void)conc__kqueue_set(p, fd, EVFILT_READ, EV_DELETE, 0);
+    if ((mask & CONC__PORT_WRITE) == 0) (void)conc__kqueue_set(p, fd, EVFILT_WRITE, EV_DELETE, 0);
+    return conc__kqueue_both(p, fd, mask, EV_ADD | EV_ONESHOT);
+}
+
+void CONC__PORT(poller_forget)(conc__port_poller *p, intptr_t fd) {
+    (void)conc__kqueue_set(p, fd, EVFILT_READ, EV_DELETE, 0);
+    (void)conc__kqueue_set(p, fd, EVFILT_WRITE, EV_DELETE, 0);
+}
+
+size_t CONC__PORT(poller_wait)(conc__port_poller *p, conc__port_event *events, size_t max, int64_t deadline_ns,
+                               bool *signaled) {
+    struct kevent found[64];
+    struct timespec t;
+    size_t count = 0;
+    int saved = errno, n, i;
+    if (deadline_ns != INT64_MAX) {
+        int64_t now = deadline_ns == INT64_MIN ? 0 : conc__port_clock_ns(), left = deadline_ns > now ? deadline_ns - now : 0;
+        if (left > (int64_t)86400 * 1000000000) left = (int64_t)86400 * 1000000000; /* the longest that all of them take */
+        t.tv_sec = (time_t)(left / 1000000000);
+        t.tv_nsec = (long)(left % 1000000000);
+    }
+    n = kevent((int)p->fd, NULL, 0, found, max < 64 ? (int)max : 64, deadline_ns == INT64_MAX ? NULL : &t);
+    for (i = 0; i < n; i++) {
+        if (found[i].filter == EVFILT_USER) continue;
+        events[count].fd = (intptr_t)found[i].ident;
+        events[count].got = (found[i].filter == EVFILT_READ ? CONC__PORT_READ : CONC__PORT_WRITE) |
+                            ((found[i].flags & (EV_EOF | EV_ERROR)) != 0 ? CONC__PORT_HUP : 0);
+        count++;
+    }
+    errno = saved;
+    *signaled = conc__load32(&p->signaled, CONC__RELAXED) != 0 && conc__swap32(&p->signaled, 0, CONC__ACQ_REL) != 0;
+    return count;
+}
+
+void CONC__PORT(poller_signal)(conc__port_poller *p) {
+    if (conc__swap32(&p->signaled, 1, CONC__ACQ_REL) == 0) {
+        (void)conc__kqueue_set(p, 0, EVFILT_USER, 0, NOTE_TRIGGER);
+    }
+}
+
+#endif
+
+/* ---- sockets ---------------------------------------------------------------------------------------------------- */
+
+typedef union conc__sockaddr {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} conc__sockaddr;
+
+static socklen_t conc__sockaddr_make(conc__sockaddr *s, const conc_address *a) {
+    unsigned char port[2];
+    port[0] = (unsigned char)(a->port >> 8);
+    port[1] = (unsigned char)(a->port & 0xffu);
+    memset(s, 0, sizeof *s);
+    if (a->family == 6) {
+        s->v6.sin6_family = AF_INET6;
+        memcpy(&s->v6.sin6_port, port, 2);
+        memcpy(&s->v6.sin6_addr, a->ip, 16);
+        s->v6.sin6_scope_id = a->scope;
+        return (socklen_t)sizeof s->v6;
+    }
+    s->v4.sin_family = AF_INET;
+    memcpy(&s->v4.sin_port, port, 2);
+    memcpy(&s->v4.sin_addr, a->ip, 4);
+    return (socklen_t)sizeof s->v4;
+}
+
+static void conc__sockaddr_read(const conc__sockaddr *s, conc_address *a) {
+    unsigned char port[2] = { 0, 0 };
+    memset(a, 0, sizeof *a);
+    if (s->any.sa_family == AF_INET6) {
+        a->family = 6;
+        memcpy(port, &s->v6.sin6_port, 2);
+        memcpy(a->ip, &s->v6.sin6_addr, 16);
+        a->scope = s->v6.sin6_scope_id;
+    } else if (s->any.sa_family == AF_INET) {
+        a->family = 4;
+        memcpy(port, &s->v4.sin_port, 2);
+        memcpy(a->ip, &s->v4.sin_addr, 4);
+    }
+    a->port = (uint16_t)((unsigned)port[0] << 8 | port[1]);
+}
+
+#if defined(MSG_NOSIGNAL)
+#define CONC__NOSIGNAL MSG_NOSIGNAL
+#else
+#define CONC__NOSIGNAL 0
+#endif
+
+#if !CONC_OS_LINUX
+/* What Linux does as it makes the descriptor. Closes it on failure. */
+static int conc__socket_dress(int fd) {
+    int e = conc__net_set_flags(fd) < 0 ? errno : 0;
+#if defined(SO_NOSIGPIPE)
+    const int on = 1;
+    if (e == 0 && conc__sys_setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, (socklen_t)sizeof on) < 0) e = errno;
+#endif
+    if (e != 0) conc__net_close(fd);
+    return e;
+}
+#endif
+
+int CONC__PORT(socket)(unsigned family, bool stream, intptr_t *fd) {
+    int saved = errno, e = CONC__FAULT("socket", EMFILE, ENFILE, ENOBUFS), s;
+    int type = stream ? (int)SOCK_STREAM : (int)SOCK_DGRAM;
+    *fd = -1;
+    if (e != 0) return e;
+#if CONC_OS_LINUX
+    s = conc__sys_socket(family == 6 ? AF_INET6 : AF_INET, type | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC, 0);
+    e = conc__net_end(s, saved);
+#else
+    s = conc__sys_socket(family == 6 ? AF_INET6 : AF_INET, type, 0);
+    e = s < 0 ? errno : conc__socket_dress(s);
+    errno = saved;
+#endif
+    if (e == 0) *fd = s;
+    return e;
+}
+
+void conc__port_socket_close(intptr_t fd) {
+    conc__net_close(fd);
+}
+
+int conc__port_socket_bind(intptr_t fd, const conc_address *a) {
+    conc__sockaddr s;
+    socklen_t size = conc__sockaddr_make(&s, a);
+    int saved = errno, e = CONC__FAULT("bind", EADDRINUSE, EACCES);
+    return e != 0 ? e : conc__net_end(conc__sys_bind((int)fd, &s.any, size), saved);
+}
+
+int conc__port_socket_listen(intptr_t fd, int backlog) {
+    int saved = errno, e = CONC__FAULT("listen", EADDRINUSE);
+    return e != 0 ? e : conc__net_end(conc__sys_listen((int)fd, backlog), saved);
+}
+
+int conc__port_socket_accept(intptr_t fd, intptr_t *conn, conc_address *peer) {
+    conc__sockaddr s;
+    socklen_t size = (socklen_t)sizeof s;
+    int saved = errno, c, e = CONC__FAULT("accept", EMFILE, ECONNABORTED, ENOBUFS);
+    *conn = -1;
+    if (e != 0) return e;
+    memset(&s, 0, sizeof s);
+    do {
+#if CONC_OS_LINUX
+        c = conc__sys_accept4((int)fd, &s.any, &size, (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC);
+#else
+        c = accept((int)fd, &s.any, &size);
+#endif
+    } while (c < 0 && errno == EINTR);
+    e = c < 0 ? errno : 0;
+#if !CONC_OS_LINUX
+    if (e == 0) e = conc__socket_dress(c);
+#endif
+    errno = saved;
+    if (e != 0) return e;
+    if (peer != NULL) conc__sockaddr_read(&s, peer);
+    *conn = c;
+    return 0;
+}
+
+int conc__port_socket_connect(intptr_t fd, const conc_address *a) {
+    conc__sockaddr s;
+    socklen_t size = conc__sockaddr_make(&s, a);
+    int saved = errno, e = CONC__FAULT("connect", ECONNREFUSED, ENETUNREACH, EADDRNOTAVAIL);
+    if (e == 0) e = conc__net_end(conc__sys_connect((int)fd, &s.any, size), saved);
+    if (e == EISCONN) return 0;
+    return e == EINPROGRESS || e == EALREADY || e == EINTR ? CONC__PORT_IN_PROGRESS : e;
+}
+
+int conc__port_socket_connected(intptr_t fd) {
+    int value = 0, saved = errno, e = CONC__FAULT("getsockopt: SO_ERROR", ETIMEDOUT, EHOSTUNREACH);
+    socklen_t size = (socklen_t)sizeof value;
+    if (e == 0) e = conc__net_end(conc__sys_getsockopt((int)fd, SOL_SOCKET, SO_ERROR, &value, &size), saved);
+    return e != 0 ? e : value;
+}
+
+/* (An interruption can come only before anything was done.) */
+int conc__port_socket_send(intptr_t fd, const void *data, size_t size, size_t *done) {
+    int saved = errno, e = CONC__FAULT("send", ECONNRESET, EPIPE, ENOBUFS);
+    long n;
+    *done = 0;
+    if (e != 0) return e;
+    if (size > SIZE_MAX / 2) size = SIZE_MAX / 2;
+    do {
+        n = (long)conc__sys_send((int)fd, data, size, CONC__NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n > 0) *done = (size_t)n;
+    return conc__net_end(n, saved);
+}
+
+int conc__port_socket_receive(intptr_t fd, void *buffer, size_t size, size_t *done) {
+    int saved = errno, e = CONC__FAULT("recv", ECONNRESET, ENOBUFS);
+    long n;
+    *done = 0;
+    if (e != 0) return e;
+    if (size > SIZE_MAX / 2) size = SIZE_MAX / 2;
+    do {
+        n = (long)conc__sys_recv((int)fd, buffer, size, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n > 0) *done = (size_t)n;
+    return conc__net_end(n, saved);
+}
+
+int conc__port_socket_send_to(intptr_t fd, const void *data, size_t size, const conc_address *to, size_t *done) {
+    conc__sockaddr s;
+    socklen_t length = to != NULL ? conc__sockaddr_make(&s, to) : 0;
+    int saved = errno, e = CONC__FAULT("sendto", ENOBUFS, EHOSTUNREACH);
+    long n;
+    *done = 0;
+    if (e != 0) return e;
+    do {
+        n = (long)conc__sys_sendto((int)fd, data, size, CONC__NOSIGNAL, to != NULL ? &s.any : NULL, length);
+    } while (n < 0 && errno == EINTR);
+    if (n > 0) *done = (size_t)n;
+    return conc__net_end(n, saved);
+}
+
+int conc__port_socket_receive_from(intptr_t fd, void *buffer, size_t size, conc_address *from, size_t *done, bool *cut) {
+    conc__sockaddr s;
+    struct msghdr m;
+    struct iovec part;
+    int saved = errno, e = CONC__FAULT("recvmsg", ECONNREFUSED, ENOBUFS);
+    long n;
+    *done = 0;
+    *cut = false;
+    if (e != 0) return e;
+    memset(&s, 0, sizeof s);
+    memset(&m, 0, sizeof m);
+    part.iov_base = buffer;
+    part.iov_len = size;
+    m.msg_name = &s;
+    m.msg_namelen = (socklen_t)sizeof s;
+    m.msg_iov = &part;
+    m.msg_iovlen = 1;
+    do {
+        n = (long)conc__sys_recvmsg((int)fd, &m, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        *done = (size_t)n;
+        *cut = (m.msg_flags & MSG_TRUNC) != 0;
+        if (from != NULL) conc__sockaddr_read(&s, from);
+    }
+    return conc__net_end(n, saved);
+}
+
+int conc__port_socket_shutdown(intptr_t fd, unsigned sides) {
+    int saved = errno;
+    int how = sides == CONC__PORT_READ ? SHUT_RD : sides == CONC__PORT_WRITE ? SHUT_WR : SHUT_RDWR;
+    return conc__net_end(conc__sys_shutdown((int)fd, how), saved);
+}
+
+int conc__port_socket_name(intptr_t fd, bool peer, conc_address *a) {
+    conc__sockaddr s;
+    socklen_t size = (socklen_t)sizeof s;
+    int saved = errno, e = CONC__FAULT("getsockname", ENOBUFS);
+    memset(&s, 0, sizeof s);
+    if (e == 0) {
+        e = conc__net_end(peer ? conc__sys_getpeername((int)fd, &s.any, &size) : conc__sys_getsockname((int)fd, &s.any, &size),
+                          saved);
+    }
+    conc__sockaddr_read(&s, a);
+    return e;
+}
+
+int conc__port_socket_option(intptr_t fd, conc__port_option option, int value) {
+    int level = SOL_SOCKET, name = -1, saved = errno, e = CONC__FAULT("setsockopt", ENOPROTOOPT);
+    switch (option) {
+    case CONC__PORT_REUSE_ADDRESS: name = SO_REUSEADDR; break;
+    case CONC__PORT_REUSE_PORT:
+#if defined(SO_REUSEPORT)
+        name = SO_REUSEPORT;
+#endif
+        break;
+    case CONC__PORT_V6_ONLY:
+        level = IPPROTO_IPV6;
+        name = IPV6_V6ONLY;
+        break;
+    case CONC__PORT_NO_DELAY:
+        level = IPPROTO_TCP;
+        name = 1; /* TCP_NODELAY, everywhere */
+        break;
+    case CONC__PORT_KEEP_ALIVE: name = SO_KEEPALIVE; break;
+    case CONC__PORT_BROADCAST: name = SO_BROADCAST; break;
+    case CONC__PORT_SEND_BUFFER: name = SO_SNDBUF; break;
+    case CONC__PORT_RECEIVE_BUFFER: name = SO_RCVBUF; break;
+    case CONC__PORT_OPTIONS:
+    default: break;
+    }
+    if (e != 0) return e;
+    if (name < 0) return ENOPROTOOPT;
+    return conc__net_end(conc__sys_setsockopt((int)fd, level, name, &value, (socklen_t)sizeof value), saved);
+}
+
+conc__port_kind conc__port_kind_of(int error) {
+    if (error == EAGAIN || error == EWOULDBLOCK) return CONC__PORT_WOULD_BLOCK;
+    switch (error) {
+    case EMFILE:
+    case ENFILE: return CONC__PORT_TABLE_FULL;
+    case ENOBUFS:
+    case ENOMEM: return CONC__PORT_NO_BUFFERS;
+    case ECONNABORTED: /* accept(2) of Linux: all of these are the new connection's, not the listener's */
+    case EPROTO:
+    case EPERM:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+#if CONC_OS_LINUX
+    case EHOSTDOWN:
+    case ENONET:
+#endif
+        return CONC__PORT_ABORTED;
+    case ECONNRESET:
+    case EPIPE:
+    case ETIMEDOUT: return CONC__PORT_BROKEN;
+    default: return CONC__PORT_OTHER;
+    }
+}
+
+/* ---- names -------------------------------------------------------------------------------------------------------- */
+
+conc__port_found CONC__PORT(lookup)(const char *host, unsigned port, conc_address *list, size_t n, size_t *found, char *text,
+                                    size_t size) {
+    conc__sys_addrinfo hints, *all = NULL, *a;
+    char service[12];
+    int saved = errno, e = CONC__FAULT("getaddrinfo", ENOMEM, EIO), code = CONC__EAI_SYSTEM;
+    *found = 0;
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = SOCK_STREAM; /* or each would come once for each kind of socket */
+    (void)snprintf(service, sizeof service, "%u", port);
+    if (e == 0) {
+        code = conc__sys_getaddrinfo(host, service, &hints, &all);
+        e = errno;
+    }
+    errno = saved;
+    if (code != 0) {
+        if (code == CONC__EAI_SYSTEM) {
+            (void)conc__port_error_text(e, text, size);
+        } else {
+            (void)snprintf(text, size, "%s", conc__sys_gai_strerror(code));
+        }
+        if (code == CONC__EAI_MEMORY || (code == CONC__EAI_SYSTEM && e == ENOMEM)) return CONC__PORT_LOOKUP_MEMORY;
+        return code == CONC__EAI_NONAME || code == CONC__EAI_NODATA ? CONC__PORT_UNKNOWN_HOST : CONC__PORT_LOOKUP_FAILED;
+    }
+    for (a = all; a != NULL && *found < n; a = a->ai_next) {
+        conc__sockaddr s;
+        if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) || (size_t)a->ai_addrlen > sizeof s) continue;
+        memset(&s, 0, sizeof s);
+        memcpy(&s, a->ai_addr, (size_t)a->ai_addrlen);
+        conc__sockaddr_read(&s, &list[(*found)++]);
+    }
+    conc__sys_freeaddrinfo(all);
+    errno = saved;
+    return CONC__PORT_FOUND;
+}
+
+#endif /* !CONC_OS_WINDOWS */
+
+/* ==== end src/port_net_posix.c ==== */
+
+/* ==== begin src/port_net_win32.c ==== */
+
+/* ============================================================================================
+ * port, Windows: descriptors, which are sockets, and sockets. The poller is that of port_poller.c, on WSAPoll().
+ *
+ * Winsock is loaded when the first descriptor is made, and stays. So a program need not be linked with it, and none of its
+ * headers, of which only one order of inclusion works, is included: what they would declare is spelled out.
+ *
+ * Before Windows 10 version 2004, WSAPoll() does not tell of a connection that is refused: connecting then ends by its
+ * deadline.
+ * ========================================================================================== */
+
+#if CONC_OS_WINDOWS
+
+#if !defined(WIN32_LEAN_AND_MEAN)
+#define WIN32_LEAN_AND_MEAN
+#endif
+#if !defined(NOMINMAX)
+#define NOMINMAX
+#endif
+#include <windows.h>
+
+#include <stdio.h>
+
+/* ---- Winsock ------------------------------------------------------------------------------------------ */
+
+typedef UINT_PTR conc__ws_socket;
+#define CONC__WS_NONE (~(conc__ws_socket)0)
+
+typedef struct conc__ws_pollfd {
+    conc__ws_socket fd;
+    SHORT events, revents;
+} conc__ws_pollfd;
+
+typedef struct conc__sockaddr { /* the larger of the two; version 4 has its number in `flow` */
+    unsigned char family[2];    /* in the machine's order */
+    unsigned char port[2];      /* in the network's */
+    unsigned char flow[4];
+    unsigned char ip[16];
+    uint32_t scope;
+} conc__sockaddr;
+
+typedef struct conc__ws_addrinfo {
+    int flags, family, socktype, protocol;
+    size_t length;
+    WCHAR *name;
+    void *address;
+    struct conc__ws_addrinfo *next;
+} conc__ws_addrinfo;
+
+#define CONC__WS_INET 2
+#define CONC__WS_INET6 23
+#define CONC__WS_STREAM 1
+#define CONC__WS_DGRAM 2
+#define CONC__WS_SOL_SOCKET 0xffff
+#define CONC__WS_POLLERR 0x0001
+#define CONC__WS_POLLHUP 0x0002
+#define CONC__WS_POLLNVAL 0x0004
+#define CONC__WS_POLLOUT 0x0010
+#define CONC__WS_POLLIN 0x0100
+
+#define CONC__WINSOCK(X)                                                                                                    \
+    X(WSAStartup, int, (WORD, void *))                                                                                      \
+    X(WSASocketW, conc__ws_socket, (int, int, int, void *, unsigned, DWORD))                                                \
+    X(WSAIoctl, int, (conc__ws_socket, DWORD, void *, DWORD, void *, DWORD, DWORD *, void *, void *))                       \
+    X(WSAPoll, int, (conc__ws_pollfd *, ULONG, int))                                                                        \
+    X(closesocket, int, (conc__ws_socket))                                                                                  \
+    X(ioctlsocket, int, (conc__ws_socket, long, ULONG *))                                                                   \
+    X(bind, int, (conc__ws_socket, const void *, int))                                                                      \
+    X(listen, int, (conc__ws_socket, int))                                                                                  \
+    X(accept, conc__ws_socket, (conc__ws_socket, void *, int *))                                                            \
+    X(connect, int, (conc__ws_socket, const void *, int))                                                                   \
+    X(getsockopt, int, (conc__ws_socket, int, int, void *, int *))                                                          \
+    X(setsockopt, int, (conc__ws_socket, int, int, const void *, int))                                                      \
+    X(getsockname, int, (conc__ws_socket, void *, int *))                                                                   \
+    X(getpeername, int, (conc__ws_socket, void *, int *))                                                                   \
+    X(send, int, (conc__ws_socket, const void *, int, int))                                                                 \
+    X(recv, int, (conc__ws_socket, void *, int, int))                                                                       \
+    X(sendto, int, (conc__ws_socket, const void *, int, int, const void *, int))                                            \
+    X(recvfrom, int, (conc__ws_socket, void *, int, int, void *, int *))                                                    \
+    X(shutdown, int, (conc__ws_socket, int))                                                                                \
+    X(GetAddrInfoW, int, (const WCHAR *, const WCHAR *, const conc__ws_addrinfo *, conc__ws_addrinfo **))                   \
+    X(FreeAddrInfoW, void, (conc__ws_addrinfo *))
+
+static struct { /* written under the once, before anything that uses it can be made */
+#define CONC__WS_MEMBER(name, result, arguments) result(WINAPI *p_##name) arguments;
+    CONC__WINSOCK(CONC__WS_MEMBER)
+#undef CONC__WS_MEMBER
+} conc__ws;
+static INIT_ONCE conc__ws_once = INIT_ONCE_STATIC_INIT;
+
+/* When it fails, the next to come tries again. */
+static BOOL WINAPI conc__ws_load(INIT_ONCE *once, void *error, void **unused) {
+    typedef void (*any_fn)(void);
+    HMODULE module = LoadLibraryW(L"ws2_32.dll");
+    uint64_t data[64]; /* a WSADATA is 408 bytes */
+    int e = 0;
+    (void)once;
+    (void)unused;
+    if (module == NULL) {
+        e = (int)GetLastError();
+    } else {
+#define CONC__WS_FIND(name, result, arguments)                                                                              \
+    conc__ws.p_##name = (result(WINAPI *) arguments)(any_fn)GetProcAddress(module, #name);                                  \
+    if (conc__ws.p_##name == NULL) e = ERROR_PROC_NOT_FOUND;
+        CONC__WINSOCK(CONC__WS_FIND)
+#undef CONC__WS_FIND
+        if (e == 0) e = conc__ws.p_WSAStartup(0x0202, data);
+        if (e != 0) (void)FreeLibrary(module);
+    }
+    *(int *)error = e;
+    return e == 0;
+}
+
+static int conc__ws_begin(void) {
+    int e = CONC__FAULT("WSAStartup", WSASYSNOTREADY);
+    if (e == 0) (void)InitOnceExecuteOnce(&conc__ws_once, conc__ws_load, &e, NULL);
+    return e;
+}
+
+/* The end of a call that says -1 if it failed; GetLastError(), which is WSAGetLastError(), is as it was before. */
+static int conc__ws_end(int result, DWORD saved) {
+    int e = result == -1 ? (int)GetLastError() : 0;
+    if (result == -1 && e == 0) e = WSAENOTSOCK; /* there is none without a number */
+    SetLastError(saved);
+    return e;
+}
+
+int conc__port_unsupported(void) {
+    return WSAEOPNOTSUPP;
+}
+
+/* ---- sockets ---------------------------------------------------------------------------------------------- */
+
+static int conc__sockaddr_make(conc__sockaddr *s, const conc_address *a) {
+    uint16_t family = a->family == 6 ? CONC__WS_INET6 : CONC__WS_INET;
+    memset(s, 0, sizeof *s);
+    memcpy(s->family, &family, 2);
+    s->port[0] = (unsigned char)(a->port >> 8);
+    s->port[1] = (unsigned char)(a->port & 0xffu);
+    if (a->family == 6) {
+        memcpy(s->ip, a->ip, 16);
+        s->scope = a->scope;
+        return 28;
+    }
+    memcpy(s->flow, a->ip, 4);
+    return 16;
+}
+
+static void conc__sockaddr_read(const conc__sockaddr *s, conc_address *a) {
+    uint16_t family;
+    memcpy(&family, s->family, 2);
+    memset(a, 0, sizeof *a);
+    if (family == CONC__WS_INET6) {
+        a->family = 6;
+        memcpy(a->ip, s->ip, 16);
+        a->scope = s->scope;
+    } else if (family == CONC__WS_INET) {
+        a->family = 4;
+        memcpy(a->ip, s->flow, 4);
+    }
+    a->port = (uint16_t)((unsigned)s->port[0] << 8 | s->port[1]);
+}
+
+int CONC__PORT(socket)(unsigned family, bool stream, intptr_t *fd) {
+    DWORD saved = GetLastError(), got;
+    ULONG on = 1;
+    BOOL off = FALSE;
+    conc__ws_socket s;
+    int e = conc__ws_begin();
+    *fd = -1;
+    if (e == 0) e = CONC__FAULT("WSASocketW", WSAEMFILE, WSAENOBUFS);
+    if (e != 0) return e;
+    s = conc__ws.p_WSASocketW(family == 6 ? CONC__WS_INET6 : CONC__WS_INET, stream ? CONC__WS_STREAM : CONC__WS_DGRAM, 0,
+                              NULL, 0, 0x01 | 0x80 /* OVERLAPPED, NO_HANDLE_INHERIT */);
+    if (s == CONC__WS_NONE) return conc__ws_end(-1, saved);
+    e = conc__ws_end(conc__ws.p_ioctlsocket(s, (long)0x8004667EL /* FIONBIO */, &on), saved);
+    if (e != 0) {
+        (void)conc__ws.p_closesocket(s);
+        SetLastError(saved);
+        return e;
+    }
+    if (!stream) { /* or an answer "nobody here" to something sent would be an error of receiving */
+        (void)conc__ws.p_WSAIoctl(s, 0x9800000CU /* SIO_UDP_CONNRESET */, &off, sizeof off, NULL, 0, &got, NULL, NULL);
+        SetLastError(saved);
+    }
+    *fd = (intptr_t)s;
+    return 0;
+}
+
+void conc__port_socket_close(intptr_t fd) {
+    DWORD saved = GetLastError();
+    if (fd != -1) (void)conc__ws.p_closesocket((conc__ws_socket)fd);
+    SetLastError(saved);
+}
+
+int conc__port_socket_bind(intptr_t fd, const conc_address *a) {
+    conc__sockaddr s;
+    DWORD saved = GetLastError();
+    int size = conc__sockaddr_make(&s, a), e = CONC__FAULT("bind", WSAEADDRINUSE, WSAEACCES);
+    return e != 0 ? e : conc__ws_end(conc__ws.p_bind((conc__ws_socket)fd, &s, size), saved);
+}
+
+int conc__port_socket_listen(intptr_t fd, int backlog) {
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("listen", WSAEADDRINUSE);
+    return e != 0 ? e : conc__ws_end(conc__ws.p_listen((conc__ws_socket)fd, backlog), saved);
+}
+
+int conc__port_socket_accept(intptr_t fd, intptr_t *conn, conc_address *peer) {
+    conc__sockaddr s;
+    DWORD saved = GetLastError();
+    ULONG on = 1;
+    int size = (int)sizeof s, e = CONC__FAULT("accept", WSAEMFILE, WSAECONNABORTED, WSAENOBUFS);
+    conc__ws_socket c;
+    *conn = -1;
+    if (e != 0) return e;
+    memset(&s, 0, sizeof s);
+    c = conc__ws.p_accept((conc__ws_socket)fd, &s, &size);
+    if (c == CONC__WS_NONE) {
+        e = conc__ws_end(-1, saved);
+        return e == WSAECONNRESET ? WSAECONNABORTED : e;
+    }
+    (void)SetHandleInformation((HANDLE)c, HANDLE_FLAG_INHERIT, 0);
+    e = conc__ws_end(conc__ws.p_ioctlsocket(c, (long)0x8004667EL, &on), saved);
+    if (e != 0) {
+        conc__port_socket_close((intptr_t)c);
+        return e;
+    }
+    if (peer != NULL) conc__sockaddr_read(&s, peer);
+    *conn = (intptr_t)c;
+    return 0;
+}
+
+int conc__port_socket_connect(intptr_t fd, const conc_address *a) {
+    conc__sockaddr s;
+    DWORD saved = GetLastError();
+    int size = conc__sockaddr_make(&s, a), e = CONC__FAULT("connect", WSAECONNREFUSED, WSAENETUNREACH, WSAEADDRNOTAVAIL);
+    if (e == 0) e = conc__ws_end(conc__ws.p_connect((conc__ws_socket)fd, &s, size), saved);
+    if (e == WSAEISCONN) return 0;
+    return e == WSAEWOULDBLOCK || e == WSAEINPROGRESS || e == WSAEALREADY ? CONC__PORT_IN_PROGRESS : e;
+}
+
+int conc__port_socket_connected(intptr_t fd) {
+    DWORD saved = GetLastError();
+    int value = 0, size = (int)sizeof value, e = CONC__FAULT("getsockopt: SO_ERROR", WSAETIMEDOUT, WSAEHOSTUNREACH);
+    if (e == 0) {
+        e = conc__ws_end(conc__ws.p_getsockopt((conc__ws_socket)fd, CONC__WS_SOL_SOCKET, 0x1007, &value, &size), saved);
+    }
+    return e != 0 ? e : value;
+}
+
+static int conc__ws_size(size_t size) {
+    return size > INT32_MAX ? INT32_MAX : (int)size;
+}
+
+int conc__port_socket_send(intptr_t fd, const void *data, size_t size, size_t *done) {
+    DWORD saved = GetLastError();
+    int n, e = CONC__FAULT("send", WSAECONNRESET, WSAENOBUFS);
+    *done = 0;
+    if (e != 0) return e;
+    n = conc__ws.p_send((conc__ws_socket)fd, data, conc__ws_size(size), 0);
+    if (n > 0) *done = (size_t)n;
+    return conc__ws_end(n, saved);
+}
+
+int conc__port_socket_receive(intptr_t fd, void *buffer, size_t size, size_t *done) {
+    DWORD saved = GetLastError();
+    int n, e = CONC__FAULT("recv", WSAECONNRESET, WSAENOBUFS);
+    *done = 0;
+    if (e != 0) return e;
+    n = conc__ws.p_recv((conc__ws_socket)fd, buffer, conc__ws_size(size), 0);
+    if (n > 0) *done = (size_t)n;
+    return conc__ws_end(n, saved);
+}
+
+int conc__port_socket_send_to(intptr_t fd, const void *data, size_t size, const conc_address *to, size_t *done) {
+    conc__sockaddr s;
+    DWORD saved = GetLastError();
+    int length = to != NULL ? conc__sockaddr_make(&s, to) : 0, n, e = CONC__FAULT("sendto", WSAENOBUFS, WSAEHOSTUNREACH);
+    *done = 0;
+    if (e != 0) return e;
+    n = conc__ws.p_sendto((conc__ws_socket)fd, data, conc__ws_size(size), 0, to != NULL ? &s : NULL, length);
+    if (n > 0) *done = (size_t)n;
+    return conc__ws_end(n, saved);
+}
+
+int conc__port_socket_receive_from(intptr_t fd, void *buffer, size_t size, conc_address *from, size_t *done, bool *cut) {
+    conc__sockaddr s;
+    DWORD saved = GetLastError();
+    int length = (int)sizeof s, n, e = CONC__FAULT("recvfrom", WSAECONNRESET, WSAENOBUFS);
+    *done = 0;
+    *cut = false;
+    if (e != 0) return e;
+    memset(&s, 0, sizeof s);
+    n = conc__ws.p_recvfrom((conc__ws_socket)fd, buffer, conc__ws_size(size), 0, &s, &length);
+    e = conc__ws_end(n, saved);
+    if (e == WSAEMSGSIZE) {
+        *cut = true;
+        n = conc__ws_size(size);
+        e = 0;
+    }
+    if (n > 0) *done = (size_t)n;
+    if (e == 0 && from != NULL) conc__sockaddr_read(&s, from);
+    return e;
+}
+
+int conc__port_socket_shutdown(intptr_t fd, unsigned sides) {
+    DWORD saved = GetLastError();
+    int how = sides == CONC__PORT_READ ? 0 : sides == CONC__PORT_WRITE ? 1 : 2;
+    return conc__ws_end(conc__ws.p_shutdown((conc__ws_socket)fd, how), saved);
+}
+
+int conc__port_socket_name(intptr_t fd, bool peer, conc_address *a) {
+    conc__sockaddr s;
+    DWORD saved = GetLastError();
+    int size = (int)sizeof s, e = CONC__FAULT("getsockname", WSAENOBUFS);
+    memset(&s, 0, sizeof s);
+    if (e == 0) {
+        e = conc__ws_end(peer ? conc__ws.p_getpeername((conc__ws_socket)fd, &s, &size)
+                              : conc__ws.p_getsockname((conc__ws_socket)fd, &s, &size),
+                         saved);
+    }
+    conc__sockaddr_read(&s, a);
+    return e;
+}
+
+int conc__port_socket_option(intptr_t fd, conc__port_option option, int value) {
+    DWORD saved = GetLastError();
+    int level = CONC__WS_SOL_SOCKET, name = 0, e = CONC__FAULT("setsockopt", WSAENOPROTOOPT);
+    switch (option) {
+    case CONC__PORT_REUSE_ADDRESS: name = ~4; break; /* EXCLUSIVEADDRUSE: what the other is elsewhere is always so here, and
+                                                        what is called so here would share the port with anybody */
+    case CONC__PORT_V6_ONLY:
+        level = 41;
+        name = 27;
+        break;
+    case CONC__PORT_NO_DELAY:
+        level = 6;
+        name = 1;
+        break;
+    case CONC__PORT_KEEP_ALIVE: name = 8; break;
+    case CONC__PORT_BROADCAST: name = 0x20; break;
+    case CONC__PORT_SEND_BUFFER: name = 0x1001; break;
+    case CONC__PORT_RECEIVE_BUFFER: name = 0x1002; break;
+    case CONC__PORT_REUSE_PORT:
+    case CONC__PORT_OPTIONS:
+    default: break;
+    }
+    if (e != 0) return e;
+    if (name == 0) return WSAENOPROTOOPT;
+    return conc__ws_end(conc__ws.p_setsockopt((conc__ws_socket)fd, level, name, &value, (int)sizeof value), saved);
+}
+
+conc__port_kind conc__port_kind_of(int error) {
+    switch (error) {
+    case WSAEWOULDBLOCK: return CONC__PORT_WOULD_BLOCK;
+    case WSAEMFILE: return CONC__PORT_TABLE_FULL;
+    case WSAENOBUFS:
+    case ERROR_NOT_ENOUGH_MEMORY: return CONC__PORT_NO_BUFFERS;
+    case WSAENETDOWN: return CONC__PORT_ABORTED;
+    case WSAECONNABORTED:
+    case WSAECONNRESET:
+    case WSAENETRESET:
+    case WSAESHUTDOWN:
+    case WSAETIMEDOUT: return CONC__PORT_BROKEN;
+    default: return CONC__PORT_OTHER;
+    }
+}
+
+/* ---- signals ---------------------------------------------------------------------------------------------------
+ * A socket that sends datagrams to itself; being connected, it hears nobody else. One that has not been received holds as
+ * many signals as come until then, so it does no harm if more find no room. */
+
+int CONC__PORT(signal_open)(conc__port_signal *s) {
+    conc_address a;
+    int e;
+    memset(&a, 0, sizeof a);
+    a.family = 4;
+    a.ip[0] = 127;
+    a.ip[3] = 1;
+    s->fd[1] = -1;
+    e = conc__port_socket(4, false, &s->fd[0]);
+    if (e == 0) e = conc__port_socket_bind(s->fd[0], &a);
+    if (e == 0) e = conc__port_socket_name(s->fd[0], false, &a);
+    if (e == 0) e = conc__port_socket_connect(s->fd[0], &a);
+    if (e != 0) conc__port_signal_close(s);
+    return e;
+}
+
+void CONC__PORT(signal_close)(conc__port_signal *s) {
+    conc__port_socket_close(s->fd[0]);
+    s->fd[0] = -1;
+}
+
+void CONC__PORT(signal_raise)(conc__port_signal *s) {
+    DWORD saved = GetLastError();
+    (void)conc__ws.p_send((conc__ws_socket)s->fd[0], "", 1, 0);
+    SetLastError(saved);
+}
+
+void CONC__PORT(signal_clear)(conc__port_signal *s) {
+    DWORD saved = GetLastError();
+    char c[8];
+    while (conc__ws.p_recv((conc__ws_socket)s->fd[0], c, (int)sizeof c, 0) > 0) {
+    }
+    SetLastError(saved);
+}
+
+/* ---- poll -------------------------------------------------------------------------------------------------------- */
+
+/* Which of them are no sockets: WSAPoll() may refuse them all for one of them. */
+static int conc__ws_find_bad(conc__port_pollfd *fds, size_t n) {
+    size_t i;
+    int bad = 0;
+    for (i = 0; i < n; i++) {
+        int type, size = (int)sizeof type;
+        if (fds[i].fd != -1 && conc__ws.p_getsockopt((conc__ws_socket)fds[i].fd, CONC__WS_SOL_SOCKET, 0x1008, &type, &size) != 0) {
+            fds[i].got = CONC__PORT_BAD;
+            bad++;
+        }
+    }
+    return bad;
+}
+
+/* As in conc__port_wait(), it is our clock that decides whether the deadline has passed. */
+int CONC__PORT(poll_in)(void *scratch, conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error) {
+    conc__ws_pollfd *p = (conc__ws_pollfd *)scratch;
+    DWORD saved = GetLastError();
+    size_t i, count = 0;
+    int e, ready = 0;
+    *error = 0;
+    e = CONC__FAULT("poll", WSAEINTR, WSAENOBUFS);
+    if (e == 0 && n != 0) e = conc__ws_begin();
+    if (e != 0) {
+        for (i = 0; i < n; i++) fds[i].got = 0;
+        *error = e;
+        return e == WSAEINTR ? 0 : -1;
+    }
+    for (;;) {
+        int64_t left = INT64_MAX;
+        int ms = -1, answer;
+        if (deadline_ns != INT64_MAX) {
+            int64_t now = deadline_ns == INT64_MIN ? 0 : conc__port_clock_ns();
+            left = deadline_ns > now ? deadline_ns - now : 0;
+            ms = left / 1000000 >= 0x7ffffff0 ? 0x7ffffff0 : (int)(left / 1000000 + (left % 1000000 != 0));
+        }
+        for (i = count = 0; i < n; i++) {
+            fds[i].got = 0;
+            if (fds[i].fd == -1) continue; /* WSAPoll() would call them invalid */
+            p[count].fd = (conc__ws_socket)fds[i].fd;
+            p[count].events = (SHORT)(((fds[i].want & CONC__PORT_READ) != 0 ? CONC__WS_POLLIN : 0) |
+                                      ((fds[i].want & CONC__PORT_WRITE) != 0 ? CONC__WS_POLLOUT : 0));
+            p[count].revents = 0;
+            count++;
+        }
+        if (count == 0) { /* it does not just sleep */
+            Sleep(ms < 0 ? INFINITE : (DWORD)ms);
+            answer = 0;
+        } else {
+            answer = conc__ws.p_WSAPoll(p, (ULONG)count, ms);
+        }
+        if (answer == -1) {
+            e = conc__ws_end(-1, saved);
+            ready = e == WSAENOTSOCK ? conc__ws_find_bad(fds, n) : 0;
+            if (ready == 0) {
+                *error = e;
+                ready = e == WSAEINTR ? 0 : -1;
+            }
+            break;
+        }
+        for (i = count = 0; answer > 0 && i < n; i++) {
+            int got;
+            if (fds[i].fd == -1) continue;
+            got = p[count++].revents;
+            fds[i].got = ((got & CONC__WS_POLLIN) != 0 ? CONC__PORT_READ : 0) |
+                         ((got & CONC__WS_POLLOUT) != 0 ? CONC__PORT_WRITE : 0) |
+                         ((got & (CONC__WS_POLLERR | CONC__WS_POLLHUP)) != 0 ? CONC__PORT_HUP : 0) |
+                         ((got & CONC__WS_POLLNVAL) != 0 ? CONC__PORT_BAD : 0);
+            if (fds[i].got != 0) ready++;
+        }
+        if (ready != 0 || left == 0 || (deadline_ns != INT64_MAX && conc__port_clock_ns() >= deadline_ns)) break;
+    }
+    SetLastError(saved);
+    return ready;
+}
+
+/* ---- names -------------------------------------------------------------------------------------------------------- */
+
+conc__port_found CONC__PORT(lookup)(const char *host, unsigned port, conc_address *list, size_t n, size_t *found, char *text,
+                                    size_t size) {
+    conc__ws_addrinfo hints, *all = NULL, *a;
+    WCHAR name[256];
+    DWORD saved = GetLastError();
+    int e = conc__ws_begin(), i;
+    *found = 0;
+    if (e == 0) e = CONC__FAULT("GetAddrInfoW", WSATRY_AGAIN, ERROR_NOT_ENOUGH_MEMORY);
+    if (e == 0 && MultiByteToWideChar(CP_UTF8, 0, host, -1, name, 256) == 0) e = WSAHOST_NOT_FOUND;
+    memset(&hints, 0, sizeof hints);
+    hints.socktype = CONC__WS_STREAM;
+    if (e == 0) e = conc__ws.p_GetAddrInfoW(name, NULL, &hints, &all);
+    SetLastError(saved);
+    if (e != 0) {
+        (void)conc__port_error_text(e, text, size);
+        if (e == ERROR_NOT_ENOUGH_MEMORY) return CONC__PORT_LOOKUP_MEMORY;
+        return e == WSAHOST_NOT_FOUND || e == WSANO_DATA ? CONC__PORT_UNKNOWN_HOST : CONC__PORT_LOOKUP_FAILED;
+    }
+    for (a = all; a != NULL && *found < n; a = a->next) {
+        conc__sockaddr s;
+        if ((a->family != CONC__WS_INET && a->family != CONC__WS_INET6) || a->length > sizeof s) continue;
+        memset(&s, 0, sizeof s);
+        memcpy(&s, a->address, a->length);
+        i = (int)(*found)++;
+        conc__sockaddr_read(&s, &list[i]);
+        list[i].port = (uint16_t)port;
+    }
+    conc__ws.p_FreeAddrInfoW(all);
+    SetLastError(saved);
+    return CONC__PORT_FOUND;
+}
+
+#endif /* CONC_OS_WINDOWS */
+
+/* ==== end src/port_net_win32.c ==== */
+
+/* ==== begin src/port_poller.c ==== */
+
+/* ============================================================================================
+ * port_poller: what the ports' descriptors have in common: the call of poll for any number of them, and the poller of
+ * systems that have nothing better than poll.
+ * ========================================================================================== */
+
+#include <errno.h>
+
+int conc__port_poll(conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error) {
+    uint64_t few[32 * CONC__PORT_POLL_SCRATCH / sizeof(uint64_t)];
+    void *scratch = few;
+    int ready;
+    if (n > 32) {
+        scratch = conc__alloc(n, CONC__PORT_POLL_SCRATCH, "the descriptors to wait for");
+        if (scratch == NULL) {
+            *error = ENOMEM;
+            return -1;
+        }
+    }
+    ready = conc__port_poll_in(scratch, fds, n, deadline_ns, error);
+    if (scratch != few) conc__free(scratch);
+    return ready;
+}
+
+/* ---- the poller: poll -----------------------------------------------------------------------------------------
+ * What is wanted is kept in a hash table. The thread that waits takes a copy of it under the lock and sleeps with that;
+ * who changes the table meanwhile wakes it, so that it takes another. */
+
+#if !CONC__POLLER_EDGES
+
+static size_t conc__poller_home(const conc__port_poller *p, intptr_t fd) {
+    return (size_t)((uint64_t)fd * (uint64_t)0x9E3779B97F4A7C15u >> 32) & (p->capacity - 1);
+}
+
+/* Where `fd` is, or would be. */
+static size_t conc__poller_place(const conc__port_poller *p, intptr_t fd) {
+    size_t i = conc__poller_home(p, fd);
+    while (p->wanted[i].fd != -1 && p->wanted[i].fd != fd) i = (i + 1) & (p->capacity - 1);
+    return i;
+}
+
+static bool conc__poller_grow(conc__port_poller *p) {
+    conc__port_poller bigger = *p;
+    size_t i;
+    bigger.capacity = p->capacity == 0 ? 16 : p->capacity * 2;
+    bigger.wanted = (conc__port_pollfd *)conc__alloc(bigger.capacity, sizeof *p->wanted, "a poller's descriptors");
+    if (bigger.wanted == NULL) return false;
+    for (i = 0; i < bigger.capacity; i++) bigger.wanted[i].fd = -1;
+    for (i = 0; i < p->capacity; i++) {
+        if (p->wanted[i].fd != -1) bigger.wanted[conc__poller_place(&bigger, p->wanted[i].fd)] = p->wanted[i];
+    }
+    conc__free(p->wanted);
+    p->capacity = bigger.capacity;
+    p->wanted = bigger.wanted;
+    return true;
+}
+
+/* Takes out what is at `i`, and moves up what would no longer be found behind the gap. */
+static void conc__poller_remove(conc__port_poller *p, size_t i) {
+    size_t mask = p->capacity - 1, j = i;
+    p->count--;
+    for (;;) {
+        p->wanted[i].fd = -1;
+        do {
+            j = (j + 1) & mask;
+            if (p->wanted[j].fd == -1) return;
+        } while (((j - conc__poller_home(p, p->wanted[j].fd)) & mask) < ((j - i) & mask));
+        p->wanted[i] = p->wanted[j];
+        i = j;
+    }
+}
+
+int CONC__PORT(poller_open)(conc__port_poller *p) {
+    memset(p, 0, sizeof *p);
+    p->fd = -1;
+    return conc__port_signal_open(&p->wake);
+}
+
+void CONC__PORT(poller_close)(conc__port_poller *p) {
+    conc__port_signal_close(&p->wake);
+    conc__free(p->wanted);
+    conc__free(p->copy);
+    p->wanted = p->copy = NULL;
+    p->count = p->capacity = p->room = 0;
+}
+
+int CONC__PORT(poller_add)(conc__port_poller *p, intptr_t fd) {
+    (void)p;
+    (void)fd;
+    return conc__port_unsupported();
+}
+
+int CONC__PORT(poller_want)(conc__port_poller *p, intptr_t fd, unsigned mask) {
+    bool fits = true, wake = false;
+    conc__lock_take(&p->lock);
+    if (p->count + 1 > p->capacity / 2) fits = conc__poller_grow(p);
+    if (fits) {
+        size_t i = conc__poller_place(p, fd);
+        if (p->wanted[i].fd == -1) p->count++;
+        p->wanted[i].fd = fd;
+        p->wanted[i].want = mask;
+        wake = p->sleeping != 0;
+        p->sleeping = 0; /* once is enough */
+    }
+    conc__lock_give(&p->lock);
+    if (wake) conc__port_signal_raise(&p->wake);
+    return fits ? 0 : ENOMEM;
+}
+
+void CONC__PORT(poller_forget)(conc__port_poller *p, intptr_t fd) {
+    conc__lock_take(&p->lock);
+    if (p->capacity != 0) {
+        size_t i = conc__poller_place(p, fd);
+        if (p->wanted[i].fd == fd) conc__poller_remove(p, i);
+    }
+    conc__lock_give(&p->lock);
+}
+
+/* The signal and what is wanted, as many as there is room for. */
+static size_t conc__poller_copy(conc__port_poller *p) {
+    size_t i, n = 1;
+    p->copy[0].fd = p->wake.fd[0];
+    p->copy[0].want = CONC__PORT_READ;
+    for (i = 0; i < p->capacity && n < p->room; i++) {
+        if (p->wanted[i].fd != -1) p->copy[n++] = p->wanted[i];
+    }
+    p->sleeping = 1;
+    return n;
+}
+
+/* Without memory for all that is wanted it looks at some, soon again, and says that it was woken for no reason. */
+size_t CONC__PORT(poller_wait)(conc__port_poller *p, conc__port_event *events, size_t max, int64_t deadline_ns,
+                               bool *signaled) {
+    conc__port_pollfd one;
+    uint64_t one_scratch[CONC__PORT_POLL_SCRATCH / sizeof(uint64_t)];
+    conc__port_pollfd *fds = &one;
+    void *scratch = one_scratch;
+    size_t n = 1, found = 0, i, needed;
+    int error, ready;
+
+    conc__lock_take(&p->lock);
+    needed = p->count + 1;
+    if (needed > p->room) { /* nobody else looks at `copy` */
+        size_t room = needed < 16 ? 16 : needed + needed / 2;
+        conc__port_pollfd *more =
+            (conc__port_pollfd *)conc__realloc(p->copy, room, sizeof *p->copy + CONC__PORT_POLL_SCRATCH, "a poller's descriptors");
+        if (more != NULL) {
+            p->copy = more;
+            p->room = room;
+        }
+    }
+    if (p->room != 0) {
+        n = conc__poller_copy(p);
+        fds = p->copy;
+        scratch = p->copy + p->room;
+    } else {
+        one.fd = p->wake.fd[0];
+        one.want = CONC__PORT_READ;
+    }
+    conc__lock_give(&p->lock);
+    if (n < needed && deadline_ns != INT64_MIN) {
+        int64_t soon = conc__port_clock_ns() + 1000000;
+        if (soon < deadline_ns) deadline_ns = soon;
+    }
+
+    ready = conc__port_poll_in(scratch, fds, n, deadline_ns, &error);
+    if (ready > 0 && fds[0].got != 0) conc__port_signal_clear(&p->wake);
+
+    conc__lock_take(&p->lock);
+    p->sleeping = 0;
+    for (i = 1; ready > 0 && i < n && found < max; i++) {
+        size_t at;
+        if (fds[i].got == 0) continue;
+        at = conc__poller_place(p, fds[i].fd);
+        /* Forgotten meanwhile, or no more wanted for this: then it is not told. */
+        if (p->wanted[at].fd != fds[i].fd) continue;
+        if ((fds[i].got & (p->wanted[at].want | CONC__PORT_HUP | CONC__PORT_BAD)) == 0) continue;
+        events[found].fd = fds[i].fd;
+        events[found].got = fds[i].got;
+        found++;
+        conc__poller_remove(p, at);
+    }
+    conc__lock_give(&p->lock);
+    *signaled = conc__load32(&p->signaled, CONC__RELAXED) != 0 && conc__swap32(&p->signaled, 0, CONC__ACQ_REL) != 0;
+    return found;
+}
+
+void CONC__PORT(poller_signal)(conc__port_poller *p) {
+    if (conc__swap32(&p->signaled, 1, CONC__ACQ_REL) == 0) conc__port_signal_raise(&p->wake);
+}
+
+#endif
+
+/* ==== end src/port_poller.c ==== */
 
 /* ==== begin src/port_sim.c ==== */
 
@@ -4984,6 +6730,87 @@ int conc__port_on_fork(void (*child)(void)) {
 
 const char *conc__port_error_text(int error, char *buffer, size_t size) {
     return conc__real_error_text(error, buffer, size);
+}
+
+/* ---- descriptors ----------------------------------------------------------------------------------------------------------
+ * There are none in a simulation: what would make one, or wait for one, says so. Signals have nobody to end the sleep of.
+ * A poller can be waited for and signaled: a loop's own waiting can be simulated. */
+
+int conc__port_signal_open(conc__port_signal *s) {
+    if (!conc__sim_here) return conc__real_signal_open(s);
+    s->fd[0] = s->fd[1] = -1;
+    return 0;
+}
+
+void conc__port_signal_close(conc__port_signal *s) {
+    if (!conc__sim_here) conc__real_signal_close(s);
+}
+
+void conc__port_signal_raise(conc__port_signal *s) {
+    if (!conc__sim_here) conc__real_signal_raise(s);
+}
+
+void conc__port_signal_clear(conc__port_signal *s) {
+    if (!conc__sim_here) conc__real_signal_clear(s);
+}
+
+int conc__port_poll_in(void *scratch, conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error) {
+    if (!conc__sim_here) return conc__real_poll_in(scratch, fds, n, deadline_ns, error);
+    *error = conc__port_unsupported();
+    return -1;
+}
+
+int conc__port_poller_open(conc__port_poller *p) {
+    if (!conc__sim_here) return conc__real_poller_open(p);
+    memset(p, 0, sizeof *p);
+    return CONC__FAULT("simulated poller", ENOMEM);
+}
+
+void conc__port_poller_close(conc__port_poller *p) {
+    if (!conc__sim_here) conc__real_poller_close(p);
+}
+
+int conc__port_poller_add(conc__port_poller *p, intptr_t fd) {
+    return conc__sim_here ? conc__port_unsupported() : conc__real_poller_add(p, fd);
+}
+
+int conc__port_poller_want(conc__port_poller *p, intptr_t fd, unsigned mask) {
+    return conc__sim_here ? conc__port_unsupported() : conc__real_poller_want(p, fd, mask);
+}
+
+void conc__port_poller_forget(conc__port_poller *p, intptr_t fd) {
+    if (!conc__sim_here) conc__real_poller_forget(p, fd);
+}
+
+/* (The real one need not look before it sleeps; this one sleeps only if there is no signal.) */
+size_t conc__port_poller_wait(conc__port_poller *p, conc__port_event *events, size_t max, int64_t deadline_ns,
+                              bool *signaled) {
+    if (!conc__sim_here) return conc__real_poller_wait(p, events, max, deadline_ns, signaled);
+    if (deadline_ns != INT64_MIN) (void)conc__port_wait(&p->signaled, 0, deadline_ns);
+    *signaled = conc__swap32(&p->signaled, 0, CONC__ACQ_REL) != 0;
+    return 0;
+}
+
+void conc__port_poller_signal(conc__port_poller *p) {
+    if (!conc__sim_here) {
+        conc__real_poller_signal(p);
+    } else if (conc__swap32(&p->signaled, 1, CONC__ACQ_REL) == 0) {
+        conc__port_wake_one(&p->signaled);
+    }
+}
+
+int conc__port_socket(unsigned family, bool stream, intptr_t *fd) {
+    if (!conc__sim_here) return conc__real_socket(family, stream, fd);
+    *fd = -1;
+    return conc__port_unsupported();
+}
+
+conc__port_found conc__port_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found, char *text,
+                                   size_t size) {
+    if (!conc__sim_here) return conc__real_lookup(host, port, list, n, found, text, size);
+    *found = 0;
+    (void)conc__port_error_text(conc__port_unsupported(), text, size);
+    return CONC__PORT_LOOKUP_FAILED;
 }
 
 /* ---- the user's places ---------------------------------------------------------------------------------------------- */
@@ -8905,6 +10732,11 @@ size_t conc_queue_item_size(const conc_queue *q) {
 }
 
 /* ==== end src/queue.c ==== */
+
+/* ==== begin src/net.c ==== */
+
+
+/* ==== end src/net.c ==== */
 
 /* ==== begin src/frame.c ==== */
 

@@ -1,5 +1,6 @@
 /* ============================================================================================
- * port: what the library asks of the machine: atomics, clock, wait-on-address, threads.
+ * port: what the library asks of the machine: atomics, clock, wait-on-address, threads,
+ * descriptors, sockets.
  *
  * Private. Nothing above this file names an operating system, calls a clock or a thread function, or
  * uses an atomic builtin. Implemented by port_posix.c (Linux futex; elsewhere, or with CONC_PORT_PORTABLE,
@@ -16,7 +17,11 @@
 #ifndef CONC__PORT_H
 #define CONC__PORT_H
 
-#include "config.h"
+#include "net.h"
+
+#if !defined(CONC_PORT_PORTABLE)
+#define CONC_PORT_PORTABLE 0
+#endif
 
 /* ---- atomics --------------------------------------------------------------------------------
  * On uint32_t (32), size_t (z) and void * (p). `o` is the memory order, with the meaning of C11. */
@@ -326,6 +331,152 @@ CONC__LIB int conc__port_on_fork(void (*child)(void));
 /* The system's words for its error number; returns `buffer`. */
 CONC__LIB const char *conc__port_error_text(int error, char *buffer, size_t size);
 
+/* ---- descriptors --------------------------------------------------------------------------------
+ * What the system calls a file, a pipe or a socket: an int, on Windows a SOCKET (there, nothing but sockets); -1: none.
+ * These functions return 0 or the system's error number, and leave errno and its like alone. What they make is closed in
+ * a program that this process starts (close-on-exec), and does not block; no write to it raises SIGPIPE. */
+
+#define CONC__PORT_READ 1u
+#define CONC__PORT_WRITE 2u
+#define CONC__PORT_HUP 4u /* told without being asked: an error, a hang-up, or the peer will send no more: look at both sides,
+                             which stay as they are */
+#define CONC__PORT_BAD 8u /* likewise: it is not an open descriptor */
+
+#define CONC__PORT_ALWAYS_READY (-1) /* an answer: the poller takes no descriptors of this kind, such as files on disk */
+#define CONC__PORT_IN_PROGRESS (-2)  /* an answer: connecting goes on, until the socket is writable */
+CONC__LIB int conc__port_unsupported(void); /* the error number for "this system cannot do that" */
+
+/* A signal: what ends the sleep of a thread in conc__port_poll(), which has fd[0] among its descriptors. raise: by any
+ * thread, also one that handles a (POSIX) signal; several may become one. clear: takes them away; never blocks. */
+typedef struct conc__port_signal {
+    intptr_t fd[2]; /* to wait for reading of; private */
+} conc__port_signal;
+CONC__LIB int conc__port_signal_open(conc__port_signal *s);
+CONC__LIB void conc__port_signal_close(conc__port_signal *s);
+CONC__LIB void conc__port_signal_raise(conc__port_signal *s);
+CONC__LIB void conc__port_signal_clear(conc__port_signal *s);
+
+/* Sleeps until one of `n` (or 0) descriptors is ready, the deadline (as for conc__port_wait(); INT64_MIN: does not
+ * sleep), or for no reason. Returns how many have something in `got`, all of which it sets; or 0; or -1 with the reason
+ * in *error. An fd of -1 is passed over. */
+typedef struct conc__port_pollfd {
+    intptr_t fd;
+    unsigned want, got;
+} conc__port_pollfd;
+CONC__LIB int conc__port_poll(conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error);
+/* The same with the caller's memory, n * CONC__PORT_POLL_SCRATCH bytes, aligned for an int64_t: does not allocate. */
+#define CONC__PORT_POLL_SCRATCH 16u
+CONC__LIB int conc__port_poll_in(void *scratch, conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error);
+
+/* A poller: tells of many descriptors. One thread at a time waits; the other functions may be called by any thread, also
+ * meanwhile.
+ * add (with CONC__POLLER_EDGES only): tells of both sides each time they become ready, until the descriptor is closed;
+ * to add it again makes it tell anew what is ready now. want: tells once of what is in `mask` (which replaces the mask
+ * of an earlier call for this descriptor), then forgets it, as forget does. Not both for one descriptor. What is closed
+ * is to be forgotten before.
+ * wait: the events found, up to `max` (1 or more); *signaled: there was a signal, which is taken away with that. Neither:
+ * at the deadline, or for no reason. signal: also before the wait, or by a signal handler; several may become one.
+ * Whatever was done before it is seen by the wait that tells of it. */
+#if CONC_OS_LINUX && !CONC_PORT_PORTABLE
+#define CONC__POLLER_EPOLL 1
+#else
+#define CONC__POLLER_EPOLL 0
+#endif
+#if (CONC_OS_MACOS || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)) &&     \
+    !CONC_PORT_PORTABLE
+#define CONC__POLLER_KQUEUE 1
+#else
+#define CONC__POLLER_KQUEUE 0
+#endif
+#define CONC__POLLER_EDGES (CONC__POLLER_EPOLL || CONC__POLLER_KQUEUE)
+
+typedef struct conc__port_event {
+    intptr_t fd;
+    unsigned got;
+} conc__port_event;
+
+typedef struct conc__port_poller {
+    intptr_t fd;            /* of epoll or kqueue */
+    uint32_t signaled;      /* atomic: 1: there was a signal since the last wait that told so */
+    conc__port_signal wake; /* what ends a wait's sleep; not with kqueue, which has events of the user's */
+#if !CONC__POLLER_EDGES
+    uint32_t lock;             /* a conc__lock; guards the next four */
+    uint32_t sleeping;         /* 1: the waiting thread has taken its copy and sleeps */
+    size_t count, capacity;    /* `wanted` is a hash table with open addressing; capacity a power of two, or 0 */
+    conc__port_pollfd *wanted; /* fd -1: free */
+    size_t room;               /* the waiting thread's own: of `copy`, */
+    conc__port_pollfd *copy;   /* with as many places of scratch behind it */
+#endif
+} conc__port_poller;
+
+CONC__LIB int conc__port_poller_open(conc__port_poller *p);
+CONC__LIB void conc__port_poller_close(conc__port_poller *p);
+CONC__LIB int conc__port_poller_add(conc__port_poller *p, intptr_t fd);
+CONC__LIB int conc__port_poller_want(conc__port_poller *p, intptr_t fd, unsigned mask);
+CONC__LIB void conc__port_poller_forget(conc__port_poller *p, intptr_t fd);
+CONC__LIB size_t conc__port_poller_wait(conc__port_poller *p, conc__port_event *events, size_t max, int64_t deadline_ns,
+                                        bool *signaled);
+CONC__LIB void conc__port_poller_signal(conc__port_poller *p);
+
+/* ---- sockets ---------------------------------------------------------------------------------------- */
+
+/* An unconnected one, for `family` 4 or 6. */
+CONC__LIB int conc__port_socket(unsigned family, bool stream, intptr_t *fd);
+CONC__LIB void conc__port_socket_close(intptr_t fd);
+CONC__LIB int conc__port_socket_bind(intptr_t fd, const conc_address *a);
+CONC__LIB int conc__port_socket_listen(intptr_t fd, int backlog);
+CONC__LIB int conc__port_socket_accept(intptr_t fd, intptr_t *conn, conc_address *peer);
+/* Begins it: 0: connected, CONC__PORT_IN_PROGRESS, or an error. Then, once writable: */
+CONC__LIB int conc__port_socket_connect(intptr_t fd, const conc_address *a);
+CONC__LIB int conc__port_socket_connected(intptr_t fd); /* how it ended; takes the error away */
+/* At most `size` bytes. receive: 0 bytes done is the end of the stream. */
+CONC__LIB int conc__port_socket_send(intptr_t fd, const void *data, size_t size, size_t *done);
+CONC__LIB int conc__port_socket_receive(intptr_t fd, void *buffer, size_t size, size_t *done);
+/* A datagram; `to` NULL: to whom it is connected. `cut`: it was longer, and the rest is gone. */
+CONC__LIB int conc__port_socket_send_to(intptr_t fd, const void *data, size_t size, const conc_address *to, size_t *done);
+CONC__LIB int conc__port_socket_receive_from(intptr_t fd, void *buffer, size_t size, conc_address *from, size_t *done,
+                                             bool *cut);
+/* CONC__PORT_READ: nothing more is read; CONC__PORT_WRITE: nothing more will be written; or both. */
+CONC__LIB int conc__port_socket_shutdown(intptr_t fd, unsigned sides);
+/* Its own address or its peer's. */
+CONC__LIB int conc__port_socket_name(intptr_t fd, bool peer, conc_address *a);
+
+typedef enum conc__port_option {
+    CONC__PORT_REUSE_ADDRESS, /* bind in spite of connections that are ending; where that is not always so */
+    CONC__PORT_REUSE_PORT,    /* several sockets on one port */
+    CONC__PORT_V6_ONLY,
+    CONC__PORT_NO_DELAY,
+    CONC__PORT_KEEP_ALIVE,
+    CONC__PORT_BROADCAST,
+    CONC__PORT_SEND_BUFFER,
+    CONC__PORT_RECEIVE_BUFFER,
+    CONC__PORT_OPTIONS
+} conc__port_option;
+CONC__LIB int conc__port_socket_option(intptr_t fd, conc__port_option option, int value);
+
+/* What an error number of these functions is a case of. */
+typedef enum conc__port_kind {
+    CONC__PORT_OTHER,
+    CONC__PORT_WOULD_BLOCK,
+    CONC__PORT_TABLE_FULL, /* no more descriptors, in this process or on this machine */
+    CONC__PORT_NO_BUFFERS, /* the system is short of memory */
+    CONC__PORT_ABORTED,    /* accept: this connection is gone, or its network is: go on with the next */
+    CONC__PORT_BROKEN      /* the connection was reset, or its other side is gone */
+} conc__port_kind;
+CONC__LIB conc__port_kind conc__port_kind_of(int error);
+#define conc__port_would_block(error) (conc__port_kind_of(error) == CONC__PORT_WOULD_BLOCK)
+
+/* Asks the system for the addresses of `host`, a name or numbers. Blocks, for as long
+ * as it takes. *found: how many of them are in `list`. On failure `text` says why. */
+typedef enum conc__port_found {
+    CONC__PORT_FOUND,
+    CONC__PORT_UNKNOWN_HOST,
+    CONC__PORT_LOOKUP_MEMORY,
+    CONC__PORT_LOOKUP_FAILED
+} conc__port_found;
+CONC__LIB conc__port_found conc__port_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
+                                             char *text, size_t size);
+
 /* ---- faults -----------------------------------------------------------------------------------------
  * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
  * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot
@@ -348,7 +499,7 @@ CONC__LIB bool conc__fault_made(uint32_t i, const char **site, char *error, size
 
 /* ---- the real port beside the simulated one -------------------------------------------------------
  * CONC__PORT(name) is what port_posix.c and port_win32.c call their functions: conc__port_name; or, where port_sim.c
- * stands before them, conc__real_name. */
+ * stands before them, conc__real_name. (What works on sockets has no simulated side: in a simulation none can be made.) */
 #if defined(CONC_SIM)
 #define CONC__PORT(name) conc__real_##name
 CONC__LIB void *conc__real_key_get(void);
@@ -367,6 +518,22 @@ CONC__LIB void conc__real_yield(void);
 CONC__LIB unsigned conc__real_cpu_count(void);
 CONC__LIB int conc__real_on_fork(void (*child)(void));
 CONC__LIB const char *conc__real_error_text(int error, char *buffer, size_t size);
+CONC__LIB int conc__real_signal_open(conc__port_signal *s);
+CONC__LIB void conc__real_signal_close(conc__port_signal *s);
+CONC__LIB void conc__real_signal_raise(conc__port_signal *s);
+CONC__LIB void conc__real_signal_clear(conc__port_signal *s);
+CONC__LIB int conc__real_poll_in(void *scratch, conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error);
+CONC__LIB int conc__real_poller_open(conc__port_poller *p);
+CONC__LIB void conc__real_poller_close(conc__port_poller *p);
+CONC__LIB int conc__real_poller_add(conc__port_poller *p, intptr_t fd);
+CONC__LIB int conc__real_poller_want(conc__port_poller *p, intptr_t fd, unsigned mask);
+CONC__LIB void conc__real_poller_forget(conc__port_poller *p, intptr_t fd);
+CONC__LIB size_t conc__real_poller_wait(conc__port_poller *p, conc__port_event *events, size_t max, int64_t deadline_ns,
+                                        bool *signaled);
+CONC__LIB void conc__real_poller_signal(conc__port_poller *p);
+CONC__LIB int conc__real_socket(unsigned family, bool stream, intptr_t *fd);
+CONC__LIB conc__port_found conc__real_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
+                                             char *text, size_t size);
 #else
 #define CONC__PORT(name) conc__port_##name
 #endif

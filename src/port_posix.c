@@ -15,10 +15,6 @@
 #include <stdio.h>
 #include <time.h>
 
-#if !defined(CONC_PORT_PORTABLE)
-#define CONC_PORT_PORTABLE 0
-#endif
-
 #if CONC_OS_LINUX
 #include <sys/syscall.h>
 #if defined(CONC__TEST_LEAFY)

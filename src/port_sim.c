@@ -1532,6 +1532,87 @@ const char *conc__port_error_text(int error, char *buffer, size_t size) {
     return conc__real_error_text(error, buffer, size);
 }
 
+/* ---- descriptors ----------------------------------------------------------------------------------------------------------
+ * There are none in a simulation: what would make one, or wait for one, says so. Signals have nobody to end the sleep of.
+ * A poller can be waited for and signaled: a loop's own waiting can be simulated. */
+
+int conc__port_signal_open(conc__port_signal *s) {
+    if (!conc__sim_here) return conc__real_signal_open(s);
+    s->fd[0] = s->fd[1] = -1;
+    return 0;
+}
+
+void conc__port_signal_close(conc__port_signal *s) {
+    if (!conc__sim_here) conc__real_signal_close(s);
+}
+
+void conc__port_signal_raise(conc__port_signal *s) {
+    if (!conc__sim_here) conc__real_signal_raise(s);
+}
+
+void conc__port_signal_clear(conc__port_signal *s) {
+    if (!conc__sim_here) conc__real_signal_clear(s);
+}
+
+int conc__port_poll_in(void *scratch, conc__port_pollfd *fds, size_t n, int64_t deadline_ns, int *error) {
+    if (!conc__sim_here) return conc__real_poll_in(scratch, fds, n, deadline_ns, error);
+    *error = conc__port_unsupported();
+    return -1;
+}
+
+int conc__port_poller_open(conc__port_poller *p) {
+    if (!conc__sim_here) return conc__real_poller_open(p);
+    memset(p, 0, sizeof *p);
+    return CONC__FAULT("simulated poller", ENOMEM);
+}
+
+void conc__port_poller_close(conc__port_poller *p) {
+    if (!conc__sim_here) conc__real_poller_close(p);
+}
+
+int conc__port_poller_add(conc__port_poller *p, intptr_t fd) {
+    return conc__sim_here ? conc__port_unsupported() : conc__real_poller_add(p, fd);
+}
+
+int conc__port_poller_want(conc__port_poller *p, intptr_t fd, unsigned mask) {
+    return conc__sim_here ? conc__port_unsupported() : conc__real_poller_want(p, fd, mask);
+}
+
+void conc__port_poller_forget(conc__port_poller *p, intptr_t fd) {
+    if (!conc__sim_here) conc__real_poller_forget(p, fd);
+}
+
+/* (The real one need not look before it sleeps; this one sleeps only if there is no signal.) */
+size_t conc__port_poller_wait(conc__port_poller *p, conc__port_event *events, size_t max, int64_t deadline_ns,
+                              bool *signaled) {
+    if (!conc__sim_here) return conc__real_poller_wait(p, events, max, deadline_ns, signaled);
+    if (deadline_ns != INT64_MIN) (void)conc__port_wait(&p->signaled, 0, deadline_ns);
+    *signaled = conc__swap32(&p->signaled, 0, CONC__ACQ_REL) != 0;
+    return 0;
+}
+
+void conc__port_poller_signal(conc__port_poller *p) {
+    if (!conc__sim_here) {
+        conc__real_poller_signal(p);
+    } else if (conc__swap32(&p->signaled, 1, CONC__ACQ_REL) == 0) {
+        conc__port_wake_one(&p->signaled);
+    }
+}
+
+int conc__port_socket(unsigned family, bool stream, intptr_t *fd) {
+    if (!conc__sim_here) return conc__real_socket(family, stream, fd);
+    *fd = -1;
+    return conc__port_unsupported();
+}
+
+conc__port_found conc__port_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found, char *text,
+                                   size_t size) {
+    if (!conc__sim_here) return conc__real_lookup(host, port, list, n, found, text, size);
+    *found = 0;
+    (void)conc__port_error_text(conc__port_unsupported(), text, size);
+    return CONC__PORT_LOOKUP_FAILED;
+}
+
 /* ---- the user's places ---------------------------------------------------------------------------------------------- */
 
 void conc__sim_at(const char *file, int line, const char *call) {
