@@ -169,9 +169,15 @@ static void conc__reset_all(void) {
     }
 }
 
+static void conc__signal_end(conc__agent *agent) {
+    if (agent->has_signal) conc__port_signal_close(&agent->signal);
+    agent->has_signal = false;
+}
+
 static void conc__forked(void) {
     conc__forks++;
     conc__survivor = conc__self()->owner;
+    conc__signal_end(conc__self()); /* the parent has it too */
     conc__ids_before_fork = conc__load32(&conc__next_id, CONC__RELAXED) - 1;
     conc__reset_all();
 }
@@ -207,6 +213,7 @@ static void conc__agent_end(void *value) {
     (void)conc__port_key_set(agent, conc__agent_end);
 #endif
     if (agent->ended != NULL) agent->ended(agent);
+    conc__signal_end(agent);
 #if !CONC__HAS_TLS
     (void)conc__port_key_set(NULL, conc__agent_end);
     if (agent != &conc__agent_emergency) conc__free(agent);

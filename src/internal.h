@@ -7,9 +7,10 @@
 
 #include "port.h"
 #include "port_sim.h"
-#include "frame.h"
 #include "queue.h"
 #include "thread.h"
+#include "coro.h"
+#include "loop.h"
 
 #include <string.h>
 
@@ -52,7 +53,8 @@ CONC__LIB void conc__free(void *p);
 #endif
 
 /* ---- core: the agent -------------------------------------------------------------------------
- * Who acts: the record of the calling thread. A coroutine that runs will put its own identity here. */
+ * Who acts: the record of the calling thread. While a coroutine runs in it, its loop has put the coroutine's identity,
+ * token and task here. */
 
 #define CONC__HELD_MAX 32 /* locks one thread can hold and CONC_DEBUG can follow */
 
@@ -69,6 +71,16 @@ typedef struct conc__agent {
     const char *name;    /* for reports; NULL: it has none. The thread module's, as the next three */
     void *thread;        /* its conc_thread, if it has one */
     void (*ended)(struct conc__agent *agent); /* see conc__agent_watch_end() */
+    conc_loop *loop; /* the loop that this thread runs, */
+    conc_task *task; /* and the task that runs in it */
+    conc__port_signal signal; /* wakes it when it sleeps in conc__port_poll(); */
+    bool has_signal;          /* made when first wanted, gone with the thread */
+    /* For conc_dump(), which reads them from other threads: what it sleeps for. Hints, stored with conc__poke...(); `name` is
+     * static text, NULL: it does not sleep. */
+    const char *sleeps_in;
+    const void *sleeps_for;
+    size_t sleeps_since; /* milliseconds of the clock */
+    conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
     uint32_t held_count; /* CONC_DEBUG: the locks held, in order; sync_debug's */
@@ -110,6 +122,8 @@ typedef enum conc__reset_place {
     CONC__RESET_TABLE,
     CONC__RESET_REGISTRY,
     CONC__RESET_TIMERS,
+    CONC__RESET_LOOPS,
+    CONC__RESET_OFFLOAD,
     CONC__RESET_DEBUG,
     CONC__RESETS
 } conc__reset_place;
@@ -150,7 +164,7 @@ CONC__LIB void conc__lock_give(conc__lock *l);
 #define CONC__TICKET_SWEPT 0x10000u /* it was claimed with all others there */
 
 /* ---- wait: waiters and the table -------------------------------------------------------------------
- * One per wait, on the waiting thread's stack (later: in a coroutine's frame). */
+ * One per wait, on the waiting thread's stack; or a coroutine's task's. */
 struct conc_waiter {
     uint32_t claimed;         /* atomic. 0: waits; else the ticket (index + 1) of the node through which it was claimed, and
                                  CONC__TICKET_SWEPT. Publishes what the claimer did before; a thread sleeps on it */
@@ -211,6 +225,46 @@ CONC__LIB size_t conc__wake_waiters(const void *key, unsigned tag, size_t n);
 
 /* Whether the calling thread's token, or a parent, has fired. */
 CONC__LIB bool conc__is_canceled(void);
+
+/* The steps of a wait, for the kinds of waiter that make them: a thread, in conc__select(), and a coroutine. */
+#define CONC__MAX_OPS 1000
+#define CONC__TICKET_CANCEL 0xffffu
+CONC__LIB bool conc__op_valid(const conc_op *op);
+/* Before the first arm. */
+CONC__LIB void conc__ops_begin(conc_op *ops, size_t n);
+/* Attempts them all, `first` before the others; the index of the one that completed, or n. */
+CONC__LIB size_t conc__attempt_all(conc_op *ops, size_t n, size_t first);
+CONC__LIB void conc__abandon_but(conc_op *ops, size_t n, size_t winner);
+/* Arms them for `waiter`, whose `claimed` is 0; returns how many are armed: the next one, if it is fewer than n, need not
+ * wait. `*until` becomes the earliest of it and the ops' own points in time. */
+CONC__LIB size_t conc__arm_all(conc_op *ops, size_t n, conc_waiter *waiter, int64_t *until);
+CONC__LIB void conc__disarm_all(conc_op *ops, size_t n);
+/* Whether somebody else has claimed the waiter, whose wake therefore comes: an op can claim its own waiter only in its arm(),
+ * which then is not armed. */
+CONC__LIB bool conc__was_claimed(uint32_t ticket, size_t armed);
+/* Enters a node for each token of the chain (at most CONC_CANCEL_DEPTH); false: one has fired. `*count`: how many nodes were
+ * entered; conc_waiters_disarm() is for each. */
+CONC__LIB bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count, conc_waiter *waiter);
+/* How long the chain is. */
+CONC__LIB size_t conc__tokens_count(const conc_cancel *token);
+/* conc_wait()'s answer where the deadline was CONC_NOW and `op` has to wait. */
+CONC__LIB conc_result conc__op_busy(const conc_op *op);
+
+/* ---- wait: ops that wait for descriptors ---------------------------------------------------------------
+ * Such an op's class has conc__polled_arm() for its arm, and its word says for what it waits: a descriptor; a side of it, 0
+ * for reading or 1 for writing; and the socket's number, which no other socket has (0: it is no conc_socket).
+ * A thread then sleeps in conc__port_poll(), a coroutine's loop in its poller. All stand in the table under
+ * conc__polled_key() as well, so that whoever closes the descriptor can wake them. Where there is a number, the op's
+ * object begins with an atomic uint32_t that is not 0 once it is closed. */
+#define CONC__POLLED(fd, side, number) ((uint64_t)(number) << 32 | (uint32_t)((uint32_t)(fd) << 1 | (uint32_t)(side)))
+#define conc__polled_fd(word) ((intptr_t)((uint32_t)(word) >> 1))
+#define conc__polled_side(word) ((unsigned)(word)&1u)
+#define conc__polled_number(word) ((uint32_t)((word) >> 32))
+#define conc__polled_want(word) (conc__polled_side(word) != 0 ? CONC__PORT_WRITE : CONC__PORT_READ)
+/* No object's address: those are multiples of 4, or one more. */
+#define conc__polled_key(fd, side) ((const void *)((uintptr_t)(fd)*8u + (uintptr_t)(side)*4u + 3u))
+CONC__LIB bool conc__polled_arm(conc_op *op, conc_node *node);
+CONC__LIB bool conc__is_polled(const conc_op *op);
 /* conc_wait() on an op in place; and the same without the token, for waits that may not fail half way. */
 CONC__LIB conc_result conc__wait_op(conc_op *op, conc_deadline deadline);
 CONC__LIB conc_result conc__wait_uncanceled(conc_op *op, conc_deadline deadline);
@@ -235,6 +289,85 @@ CONC__LIB bool conc__registry_is_alone(void);
 /* Ends the service thread of the timers, and gives back its memory, if it runs. */
 CONC__LIB void conc__timers_end(void);
 #endif
+
+/* ---- loop: the wheel of its points in time --------------------------------------------------------------
+ * See wheel.c. */
+#define CONC__WHEEL_LEVELS 8 /* of 6 bits: 48 bits of ticks of 2^16 ns are all there are */
+typedef struct conc__wheel_list {
+    struct conc__wheel_list *next, *prev;
+} conc__wheel_list;
+typedef struct conc__wheel_node {
+    conc__wheel_list list; /* prev is NULL: in none */
+    int64_t due;
+} conc__wheel_node;
+typedef struct conc__wheel {
+    uint64_t now; /* the tick up to which all have been taken out */
+    size_t count;
+    conc__wheel_list due;
+    uint64_t used[CONC__WHEEL_LEVELS]; /* a bit for each slot that may have entries */
+    conc__wheel_list slots[CONC__WHEEL_LEVELS][64];
+} conc__wheel;
+CONC__LIB void conc__wheel_begin(conc__wheel *w, int64_t now);
+/* `node` is in no list. */
+CONC__LIB void conc__wheel_add(conc__wheel *w, conc__wheel_node *node, int64_t due);
+/* If it is in a list. */
+CONC__LIB void conc__wheel_remove(conc__wheel *w, conc__wheel_node *node);
+/* When to call conc__wheel_expire() next: a time at which something may be due. INT64_MIN: at once; INT64_MAX: never. */
+CONC__LIB int64_t conc__wheel_next(conc__wheel *w);
+/* Takes out one whose time has come; NULL: there is none. */
+CONC__LIB conc__wheel_node *conc__wheel_expire(conc__wheel *w, int64_t now);
+
+/* ---- loop: what its other files use of it ------------------------------------------------------------------ */
+
+/* What is in a loop's inbox beside tasks. */
+typedef struct conc__mail {
+    struct conc__mail *next;
+    void (*deliver)(struct conc__mail *mail, conc_loop *loop); /* in the loop's thread; the mail is its own from here on */
+} conc__mail;
+CONC__LIB void conc__loop_send(conc_loop *loop, conc__mail *mail);
+
+/* What few tasks have: hangs on a task's first frame. */
+typedef struct conc__task_extra {
+    const char *name;
+    conc_cancel *cancel;
+    conc_group *group;
+    conc_task *group_next, **group_link; /* the members of its group; guarded by the group's lock */
+    int64_t start;
+    size_t token_count;
+    conc_node tokens[1]; /* one for each token of the chain; armed while it waits */
+} conc__task_extra;
+CONC__LIB conc__task_extra *conc__task_extra_of(conc_task *task);
+/* Next in a list that whoever calls has to itself: a task that was admitted to no list of its loop's. */
+CONC__LIB conc_task **conc__task_next(conc_task *task);
+CONC__LIB conc_loop *conc__task_loop(const conc_task *task);
+/* A task that may run now: in the loop's thread. */
+CONC__LIB void conc__task_ready(conc_task *task);
+/* Runs the loop in the calling thread until op completes, if nobody runs it; else just waits. */
+CONC__LIB conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline);
+CONC__LIB bool conc__loop_is_forked(const conc_loop *loop);
+
+/* Groups: whether the task may enter (CONC_OK, CONC_CANCELED, CONC_NO_MEMORY); it enters, and does not fail; it may run now
+ * (else it has been put aside until there is room); it has ended. */
+CONC__LIB conc_result conc__group_check(conc_group *group);
+CONC__LIB void conc__group_enter(conc_group *group, conc_task *task);
+CONC__LIB bool conc__group_admit(conc_group *group, conc_task *task);
+CONC__LIB void conc__group_leave(conc_group *group, conc_task *task, int code);
+
+/* For conc_dump(): calls visit() for every loop, none of which goes meanwhile; a loop's own lines, in its thread, or while it
+ * is not running; whether it is, and where it was last seen. */
+CONC__LIB void conc__loops_begin(void);
+CONC__LIB void conc__loop_each(void (*visit)(conc_loop *loop, void *arg), void *arg);
+CONC__LIB void conc__loop_describe(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg);
+CONC__LIB bool conc__loop_describe_if_idle(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg);
+CONC__LIB void conc__loop_where(const conc_loop *loop, char *text, size_t size);
+
+/* Whether an op is a point in time, conc_op_until() and its family. */
+CONC__LIB bool conc__op_is_until(const conc_op *op);
+
+/* For edge-triggered pollers: false: the loop that attempts this op knows that there is nothing; and: an attempt found
+ * nothing, or has taken all there was. */
+CONC__LIB bool conc__polled_may_be_ready(uint64_t word);
+CONC__LIB void conc__polled_drained(uint64_t word);
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
 #if defined(CONC_DEBUG)

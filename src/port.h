@@ -35,6 +35,11 @@
 /* A relaxed load that is no point of a simulation: of what is set once, before anything can hang on it. */
 #define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 #define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#define conc__peekz(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+/* A relaxed store, likewise: of a hint for reports. */
+#define conc__poke32(a, v) __atomic_store_n((a), (v), __ATOMIC_RELAXED)
+#define conc__pokep(a, v) __atomic_store_n((a), (v), __ATOMIC_RELAXED)
+#define conc__pokez(a, v) __atomic_store_n((a), (v), __ATOMIC_RELAXED)
 #endif
 
 #if defined(CONC_SIM)
@@ -70,6 +75,8 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define conc__casz(a, expected, v, o) conc__sim_cas((a), sizeof(size_t), (expected), (size_t)(v), (o), __func__)
 #define conc__loadp(a, o) ((void *)(uintptr_t)conc__sim_load((a), sizeof(void *), (o), __func__))
 #define conc__storep(a, v, o) conc__sim_store((a), sizeof(void *), (uint64_t)(uintptr_t)(v), (o), __func__)
+#define conc__swapp(a, v, o) ((void *)(uintptr_t)conc__sim_rmw((a), sizeof(void *), CONC__SIM_SWAP, (uint64_t)(uintptr_t)(v), (o), __func__))
+#define conc__casp(a, expected, v, o) conc__sim_cas((a), sizeof(void *), (expected), (uint64_t)(uintptr_t)(v), (o), __func__)
 
 #elif CONC_CC_GNU && !CONC_CC_TINY
 
@@ -98,6 +105,8 @@ CONC__LIB void conc__delay(void);
 #define conc__casz(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
 #define conc__loadp(a, o) __atomic_load_n(CONC__ATOM(a), (o))
 #define conc__storep(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
+#define conc__swapp(a, v, o) __atomic_exchange_n(CONC__ATOM(a), (v), (o))
+#define conc__casp(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
 
 #else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
 
@@ -196,8 +205,14 @@ CONC__ATOMICS(size_t, z)
 #define conc__casz(a, expected, v, o) conc__rmw_casz((a), (expected), (v))
 #define conc__loadp(a, o) ((void *)conc__rmw_loadz((const size_t *)(const void *)(a)))
 #define conc__storep(a, v, o) ((void)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
+#define conc__swapp(a, v, o) ((void *)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
+#define conc__casp(a, expected, v, o) conc__rmw_casz((size_t *)(void *)(a), (size_t *)(void *)(expected), (size_t)(v))
 #define conc__peek32(a) conc__rmw_load32(a)
 #define conc__peekp(a) conc__loadp((a), 0)
+#define conc__peekz(a) conc__rmw_loadz(a)
+#define conc__poke32(a, v) (*(volatile uint32_t *)(a) = (v)) /* aligned words are stored whole by all that these serve */
+#define conc__pokez(a, v) (*(volatile size_t *)(a) = (v))
+#define conc__pokep(a, v) (*(void *volatile *)(a) = (void *)(uintptr_t)(v))
 
 #endif
 

@@ -212,10 +212,7 @@ size_t conc_waiters_wake(conc_waiters *w, size_t n) {
     return conc__wake_waiters(w, CONC__ANY_TAG, n);
 }
 
-/* ---- the wait ------------------------------------------------------------------------------------------ */
-
-#define CONC__MAX_OPS 1000
-#define CONC__TICKET_CANCEL 0xffffu
+/* ---- the steps of a wait --------------------------------------------------------------------------------- */
 
 /* Waking a sleeper on another core costs some 300 times a look: a short spin wins on two cores, and the offers of the
  * processor at its end make sure that it loses nothing on one. */
@@ -230,12 +227,19 @@ bool conc__spin(unsigned step, unsigned pauses) {
     return true;
 }
 
-static void conc__thread_wake(void *waiter) {
-    conc__port_wake_one(&((conc_waiter *)waiter)->claimed);
+bool conc__op_valid(const conc_op *op) {
+    return op->cls != NULL && op->cls->attempt != NULL && op->cls->arm != NULL;
 }
 
-/* Attempts them all, `first` before the others; the index of the one that completed, or n. */
-static size_t conc__attempt_all(conc_op *ops, size_t n, size_t first) {
+void conc__ops_begin(conc_op *ops, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) {
+        ops[i].node.conc__armed = 0;
+        ops[i].node.conc__tag = ops[i].node.conc__grant = 0;
+    }
+}
+
+size_t conc__attempt_all(conc_op *ops, size_t n, size_t first) {
     size_t i;
     if (first < n) {
         ops[first].result = ops[first].cls->attempt(&ops[first]);
@@ -249,23 +253,47 @@ static size_t conc__attempt_all(conc_op *ops, size_t n, size_t first) {
     return n;
 }
 
-static void conc__abandon_but(conc_op *ops, size_t n, size_t winner) {
+void conc__abandon_but(conc_op *ops, size_t n, size_t winner) {
     size_t i;
     for (i = 0; i < n; i++) {
         if (i != winner && ops[i].cls->abandon != NULL) ops[i].cls->abandon(&ops[i]);
     }
 }
 
-static void conc__disarm(conc_op *op) {
-    if (op->cls->disarm != NULL) {
-        op->cls->disarm(op, &op->node);
-    } else {
-        conc_waiters_disarm(&op->node);
+size_t conc__arm_all(conc_op *ops, size_t n, conc_waiter *waiter, int64_t *until) {
+    size_t armed;
+    for (armed = 0; armed < n; armed++) {
+        conc_op *op = &ops[armed];
+        op->node.conc__waiter = waiter;
+        op->node.conc__ticket = (uint16_t)(armed + 1);
+        if (!op->cls->arm(op, &op->node)) break;
+        if (op->due.ns < *until) *until = op->due.ns;
+    }
+    return armed;
+}
+
+bool conc__was_claimed(uint32_t ticket, size_t armed) {
+    return ticket != 0 && (ticket & ~CONC__TICKET_SWEPT) != armed + 1;
+}
+
+void conc__disarm_all(conc_op *ops, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (ops[i].cls->disarm != NULL) {
+            ops[i].cls->disarm(&ops[i], &ops[i].node);
+        } else {
+            conc_waiters_disarm(&ops[i].node);
+        }
     }
 }
 
-/* Enters a node for each token of the chain; false: one has fired. `*count`: how many nodes were entered. */
-static bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count, conc_waiter *waiter) {
+size_t conc__tokens_count(const conc_cancel *token) {
+    size_t n = 0;
+    for (; token != NULL && n < CONC_CANCEL_DEPTH; token = token->parent) n++;
+    return n;
+}
+
+bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count, conc_waiter *waiter) {
     size_t n = 0;
     bool quiet = true;
     for (; token != NULL && n < CONC_CANCEL_DEPTH && quiet; token = token->parent) {
@@ -285,27 +313,135 @@ static bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count
     return quiet;
 }
 
+conc_result conc__op_busy(const conc_op *op) {
+    return op->cls->busy != CONC_OK ? op->cls->busy : CONC_BUSY;
+}
+
+/* ---- descriptors -------------------------------------------------------------------------------------------- */
+
+/* The second look is for the close only: that the descriptor is ready is found by the poll or the poller, which look at it
+ * after this. A close marks the object and then wakes the key: of the two, the mark and the node, one is seen. */
+bool conc__polled_arm(conc_op *op, conc_node *node) {
+    const void *key = conc__polled_key(conc__polled_fd(op->word), conc__polled_side(op->word));
+    conc__bucket *b = conc__bucket_lock(key);
+    bool wait = conc__polled_number(op->word) == 0 || conc__load32((const uint32_t *)op->object, CONC__ACQUIRE) == 0;
+    if (wait) conc__bucket_push(b, key, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+bool conc__is_polled(const conc_op *op) {
+    return op->cls->arm == conc__polled_arm;
+}
+
+/* ---- a thread's wait ------------------------------------------------------------------------------------------ */
+
+static void conc__thread_wake(void *waiter) {
+    conc__port_wake_one(&((conc_waiter *)waiter)->claimed);
+}
+
+/* A thread that waits for descriptors sleeps in the port's poll, and is woken by its signal. Its waiter stays where it is
+ * until the signal of whoever claimed it has arrived. */
+typedef struct conc__poll_waiter {
+    conc_waiter base;
+    conc__port_signal *signal;
+} conc__poll_waiter;
+
+static void conc__poll_wake(void *waiter) {
+    conc__port_signal_raise(((conc__poll_waiter *)waiter)->signal); /* the last touch */
+}
+
+#define CONC__MAX_POLLED 64
+
+static bool conc__any_polled(const conc_op *ops, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (conc__is_polled(&ops[i])) return true;
+    }
+    return false;
+}
+
+/* Makes the thread's signal, if it has none. */
+static conc_result conc__signal_begin(conc__agent *me) {
+    int e;
+    if (me->has_signal) return CONC_OK;
+    if (!conc__agent_watch_end(me, me->ended)) return conc__fail(CONC_NO_MEMORY, "no memory for a thread's signal");
+    e = conc__port_signal_open(&me->signal);
+    if (e != 0) return conc__fail_system(CONC_SYSTEM, e, "cannot make what wakes a thread that waits for descriptors");
+    me->has_signal = true;
+    return CONC_OK;
+}
+
+/* Sleeps until the waiter is claimed, a descriptor is ready, or `until`. The index of an op whose descriptor is ready, or
+ * n. `*error`: what the system had against it. */
+static size_t conc__sleep_polling(conc_op *ops, size_t n, conc__poll_waiter *waiter, int64_t until, int *error) {
+    conc__port_pollfd polled[CONC__MAX_POLLED + 1];
+    uint16_t which[CONC__MAX_POLLED + 1];
+    size_t i, count = 1, ready = n;
+    polled[0].fd = waiter->signal->fd[0];
+    polled[0].want = CONC__PORT_READ;
+    for (i = 0; i < n && count <= CONC__MAX_POLLED; i++) {
+        if (!conc__is_polled(&ops[i])) continue;
+        polled[count].fd = conc__polled_fd(ops[i].word);
+        polled[count].want = conc__polled_want(ops[i].word);
+        which[count++] = (uint16_t)i;
+    }
+    *error = 0;
+    while (ready == n && *error == 0 && conc__load32(&waiter->base.claimed, CONC__ACQUIRE) == 0) {
+        if (conc__port_poll(polled, count, until, error) == 0) {
+            if (until != INT64_MAX && conc__port_clock_ns() >= until) break;
+            continue;
+        }
+        for (i = 1; i < count && ready == n; i++) {
+            if (polled[i].got != 0) ready = which[i];
+        }
+    }
+    return ready;
+}
+
+/* The signal of whoever claimed us is on its way, or here: it must not reach the next wait, nor the waiter go before it
+ * has come. */
+static void conc__signal_take(conc__port_signal *signal) {
+    conc__port_pollfd polled;
+    int error = 0;
+    polled.fd = signal->fd[0];
+    polled.want = CONC__PORT_READ;
+    while (conc__port_poll(&polled, 1, INT64_MAX, &error) == 0 && error == 0) {
+    }
+    conc__port_signal_clear(signal);
+}
+
+/* Sleeps until claimed or `until`. The wake: each object's waker claims under the bucket's lock, under which arm() looked at
+ * the object; a claim stores `claimed` and then wakes this address; the port's wait does not sleep if `claimed` has
+ * changed. */
+static void conc__sleep(conc_waiter *waiter, int64_t until) {
+    while (conc__load32(&waiter->claimed, CONC__ACQUIRE) == 0) {
+        if (conc__port_wait(&waiter->claimed, 0, until)) break;
+        /* A sleep that ends for no reason, again and again (signals), ends at its deadline all the same. */
+        if (until != INT64_MAX && conc__port_clock_ns() >= until) break;
+    }
+}
+
 /* conc_select() under `token`; n may be 0: then it only waits for the deadline or the token. `spin`: whether to look
  * for a while before the first sleep (before later ones it always does); `pauses`: how, see conc__spin(). */
 static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_cancel *token, bool spin,
                         unsigned pauses) {
-    conc_waiter waiter;
+    conc__poll_waiter poll_waiter;
+    conc_waiter *waiter = &poll_waiter.base;
     conc__agent *me = conc__self();
     conc_node token_nodes[CONC_CANCEL_DEPTH];
     size_t i, winner, first = n;
-    bool front = false, over = conc_deadline_passed(deadline);
+    bool front = false, over = conc_deadline_passed(deadline), polling = false;
 
-    for (i = 0; i < n; i++) {
-        ops[i].node.conc__armed = 0;
-        ops[i].node.conc__tag = ops[i].node.conc__grant = 0;
-    }
-    waiter.owner = me->owner;
-    waiter.wake = conc__thread_wake;
+    conc__ops_begin(ops, n);
+    waiter->owner = me->owner;
+    waiter->wake = conc__thread_wake;
 
     for (;;) {
-        size_t armed, tokens;
+        size_t armed = 0, tokens, ready = n;
         int64_t until = deadline.ns;
         unsigned step;
+        int error = 0;
         bool quiet, swept;
         uint32_t ticket;
 
@@ -322,63 +458,71 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
             return deadline.ns != INT64_MIN ? CONC_TIMEOUT : CONC_BUSY;
         }
         if (front) ops[first].node.conc__tag |= CONC__FRONT;
+        if (!polling && conc__any_polled(ops, n)) {
+            conc_result r = conc__signal_begin(me);
+            if (r != CONC_OK) {
+                conc__abandon_but(ops, n, n);
+                return (int)r;
+            }
+            polling = true;
+            poll_waiter.signal = &me->signal;
+            waiter->wake = conc__poll_wake;
+        }
 
         /* Arm. No claim can come before this store, as nothing is armed. */
-        conc__store32(&waiter.claimed, 0, CONC__RELAXED);
-        quiet = conc__tokens_arm(token, token_nodes, &tokens, &waiter);
-        for (armed = 0; quiet && armed < n; armed++) {
-            conc_op *op = &ops[armed];
-            op->node.conc__waiter = &waiter;
-            op->node.conc__ticket = (uint16_t)(armed + 1);
-            if (!op->cls->arm(op, &op->node)) break;
-            if (op->due.ns < until) until = op->due.ns;
-        }
-        /* Sleep until claimed. The wake: each object's waker claims under the bucket's lock, under which arm()
-         * looked at the object; a claim stores `claimed` and then wakes this address; the port's wait does
-         * not sleep if `claimed` has changed. */
+        conc__store32(&waiter->claimed, 0, CONC__RELAXED);
+        quiet = conc__tokens_arm(token, token_nodes, &tokens, waiter);
+        if (quiet) armed = conc__arm_all(ops, n, waiter, &until);
         if (quiet && armed == n) {
 #if defined(CONC_SIM)
             me->waits = ops;
             me->waits_count = n;
 #endif
-            while (conc__load32(&waiter.claimed, CONC__ACQUIRE) == 0) {
-                if (conc__port_wait(&waiter.claimed, 0, until)) break;
-                /* A sleep that ends for no reason, again and again (signals), ends at its deadline all the same. */
-                if (until != INT64_MAX && conc__port_clock_ns() >= until) break;
+            conc__pokez(&me->sleeps_since, (size_t)(conc__port_clock_ns() / 1000000));
+            conc__pokep(&me->sleeps_for, n != 0 ? ops[0].object : NULL);
+            conc__pokep(&me->sleeps_in, n == 0 ? "sleep" : n == 1 ? ops[0].cls->name : "select");
+            if (polling) {
+                ready = conc__sleep_polling(ops, n, &poll_waiter, until, &error);
+            } else {
+                conc__sleep(waiter, until);
             }
+            conc__pokep(&me->sleeps_in, (const char *)NULL);
 #if defined(CONC_SIM)
             me->waits_count = 0;
 #endif
         }
         for (i = 0; i < tokens; i++) conc_waiters_disarm(&token_nodes[i]);
-        for (i = 0; i < armed; i++) conc__disarm(&ops[i]);
+        conc__disarm_all(ops, armed);
 
         /* Nothing is armed: `claimed` does not change any more. */
-        ticket = conc__load32(&waiter.claimed, CONC__ACQUIRE);
+        ticket = conc__load32(&waiter->claimed, CONC__ACQUIRE);
+        if (polling && conc__was_claimed(ticket, armed)) conc__signal_take(&me->signal);
         swept = (ticket & CONC__TICKET_SWEPT) != 0;
         ticket &= ~CONC__TICKET_SWEPT;
         if (ticket == CONC__TICKET_CANCEL || (ticket == 0 && !quiet)) {
             conc__abandon_but(ops, n, n);
             return CONC_CANCELED;
         }
+        if (error != 0) {
+            conc__abandon_but(ops, n, n);
+            return (int)conc__fail_system(CONC_SYSTEM, error, "cannot wait for descriptors");
+        }
         spin = true;
-        first = ticket != 0 ? ticket - 1u : armed; /* or the one that arm() found ready, or n: it is time */
+        first = ticket != 0 ? ticket - 1u : ready < n ? ready : armed; /* or the one that arm() found ready, or n: it is time */
         /* Woken alone and then too late, it goes to the front; of a crowd, to the end, or those behind it would be passed
          * over while the crowd is being woken. */
         front = ticket != 0 && !swept;
-        if (ticket == 0 && armed == n && deadline.ns != INT64_MAX) over = conc__port_clock_ns() >= deadline.ns;
+        if (ticket == 0 && ready == n && armed == n && deadline.ns != INT64_MAX) {
+            over = conc__port_clock_ns() >= deadline.ns;
+        }
     }
-}
-
-static bool conc__op_valid(const conc_op *op) {
-    return op->cls != NULL && op->cls->attempt != NULL && op->cls->arm != NULL;
 }
 
 static conc_result conc__wait_under(conc_op *op, conc_deadline deadline, conc_cancel *token, bool spin,
                                     unsigned pauses) {
     int r = conc__select(op, 1, deadline, token, spin, pauses);
     if (r == 0 || op->result != CONC_PENDING) return op->result; /* abandon() may have found it complete after all */
-    return r == CONC_BUSY && op->cls->busy != CONC_OK ? op->cls->busy : (conc_result)r;
+    return r == CONC_BUSY ? conc__op_busy(op) : (conc_result)r;
 }
 
 conc_result conc__wait_op(conc_op *op, conc_deadline deadline) {
@@ -403,13 +547,16 @@ conc_result conc_try(conc_op op) {
 }
 
 int conc_select(conc_op *ops, size_t n, conc_deadline deadline) {
-    size_t i;
+    size_t i, polled = 0;
     if (ops == NULL || n == 0 || n > CONC__MAX_OPS) {
         return conc__fail(CONC_INVALID, "conc_select: %zu ops; 1 to %d can be waited for", ops == NULL ? 0 : n,
                           CONC__MAX_OPS);
     }
     for (i = 0; i < n; i++) {
         if (!conc__op_valid(&ops[i])) return conc__fail(CONC_INVALID, "conc_select: op %zu has no class", i);
+        if (conc__is_polled(&ops[i]) && ++polled > CONC__MAX_POLLED) {
+            return conc__fail(CONC_INVALID, "conc_select: more than %d ops that wait for descriptors", CONC__MAX_POLLED);
+        }
     }
     return conc__select(ops, n, deadline, conc__self()->cancel, true, CONC__SPIN_LONG);
 }
@@ -436,9 +583,14 @@ static bool conc__until_arm(conc_op *op, conc_node *node) {
     return !conc_deadline_passed(op->due);
 }
 
+static const conc_op_class conc__until = {"until", CONC_BUSY, conc__until_attempt, conc__until_arm, NULL, NULL};
+
+bool conc__op_is_until(const conc_op *op) {
+    return op->cls == &conc__until;
+}
+
 conc_op conc_op_until(conc_deadline when) {
-    static const conc_op_class cls = {"until", CONC_BUSY, conc__until_attempt, conc__until_arm, NULL, NULL};
-    conc_op op = conc_op_make(&cls, NULL, NULL);
+    conc_op op = conc_op_make(&conc__until, NULL, NULL);
     op.due = when;
     return op;
 }
