@@ -32,12 +32,18 @@ bool conc__gen_throw(conc__gen_state *g, conc_result error) {
     return true;
 }
 
-bool conc__gen_from(conc__gen_state *g, void *item, size_t size) {
-    conc_result r = conc_next_bytes(g->from, item, size);
-    if (r == CONC_OK) return true;
-    if (r != CONC_CLOSED) g->ending = r;
-    conc__gen_drop(g);
-    return false;
+size_t conc__gen_from(conc__gen_state *g, void *items, size_t size, size_t n) {
+    size_t done = 0, got;
+    conc_result r;
+    while (done < n) {
+        r = conc_next_n_bytes(g->from, (char *)items + done * size, size, n - done, &got);
+        done += got;
+        if (r == CONC_OK) continue;
+        if (r != CONC_CLOSED) g->ending = r;
+        conc__gen_drop(g);
+        break;
+    }
+    return done;
 }
 
 void conc__gen_drop(conc__gen_state *g) {
