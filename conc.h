@@ -2024,17 +2024,16 @@ typedef struct conc_co_class {
     static conc_result conc__resume_##name(conc_co *co, conc_task *task);                          \
     static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)}; \
     static inline conc_task *conc__spawn_##name(conc_loop *loop, const struct conc_task_desc *desc, name frame) { \
-        conc_co *co = conc__co_new(loop, &conc__class_##name, desc);                               \
-        if (co == NULL) return NULL;                                                               \
-        frame.co = *co;                                                                            \
-        *(name *)(void *)co = frame;                                                               \
-        return conc__co_start(co);                                                           \
+        name *self = (name *)conc__co_new(loop, sizeof(name), desc);                               \
+        if (self == NULL) return NULL;                                                             \
+        *self = frame;                                                                             \
+        return conc__co_start(&self->co, &conc__class_##name);                                     \
     }                                                                                              \
-    static inline bool conc__call_##name(conc_task *task, name frame) {         \
-        conc_co *co = conc__co_call(task, &conc__class_##name);                                    \
-        if (co == NULL) return false;                                                              \
-        frame.co = *co;                                                                            \
-        *(name *)(void *)co = frame;                                                               \
+    static inline bool conc__call_##name(conc_task *task, name frame) {                            \
+        name *self = (name *)conc__co_call(task, sizeof(name));                                    \
+        if (self == NULL) return false;                                                            \
+        *self = frame;                                                                             \
+        conc__co_enter(task, &self->co, &conc__class_##name);                                      \
         return true;                                                                               \
     }                                                                                              \
     static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
@@ -2172,11 +2171,12 @@ typedef struct conc_co_timeout {
     CONC__CO_SUSPEND(label, !conc__co_await(conc__task, (op), (deadline), (catches)))
 
 struct conc_task_desc;
-/* A new task's frame, its head filled, and its start. */
-CONC_API conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const struct conc_task_desc *desc);
-CONC_API conc_task *conc__co_start(conc_co *co);
-/* The frame of a called one; it runs when the caller returns CONC_PENDING. */
-CONC_API conc_co *conc__co_call(conc_task *task, const conc_co_class *cls);
+/* Memory for a new task's frame; and, once that is filled, but for its head, the task's start. */
+CONC_API void *conc__co_new(conc_loop *loop, size_t size, const struct conc_task_desc *desc);
+CONC_API conc_task *conc__co_start(conc_co *co, const conc_co_class *cls);
+/* The same for the frame of a called one, which runs when the caller returns CONC_PENDING. */
+CONC_API void *conc__co_call(conc_task *task, size_t size);
+CONC_API void conc__co_enter(conc_task *task, conc_co *co, const conc_co_class *cls);
 /* False: suspended, and to be resumed; true: completed, the result stored. */
 CONC_API bool conc__co_await(conc_task *task, conc_op op, conc_deadline deadline, bool catches);
 CONC_API bool conc__co_await_any(conc_task *task, conc_op *ops, size_t n, conc_deadline deadline);
@@ -13299,8 +13299,7 @@ enum {
     CONC__TASK_FREE,  /* memory */
     CONC__TASK_NEW,   /* being made, or in the inbox for the first time */
     CONC__TASK_ASIDE, /* until its group has room */
-    CONC__TASK_READY,
-    CONC__TASK_RUNS,
+    CONC__TASK_READY, /* or it runs */
     CONC__TASK_WAITS, /* and, once it has been claimed, is in the list of those ready, or the inbox */
     CONC__TASK_ENDED
 };
@@ -13713,25 +13712,28 @@ uint32_t conc__co_return(conc_task *t, conc_co *frame, int code) {
 /* Before a called frame: what its caller had returned already when its clean-up part made the call. */
 #define CONC__CALL_HEAD 16u
 
-conc_co *conc__co_call(conc_task *t, const conc_co_class *cls) {
-    char *block = (char *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, CONC__CALL_HEAD + cls->size, "a called coroutine");
-    conc_co *co;
-    if (block == NULL) {
-        t->top->result = CONC_NO_MEMORY;
-        t->top->value = 0;
-        return NULL;
-    }
-    memcpy(block, &t->code, sizeof t->code);
-    t->code = 0;
-    co = (conc_co *)(void *)(block + CONC__CALL_HEAD);
+static void conc__co_begin(conc_co *co, const conc_co_class *cls, void *up) {
     co->conc__cls = cls;
-    co->conc__up = t->top;
+    co->conc__up = (conc_co *)up;
     co->conc__place = CONC__PLACE_START;
     co->conc__line = 0;
     co->result = CONC_OK;
     co->value = 0;
+}
+
+void *conc__co_call(conc_task *t, size_t size) {
+    char *block = (char *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, CONC__CALL_HEAD + size, "a called coroutine");
+    if (block != NULL) return block + CONC__CALL_HEAD;
+    t->top->result = CONC_NO_MEMORY;
+    t->top->value = 0;
+    return NULL;
+}
+
+void conc__co_enter(conc_task *t, conc_co *co, const conc_co_class *cls) {
+    memcpy((char *)co - CONC__CALL_HEAD, &t->code, sizeof t->code);
+    t->code = 0;
+    conc__co_begin(co, cls, t->top);
     t->top = co;
-    return co;
 }
 
 /* The top frame has ended: false, the task has. */
@@ -13901,7 +13903,7 @@ static bool conc__task_settle(conc_task *t) {
     int64_t until = p != NULL ? p->deadline : t->timer.due;
     ticket &= ~CONC__TICKET_SWEPT;
     conc__task_disarm(t);
-    t->state = CONC__TASK_RUNS;
+    t->state = CONC__TASK_READY;
     conc__store32(&t->waiter.claimed, CONC__CLAIMED_NOT_WAITING, CONC__RELAXED);
     if (ticket == CONC__TICKET_CANCEL && conc__task_wants_cancel(t)) {
         if (p != NULL) conc__task_complete(t, p->count, CONC_CANCELED);
@@ -14000,15 +14002,16 @@ static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
     for (;;) {
         conc_co *top = t->top;
         conc_result r;
-        t->state = CONC__TASK_RUNS;
         conc__pokep(&loop->runs, top->conc__cls);
-        conc__poke32(&loop->runs_from, top->conc__line);
-        conc__pokez(&loop->turns, loop->turns + 1);
+        if (CONC__UNLIKELY(loop->stall != NULL)) {
+            conc__poke32(&loop->runs_from, top->conc__line);
+            conc__pokez(&loop->turns, loop->turns + 1);
+        }
         CONC__FRAME_SCRIBBLE();
         r = top->conc__cls->resume(top, t);
         if (CONC__UNLIKELY(t->waiter.owner == 0)) t->waiter.owner = me->owner; /* given now, if at all */
         if (r == CONC__CO_YIELDS) {
-            conc__task_ready(t);
+            conc__ready_append(loop, t);
             return;
         }
         if (r == CONC_PENDING) {
@@ -14025,15 +14028,16 @@ static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
 /* The next of those ready. The thread acts as the task meanwhile. */
 static void conc__loop_step(conc_loop *loop, conc__agent *me) {
     conc_task *t = loop->ready;
-    conc__task_extra *extra = conc__task_extra_of(t);
+    const conc__task_extra *extra = conc__task_extra_of(t);
     loop->ready = t->next;
     if (loop->ready == NULL) loop->ready_end = &loop->ready;
     me->task = t;
     me->owner = t->waiter.owner;
-    me->cancel = extra != NULL ? extra->cancel : NULL;
+    me->cancel = CONC__UNLIKELY(extra != NULL) ? extra->cancel : NULL;
     if (t->state == CONC__TASK_WAITS) {
         if (!conc__task_settle(t)) return;
-    } else if (CONC__UNLIKELY(conc__task_wants_cancel(t))) {
+    } else if (CONC__UNLIKELY(extra != NULL || (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_CANCEL) != 0) &&
+               conc__task_wants_cancel(t)) {
         t->flags &= (uint8_t)~CONC__TASK_CATCHES;
         conc__task_take_cancel(t);
     }
@@ -14569,10 +14573,9 @@ conc_task *conc_task_current(void) {
 
 /* ---- tasks, as users see them ------------------------------------------------------------------------------------- */
 
-conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task_desc *desc) {
+void *conc__co_new(conc_loop *loop, size_t size, const conc_task_desc *desc) {
     conc_group *group = desc != NULL ? desc->group : NULL;
     conc_task *t;
-    conc_co *co;
     conc__task_extra *extra = NULL;
     conc__slab *slab;
     size_t tokens = desc != NULL ? conc__tokens_count(desc->cancel) : 0;
@@ -14597,11 +14600,11 @@ conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task
         foreign = loop->running;
         if (foreign) slab = &loop->foreign;
     }
-    t = (conc_task *)conc__slab_take(slab, CONC__SLAB_TASKS, CONC__TASK_SIZE + cls->size, "a task");
+    t = (conc_task *)conc__slab_take(slab, CONC__SLAB_TASKS, CONC__TASK_SIZE + size, "a task");
     if (t != NULL && desc != NULL) {
         extra = (conc__task_extra *)conc__slab_take(slab, CONC__SLAB_BLOCKS, conc__extra_size(tokens), "a task's desc");
         if (extra == NULL) {
-            conc__slab_give(slab, CONC__SLAB_TASKS, t, CONC__TASK_SIZE + cls->size);
+            conc__slab_give(slab, CONC__SLAB_TASKS, t, CONC__TASK_SIZE + size);
             t = NULL;
         }
     }
@@ -14619,30 +14622,25 @@ conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task
         extra->start = desc->start.ns;
         extra->token_count = tokens;
     }
-    co = conc__task_root(t);
     t->waiter.wake = conc__task_wake;
     t->waiter.claimed = CONC__CLAIMED_NOT_WAITING;
     t->timer.list.prev = NULL;
     t->parked = NULL;
-    t->top = co;
+    t->top = conc__task_root(t);
     t->loop = loop;
     t->limit = NULL;
     t->shared = CONC__TASK_HANDLE;
     t->flags = foreign ? CONC__TASK_FOREIGN : 0;
     t->code = 0;
-    co->conc__cls = cls;
-    co->conc__up = (conc_co *)(void *)extra;
-    co->conc__place = CONC__PLACE_START;
-    co->conc__line = 0;
-    co->result = CONC_OK;
-    co->value = 0;
-    return co;
+    t->next = (conc_task *)(void *)extra; /* until the frame has been filled */
+    return conc__task_root(t);
 }
 
-conc_task *conc__co_start(conc_co *co) {
+conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
     conc_task *t = conc__task_of_root(co);
     conc_loop *loop = t->loop;
-    conc__task_extra *extra = conc__task_extra_of(t);
+    conc__task_extra *extra = (conc__task_extra *)(void *)t->next;
+    conc__co_begin(co, cls, extra);
     if (extra != NULL && extra->group != NULL) conc__group_enter(extra->group, t);
     if (conc__loop_is_here(loop)) {
         conc__task_admit(t);
@@ -14849,7 +14847,7 @@ static void conc__task_describe(conc_task *t, void *arg) {
     }
     n += snprintf(text + n, sizeof text - (size_t)n, " at %s:%u ", top->conc__cls->file,
                   (unsigned)(top->conc__line & ~CONC__CO_CLEANS));
-    if (t->state == CONC__TASK_RUNS) {
+    if (t == conc__self()->task) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "runs");
     } else if (t->state == CONC__TASK_ASIDE) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits for room in its group");
