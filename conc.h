@@ -1295,6 +1295,393 @@ CONC_API conc_op conc_op_queue_join(conc_queue *q);
 
 /* ==== end src/queue.h ==== */
 
+/* ==== begin src/coro.h ==== */
+
+/* ============================================================================================
+ * coro: coroutines: functions that suspend at each wait, thousands of them in one thread.
+ *
+ * A coroutine is written with CONC_CORO and run by a loop (loop.h) as a *task*. It keeps what must live across a
+ * suspension in its frame (see frame.h for what follows from that), and waits with CO_AWAIT for any op of this
+ * library: an item of a queue, a lock, an event, a point in time, a readable socket, another task's end. While it waits
+ * its thread runs other tasks. A task costs 128 bytes and its frame, and no stack; a wait allocates nothing from the heap.
+ *
+ *     CONC_CORO(ticker, const char *tag; int i;) {
+ *         CO_BEGIN;
+ *         for (self->i = 0; self->i < 3; self->i++) {
+ *             printf("---%s---\n", self->tag);
+ *             CO_AWAIT(conc_op_sleep(0.1));
+ *         }
+ *         CO_END;
+ *     }
+ *
+ * Between two suspensions a coroutine runs like any function, and no other task of its loop runs meanwhile. A blocking
+ * call in it (conc_queue_get(), sleep()) holds up all the others: there is an op for each of the library's, and
+ * conc_op_offload() for the rest.
+ *
+ * THE END, AND WHAT COMES BEFORE IT. A coroutine ends at CO_END, by CO_RETURN(code), or because its task was canceled
+ * (conc_task_cancel(), or a cancel token). A cancel strikes at a wait, at the next one that really has to wait: the
+ * coroutine goes on with what stands after CO_FINALLY, if it has that part, and ends. So whatever it took it gives back
+ * there; every other way out runs through that part, too. It may wait in it, and is not canceled a second time there.
+ * ========================================================================================== */
+
+#ifndef CONC__CORO_H
+#define CONC__CORO_H
+
+typedef struct conc_loop conc_loop;
+typedef struct conc_task conc_task;
+
+/* The head of each coroutine's frame: self->co. */
+typedef struct conc_co {
+    const struct conc_co_class *conc__cls;
+    struct conc_co *conc__up; /* the frame that called it */
+    uint32_t conc__place, conc__line;
+    conc_result result; /* of the last CO_AWAIT */
+    int value;          /* the last CO_AWAIT_ANY's index; the last CO_CALL's and CO_JOIN's code */
+} conc_co;
+
+/* What all frames of one coroutine have in common. Private. */
+typedef struct conc_co_class {
+    const char *name, *file;
+    conc_result (*resume)(conc_co *co, conc_task *task);
+    size_t size;
+} conc_co_class;
+
+/* CONC_CORO(name, fields) { CO_BEGIN; ... CO_END; } defines a coroutine and its frame, struct `name`: a conc_co, then
+ * your fields. Without fields: CONC_CORO(name, ). The body has `self`, the frame. At file scope; static. */
+#define CONC_CORO(name, ...)                                                                       \
+    typedef struct name {                                                                          \
+        conc_co co;                                                                                \
+        __VA_ARGS__                                                                                \
+    } name;                                                                                        \
+    static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task);        \
+    static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
+        return conc__body_##name((name *)(void *)co, task);                                        \
+    }                                                                                              \
+    static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)}; \
+    static CONC__UNUSED inline conc_task *conc__spawn_##name(                                \
+        conc_loop *loop, const struct conc_task_desc *desc, name frame) {                          \
+        conc_co *co = conc__co_new(loop, &conc__class_##name, desc);                               \
+        if (co == NULL) return NULL;                                                               \
+        frame.co = *co;                                                                            \
+        *(name *)(void *)co = frame;                                                               \
+        return conc__co_start(co);                                                           \
+    }                                                                                              \
+    static CONC__UNUSED inline bool conc__call_##name(conc_task *task, name frame) {         \
+        conc_co *co = conc__co_call(task, &conc__class_##name);                                    \
+        if (co == NULL) return false;                                                              \
+        frame.co = *co;                                                                            \
+        *(name *)(void *)co = frame;                                                               \
+        return true;                                                                               \
+    }                                                                                              \
+    static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task)
+
+#define CO_BEGIN CONC__FRAME_BEGIN(self->co.conc__place)
+/* Begins the clean-up part: at most one, not inside of any block. */
+#define CO_FINALLY                                                                                 \
+    CONC__FRAME_FINALLY(self->co.conc__place);                                                     \
+    self->co.conc__line |= CONC__CO_CLEANS
+#define CO_END                                                                                     \
+    CONC__FRAME_END(self->co.conc__place,                                                          \
+                    conc__frame_lost(self->co.conc__cls->name, self->co.conc__cls->file,            \
+                                     self->co.conc__line & ~CONC__CO_CLEANS))                      \
+    self->co.conc__place = CONC__PLACE_DONE;                                                       \
+    return CONC_OK
+
+/* ---- suspending --------------------------------------------------------------------------------------
+ * Each is a statement. Those with _AT take a label of yours, see frame.h. */
+
+/* Waits for an op, as conc_wait() does in a thread. self->co.result is then the op's result. An op that need not wait completes
+ * at once, and the coroutine goes on without a suspension. */
+#define CO_AWAIT(op) CO_AWAIT_AT(CONC__FRAME_LABEL, op)
+#define CO_AWAIT_AT(label, op) CONC__CO_AWAIT(label, op, CONC_FOREVER, false)
+/* With a deadline: result CONC_TIMEOUT. With CONC_NOW: CONC_EMPTY, CONC_FULL, CONC_BUSY. */
+#define CO_AWAIT_UNTIL(op, deadline) CO_AWAIT_UNTIL_AT(CONC__FRAME_LABEL, op, deadline)
+#define CO_AWAIT_UNTIL_AT(label, op, deadline) CONC__CO_AWAIT(label, op, deadline, false)
+/* A cancel does not end the coroutine but is this wait's result, CONC_CANCELED; it has been seen then, and later waits
+ * wait. */
+#define CO_TRY_AWAIT(op, deadline) CO_TRY_AWAIT_AT(CONC__FRAME_LABEL, op, deadline)
+#define CO_TRY_AWAIT_AT(label, op, deadline) CONC__CO_AWAIT(label, op, deadline, true)
+
+/* Waits for the first of several, as conc_select(): self->co.value is its index, and self->co.result its result; or the value
+ * is -1 and the result CONC_TIMEOUT, or what was wrong. The array must live until then: in the frame, or longer. */
+#define CO_AWAIT_ANY(ops, n) CO_AWAIT_ANY_UNTIL_AT(CONC__FRAME_LABEL, ops, n, CONC_FOREVER)
+#define CO_AWAIT_ANY_AT(label, ops, n) CO_AWAIT_ANY_UNTIL_AT(label, ops, n, CONC_FOREVER)
+#define CO_AWAIT_ANY_UNTIL(ops, n, deadline) CO_AWAIT_ANY_UNTIL_AT(CONC__FRAME_LABEL, ops, n, deadline)
+#define CO_AWAIT_ANY_UNTIL_AT(label, ops, n, deadline)                                             \
+    CONC__CO_SUSPEND(label, !conc__co_await_any(conc__task, (ops), (n), (deadline)))
+
+/* Lets the others run first. */
+#define CO_YIELD CO_YIELD_AT(CONC__FRAME_LABEL)
+#define CO_YIELD_AT(label)                                                                         \
+    do {                                                                                           \
+        CONC__CO_MARK(label);                                                                      \
+        return CONC__CO_YIELDS;                                                                    \
+        CONC__FRAME_HERE(label);                                                                   \
+    } while (0)
+
+/* CO_CALL(name, .field = value, ...): runs another coroutine, or the same one again, as part of this task and waits for
+ * its end: self->co.value is the code that it returned. Its frame comes from the loop's memory: if there is none, the
+ * result is CONC_NO_MEMORY (else CONC_OK). */
+#define CO_CALL(...) CONC__CO_CALL(CONC__FRAME_LABEL, __VA_ARGS__, )
+#define CO_CALL_AT(label, ...) CONC__CO_CALL(label, __VA_ARGS__, )
+#define CONC__CO_CALL(label, name, ...) CONC__CO_CALL_FRAME(label, name, CONC__CO_FRAME(name, __VA_ARGS__))
+/* The same with a frame that was filled before (C++11 has no .field = value). */
+#define CO_CALL_FRAME(name, frame) CONC__CO_CALL_FRAME(CONC__FRAME_LABEL, name, frame)
+#define CONC__CO_CALL_FRAME(label, name, frame)                                                    \
+    CONC__CO_SUSPEND(label, conc__call_##name(conc__task, frame))
+
+/* Waits for a task's end: self->co.value is its code, and the handle is given back. self->co.result: CONC_OK, CONC_DEADLOCK
+ * (itself), CONC_INVALID. */
+#define CO_JOIN(task) CO_AWAIT(conc_op_join((task), &self->co.value))
+
+/* Ends the coroutine, by way of its clean-up part. */
+#define CO_RETURN(code)                                                                            \
+    do {                                                                                           \
+        self->co.conc__place = conc__co_return(conc__task, &self->co, (code));                     \
+        goto conc__again;                                                                          \
+    } while (0)
+
+/* ---- time-outs around a block -----------------------------------------------------------------------------
+ *     CONC_CORO(fetch, conc_co_timeout limit; ...) { ...
+ *         CO_TIMEOUT(self->limit, 0.5) { CO_AWAIT(...); CO_CALL(...); ... }
+ *         if (self->limit.expired) ...
+ * The block is left at the wait in which the time is up (coroutines called from it run their clean-up parts and end).
+ * Blocks may be nested. A block is left by its end, by `break` or CO_RETURN, not by goto. */
+typedef struct conc_co_timeout {
+    bool expired;
+    uint8_t conc__inside;
+    uint32_t conc__place;
+    int64_t conc__due;
+    struct conc_co_timeout *conc__outer;
+    conc_co *conc__frame;
+} conc_co_timeout;
+
+#define CO_TIMEOUT(timeout, seconds) CO_TIMEOUT_AT(CONC__FRAME_LABEL, timeout, seconds)
+#define CO_TIMEOUT_AT(label, timeout, seconds)                                                     \
+    if (CONC__FRAME_AT((timeout).conc__place, label),                                              \
+        conc__co_timeout_enter(conc__task, &self->co, &(timeout), conc_after(seconds))) {          \
+        CONC__FRAME_HERE(label);                                                                   \
+    } else                                                                                         \
+        for (; (timeout).conc__inside != 0; conc__co_timeout_leave(conc__task, &(timeout)))        \
+            for (; (timeout).conc__inside == 1; (timeout).conc__inside = 2)
+
+/* ---- frames -------------------------------------------------------------------------------------------------- */
+
+/* A frame as a value: CONC_FRAME(ticker, .tag = "1"), all other fields zero; and, for C++11, CONC_FRAME_ZERO(ticker) to be
+ * filled field by field. */
+#define CONC_FRAME(...) CONC__CO_FRAME(__VA_ARGS__, )
+#define CONC__CO_FRAME(name, ...) CONC__CO_FRAME_(name, __VA_ARGS__)
+#if defined(__cplusplus)
+#define CONC__CO_FRAME_(name, ...) (name{.co = CONC__CO_NONE, __VA_ARGS__})
+#define CONC_FRAME_ZERO(name) name()
+#else
+#define CONC__CO_FRAME_(name, ...) ((name){.co = CONC__CO_NONE, __VA_ARGS__})
+#define CONC_FRAME_ZERO(name) ((name){.co = CONC__CO_NONE})
+#endif
+#define CONC__CO_NONE {NULL, NULL, 0, 0, CONC_OK, 0}
+
+/* ---- what the macros call ---------------------------------------------------------------------------------------- */
+
+/* What a coroutine's function returns: CONC_OK, it has ended; CONC_PENDING, it waits, or has called another; or this. */
+#define CONC__CO_YIELDS CONC_BUSY
+#define CONC__CO_MARK(label)                                                                       \
+    (CONC__FRAME_AT(self->co.conc__place, label),                                                  \
+     (void)(self->co.conc__line = (self->co.conc__line & CONC__CO_CLEANS) | (uint32_t)__LINE__))
+#define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part */
+#define CONC__CO_SUSPEND(label, suspends)                                                          \
+    do {                                                                                           \
+        CONC__CO_MARK(label);                                                                      \
+        if (suspends) {                                                                            \
+            return CONC_PENDING;                                                                   \
+            CONC__FRAME_HERE(label);                                                               \
+        }                                                                                          \
+    } while (0)
+#define CONC__CO_AWAIT(label, op, deadline, catches)                                               \
+    CONC__CO_SUSPEND(label, !conc__co_await(conc__task, (op), (deadline), (catches)))
+
+struct conc_task_desc;
+/* A new task's frame, its head filled, and its start. */
+CONC_API conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const struct conc_task_desc *desc);
+CONC_API conc_task *conc__co_start(conc_co *co);
+/* The frame of a called one; it runs when the caller returns CONC_PENDING. */
+CONC_API conc_co *conc__co_call(conc_task *task, const conc_co_class *cls);
+/* False: suspended, and to be resumed; true: completed, the result stored. */
+CONC_API bool conc__co_await(conc_task *task, conc_op op, conc_deadline deadline, bool catches);
+CONC_API bool conc__co_await_any(conc_task *task, conc_op *ops, size_t n, conc_deadline deadline);
+CONC_API uint32_t conc__co_return(conc_task *task, conc_co *frame, int code);
+CONC_API bool conc__co_timeout_enter(conc_task *task, conc_co *frame, conc_co_timeout *timeout, conc_deadline due);
+CONC_API void conc__co_timeout_leave(conc_task *task, conc_co_timeout *timeout);
+
+#endif
+
+/* ==== end src/coro.h ==== */
+
+/* ==== begin src/loop.h ==== */
+
+/* ============================================================================================
+ * loop: runs coroutines (coro.h) as tasks, in one thread; groups of tasks; offloading; the dump.
+ *
+ *     conc_loop *loop = conc_loop_new(NULL);
+ *     conc_task *a = CONC_SPAWN(loop, ticker, .tag = "1");
+ *     CONC_SPAWN(loop, ticker, .tag = "2");
+ *     conc_loop_run(loop, CONC_FOREVER);      until every task has ended
+ *     conc_loop_free(loop);
+ *
+ * A loop is run by one thread at a time; there may be many loops in many threads. Its tasks run one after another, in the
+ * order in which they became ready, each until it waits; so data that only the tasks of one loop touch needs no lock. From other
+ * threads, and from a signal handler none of it, one may: spawn, post, cancel, join, stop, dump, and wake a task by
+ * way of any object of this library: a put into the queue that it awaits, an event's set, a lock's unlock.
+ *
+ * HOW. A task that waits stands in the table of waiters as a blocked thread does (wait.h); its wake hands it to its loop:
+ * within the loop's thread to the end of the list of those ready, from others by a push on the loop's inbox, a list to which
+ * one compare-and-swap adds (R. K. Treiber, 1986). When nobody is ready the loop puts a mark into its empty inbox and
+ * sleeps in the poller; whoever replaces the mark wakes it. So a wake is never lost, and costs a system call only if the
+ * loop sleeps. Points in time stand in a hierarchical wheel (G. Varghese, T. Lauck, SOSP 1987) with steps of 2^16 ns:
+ * a sleep ends at most so much after its time, and never before.
+ * ========================================================================================== */
+
+#ifndef CONC__LOOP_H
+#define CONC__LOOP_H
+
+/* ---- the loop ------------------------------------------------------------------------------------------ */
+
+typedef struct conc_loop_desc {
+    const char *name;    /* for reports; copied, cut at 31 bytes; NULL: "loop-N" */
+    bool until_stopped;  /* conc_loop_run() goes on when no task is left: others will spawn, until conc_loop_stop() */
+    double stall_after;  /* seconds; if one coroutine runs for longer without a suspension, the error hook is told where it
+                            had suspended last. Costs a timer (thread.h). 0: nobody looks */
+} conc_loop_desc;
+
+/* NULL: CONC_NO_MEMORY, CONC_SYSTEM (no descriptors left). */
+CONC_API conc_loop *conc_loop_new(const conc_loop_desc *desc);
+
+/* Frees it, and all handles of its tasks, which may not be used any more. CONC_BUSY, and nothing happens: it runs, or
+ * some of its tasks have not ended (conc_error_detail() counts them; conc_loop_cancel(), then conc_loop_run(), ends them). A
+ * task that returned non-zero, and was never joined, is told to the error hook. NULL is CONC_OK. In a child of fork() its
+ * memory is given back whatever its state. No other thread may be using it. */
+CONC_API conc_result conc_loop_free(conc_loop *loop);
+
+/* Runs the tasks in the calling thread. CONC_OK: all have ended (and none is to start later). CONC_TIMEOUT: the deadline passed
+ * first; CONC_CLOSED: conc_loop_stop() was called; CONC_CANCELED: the thread's token fired: call it again to go on.
+ * CONC_BUSY: it runs already; CONC_DEADLOCK: called in a coroutine of another loop's; CONC_INVALID: NULL; CONC_FORKED; CONC_SYSTEM: the poller failed. */
+CONC_API conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline);
+/* Makes the present, or the next, conc_loop_run() return as soon as no coroutine runs. Any thread. */
+CONC_API conc_result conc_loop_stop(conc_loop *loop);
+/* Cancels all its tasks. Any thread; takes effect when the loop runs. CONC_NO_MEMORY. */
+CONC_API conc_result conc_loop_cancel(conc_loop *loop);
+/* Has fn(arg) called in the loop's thread, soon, in the order of the posts; it may not block. Any thread. CONC_NO_MEMORY. What
+ * is posted to a loop that is not run again is called by conc_loop_free(). */
+CONC_API conc_result conc_loop_post(conc_loop *loop, void (*fn)(void *arg), void *arg);
+/* How many of its tasks have not ended. */
+CONC_API size_t conc_loop_count(const conc_loop *loop);
+/* The loop that the calling thread runs, and the task; NULL: none. */
+CONC_API conc_loop *conc_loop_current(void);
+CONC_API conc_task *conc_task_current(void);
+
+/* ---- tasks ---------------------------------------------------------------------------------------------- */
+
+struct conc_group;
+typedef struct conc_task_desc {
+    const char *name;         /* for reports; must outlive the task. NULL: the coroutine's */
+    conc_cancel *cancel;      /* fires: the task is canceled. Must outlive it */
+    struct conc_group *group; /* see below */
+    conc_deadline start;      /* it starts then; zero or passed: at once */
+} conc_task_desc;
+
+/* CONC_SPAWN(loop, name, .field = value, ...): a new task that runs the coroutine `name`; it starts when the loop next comes to it. Any
+ * thread. What the caller did before is seen by it. The handle is the caller's until it is joined or detached; one that is neither
+ * keeps its memory until the loop is freed. NULL: CONC_NO_MEMORY, CONC_INVALID (no loop), CONC_FORKED. */
+#define CONC_SPAWN(loop, ...) CONC__SPAWN(loop, NULL, __VA_ARGS__, )
+/* With a desc; `seconds` later. */
+#define CONC_SPAWN_EX(loop, desc, ...) CONC__SPAWN(loop, desc, __VA_ARGS__, )
+#define CONC_SPAWN_LATER(loop, seconds, ...) CONC__SPAWN_LATER(loop, seconds, __VA_ARGS__, )
+/* Detached from the start: CONC_OK, or why not. */
+#define CONC_GO(loop, ...) conc__co_go(CONC__SPAWN(loop, NULL, __VA_ARGS__, ))
+#define CONC__SPAWN(loop, desc, name, ...) conc__spawn_##name((loop), (desc), CONC__CO_FRAME(name, __VA_ARGS__))
+#define CONC__SPAWN_LATER(loop, seconds, name, ...)                                                \
+    conc__spawn_##name((loop), conc__desc_later(seconds), CONC__CO_FRAME(name, __VA_ARGS__))
+/* With a frame filled before, for C++11. `desc` may be NULL. */
+#define CONC_SPAWN_FRAME(loop, desc, name, frame) conc__spawn_##name((loop), (desc), (frame))
+CONC_API conc_result conc__co_go(conc_task *task);
+/* Descs in the calling thread's record, good until the next call. */
+CONC_API const conc_task_desc *conc__desc_later(double seconds);
+CONC_API const conc_task_desc *conc__desc_group(struct conc_group *group);
+
+/* Completes when the task has ended, stores what it returned in `*code` (may be NULL; CONC_CANCELED if it was canceled)
+ * and gives the handle back. In any world. CONC_DEADLOCK: a task waits for itself. CONC_INVALID: NULL, joined or
+ * detached already (as far as the handle's memory has not been given to another task). */
+CONC_API conc_op conc_op_join(conc_task *task, int *code);
+/* Completes when it has ended; the handle stays. */
+CONC_API conc_op conc_op_task_end(conc_task *task);
+/* The same by blocking; not for coroutines (CO_JOIN). If no thread runs the loop, the caller does until then. */
+CONC_API conc_result conc_task_join(conc_task *task, int *code, conc_deadline deadline);
+/* Completes when `count` of the n tasks (0: all) have ended; their handles stay. CONC_INVALID: a NULL among them, or tasks
+ * of two loops. The array must live until then. And the same by blocking, as conc_task_join(). */
+CONC_API conc_op conc_op_task_ends(conc_task *const *tasks, size_t n, size_t count);
+CONC_API conc_result conc_task_join_all(conc_task *const *tasks, size_t n, size_t count, conc_deadline deadline);
+/* Gives the handle back without waiting. If the task returns non-zero the error hook is told. */
+CONC_API conc_result conc_task_detach(conc_task *task);
+/* Cancels it: see coro.h. CONC_OK; CONC_CLOSED: it has ended. Any thread; does not wait. */
+CONC_API conc_result conc_task_cancel(conc_task *task);
+CONC_API bool conc_task_has_ended(const conc_task *task);
+/* Its coroutine's name, or its own. Lives as long as the handle. */
+CONC_API const char *conc_task_name(const conc_task *task);
+
+/* ---- groups ---------------------------------------------------------------------------------------------------
+ * Tasks of one loop that belong together: wait for all, for the next, or for the first; cancel all; the first failure
+ * cancels the others; at most so many at a time. Tasks enter by their desc's `group`. */
+typedef struct conc_group conc_group;
+typedef struct conc_group_desc {
+    size_t limit;         /* at most so many run, the others start when one has ended; 0: no limit */
+    bool cancel_on_error; /* a task that returns non-zero has the others canceled */
+    bool keep_codes;      /* each ended task's code is kept for conc_op_group_next() */
+} conc_group_desc;
+
+/* NULL: CONC_INVALID, CONC_NO_MEMORY. */
+CONC_API conc_group *conc_group_new(conc_loop *loop, const conc_group_desc *desc);
+/* CONC_BUSY: tasks in it have not ended. NULL is CONC_OK. */
+CONC_API conc_result conc_group_free(conc_group *group);
+/* CONC_GROUP_SPAWN(group, name, ...): a task in it, detached: CONC_OK, or why not; CONC_CANCELED: the group has been canceled. */
+#define CONC_GROUP_SPAWN(group, ...) CONC__GROUP_SPAWN(group, __VA_ARGS__, )
+#define CONC__GROUP_SPAWN(group, name, ...)                                                        \
+    conc__co_go(conc__spawn_##name(NULL, conc__desc_group(group), CONC__CO_FRAME(name, __VA_ARGS__)))
+/* Completes when none of its tasks is left: CONC_OK; CONC_FAILED: one has returned non-zero (the first's code is
+ * conc_group_code()). */
+CONC_API conc_op conc_op_group(conc_group *group);
+/* Completes when a task has ended that no such op has told yet: its code goes into `*code`. CONC_CLOSED: none is left.
+ * CONC_INVALID: its desc had no `keep_codes`. */
+CONC_API conc_op conc_op_group_next(conc_group *group, int *code);
+/* Completes when a task that enters would run at once. */
+CONC_API conc_op conc_op_group_room(conc_group *group);
+/* The same by blocking, for threads; the caller runs the loop if nobody does. */
+CONC_API conc_result conc_group_wait(conc_group *group, conc_deadline deadline);
+CONC_API conc_result conc_group_cancel(conc_group *group);
+/* The code of the first task that returned non-zero and was not canceled for another's sake; 0: none. */
+CONC_API int conc_group_code(const conc_group *group);
+CONC_API size_t conc_group_count(const conc_group *group);
+
+/* ---- offloading ------------------------------------------------------------------------------------------------
+ * Runs fn in another thread: any blocking call, without blocking the loop. What `arg` points to is copied for it, and copied back
+ * when fn has returned: so a wait that ends before (a time-out, a cancel) leaves nothing behind that fn could touch; fn goes on to its end
+ * all the same, and its result is dropped, as the wait's own result says. CONC_OK: fn returned 0; CONC_FAILED: it
+ * did not (conc_error_detail() has the number); CONC_NO_MEMORY, CONC_NO_THREADS: it did not run. The threads are
+ * daemons named "conc-offload", as many as there are calls under way, up to 32; each ends when it has had nothing to do
+ * for 5 seconds. They are the process's. `pool` is NULL. An op for any world; conc_try() does not start it. */
+struct conc_pool;
+#define conc_op_offload(pool, fn, arg) conc_op_offload_bytes((pool), (fn), (arg), sizeof *(arg))
+CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
+
+/* ---- the dump -------------------------------------------------------------------------------------------------------
+ * Writes a line for each thread (of this library, or that has asked for its handle) and each task of each loop: its name, where it
+ * waits, for what and for how long. `line` is called for each; NULL: stderr. A loop writes about its tasks itself: one that
+ * does not within half a second, because a coroutine blocks it, has one line that names the coroutine. Blocks for so
+ * long at most. Not for signal handlers. */
+CONC_API void conc_dump(void (*line)(const char *text, void *arg), void *arg);
+
+#endif
+
+/* ==== end src/loop.h ==== */
+
 /* ==== begin src/net.h ==== */
 
 /* ============================================================================================
@@ -1692,6 +2079,11 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 /* A relaxed load that is no point of a simulation: of what is set once, before anything can hang on it. */
 #define conc__peek32(a) __atomic_load_n((a), __ATOMIC_RELAXED)
 #define conc__peekp(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+#define conc__peekz(a) __atomic_load_n((a), __ATOMIC_RELAXED)
+/* A relaxed store, likewise: of a hint for reports. */
+#define conc__poke32(a, v) __atomic_store_n((a), (v), __ATOMIC_RELAXED)
+#define conc__pokep(a, v) __atomic_store_n((a), (v), __ATOMIC_RELAXED)
+#define conc__pokez(a, v) __atomic_store_n((a), (v), __ATOMIC_RELAXED)
 #endif
 
 #if defined(CONC_SIM)
@@ -1727,6 +2119,8 @@ CONC__LIB bool conc__sim_cas(void *a, size_t size, void *expected, uint64_t v, i
 #define conc__casz(a, expected, v, o) conc__sim_cas((a), sizeof(size_t), (expected), (size_t)(v), (o), __func__)
 #define conc__loadp(a, o) ((void *)(uintptr_t)conc__sim_load((a), sizeof(void *), (o), __func__))
 #define conc__storep(a, v, o) conc__sim_store((a), sizeof(void *), (uint64_t)(uintptr_t)(v), (o), __func__)
+#define conc__swapp(a, v, o) ((void *)(uintptr_t)conc__sim_rmw((a), sizeof(void *), CONC__SIM_SWAP, (uint64_t)(uintptr_t)(v), (o), __func__))
+#define conc__casp(a, expected, v, o) conc__sim_cas((a), sizeof(void *), (expected), (uint64_t)(uintptr_t)(v), (o), __func__)
 
 #elif CONC_CC_GNU && !CONC_CC_TINY
 
@@ -1755,6 +2149,8 @@ CONC__LIB void conc__delay(void);
 #define conc__casz(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
 #define conc__loadp(a, o) __atomic_load_n(CONC__ATOM(a), (o))
 #define conc__storep(a, v, o) __atomic_store_n(CONC__ATOM(a), (v), (o))
+#define conc__swapp(a, v, o) __atomic_exchange_n(CONC__ATOM(a), (v), (o))
+#define conc__casp(a, expected, v, o) __atomic_compare_exchange_n(CONC__ATOM(a), (expected), (v), 0, (o), __ATOMIC_RELAXED)
 
 #else /* MSVC, tcc: every operation is sequentially consistent, whatever `o` says */
 
@@ -1853,8 +2249,14 @@ CONC__ATOMICS(size_t, z)
 #define conc__casz(a, expected, v, o) conc__rmw_casz((a), (expected), (v))
 #define conc__loadp(a, o) ((void *)conc__rmw_loadz((const size_t *)(const void *)(a)))
 #define conc__storep(a, v, o) ((void)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
+#define conc__swapp(a, v, o) ((void *)conc__rmw_swapz((size_t *)(void *)(a), (size_t)(v)))
+#define conc__casp(a, expected, v, o) conc__rmw_casz((size_t *)(void *)(a), (size_t *)(void *)(expected), (size_t)(v))
 #define conc__peek32(a) conc__rmw_load32(a)
 #define conc__peekp(a) conc__loadp((a), 0)
+#define conc__peekz(a) conc__rmw_loadz(a)
+#define conc__poke32(a, v) (*(volatile uint32_t *)(a) = (v)) /* aligned words are stored whole by all that these serve */
+#define conc__pokez(a, v) (*(volatile size_t *)(a) = (v))
+#define conc__pokep(a, v) (*(void *volatile *)(a) = (void *)(uintptr_t)(v))
 
 #endif
 
@@ -2356,7 +2758,8 @@ CONC__LIB void conc__free(void *p);
 #endif
 
 /* ---- core: the agent -------------------------------------------------------------------------
- * Who acts: the record of the calling thread. A coroutine that runs will put its own identity here. */
+ * Who acts: the record of the calling thread. While a coroutine runs in it, its loop has put the coroutine's identity,
+ * token and task here. */
 
 #define CONC__HELD_MAX 32 /* locks one thread can hold and CONC_DEBUG can follow */
 
@@ -2373,6 +2776,16 @@ typedef struct conc__agent {
     const char *name;    /* for reports; NULL: it has none. The thread module's, as the next three */
     void *thread;        /* its conc_thread, if it has one */
     void (*ended)(struct conc__agent *agent); /* see conc__agent_watch_end() */
+    conc_loop *loop; /* the loop that this thread runs, */
+    conc_task *task; /* and the task that runs in it */
+    conc__port_signal signal; /* wakes it when it sleeps in conc__port_poll(); */
+    bool has_signal;          /* made when first wanted, gone with the thread */
+    /* For conc_dump(), which reads them from other threads: what it sleeps for. Hints, stored with conc__poke...(); `name` is
+     * static text, NULL: it does not sleep. */
+    const char *sleeps_in;
+    const void *sleeps_for;
+    size_t sleeps_since; /* milliseconds of the clock */
+    conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
     uint32_t held_count; /* CONC_DEBUG: the locks held, in order; sync_debug's */
@@ -2414,6 +2827,8 @@ typedef enum conc__reset_place {
     CONC__RESET_TABLE,
     CONC__RESET_REGISTRY,
     CONC__RESET_TIMERS,
+    CONC__RESET_LOOPS,
+    CONC__RESET_OFFLOAD,
     CONC__RESET_DEBUG,
     CONC__RESETS
 } conc__reset_place;
@@ -2422,6 +2837,7 @@ CONC__LIB void conc__on_fork(conc__reset_place place, void (*reset)(void));
 CONC__LIB void conc__table_begin(void);
 CONC__LIB void conc__registry_begin(void);
 CONC__LIB void conc__timers_begin(void);
+CONC__LIB void conc__offload_begin(void);
 #if defined(CONC_DEBUG) || defined(CONC_SIM)
 CONC__LIB void conc__debug_begin(void);
 #endif
@@ -2454,7 +2870,7 @@ CONC__LIB void conc__lock_give(conc__lock *l);
 #define CONC__TICKET_SWEPT 0x10000u /* it was claimed with all others there */
 
 /* ---- wait: waiters and the table -------------------------------------------------------------------
- * One per wait, on the waiting thread's stack (later: in a coroutine's frame). */
+ * One per wait, on the waiting thread's stack; or a coroutine's task's. */
 struct conc_waiter {
     uint32_t claimed;         /* atomic. 0: waits; else the ticket (index + 1) of the node through which it was claimed, and
                                  CONC__TICKET_SWEPT. Publishes what the claimer did before; a thread sleeps on it */
@@ -2515,6 +2931,46 @@ CONC__LIB size_t conc__wake_waiters(const void *key, unsigned tag, size_t n);
 
 /* Whether the calling thread's token, or a parent, has fired. */
 CONC__LIB bool conc__is_canceled(void);
+
+/* The steps of a wait, for the kinds of waiter that make them: a thread, in conc__select(), and a coroutine. */
+#define CONC__MAX_OPS 1000
+#define CONC__TICKET_CANCEL 0xffffu
+CONC__LIB bool conc__op_valid(const conc_op *op);
+/* Before the first arm. */
+CONC__LIB void conc__ops_begin(conc_op *ops, size_t n);
+/* Attempts them all, `first` before the others; the index of the one that completed, or n. */
+CONC__LIB size_t conc__attempt_all(conc_op *ops, size_t n, size_t first);
+CONC__LIB void conc__abandon_but(conc_op *ops, size_t n, size_t winner);
+/* Arms them for `waiter`, whose `claimed` is 0; returns how many are armed: the next one, if it is fewer than n, need not
+ * wait. `*until` becomes the earliest of it and the ops' own points in time. */
+CONC__LIB size_t conc__arm_all(conc_op *ops, size_t n, conc_waiter *waiter, int64_t *until);
+CONC__LIB void conc__disarm_all(conc_op *ops, size_t n);
+/* Whether somebody else has claimed the waiter, whose wake therefore comes: an op can claim its own waiter only in its arm(),
+ * which then is not armed. */
+CONC__LIB bool conc__was_claimed(uint32_t ticket, size_t armed);
+/* Enters a node for each token of the chain (at most CONC_CANCEL_DEPTH); false: one has fired. `*count`: how many nodes were
+ * entered; conc_waiters_disarm() is for each. */
+CONC__LIB bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count, conc_waiter *waiter);
+/* How long the chain is. */
+CONC__LIB size_t conc__tokens_count(const conc_cancel *token);
+/* conc_wait()'s answer where the deadline was CONC_NOW and `op` has to wait. */
+CONC__LIB conc_result conc__op_busy(const conc_op *op);
+
+/* ---- wait: ops that wait for descriptors ---------------------------------------------------------------
+ * Such an op's class has conc__polled_arm() for its arm, and its word says for what it waits: a descriptor; a side of it, 0
+ * for reading or 1 for writing; and the socket's number, which no other socket has (0: it is no conc_socket).
+ * A thread then sleeps in conc__port_poll(), a coroutine's loop in its poller. All stand in the table under
+ * conc__polled_key() as well, so that whoever closes the descriptor can wake them. Where there is a number, the op's
+ * object begins with an atomic uint32_t that is not 0 once it is closed. */
+#define CONC__POLLED(fd, side, number) ((uint64_t)(number) << 32 | (uint32_t)((uint32_t)(fd) << 1 | (uint32_t)(side)))
+#define conc__polled_fd(word) ((intptr_t)((uint32_t)(word) >> 1))
+#define conc__polled_side(word) ((unsigned)(word)&1u)
+#define conc__polled_number(word) ((uint32_t)((word) >> 32))
+#define conc__polled_want(word) (conc__polled_side(word) != 0 ? CONC__PORT_WRITE : CONC__PORT_READ)
+/* No object's address: those are multiples of 4, or one more. */
+#define conc__polled_key(fd, side) ((const void *)((uintptr_t)(fd)*8u + (uintptr_t)(side)*4u + 3u))
+CONC__LIB bool conc__polled_arm(conc_op *op, conc_node *node);
+CONC__LIB bool conc__is_polled(const conc_op *op);
 /* conc_wait() on an op in place; and the same without the token, for waits that may not fail half way. */
 CONC__LIB conc_result conc__wait_op(conc_op *op, conc_deadline deadline);
 CONC__LIB conc_result conc__wait_uncanceled(conc_op *op, conc_deadline deadline);
@@ -2538,7 +2994,99 @@ CONC__LIB const char *conc__debug_name_of(const void *object);
 CONC__LIB bool conc__registry_is_alone(void);
 /* Ends the service thread of the timers, and gives back its memory, if it runs. */
 CONC__LIB void conc__timers_end(void);
+/* Ends the threads of conc_op_offload(), if there are any. */
+CONC__LIB void conc__offload_end_all(void);
 #endif
+
+/* ---- loop: the wheel of its points in time --------------------------------------------------------------
+ * See wheel.c. */
+#define CONC__WHEEL_LEVELS 8 /* of 6 bits: 48 bits of ticks of 2^16 ns are all there are */
+typedef struct conc__wheel_list {
+    struct conc__wheel_list *next, *prev;
+} conc__wheel_list;
+typedef struct conc__wheel_node {
+    conc__wheel_list list; /* prev is NULL: in none */
+    int64_t due;
+} conc__wheel_node;
+typedef struct conc__wheel {
+    uint64_t now; /* the tick up to which all have been taken out */
+    size_t count;
+    conc__wheel_list due;
+    uint64_t used[CONC__WHEEL_LEVELS]; /* a bit for each slot that may have entries */
+    conc__wheel_list slots[CONC__WHEEL_LEVELS][64];
+} conc__wheel;
+CONC__LIB void conc__wheel_begin(conc__wheel *w, int64_t now);
+/* `node` is in no list. */
+CONC__LIB void conc__wheel_add(conc__wheel *w, conc__wheel_node *node, int64_t due);
+/* If it is in a list. */
+CONC__LIB void conc__wheel_remove(conc__wheel *w, conc__wheel_node *node);
+/* When to call conc__wheel_expire() next: a time at which something may be due. INT64_MIN: at once; INT64_MAX: never. */
+CONC__LIB int64_t conc__wheel_next(conc__wheel *w);
+/* Takes out one whose time has come; NULL: there is none. */
+CONC__LIB conc__wheel_node *conc__wheel_expire(conc__wheel *w, int64_t now);
+
+/* ---- loop: what its other files use of it ------------------------------------------------------------------ */
+
+/* What is in a loop's inbox beside tasks. */
+typedef struct conc__mail {
+    struct conc__mail *next;
+    void (*deliver)(struct conc__mail *mail, conc_loop *loop); /* in the loop's thread; the mail is its own from here on */
+} conc__mail;
+CONC__LIB void conc__loop_send(conc_loop *loop, conc__mail *mail);
+
+/* What few tasks have: hangs on a task's first frame. */
+typedef struct conc__task_extra {
+    const char *name;
+    conc_cancel *cancel;
+    conc_group *group;
+    conc_task *group_next, **group_link; /* the members of its group; guarded by the group's lock */
+    int64_t start;
+    size_t token_count;
+    conc_node tokens[1]; /* one for each token of the chain; armed while it waits */
+} conc__task_extra;
+CONC__LIB conc__task_extra *conc__task_extra_of(conc_task *task);
+/* Next in a list that whoever calls has to itself: a task that was admitted to no list of its loop's. */
+CONC__LIB conc_task **conc__task_next(conc_task *task);
+CONC__LIB conc_loop *conc__task_loop(const conc_task *task);
+/* A task that may run now: in the loop's thread. */
+CONC__LIB void conc__task_ready(conc_task *task);
+/* Runs the loop in the calling thread until op completes, if nobody runs it; else just waits. */
+CONC__LIB conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline);
+CONC__LIB bool conc__loop_is_forked(const conc_loop *loop);
+
+/* Groups: whether the task may enter (CONC_OK, CONC_CANCELED, CONC_NO_MEMORY); it enters, and does not fail; it may run now
+ * (else it has been put aside until there is room); it has ended. */
+CONC__LIB conc_result conc__group_check(conc_group *group);
+CONC__LIB void conc__group_forgo(conc_group *group); /* after a check: it does not enter after all */
+CONC__LIB conc_loop *conc__group_loop(const conc_group *group);
+CONC__LIB void conc__group_enter(conc_group *group, conc_task *task);
+CONC__LIB bool conc__group_admit(conc_group *group, conc_task *task);
+CONC__LIB void conc__group_leave(conc_group *group, conc_task *task, int code);
+
+/* Who looks whether a loop stands still; see report.c. */
+typedef struct conc__stall conc__stall;
+CONC__LIB conc__stall *conc__stall_new(conc_loop *loop, double seconds);
+CONC__LIB void conc__stall_free(conc__stall *stall);
+CONC__LIB size_t conc__loop_turns(const conc_loop *loop);
+
+/* For conc_dump(): calls visit() for every loop, none of which goes meanwhile; a loop's own lines, in its thread, or while it
+ * is not running; whether it is, and where it was last seen. */
+CONC__LIB void conc__loops_begin(void);
+CONC__LIB void conc__loop_each(void (*visit)(conc_loop *loop, void *arg), void *arg);
+CONC__LIB void conc__loop_describe(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg);
+CONC__LIB bool conc__loop_describe_if_idle(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg);
+CONC__LIB bool conc__loop_where(const conc_loop *loop, char *text, size_t size);
+
+/* Calls visit() for each thread that the registry knows, which stays meanwhile, with its record if that can be read. */
+CONC__LIB void conc__agent_each(void (*visit)(const conc_thread *t, const conc__agent *agent, void *arg), void *arg);
+
+/* Whether an op is a point in time, conc_op_until() and its family. */
+CONC__LIB bool conc__op_is_until(const conc_op *op);
+
+/* For edge-triggered pollers: false: the loop that attempts this op knows that there is nothing; and: an attempt found
+ * nothing, or has taken all there was. */
+CONC__LIB bool conc__polled_may_be_ready(uint64_t word);
+CONC__LIB void conc__polled_drained(uint64_t word);
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
 #if defined(CONC_DEBUG)
@@ -2724,9 +3272,15 @@ static void conc__reset_all(void) {
     }
 }
 
+static void conc__signal_end(conc__agent *agent) {
+    if (agent->has_signal) conc__port_signal_close(&agent->signal);
+    agent->has_signal = false;
+}
+
 static void conc__forked(void) {
     conc__forks++;
     conc__survivor = conc__self()->owner;
+    conc__signal_end(conc__self()); /* the parent has it too */
     conc__ids_before_fork = conc__load32(&conc__next_id, CONC__RELAXED) - 1;
     conc__reset_all();
 }
@@ -2762,6 +3316,7 @@ static void conc__agent_end(void *value) {
     (void)conc__port_key_set(agent, conc__agent_end);
 #endif
     if (agent->ended != NULL) agent->ended(agent);
+    conc__signal_end(agent);
 #if !CONC__HAS_TLS
     (void)conc__port_key_set(NULL, conc__agent_end);
     if (agent != &conc__agent_emergency) conc__free(agent);
@@ -7219,10 +7774,7 @@ size_t conc_waiters_wake(conc_waiters *w, size_t n) {
     return conc__wake_waiters(w, CONC__ANY_TAG, n);
 }
 
-/* ---- the wait ------------------------------------------------------------------------------------------ */
-
-#define CONC__MAX_OPS 1000
-#define CONC__TICKET_CANCEL 0xffffu
+/* ---- the steps of a wait --------------------------------------------------------------------------------- */
 
 /* Waking a sleeper on another core costs some 300 times a look: a short spin wins on two cores, and the offers of the
  * processor at its end make sure that it loses nothing on one. */
@@ -7237,12 +7789,19 @@ bool conc__spin(unsigned step, unsigned pauses) {
     return true;
 }
 
-static void conc__thread_wake(void *waiter) {
-    conc__port_wake_one(&((conc_waiter *)waiter)->claimed);
+bool conc__op_valid(const conc_op *op) {
+    return op->cls != NULL && op->cls->attempt != NULL && op->cls->arm != NULL;
 }
 
-/* Attempts them all, `first` before the others; the index of the one that completed, or n. */
-static size_t conc__attempt_all(conc_op *ops, size_t n, size_t first) {
+void conc__ops_begin(conc_op *ops, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) {
+        ops[i].node.conc__armed = 0;
+        ops[i].node.conc__tag = ops[i].node.conc__grant = 0;
+    }
+}
+
+size_t conc__attempt_all(conc_op *ops, size_t n, size_t first) {
     size_t i;
     if (first < n) {
         ops[first].result = ops[first].cls->attempt(&ops[first]);
@@ -7256,23 +7815,47 @@ static size_t conc__attempt_all(conc_op *ops, size_t n, size_t first) {
     return n;
 }
 
-static void conc__abandon_but(conc_op *ops, size_t n, size_t winner) {
+void conc__abandon_but(conc_op *ops, size_t n, size_t winner) {
     size_t i;
     for (i = 0; i < n; i++) {
         if (i != winner && ops[i].cls->abandon != NULL) ops[i].cls->abandon(&ops[i]);
     }
 }
 
-static void conc__disarm(conc_op *op) {
-    if (op->cls->disarm != NULL) {
-        op->cls->disarm(op, &op->node);
-    } else {
-        conc_waiters_disarm(&op->node);
+size_t conc__arm_all(conc_op *ops, size_t n, conc_waiter *waiter, int64_t *until) {
+    size_t armed;
+    for (armed = 0; armed < n; armed++) {
+        conc_op *op = &ops[armed];
+        op->node.conc__waiter = waiter;
+        op->node.conc__ticket = (uint16_t)(armed + 1);
+        if (!op->cls->arm(op, &op->node)) break;
+        if (op->due.ns < *until) *until = op->due.ns;
+    }
+    return armed;
+}
+
+bool conc__was_claimed(uint32_t ticket, size_t armed) {
+    return ticket != 0 && (ticket & ~CONC__TICKET_SWEPT) != armed + 1;
+}
+
+void conc__disarm_all(conc_op *ops, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (ops[i].cls->disarm != NULL) {
+            ops[i].cls->disarm(&ops[i], &ops[i].node);
+        } else {
+            conc_waiters_disarm(&ops[i].node);
+        }
     }
 }
 
-/* Enters a node for each token of the chain; false: one has fired. `*count`: how many nodes were entered. */
-static bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count, conc_waiter *waiter) {
+size_t conc__tokens_count(const conc_cancel *token) {
+    size_t n = 0;
+    for (; token != NULL && n < CONC_CANCEL_DEPTH; token = token->parent) n++;
+    return n;
+}
+
+bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count, conc_waiter *waiter) {
     size_t n = 0;
     bool quiet = true;
     for (; token != NULL && n < CONC_CANCEL_DEPTH && quiet; token = token->parent) {
@@ -7292,27 +7875,137 @@ static bool conc__tokens_arm(conc_cancel *token, conc_node *nodes, size_t *count
     return quiet;
 }
 
+conc_result conc__op_busy(const conc_op *op) {
+    return op->cls->busy != CONC_OK ? op->cls->busy : CONC_BUSY;
+}
+
+/* ---- descriptors -------------------------------------------------------------------------------------------- */
+
+/* The second look is for the close only: that the descriptor is ready is found by the poll or the poller, which look at it
+ * after this. A close marks the object and then wakes the key: of the two, the mark and the node, one is seen. */
+bool conc__polled_arm(conc_op *op, conc_node *node) {
+    const void *key = conc__polled_key(conc__polled_fd(op->word), conc__polled_side(op->word));
+    conc__bucket *b = conc__bucket_lock(key);
+    bool wait = conc__polled_number(op->word) == 0 || conc__load32((const uint32_t *)op->object, CONC__ACQUIRE) == 0;
+    if (wait) conc__bucket_push(b, key, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+bool conc__is_polled(const conc_op *op) {
+    return op->cls->arm == conc__polled_arm;
+}
+
+/* ---- a thread's wait ------------------------------------------------------------------------------------------ */
+
+static void conc__thread_wake(void *waiter) {
+    conc__port_wake_one(&((conc_waiter *)waiter)->claimed);
+}
+
+/* A thread that waits for descriptors sleeps in the port's poll, and is woken by its signal. Its waiter stays where it is
+ * until the signal of whoever claimed it has arrived. */
+typedef struct conc__poll_waiter {
+    conc_waiter base;
+    conc__port_signal *signal;
+} conc__poll_waiter;
+
+static void conc__poll_wake(void *waiter) {
+    conc__port_signal_raise(((conc__poll_waiter *)waiter)->signal); /* the last touch */
+}
+
+#define CONC__MAX_POLLED 64
+
+static bool conc__any_polled(const conc_op *ops, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (conc__is_polled(&ops[i])) return true;
+    }
+    return false;
+}
+
+/* Makes the thread's signal, if it has none. */
+static conc_result conc__signal_begin(conc__agent *me) {
+    int e;
+    if (me->has_signal) return CONC_OK;
+    if (!conc__agent_watch_end(me, me->ended)) return conc__fail(CONC_NO_MEMORY, "no memory for a thread's signal");
+    e = conc__port_signal_open(&me->signal);
+    if (e != 0) return conc__fail_system(CONC_SYSTEM, e, "cannot make what wakes a thread that waits for descriptors");
+    me->has_signal = true;
+    return CONC_OK;
+}
+
+/* Sleeps until the waiter is claimed, a descriptor is ready, or `until`. The index of an op whose descriptor is ready, or
+ * n. `*error`: what the system had against it. */
+static size_t conc__sleep_polling(conc_op *ops, size_t n, conc__poll_waiter *waiter, int64_t until, int *error) {
+    conc__port_pollfd polled[CONC__MAX_POLLED + 1];
+    int64_t scratch[(CONC__MAX_POLLED + 1) * CONC__PORT_POLL_SCRATCH / sizeof(int64_t)];
+    uint16_t which[CONC__MAX_POLLED + 1];
+    size_t i, count = 1, ready = n;
+    polled[0].fd = waiter->signal->fd[0];
+    polled[0].want = CONC__PORT_READ;
+    for (i = 0; i < n && count <= CONC__MAX_POLLED; i++) {
+        if (!conc__is_polled(&ops[i])) continue;
+        polled[count].fd = conc__polled_fd(ops[i].word);
+        polled[count].want = conc__polled_want(ops[i].word);
+        which[count++] = (uint16_t)i;
+    }
+    *error = 0;
+    while (ready == n && *error == 0 && conc__load32(&waiter->base.claimed, CONC__ACQUIRE) == 0) {
+        if (conc__port_poll_in(scratch, polled, count, until, error) <= 0) {
+            if (until != INT64_MAX && conc__port_clock_ns() >= until) break;
+            continue;
+        }
+        for (i = 1; i < count && ready == n; i++) {
+            if (polled[i].got != 0) ready = which[i];
+        }
+    }
+    return ready;
+}
+
+/* The signal of whoever claimed us is on its way, or here: it must not reach the next wait, nor the waiter go before it
+ * has come. */
+static void conc__signal_take(conc__port_signal *signal) {
+    conc__port_pollfd polled;
+    int64_t scratch[CONC__PORT_POLL_SCRATCH / sizeof(int64_t)];
+    int error;
+    polled.fd = signal->fd[0];
+    polled.want = CONC__PORT_READ;
+    while (conc__port_poll_in(scratch, &polled, 1, INT64_MAX, &error) <= 0) {
+    }
+    conc__port_signal_clear(signal);
+}
+
+/* Sleeps until claimed or `until`. The wake: each object's waker claims under the bucket's lock, under which arm() looked at
+ * the object; a claim stores `claimed` and then wakes this address; the port's wait does not sleep if `claimed` has
+ * changed. */
+static void conc__sleep(conc_waiter *waiter, int64_t until) {
+    while (conc__load32(&waiter->claimed, CONC__ACQUIRE) == 0) {
+        if (conc__port_wait(&waiter->claimed, 0, until)) break;
+        /* A sleep that ends for no reason, again and again (signals), ends at its deadline all the same. */
+        if (until != INT64_MAX && conc__port_clock_ns() >= until) break;
+    }
+}
+
 /* conc_select() under `token`; n may be 0: then it only waits for the deadline or the token. `spin`: whether to look
  * for a while before the first sleep (before later ones it always does); `pauses`: how, see conc__spin(). */
 static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_cancel *token, bool spin,
                         unsigned pauses) {
-    conc_waiter waiter;
+    conc__poll_waiter poll_waiter;
+    conc_waiter *waiter = &poll_waiter.base;
     conc__agent *me = conc__self();
     conc_node token_nodes[CONC_CANCEL_DEPTH];
     size_t i, winner, first = n;
-    bool front = false, over = conc_deadline_passed(deadline);
+    bool front = false, over = conc_deadline_passed(deadline), polling = false;
 
-    for (i = 0; i < n; i++) {
-        ops[i].node.conc__armed = 0;
-        ops[i].node.conc__tag = ops[i].node.conc__grant = 0;
-    }
-    waiter.owner = me->owner;
-    waiter.wake = conc__thread_wake;
+    conc__ops_begin(ops, n);
+    waiter->owner = me->owner;
+    waiter->wake = conc__thread_wake;
 
     for (;;) {
-        size_t armed, tokens;
+        size_t armed = 0, tokens, ready = n;
         int64_t until = deadline.ns;
         unsigned step;
+        int error = 0;
         bool quiet, swept;
         uint32_t ticket;
 
@@ -7329,63 +8022,71 @@ static int conc__select(conc_op *ops, size_t n, conc_deadline deadline, conc_can
             return deadline.ns != INT64_MIN ? CONC_TIMEOUT : CONC_BUSY;
         }
         if (front) ops[first].node.conc__tag |= CONC__FRONT;
+        if (!polling && conc__any_polled(ops, n)) {
+            conc_result r = conc__signal_begin(me);
+            if (r != CONC_OK) {
+                conc__abandon_but(ops, n, n);
+                return (int)r;
+            }
+            polling = true;
+            poll_waiter.signal = &me->signal;
+            waiter->wake = conc__poll_wake;
+        }
 
         /* Arm. No claim can come before this store, as nothing is armed. */
-        conc__store32(&waiter.claimed, 0, CONC__RELAXED);
-        quiet = conc__tokens_arm(token, token_nodes, &tokens, &waiter);
-        for (armed = 0; quiet && armed < n; armed++) {
-            conc_op *op = &ops[armed];
-            op->node.conc__waiter = &waiter;
-            op->node.conc__ticket = (uint16_t)(armed + 1);
-            if (!op->cls->arm(op, &op->node)) break;
-            if (op->due.ns < until) until = op->due.ns;
-        }
-        /* Sleep until claimed. The wake: each object's waker claims under the bucket's lock, under which arm()
-         * looked at the object; a claim stores `claimed` and then wakes this address; the port's wait does
-         * not sleep if `claimed` has changed. */
+        conc__store32(&waiter->claimed, 0, CONC__RELAXED);
+        quiet = conc__tokens_arm(token, token_nodes, &tokens, waiter);
+        if (quiet) armed = conc__arm_all(ops, n, waiter, &until);
         if (quiet && armed == n) {
 #if defined(CONC_SIM)
             me->waits = ops;
             me->waits_count = n;
 #endif
-            while (conc__load32(&waiter.claimed, CONC__ACQUIRE) == 0) {
-                if (conc__port_wait(&waiter.claimed, 0, until)) break;
-                /* A sleep that ends for no reason, again and again (signals), ends at its deadline all the same. */
-                if (until != INT64_MAX && conc__port_clock_ns() >= until) break;
+            conc__pokez(&me->sleeps_since, (size_t)(conc__port_clock_ns() / 1000000));
+            conc__pokep(&me->sleeps_for, n != 0 ? ops[0].object : NULL);
+            conc__pokep(&me->sleeps_in, n == 0 ? "sleep" : n == 1 ? ops[0].cls->name : "select");
+            if (polling) {
+                ready = conc__sleep_polling(ops, n, &poll_waiter, until, &error);
+            } else {
+                conc__sleep(waiter, until);
             }
+            conc__pokep(&me->sleeps_in, (const char *)NULL);
 #if defined(CONC_SIM)
             me->waits_count = 0;
 #endif
         }
         for (i = 0; i < tokens; i++) conc_waiters_disarm(&token_nodes[i]);
-        for (i = 0; i < armed; i++) conc__disarm(&ops[i]);
+        conc__disarm_all(ops, armed);
 
         /* Nothing is armed: `claimed` does not change any more. */
-        ticket = conc__load32(&waiter.claimed, CONC__ACQUIRE);
+        ticket = conc__load32(&waiter->claimed, CONC__ACQUIRE);
+        if (polling && conc__was_claimed(ticket, armed)) conc__signal_take(&me->signal);
         swept = (ticket & CONC__TICKET_SWEPT) != 0;
         ticket &= ~CONC__TICKET_SWEPT;
         if (ticket == CONC__TICKET_CANCEL || (ticket == 0 && !quiet)) {
             conc__abandon_but(ops, n, n);
             return CONC_CANCELED;
         }
+        if (error != 0) {
+            conc__abandon_but(ops, n, n);
+            return (int)conc__fail_system(CONC_SYSTEM, error, "cannot wait for descriptors");
+        }
         spin = true;
-        first = ticket != 0 ? ticket - 1u : armed; /* or the one that arm() found ready, or n: it is time */
+        first = ticket != 0 ? ticket - 1u : ready < n ? ready : armed; /* or the one that arm() found ready, or n: it is time */
         /* Woken alone and then too late, it goes to the front; of a crowd, to the end, or those behind it would be passed
          * over while the crowd is being woken. */
         front = ticket != 0 && !swept;
-        if (ticket == 0 && armed == n && deadline.ns != INT64_MAX) over = conc__port_clock_ns() >= deadline.ns;
+        if (ticket == 0 && ready == n && armed == n && deadline.ns != INT64_MAX) {
+            over = conc__port_clock_ns() >= deadline.ns;
+        }
     }
-}
-
-static bool conc__op_valid(const conc_op *op) {
-    return op->cls != NULL && op->cls->attempt != NULL && op->cls->arm != NULL;
 }
 
 static conc_result conc__wait_under(conc_op *op, conc_deadline deadline, conc_cancel *token, bool spin,
                                     unsigned pauses) {
     int r = conc__select(op, 1, deadline, token, spin, pauses);
     if (r == 0 || op->result != CONC_PENDING) return op->result; /* abandon() may have found it complete after all */
-    return r == CONC_BUSY && op->cls->busy != CONC_OK ? op->cls->busy : (conc_result)r;
+    return r == CONC_BUSY ? conc__op_busy(op) : (conc_result)r;
 }
 
 conc_result conc__wait_op(conc_op *op, conc_deadline deadline) {
@@ -7410,13 +8111,16 @@ conc_result conc_try(conc_op op) {
 }
 
 int conc_select(conc_op *ops, size_t n, conc_deadline deadline) {
-    size_t i;
+    size_t i, polled = 0;
     if (ops == NULL || n == 0 || n > CONC__MAX_OPS) {
         return conc__fail(CONC_INVALID, "conc_select: %zu ops; 1 to %d can be waited for", ops == NULL ? 0 : n,
                           CONC__MAX_OPS);
     }
     for (i = 0; i < n; i++) {
         if (!conc__op_valid(&ops[i])) return conc__fail(CONC_INVALID, "conc_select: op %zu has no class", i);
+        if (conc__is_polled(&ops[i]) && ++polled > CONC__MAX_POLLED) {
+            return conc__fail(CONC_INVALID, "conc_select: more than %d ops that wait for descriptors", CONC__MAX_POLLED);
+        }
     }
     return conc__select(ops, n, deadline, conc__self()->cancel, true, CONC__SPIN_LONG);
 }
@@ -7443,9 +8147,14 @@ static bool conc__until_arm(conc_op *op, conc_node *node) {
     return !conc_deadline_passed(op->due);
 }
 
+static const conc_op_class conc__until = {"until", CONC_BUSY, conc__until_attempt, conc__until_arm, NULL, NULL};
+
+bool conc__op_is_until(const conc_op *op) {
+    return op->cls == &conc__until;
+}
+
 conc_op conc_op_until(conc_deadline when) {
-    static const conc_op_class cls = {"until", CONC_BUSY, conc__until_attempt, conc__until_arm, NULL, NULL};
-    conc_op op = conc_op_make(&cls, NULL, NULL);
+    conc_op op = conc_op_make(&conc__until, NULL, NULL);
     op.due = when;
     return op;
 }
@@ -9158,6 +9867,8 @@ struct conc_thread {
     bool daemon;
     uint32_t owner;            /* its agent's; constant */
     char name[CONC__NAME_SIZE]; /* written by the thread itself only */
+    const conc__agent *agent;   /* its record, for conc_dump(); NULL before the thread has begun, and from the time, under the
+                                   registry's lock, that it is not alive */
 };
 
 /* ---- the registry ----------------------------------------------------------------------------- */
@@ -9200,6 +9911,7 @@ static bool conc__is_alive(const conc_thread *t) {
 }
 
 static void conc__not_alive(conc_thread *t) {
+    conc__pokep(&t->agent, (const conc__agent *)NULL);
     conc__store32(&t->alive, 0, CONC__RELEASE);
     (void)conc__subz(&conc__alive_count, 1, CONC__RELAXED);
 }
@@ -9383,6 +10095,7 @@ static void conc__thread_main(void *p) {
     me->thread = t;
     me->name = t->name;
     me->cancel = t->cancel;
+    conc__pokep(&t->agent, me);
     (void)conc__agent_watch_end(me, conc__agent_is_ending); /* for pthread_exit(); without memory it has to do without */
     conc__port_thread_set_name(t->name);
     conc__thread_end(me, t, t->fn(t->arg));
@@ -9581,6 +10294,7 @@ conc_thread *conc_thread_current(void) {
     }
     t->users = 1;
     t->owner = me->owner;
+    t->agent = me;
     conc__lock_take(&conc__registry);
     if (conc__loadp(&conc__main_thread, CONC__RELAXED) == NULL) {
         conc__copy_name(t, "main");
@@ -9638,18 +10352,35 @@ size_t conc_thread_count(void) {
     return conc__loadz(&conc__alive_count, CONC__RELAXED);
 }
 
-void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg) {
+typedef struct conc__visit {
+    void (*visit)(conc_thread *t, void *arg);
+    void *arg;
+} conc__visit;
+
+static void conc__visit_thread(const conc_thread *t, const conc__agent *agent, void *arg) {
+    const conc__visit *v = (const conc__visit *)arg;
+    (void)agent;
+    v->visit((conc_thread *)(uintptr_t)t, v->arg);
+}
+
+void conc__agent_each(void (*visit)(const conc_thread *t, const conc__agent *agent, void *arg), void *arg) {
     size_t i;
-    if (visit == NULL) return;
     (void)conc_thread_current(); /* so that `visit` can ask for it without entering it */
     conc__lock_take(&conc__registry);
     for (i = 0; i < CONC__CHAINS; i++) {
         conc_thread *t;
         for (t = conc__chains[i]; t != NULL; t = t->next) {
-            if (conc__is_alive(t)) visit(t, arg);
+            if (conc__is_alive(t)) visit(t, (const conc__agent *)conc__peekp(&t->agent), arg);
         }
     }
     conc__lock_give(&conc__registry);
+}
+
+void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg) {
+    conc__visit v;
+    v.visit = visit;
+    v.arg = arg;
+    if (visit != NULL) conc__agent_each(conc__visit_thread, &v);
 }
 
 void conc_thread_yield(void) {
@@ -10900,6 +11631,2476 @@ size_t conc_queue_item_size(const conc_queue *q) {
 
 /* ==== end src/queue.c ==== */
 
+/* ==== begin src/frame.c ==== */
+
+/* ============================================================================================
+ * frame: see frame.h.
+ * ========================================================================================== */
+
+void conc__frame_lost(const char *name, const char *file, uint32_t line) {
+    fprintf(stderr,
+            "conc: %s cannot be resumed at %s:%u: a switch of its own stands around that suspension; take it out of the "
+            "switch, or define CONC_COMPUTED_GOTO\n",
+            name, file, (unsigned)line);
+    abort();
+}
+
+/* Not inlined, and the memory escapes: so it lies where the resumed function's own variables will, and is written. */
+CONC__NOINLINE void conc__frame_scribble(void) {
+    volatile unsigned char dead[2048];
+    size_t i;
+    for (i = 0; i < sizeof dead; i++) dead[i] = 0xA5;
+}
+
+/* ==== end src/frame.c ==== */
+
+/* ==== begin src/wheel.c ==== */
+
+/* ============================================================================================
+ * wheel: a hierarchical timing wheel (G. Varghese, T. Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987; the
+ * levels by the highest digit in which a time differs from now). To enter and to leave cost the same few instructions
+ * for any number of entries. It belongs to one loop and is touched by its thread only.
+ *
+ * Time is counted in ticks of 2^16 ns, rounded up: nothing is due early. An entry stands on the level of the highest
+ * base-64 digit in which its tick differs from the present one, in the slot of that digit's value. So all entries of
+ * a level are sooner than all of the levels above, and the soonest slot is the lowest one of the lowest level in use.
+ * When time comes to a slot above level 0 its entries are entered anew, some levels below.
+ * ========================================================================================== */
+
+#define CONC__WHEEL_SHIFT 16
+
+static uint64_t conc__wheel_tick(int64_t ns) {
+    return ns <= 0 ? 0 : ((uint64_t)ns + ((1u << CONC__WHEEL_SHIFT) - 1)) >> CONC__WHEEL_SHIFT;
+}
+
+/* The index of the highest, and of the lowest, bit of x, which is not 0. */
+static unsigned conc__high_bit(uint64_t x) {
+#if CONC_CC_GNU && !CONC_CC_TINY
+    return 63u - (unsigned)__builtin_clzll(x);
+#else
+    unsigned n = 0;
+    while (x >>= 1) n++;
+    return n;
+#endif
+}
+
+static unsigned conc__low_bit(uint64_t x) {
+    return conc__high_bit(x & (~x + 1));
+}
+
+/* At the end of the list, so that those of one tick come in the order in which they were entered. */
+static void conc__wheel_link(conc__wheel_list *list, conc__wheel_node *node) {
+    node->list.next = list;
+    node->list.prev = list->prev;
+    list->prev->next = &node->list;
+    list->prev = &node->list;
+}
+
+static void conc__wheel_unlink(conc__wheel_node *node) {
+    node->list.prev->next = node->list.next;
+    node->list.next->prev = node->list.prev;
+    node->list.prev = NULL;
+}
+
+static void conc__wheel_empty(conc__wheel_list *list) {
+    list->next = list->prev = list;
+}
+
+static conc__wheel_node *conc__wheel_first(conc__wheel_list *list) {
+    return list->next == list ? NULL : (conc__wheel_node *)(void *)list->next;
+}
+
+static void conc__wheel_enter(conc__wheel *w, conc__wheel_node *node) {
+    uint64_t tick = conc__wheel_tick(node->due);
+    unsigned level, slot;
+    if (tick <= w->now) {
+        conc__wheel_link(&w->due, node);
+        return;
+    }
+    level = conc__high_bit(tick ^ w->now) / 6;
+    slot = (unsigned)(tick >> 6 * level) & 63u;
+    conc__wheel_link(&w->slots[level][slot], node);
+    w->used[level] |= (uint64_t)1 << slot;
+}
+
+void conc__wheel_begin(conc__wheel *w, int64_t now) {
+    unsigned level, slot;
+    memset(w, 0, sizeof *w);
+    for (level = 0; level < CONC__WHEEL_LEVELS; level++) {
+        for (slot = 0; slot < 64; slot++) conc__wheel_empty(&w->slots[level][slot]);
+    }
+    conc__wheel_empty(&w->due);
+    w->now = now <= 0 ? 0 : (uint64_t)now >> CONC__WHEEL_SHIFT;
+}
+
+void conc__wheel_add(conc__wheel *w, conc__wheel_node *node, int64_t due) {
+    node->due = due;
+    conc__wheel_enter(w, node);
+    w->count++;
+}
+
+void conc__wheel_remove(conc__wheel *w, conc__wheel_node *node) {
+    if (node->list.prev == NULL) return;
+    conc__wheel_unlink(node); /* a slot that becomes empty so is found out when time comes to it */
+    w->count--;
+}
+
+/* The soonest slot in use; false: none. `*tick`: when it begins. */
+static bool conc__wheel_soonest(conc__wheel *w, unsigned *level, unsigned *slot, uint64_t *tick) {
+    for (*level = 0; *level < CONC__WHEEL_LEVELS; ++*level) {
+        while (w->used[*level] != 0) {
+            unsigned above = 6 * (*level + 1);
+            *slot = conc__low_bit(w->used[*level]);
+            if (conc__wheel_first(&w->slots[*level][*slot]) != NULL) {
+                *tick = (above < 64 ? w->now >> above << above : 0) | (uint64_t)*slot << 6 * *level;
+                return true;
+            }
+            w->used[*level] &= w->used[*level] - 1; /* all have left it */
+        }
+    }
+    return false;
+}
+
+int64_t conc__wheel_next(conc__wheel *w) {
+    unsigned level, slot;
+    uint64_t tick;
+    if (conc__wheel_first(&w->due) != NULL) return INT64_MIN;
+    if (w->count == 0 || !conc__wheel_soonest(w, &level, &slot, &tick)) return INT64_MAX;
+    return tick >= (uint64_t)INT64_MAX >> CONC__WHEEL_SHIFT ? INT64_MAX : (int64_t)(tick << CONC__WHEEL_SHIFT);
+}
+
+conc__wheel_node *conc__wheel_expire(conc__wheel *w, int64_t now) {
+    uint64_t until = now <= 0 ? 0 : (uint64_t)now >> CONC__WHEEL_SHIFT, tick;
+    unsigned level, slot;
+    conc__wheel_node *node;
+    while (conc__wheel_first(&w->due) == NULL && w->count != 0 && conc__wheel_soonest(w, &level, &slot, &tick) &&
+           tick <= until) {
+        conc__wheel_list *list = &w->slots[level][slot];
+        w->used[level] &= ~((uint64_t)1 << slot);
+        w->now = tick;
+        while ((node = conc__wheel_first(list)) != NULL) {
+            conc__wheel_unlink(node);
+            conc__wheel_enter(w, node); /* some levels below; from level 0 to those due */
+        }
+    }
+    node = conc__wheel_first(&w->due);
+    if (node != NULL) {
+        conc__wheel_remove(w, node);
+    } else if (w->now < until) {
+        w->now = until;
+    }
+    return node;
+}
+
+/* ==== end src/wheel.c ==== */
+
+/* ==== begin src/loop.c ==== */
+
+/* ============================================================================================
+ * loop: see loop.h and coro.h. In this order: memory; tasks and their lists; waiting; running; the inbox and the poller;
+ * the loop itself.
+ * ========================================================================================== */
+
+/* ---- the records ------------------------------------------------------------------------------- */
+
+/* What a wait keeps while it lasts; a point in time alone needs none. */
+typedef struct conc__parked {
+    conc_op *ops;
+    uint16_t count, armed;
+    bool any;         /* CO_AWAIT_ANY: the index is wanted */
+    int64_t deadline;
+    conc_op own;      /* CO_AWAIT's; the others are the user's */
+} conc__parked;
+
+enum {
+    CONC__TASK_FREE,  /* memory */
+    CONC__TASK_NEW,   /* being made, or in the inbox for the first time */
+    CONC__TASK_ASIDE, /* until its group has room */
+    CONC__TASK_READY,
+    CONC__TASK_RUNS,
+    CONC__TASK_WAITS, /* and, once it has been claimed, is in the list of those ready, or the inbox */
+    CONC__TASK_ENDED
+};
+
+/* Of a task's flags. */
+#define CONC__TASK_FOREIGN 1u  /* its memory is of the loop's part for other threads */
+#define CONC__TASK_SHIELDED 2u /* its cancel has been seen */
+#define CONC__TASK_UNWINDS 4u  /* frames end, down to the one whose time-out expired; if none has, all */
+#define CONC__TASK_CATCHES 8u  /* the wait under way is told of a cancel */
+#define CONC__TASK_POINT 16u   /* the wait under way is for a point in time alone, which is the timer's */
+
+/* Of the word that others may touch. */
+#define CONC__TASK_HANDLE 1u   /* neither joined nor detached */
+#define CONC__TASK_IS_ENDED 2u /* publishes the code, and all that the task did */
+#define CONC__TASK_CANCEL 4u   /* a cancel is wanted */
+#define CONC__TASK_AWAITED 8u  /* somebody may wait for its end; set under the lock of the task's bucket */
+
+/* A task, with its first frame behind it. But for `shared`, and for the waiter while it waits, all is touched only by the
+ * loop's thread (or by who makes it, before it is handed over). */
+struct conc_task {
+    conc_waiter waiter;      /* first. `claimed` is 0 while it waits, never else; `owner`, once given, stays with the memory */
+    conc_task *next;         /* in the list of those ready, or in the inbox, or of free memory */
+    conc__wheel_node timer;
+    conc__parked *parked;
+    conc_co *top;            /* the innermost frame */
+    conc_loop *loop;
+    conc_co_timeout *limit;  /* the innermost CO_TIMEOUT block */
+    uint32_t shared;         /* atomic */
+    uint8_t state, flags;
+    uint32_t since;          /* milliseconds of the clock: when the wait began */
+    int code;
+};
+#define CONC__TASK_SIZE ((sizeof(conc_task) + 15u) & ~(size_t)15u)
+#define CONC__CLAIMED_NOT_WAITING 0xfffdu
+#define CONC__TICKET_TIMER 0xfffeu
+
+static conc_co *conc__task_root(conc_task *t) {
+    return (conc_co *)(void *)((char *)t + CONC__TASK_SIZE);
+}
+
+static conc_task *conc__task_of_root(conc_co *co) {
+    return (conc_task *)(void *)((char *)co - CONC__TASK_SIZE);
+}
+
+/* A first frame has no caller: there its record's rarer part hangs. */
+conc__task_extra *conc__task_extra_of(conc_task *t) {
+    return (conc__task_extra *)(void *)conc__task_root(t)->conc__up;
+}
+
+/* Memory comes in chunks of slots of one size, which stay the loop's until it is freed: so a stale handle points to a task
+ * still, if to another. */
+#define CONC__SIZES 84
+enum { CONC__SLAB_TASKS, CONC__SLAB_BLOCKS, CONC__SLAB_KINDS };
+typedef struct conc__chunk {
+    struct conc__chunk *next;
+    size_t size, used, count;
+    unsigned kind;
+} conc__chunk;
+#define CONC__CHUNK_HEAD ((sizeof(conc__chunk) + 15u) & ~(size_t)15u)
+typedef struct conc__slab {
+    void *free[CONC__SLAB_KINDS][CONC__SIZES];
+    conc__chunk *open[CONC__SLAB_KINDS][CONC__SIZES];
+    conc__chunk *chunks;
+} conc__slab;
+
+#if CONC__POLLER_EDGES
+/* What is known of a socket that the poller watches. */
+typedef struct conc__watch {
+    uint32_t number; /* the socket's; 0: none */
+    uint8_t ready;   /* sides that may be ready */
+    uint8_t armed;   /* sides for which somebody may wait here */
+    bool hung_up;    /* both sides stay ready */
+} conc__watch;
+#endif
+
+#define CONC__LOOP_EVENTS 256
+#define CONC__LOOP_BUDGET 64
+
+typedef struct conc__loop_waiter {
+    conc_waiter base;
+    conc_loop *loop;
+    uint32_t done; /* atomic: the wake has touched the loop for the last time */
+} conc__loop_waiter;
+
+struct conc_loop {
+    /* Touched only by the thread that runs the loop; while none does, under the gate. */
+    conc_task *ready, **ready_end; /* tasks that can go on, in order */
+    conc__wheel wheel;
+    int64_t now;                   /* the clock, when it was last looked at */
+    conc__slab own;
+    bool owed;                     /* a wake-up call that somebody is about to make has not come yet */
+    bool attempting;               /* the attempts under way are a task's wait */
+    size_t posts;                  /* being delivered */
+#if CONC__POLLER_EDGES
+    conc__watch *watches;          /* by descriptor */
+    size_t watch_count;
+#endif
+    size_t alive;                  /* tasks admitted and not ended; others may peek */
+    /* Hints for reports from other threads: */
+    const conc_co_class *runs;     /* what runs now, */
+    uint32_t runs_from;            /* from which line; */
+    size_t turns;                  /* and how many resumes there have been */
+
+    /* Any thread. */
+    conc__port_poller poller;
+    void *inbox;                   /* atomic: a list of tasks and mail, newest first; or the mark: the loop sleeps */
+    size_t arrivals;               /* atomic: new tasks in the inbox */
+    uint32_t stop;                 /* atomic; publishes nothing */
+    uint32_t generation;           /* constant */
+    bool until_stopped;            /* constant */
+    conc__loop_waiter host;        /* for the token of the thread that runs it */
+    conc_node host_tokens[CONC_CANCEL_DEPTH];
+
+    conc__lock gate;               /* guards the next two */
+    bool running;
+    conc__slab foreign;            /* memory for tasks that other threads make while it runs */
+
+    conc_loop *next, **link;       /* in the list of all; guarded by the registry of loops */
+    char name[32];                 /* constant */
+    conc__stall *stall;            /* constant; NULL: nobody looks */
+};
+
+static uint32_t conc__loop_asleep_word;
+#define CONC__ASLEEP ((void *)&conc__loop_asleep_word) /* the mark */
+
+/* In the inbox mail has its lowest bit set. */
+static void *conc__mail_mark(conc__mail *mail) {
+    return (char *)mail + 1;
+}
+
+static conc__mail *conc__mail_of(void *p) {
+    return ((uintptr_t)p & 1u) != 0 ? (conc__mail *)(void *)((char *)p - 1) : NULL;
+}
+
+/* ---- memory -------------------------------------------------------------------------------------- */
+
+/* Multiples of 16 up to 1024, then powers of two; the index, and the size of its slots. */
+static unsigned conc__size_class(size_t *size) {
+    unsigned c = 64;
+    size_t s = 2048;
+    if (*size <= 1024) {
+        *size = (*size + 15u) & ~(size_t)15u;
+        return (unsigned)(*size / 16) - 1;
+    }
+    while (s < *size && c < CONC__SIZES - 1) {
+        s *= 2;
+        c++;
+    }
+    *size = s;
+    return c;
+}
+
+/* Free slots are chained through a word that a stale handle's user does not look at. */
+static void **conc__slot_link(void *slot, unsigned kind) {
+    return kind == CONC__SLAB_TASKS ? (void **)(void *)&((conc_task *)slot)->next : (void **)slot;
+}
+
+static CONC__NOINLINE void *conc__slab_carve(conc__slab *slab, unsigned kind, unsigned c, size_t size, const char *what) {
+    conc__chunk *chunk = slab->open[kind][c];
+    if (chunk == NULL || chunk->used == chunk->count) {
+        size_t bytes = chunk == NULL ? 1024 : chunk->count * size * 2;
+        size_t count = (bytes > 65536 ? 65536 : bytes) / size;
+        if (count == 0) count = 1;
+        if (size > SIZE_MAX / 2) {
+            (void)conc__fail(CONC_NO_MEMORY, "no memory for %s", what);
+            return NULL;
+        }
+        chunk = (conc__chunk *)conc__alloc(1, CONC__CHUNK_HEAD + count * size, what);
+        if (chunk == NULL) return NULL;
+        chunk->size = size;
+        chunk->count = count;
+        chunk->kind = kind;
+        chunk->next = slab->chunks;
+        slab->chunks = chunk;
+        slab->open[kind][c] = chunk;
+    }
+    return (char *)chunk + CONC__CHUNK_HEAD + chunk->used++ * size;
+}
+
+static void *conc__slab_take(conc__slab *slab, unsigned kind, size_t size, const char *what) {
+    unsigned c = conc__size_class(&size);
+    void *slot = slab->free[kind][c];
+    if (CONC__UNLIKELY(slot == NULL)) return conc__slab_carve(slab, kind, c, size, what);
+    slab->free[kind][c] = *conc__slot_link(slot, kind);
+    return slot;
+}
+
+static void conc__slab_give(conc__slab *slab, unsigned kind, void *slot, size_t size) {
+    unsigned c = conc__size_class(&size);
+    *conc__slot_link(slot, kind) = slab->free[kind][c];
+    slab->free[kind][c] = slot;
+}
+
+static void conc__slab_free(conc__slab *slab) {
+    while (slab->chunks != NULL) {
+        conc__chunk *next = slab->chunks->next;
+        conc__free(slab->chunks);
+        slab->chunks = next;
+    }
+}
+
+static size_t conc__extra_size(size_t tokens) {
+    return sizeof(conc__task_extra) + tokens * sizeof(conc_node);
+}
+
+/* In the loop's thread, or under the gate while it has none. */
+static void conc__task_recycle(conc_task *t) {
+    conc_loop *loop = t->loop;
+    size_t size = CONC__TASK_SIZE + conc__task_root(t)->conc__cls->size;
+    conc__task_extra *extra = conc__task_extra_of(t);
+    bool foreign = (t->flags & CONC__TASK_FOREIGN) != 0;
+    if (foreign && loop->running) conc__lock_take(&loop->gate);
+    {
+        conc__slab *slab = foreign ? &loop->foreign : &loop->own;
+        if (extra != NULL) conc__slab_give(slab, CONC__SLAB_BLOCKS, extra, conc__extra_size(extra->token_count));
+        t->state = CONC__TASK_FREE;
+        conc__store32(&t->shared, 0, CONC__RELAXED);
+        conc__slab_give(slab, CONC__SLAB_TASKS, t, size);
+    }
+    if (foreign && loop->running) conc__lock_give(&loop->gate);
+}
+
+/* ---- tasks and their lists ------------------------------------------------------------------------ */
+
+static bool conc__loop_is_here(const conc_loop *loop) {
+    return conc__self_fast()->loop == loop;
+}
+
+bool conc__loop_is_forked(const conc_loop *loop) {
+    return loop->generation != conc__fork_generation();
+}
+
+conc_loop *conc__task_loop(const conc_task *t) {
+    return t->loop;
+}
+
+conc_task **conc__task_next(conc_task *t) {
+    return &t->next;
+}
+
+/* The loop's thread. */
+static void conc__ready_append(conc_loop *loop, conc_task *t) {
+    t->next = NULL;
+    *loop->ready_end = t;
+    loop->ready_end = &t->next;
+}
+
+void conc__task_ready(conc_task *t) {
+    t->state = CONC__TASK_READY;
+    conc__ready_append(t->loop, t);
+}
+
+/* If the loop sleeps, wakes it. Whoever takes the mark away calls; so at most one call is under way. */
+static void conc__loop_nudge(conc_loop *loop) {
+    void *mark = CONC__ASLEEP;
+    if (conc__casp(&loop->inbox, &mark, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
+}
+
+/* A push on the inbox; `link` is where the item keeps the next one. Release: what was done before is seen by the loop. The
+ * loop may take the item, end with it and be freed as soon as it is there: but for the call to one that sleeps, which
+ * waits for the call before it goes (conc_loop_free()). */
+static void conc__loop_push(conc_loop *loop, void *item, void **link) {
+    void *old = conc__loadp(&loop->inbox, CONC__RELAXED);
+    do {
+        *link = old == CONC__ASLEEP ? NULL : old;
+    } while (!conc__casp(&loop->inbox, &old, item, CONC__SEQ_CST));
+    if (old == CONC__ASLEEP) conc__port_poller_signal(&loop->poller);
+}
+
+void conc__loop_send(conc_loop *loop, conc__mail *mail) {
+    conc__loop_push(loop, conc__mail_mark(mail), (void **)(void *)&mail->next);
+}
+
+/* A waiter's wake: it has been claimed. Until it is in a list of its loop's, the task stays where it is. */
+static void conc__task_wake(void *waiter) {
+    conc_task *t = (conc_task *)waiter;
+    conc_loop *loop = t->loop;
+    if (conc__loop_is_here(loop)) {
+        conc__ready_append(loop, t);
+    } else {
+        conc__loop_push(loop, t, (void **)(void *)&t->next);
+    }
+}
+
+static bool conc__task_wants_cancel(conc_task *t) {
+    const conc__task_extra *extra = conc__task_extra_of(t);
+    if ((t->flags & CONC__TASK_SHIELDED) != 0) return false;
+    return (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_CANCEL) != 0 ||
+           (extra != NULL && extra->cancel != NULL && conc_cancel_fired(extra->cancel));
+}
+
+/* Gives a handle back: true if it was there to be. */
+static bool conc__task_release(conc_task *t) {
+    uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
+    conc_loop *loop = t->loop;
+    if ((s & CONC__TASK_HANDLE) == 0) return false;
+    if ((s & CONC__TASK_IS_ENDED) == 0) return true; /* the loop will see to it */
+    if (conc__loop_is_here(loop)) {
+        conc__task_recycle(t);
+    } else {
+        bool running;
+        conc__lock_take(&loop->gate);
+        running = loop->running;
+        if (!running) conc__task_recycle(t);
+        conc__lock_give(&loop->gate);
+        if (running) conc__loop_push(loop, t, (void **)(void *)&t->next);
+    }
+    return true;
+}
+
+static void conc__task_report(conc_task *t) {
+    if (t->code != 0 && t->code != CONC_CANCELED) {
+        conc__report(CONC_FAILED, t->code, NULL, "task \"%s\" returned %d", conc_task_name(t), t->code);
+    }
+}
+
+/* It is in no list any more. */
+static void conc__task_end(conc_task *t) {
+    conc_loop *loop = t->loop;
+    conc__task_extra *extra = conc__task_extra_of(t);
+    conc_group *group = extra != NULL ? extra->group : NULL;
+    uint32_t s;
+    t->state = CONC__TASK_ENDED;
+    conc__pokez(&loop->alive, loop->alive - 1);
+    if (group != NULL) conc__group_leave(group, t, t->code);
+    /* Without a handle nobody else can have anything to do with it. */
+    s = conc__load32(&t->shared, CONC__ACQUIRE);
+    if ((s & CONC__TASK_HANDLE) != 0) {
+        s = conc__or32(&t->shared, CONC__TASK_IS_ENDED, CONC__SEQ_CST);
+        if ((s & CONC__TASK_AWAITED) != 0) {
+            (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+            (void)conc__wake_waiters(&loop->alive, CONC__ANY_TAG, CONC_ALL); /* who waits for several */
+        }
+    }
+    if ((s & CONC__TASK_HANDLE) == 0) {
+        if (group == NULL) conc__task_report(t);
+        conc__task_recycle(t);
+    }
+}
+
+/* ---- time-outs and unwinding ------------------------------------------------------------------------- */
+
+/* The outermost block whose time is up; NULL: none. */
+static conc_co_timeout *conc__limit_passed(const conc_task *t, int64_t now) {
+    conc_co_timeout *l, *found = NULL;
+    for (l = t->limit; l != NULL; l = l->conc__outer) {
+        if (l->conc__due <= now) found = l;
+    }
+    return found;
+}
+
+/* The block to which the task unwinds; NULL: it is canceled as a whole. */
+static conc_co_timeout *conc__limit_expired(const conc_task *t) {
+    conc_co_timeout *l = t->limit;
+    while (l != NULL && !l->expired) l = l->conc__outer;
+    return l;
+}
+
+/* The top frame goes on at its block's end, or in its clean-up part, or, if it is there already, after the wait. */
+static void conc__task_unwind(conc_task *t) {
+    conc_co_timeout *limit = conc__limit_expired(t);
+    conc_co *top = t->top;
+    if (limit != NULL && limit->conc__frame == top) {
+        t->limit = limit->conc__outer;
+        t->flags &= (uint8_t)~CONC__TASK_UNWINDS;
+        limit->conc__inside = 0;
+        top->conc__place = limit->conc__place;
+        top->result = CONC_TIMEOUT;
+        return;
+    }
+    t->flags |= CONC__TASK_UNWINDS;
+    top->result = limit != NULL ? CONC_TIMEOUT : CONC_CANCELED;
+    top->value = -1;
+    if ((top->conc__line & CONC__CO_CLEANS) == 0) top->conc__place = CONC__PLACE_CLEANUP;
+}
+
+/* The cancel has come: true, the wait under way is told; else the task unwinds. */
+static void conc__task_take_cancel(conc_task *t) {
+    t->flags |= CONC__TASK_SHIELDED;
+    if ((t->flags & CONC__TASK_CATCHES) != 0) {
+        t->top->result = CONC_CANCELED;
+        t->top->value = -1;
+    } else {
+        conc__task_unwind(t);
+    }
+}
+
+bool conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
+    timeout->expired = false;
+    timeout->conc__inside = 1;
+    timeout->conc__due = due.ns;
+    timeout->conc__frame = frame;
+    timeout->conc__outer = t->limit;
+    t->limit = timeout;
+    return false;
+}
+
+void conc__co_timeout_leave(conc_task *t, conc_co_timeout *timeout) {
+    timeout->conc__inside = 0;
+    if (t->limit == timeout) t->limit = timeout->conc__outer;
+}
+
+uint32_t conc__co_return(conc_task *t, conc_co *frame, int code) {
+    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+    t->code = code;
+    return (frame->conc__line & CONC__CO_CLEANS) != 0 ? CONC__PLACE_DONE : CONC__PLACE_CLEANUP;
+}
+
+/* ---- calls ---------------------------------------------------------------------------------------------- */
+
+/* Before a called frame: what its caller had returned already when its clean-up part made the call. */
+#define CONC__CALL_HEAD 16u
+
+conc_co *conc__co_call(conc_task *t, const conc_co_class *cls) {
+    char *block = (char *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, CONC__CALL_HEAD + cls->size, "a called coroutine");
+    conc_co *co;
+    if (block == NULL) {
+        t->top->result = CONC_NO_MEMORY;
+        t->top->value = 0;
+        return NULL;
+    }
+    memcpy(block, &t->code, sizeof t->code);
+    t->code = 0;
+    co = (conc_co *)(void *)(block + CONC__CALL_HEAD);
+    co->conc__cls = cls;
+    co->conc__up = t->top;
+    co->conc__place = CONC__PLACE_START;
+    co->conc__line = 0;
+    co->result = CONC_OK;
+    co->value = 0;
+    t->top = co;
+    return co;
+}
+
+/* The top frame has ended: false, the task has. */
+static bool conc__task_pop(conc_task *t) {
+    conc_co *frame = t->top, *up;
+    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+    if (frame == conc__task_root(t)) {
+        if ((t->flags & CONC__TASK_UNWINDS) != 0) t->code = CONC_CANCELED;
+        return false;
+    }
+    up = frame->conc__up;
+    up->result = CONC_OK;
+    up->value = t->code;
+    memcpy(&t->code, (char *)frame - CONC__CALL_HEAD, sizeof t->code);
+    conc__slab_give(&t->loop->own, CONC__SLAB_BLOCKS, (char *)frame - CONC__CALL_HEAD,
+                    CONC__CALL_HEAD + frame->conc__cls->size);
+    t->top = up;
+    if ((t->flags & CONC__TASK_UNWINDS) != 0) conc__task_unwind(t);
+    return true;
+}
+
+/* ---- waiting ----------------------------------------------------------------------------------------------- */
+
+static int conc__loop_watch(conc_loop *loop, uint64_t word);
+
+static void conc__task_unpark(conc_task *t) {
+    conc__slab_give(&t->loop->own, CONC__SLAB_BLOCKS, t->parked, sizeof *t->parked);
+    t->parked = NULL;
+}
+
+/* The wait has its result; `winner` is the op's index, or the count. */
+static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
+    conc__parked *p = t->parked;
+    conc__abandon_but(p->ops, p->count, winner);
+    if (winner == p->count && p->count == 1 && p->ops[0].result != CONC_PENDING) {
+        r = p->ops[0].result; /* abandon() found it complete after all */
+    }
+    t->top->result = r;
+    t->top->value = winner < p->count ? (int)winner : -1;
+    conc__task_unpark(t);
+}
+
+/* Attempts the ops of the wait: true, it is complete. */
+static bool conc__task_attempt(conc_task *t, size_t first) {
+    conc__parked *p = t->parked;
+    size_t winner;
+    t->loop->attempting = true;
+    winner = conc__attempt_all(p->ops, p->count, first);
+    t->loop->attempting = false;
+    if (winner == p->count) return false;
+    conc__task_complete(t, winner, p->ops[winner].result);
+    return true;
+}
+
+/* Has the poller watch for the armed ops that want it: 0, or the system's error. */
+static int conc__task_watch(conc_task *t) {
+    conc__parked *p = t->parked;
+    size_t i;
+    int e = 0;
+    for (i = 0; i < p->armed && e == 0; i++) {
+        if (conc__is_polled(&p->ops[i])) e = conc__loop_watch(t->loop, p->ops[i].word);
+    }
+    return e;
+}
+
+static void conc__task_disarm(conc_task *t) {
+    conc__task_extra *extra = conc__task_extra_of(t);
+    size_t i;
+    conc__wheel_remove(&t->loop->wheel, &t->timer);
+    if (extra != NULL) {
+        for (i = 0; i < extra->token_count; i++) conc_waiters_disarm(&extra->tokens[i]);
+    }
+    if (t->parked != NULL) conc__disarm_all(t->parked->ops, t->parked->armed);
+}
+
+/* Suspends: true, the task waits. False: it goes on at once, the wait complete, or canceled.
+ *
+ * The wake. For each op as in conc__select(): the object's waker claims under the bucket's lock, under which arm() looked.
+ * For the token: its fire claims likewise. For conc_task_cancel(): it sets the flag and then claims, we make the waiter
+ * claimable and then look at the flag, both sequentially consistent: of the two one sees the other. For the timer: the
+ * loop looks at the wheel before it sleeps. A claim is followed by conc__task_wake(), which brings the task to its loop. */
+static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t first) {
+    conc__parked *p = t->parked;
+    conc__task_extra *extra = conc__task_extra_of(t);
+    bool shielded = (t->flags & CONC__TASK_SHIELDED) != 0;
+    t->since = (uint32_t)(t->loop->now / 1000000);
+    for (;;) {
+        size_t tokens = 0;
+        int64_t due = until;
+        int error = 0;
+        uint32_t ticket;
+        bool quiet;
+        const conc_co_timeout *limit;
+        for (limit = t->limit; limit != NULL; limit = limit->conc__outer) {
+            if (limit->conc__due < due) due = limit->conc__due;
+        }
+        if (p != NULL) {
+            p->armed = 0;
+            t->waiter.owner = conc__self()->owner; /* given now, if it had none: locks and hand-overs go by it */
+            if (front) p->ops[first].node.conc__tag |= CONC__FRONT;
+        }
+        conc__store32(&t->waiter.claimed, 0, CONC__SEQ_CST);
+        quiet = shielded || (conc__load32(&t->shared, CONC__SEQ_CST) & CONC__TASK_CANCEL) == 0;
+        if (quiet && !shielded && extra != NULL && extra->cancel != NULL) {
+            quiet = conc__tokens_arm(extra->cancel, extra->tokens, &tokens, &t->waiter);
+        }
+        if (quiet && p != NULL) {
+            p->armed = (uint16_t)conc__arm_all(p->ops, p->count, &t->waiter, &due);
+            error = conc__task_watch(t);
+        }
+        if (quiet && error == 0 && (p == NULL || p->armed == p->count)) {
+            t->state = CONC__TASK_WAITS;
+            if (due != INT64_MAX) conc__wheel_add(&t->loop->wheel, &t->timer, due);
+            return true;
+        }
+        /* Back. If somebody has claimed us meanwhile, his wake comes, and must find a task that waits. */
+        first = p != NULL ? p->armed : 0;
+        conc__task_disarm(t);
+        if (p != NULL) p->armed = 0;
+        ticket = conc__swap32(&t->waiter.claimed, CONC__CLAIMED_NOT_WAITING, CONC__ACQ_REL);
+        if (conc__was_claimed(ticket, first)) {
+            conc__store32(&t->waiter.claimed, ticket, CONC__RELAXED);
+            t->state = CONC__TASK_WAITS;
+            return true;
+        }
+        if (!quiet) {
+            if (p != NULL) conc__task_complete(t, p->count, CONC_CANCELED);
+            conc__task_take_cancel(t);
+            return false;
+        }
+        if (error != 0) {
+            conc__task_complete(t, p->count, conc__fail_system(CONC_SYSTEM, error, "cannot wait for a descriptor"));
+            return false;
+        }
+        if (conc__task_attempt(t, first)) return false; /* the one that arm() found ready */
+        front = false;
+    }
+}
+
+/* The time of a wait has come, or that of a block around it: true, the wait is over. */
+static bool conc__task_time(conc_task *t) {
+    conc__parked *p = t->parked;
+    int64_t now = t->loop->now;
+    conc_co_timeout *limit = conc__limit_passed(t, now);
+    bool over = p != NULL ? p->deadline <= now : (t->flags & CONC__TASK_POINT) != 0 && t->timer.due <= now && limit == NULL;
+    if (limit != NULL) {
+        limit->expired = true;
+        if (p != NULL) conc__task_complete(t, p->count, CONC_TIMEOUT);
+        conc__task_unwind(t);
+        return true;
+    }
+    if (over) {
+        if (p != NULL) {
+            conc__task_complete(t, p->count, CONC_TIMEOUT);
+        } else {
+            t->top->result = CONC_OK;
+        }
+    }
+    return over;
+}
+
+/* A task that waited has been woken: true, the wait is over, and it goes on. */
+static bool conc__task_settle(conc_task *t) {
+    conc__parked *p = t->parked;
+    uint32_t ticket = conc__load32(&t->waiter.claimed, CONC__ACQUIRE);
+    bool swept = (ticket & CONC__TICKET_SWEPT) != 0;
+    int64_t until = p != NULL ? p->deadline : t->timer.due;
+    ticket &= ~CONC__TICKET_SWEPT;
+    conc__task_disarm(t);
+    t->state = CONC__TASK_RUNS;
+    conc__store32(&t->waiter.claimed, CONC__CLAIMED_NOT_WAITING, CONC__RELAXED);
+    if (ticket == CONC__TICKET_CANCEL && conc__task_wants_cancel(t)) {
+        if (p != NULL) conc__task_complete(t, p->count, CONC_CANCELED);
+        conc__task_take_cancel(t);
+        return true;
+    }
+    if (p != NULL && conc__task_attempt(t, ticket - 1u < p->count ? ticket - 1u : p->count)) return true;
+    if (ticket == CONC__TICKET_TIMER && conc__task_time(t)) return true;
+    return !conc__task_suspend(t, until, p != NULL && ticket - 1u < p->count && !swept, ticket - 1u);
+}
+
+/* With CONC_NOW, or no need to wait: completes it without a park. */
+static bool conc__co_complete(conc_task *t, conc_result r, int value) {
+    t->top->result = r;
+    t->top->value = value;
+    return true;
+}
+
+static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline, bool any, bool catches) {
+    conc__parked *p = (conc__parked *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, sizeof *p, "a wait");
+    if (p == NULL) {
+        conc__abandon_but(ops, n, n);
+        return conc__co_complete(t, CONC_NO_MEMORY, -1);
+    }
+    p->count = (uint16_t)n;
+    p->armed = 0;
+    p->any = any;
+    p->deadline = deadline.ns;
+    if (any) {
+        p->ops = ops;
+    } else {
+        p->own = *ops;
+        p->ops = &p->own;
+    }
+    t->parked = p;
+    t->flags = (uint8_t)((t->flags & ~(CONC__TASK_CATCHES | CONC__TASK_POINT)) | (catches ? CONC__TASK_CATCHES : 0u));
+    (void)conc__task_suspend(t, deadline.ns, false, 0);
+    return false; /* waits; or the loop resumes it where it now stands */
+}
+
+bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catches) {
+    conc_result r;
+    if (conc__op_is_until(&op) && deadline.ns == INT64_MAX) {
+        if (conc_deadline_passed(op.due)) return conc__co_complete(t, CONC_OK, 0);
+        t->flags = (uint8_t)((t->flags & ~CONC__TASK_CATCHES) | CONC__TASK_POINT | (catches ? CONC__TASK_CATCHES : 0u));
+        t->timer.due = op.due.ns;
+        (void)conc__task_suspend(t, op.due.ns, false, 0);
+        return false;
+    }
+    if (!conc__op_valid(&op)) {
+        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT: an op without a class"), -1);
+    }
+    conc__ops_begin(&op, 1);
+    t->loop->attempting = true;
+    r = op.cls->attempt(&op);
+    t->loop->attempting = false;
+    if (r != CONC_PENDING) return conc__co_complete(t, r, 0);
+    op.result = CONC_PENDING;
+    if (conc_deadline_passed(deadline)) {
+        conc__abandon_but(&op, 1, 1);
+        return conc__co_complete(t, op.result != CONC_PENDING     ? op.result
+                                    : deadline.ns == INT64_MIN ? conc__op_busy(&op)
+                                                               : CONC_TIMEOUT,
+                                 -1);
+    }
+    return conc__co_park(t, &op, 1, deadline, false, catches);
+}
+
+bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline) {
+    size_t i, winner;
+    if (ops == NULL || n == 0 || n > CONC__MAX_OPS) {
+        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: %zu ops; 1 to %d can be waited for",
+                                               ops == NULL ? 0 : n, CONC__MAX_OPS), -1);
+    }
+    for (i = 0; i < n; i++) {
+        if (!conc__op_valid(&ops[i])) {
+            return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: op %zu has no class", i), -1);
+        }
+    }
+    conc__ops_begin(ops, n);
+    t->loop->attempting = true;
+    winner = conc__attempt_all(ops, n, n);
+    t->loop->attempting = false;
+    if (winner < n || conc_deadline_passed(deadline)) {
+        conc__abandon_but(ops, n, winner);
+        if (winner < n) return conc__co_complete(t, ops[winner].result, (int)winner);
+        return conc__co_complete(t, deadline.ns == INT64_MIN ? CONC_BUSY : CONC_TIMEOUT, -1);
+    }
+    return conc__co_park(t, ops, n, deadline, true, false);
+}
+
+/* ---- running --------------------------------------------------------------------------------------------------- */
+
+/* Goes on with a task until it waits, yields or ends. */
+static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
+    for (;;) {
+        conc_co *top = t->top;
+        conc_result r;
+        t->state = CONC__TASK_RUNS;
+        conc__pokep(&loop->runs, top->conc__cls);
+        conc__poke32(&loop->runs_from, top->conc__line);
+        conc__pokez(&loop->turns, loop->turns + 1);
+        CONC__FRAME_SCRIBBLE();
+        r = top->conc__cls->resume(top, t);
+        if (CONC__UNLIKELY(t->waiter.owner == 0)) t->waiter.owner = me->owner; /* given now, if at all */
+        if (r == CONC__CO_YIELDS) {
+            conc__task_ready(t);
+            return;
+        }
+        if (r == CONC_PENDING) {
+            if (t->state == CONC__TASK_WAITS) return;
+            continue; /* it has called another, or its wait was over at once */
+        }
+        if (!conc__task_pop(t)) {
+            conc__task_end(t);
+            return;
+        }
+    }
+}
+
+/* The next of those ready. The thread acts as the task meanwhile. */
+static void conc__loop_step(conc_loop *loop, conc__agent *me) {
+    conc_task *t = loop->ready;
+    conc__task_extra *extra = conc__task_extra_of(t);
+    loop->ready = t->next;
+    if (loop->ready == NULL) loop->ready_end = &loop->ready;
+    me->task = t;
+    me->owner = t->waiter.owner;
+    me->cancel = extra != NULL ? extra->cancel : NULL;
+    if (t->state == CONC__TASK_WAITS) {
+        if (!conc__task_settle(t)) return;
+    } else if (CONC__UNLIKELY(conc__task_wants_cancel(t))) {
+        t->flags &= (uint8_t)~CONC__TASK_CATCHES;
+        conc__task_take_cancel(t);
+    }
+    if (CONC__UNLIKELY((t->flags & CONC__TASK_UNWINDS) != 0) && conc__task_root(t) == t->top &&
+        t->top->conc__line == 0) { /* it has not begun: there is nothing to clean up */
+        t->code = CONC_CANCELED;
+        conc__task_end(t);
+    } else {
+        conc__task_resume(loop, me, t);
+    }
+}
+
+/* ---- the inbox ----------------------------------------------------------------------------------------------------- */
+
+/* A new task is the loop's from here on. In its thread, or under the gate while it has none. */
+static void conc__task_admit(conc_task *t) {
+    conc__task_extra *extra = conc__task_extra_of(t);
+    conc_loop *loop = t->loop;
+    conc__pokez(&loop->alive, loop->alive + 1);
+    if (extra != NULL && extra->group != NULL && !conc__group_admit(extra->group, t)) {
+        t->state = CONC__TASK_ASIDE;
+        return;
+    }
+    if (extra != NULL && extra->start > conc__port_clock_ns()) {
+        t->flags |= CONC__TASK_POINT;
+        t->timer.due = extra->start;
+        if (conc__task_suspend(t, extra->start, false, 0)) return;
+    }
+    conc__task_ready(t);
+}
+
+/* Takes what is in the inbox, oldest first. */
+static void conc__loop_take(conc_loop *loop) {
+    void *item = conc__swapp(&loop->inbox, NULL, CONC__ACQUIRE), *list = NULL;
+    while (item != NULL) {
+        conc__mail *mail = conc__mail_of(item);
+        void **link = mail != NULL ? (void **)(void *)&mail->next : (void **)(void *)&((conc_task *)item)->next;
+        void *next = *link;
+        *link = list;
+        list = item;
+        item = next;
+    }
+    while (list != NULL) {
+        conc__mail *mail = conc__mail_of(list);
+        conc_task *t = mail == NULL ? (conc_task *)list : NULL;
+        list = mail != NULL ? (void *)mail->next : (void *)t->next;
+        if (mail != NULL) {
+            mail->deliver(mail, loop);
+        } else if (t->state == CONC__TASK_NEW) {
+            (void)conc__subz(&loop->arrivals, 1, CONC__RELAXED);
+            conc__task_admit(t);
+        } else if (t->state == CONC__TASK_ENDED) {
+            conc__task_recycle(t);
+        } else {
+            conc__ready_append(loop, t);
+        }
+    }
+}
+
+/* ---- the poller -------------------------------------------------------------------------------------------------------- */
+
+#if CONC__POLLER_EDGES
+
+static conc__watch *conc__watch_of(const conc_loop *loop, uint64_t word) {
+    size_t fd = (size_t)conc__polled_fd(word);
+    return conc__polled_number(word) != 0 && fd < loop->watch_count ? &loop->watches[fd] : NULL;
+}
+
+/* Room for a descriptor's watch; false: no memory. */
+static bool conc__watches_grow(conc_loop *loop, size_t fd) {
+    size_t count = loop->watch_count == 0 ? 64 : loop->watch_count;
+    conc__watch *more;
+    if (fd < loop->watch_count) return true;
+    while (count <= fd) count *= 2;
+    more = (conc__watch *)conc__realloc(loop->watches, count, sizeof *more, "the watched sockets of a loop");
+    if (more == NULL) return false;
+    memset(more + loop->watch_count, 0, (count - loop->watch_count) * sizeof *more);
+    loop->watches = more;
+    loop->watch_count = count;
+    return true;
+}
+
+bool conc__polled_may_be_ready(uint64_t word) {
+    const conc_loop *loop = conc__self_fast()->loop;
+    const conc__watch *w = loop != NULL && loop->attempting ? conc__watch_of(loop, word) : NULL;
+    return w == NULL || w->number != conc__polled_number(word) || w->hung_up || (w->ready & conc__polled_want(word)) != 0;
+}
+
+void conc__polled_drained(uint64_t word) {
+    conc_loop *loop = conc__self_fast()->loop;
+    conc__watch *w = loop != NULL && loop->attempting ? conc__watch_of(loop, word) : NULL;
+    if (w != NULL && w->number == conc__polled_number(word)) w->ready &= (uint8_t)~conc__polled_want(word);
+}
+
+#else
+
+bool conc__polled_may_be_ready(uint64_t word) {
+    (void)word;
+    return true;
+}
+
+void conc__polled_drained(uint64_t word) {
+    (void)word;
+}
+
+#endif
+
+/* Has the poller tell when the descriptor is ready, from now on: what it is already is told as well. */
+static int conc__loop_watch(conc_loop *loop, uint64_t word) {
+    intptr_t fd = conc__polled_fd(word);
+    unsigned want = conc__polled_want(word);
+    int e;
+#if CONC__POLLER_EDGES
+    uint32_t number = conc__polled_number(word);
+    if (number != 0 && conc__watches_grow(loop, (size_t)fd)) {
+        conc__watch *w = &loop->watches[fd];
+        if (w->number != number) { /* a new socket; an older one of this number is closed, and forgotten by the system */
+            e = conc__port_poller_add(&loop->poller, fd);
+            if (e != 0) return e;
+            w->number = number;
+            w->ready = CONC__PORT_READ | CONC__PORT_WRITE;
+            w->armed = 0;
+            w->hung_up = false;
+        }
+        w->ready &= (uint8_t)~want; /* an attempt has just found it so */
+        w->armed |= (uint8_t)want;
+        return 0;
+    }
+#endif
+    /* Once, and for the other side too if somebody waits for that. */
+    if (conc__is_waited_for(conc__polled_key(fd, 1u - conc__polled_side(word)))) want = CONC__PORT_READ | CONC__PORT_WRITE;
+    e = conc__port_poller_want(&loop->poller, fd, want);
+    if (e == CONC__PORT_ALWAYS_READY) { /* what cannot be polled does not block: its waiters look again */
+        (void)conc__wake_waiters(conc__polled_key(fd, conc__polled_side(word)), CONC__ANY_TAG, CONC_ALL);
+        e = 0;
+    }
+    return e;
+}
+
+/* Claims all who wait for one side. Those of this loop do not come back before it is done. */
+static void conc__loop_wake_side(intptr_t fd, unsigned side) {
+    const void *key = conc__polled_key(fd, side);
+    bool more = true;
+    while (more) {
+        conc__wakes w;
+        conc__bucket *b = conc__bucket_lock(key);
+        w.count = 0;
+        while (more && w.count < CONC__WAKES) more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
+        conc__bucket_unlock(b);
+        conc__wakes_run(&w);
+    }
+}
+
+static void conc__loop_event(conc_loop *loop, const conc__port_event *event) {
+    unsigned got = event->got;
+    bool both = (got & (CONC__PORT_HUP | CONC__PORT_BAD)) != 0;
+#if CONC__POLLER_EDGES
+    if ((size_t)event->fd < loop->watch_count && loop->watches[event->fd].number != 0) {
+        conc__watch *w = &loop->watches[event->fd];
+        if (both) {
+            w->hung_up = true;
+            got |= CONC__PORT_READ | CONC__PORT_WRITE;
+        }
+        w->ready |= (uint8_t)(got & (CONC__PORT_READ | CONC__PORT_WRITE));
+        got &= w->armed;
+        w->armed &= (uint8_t)~got;
+        if ((got & CONC__PORT_READ) != 0) conc__loop_wake_side(event->fd, 0);
+        if ((got & CONC__PORT_WRITE) != 0) conc__loop_wake_side(event->fd, 1);
+        return;
+    }
+#else
+    (void)loop;
+    (void)both;
+#endif
+    /* It was told once: whoever waits for the other side wants it again. */
+    conc__loop_wake_side(event->fd, 0);
+    conc__loop_wake_side(event->fd, 1);
+}
+
+static bool conc__loop_is_told(conc_loop *loop) {
+    return conc__load32(&loop->stop, CONC__SEQ_CST) != 0 || conc__load32(&loop->host.base.claimed, CONC__SEQ_CST) != 0;
+}
+
+/* Looks at the poller, and sleeps in it until `until` if the inbox is empty. Who pushes after the mark is there takes it away
+ * and calls; who has pushed before keeps it from being put. Stop and the token are set and then take the mark away; we put
+ * it and then look at them. While a call is owed no mark is put: it will come, and ends the sleep. */
+static void conc__loop_poll(conc_loop *loop, int64_t until) {
+    conc__port_event events[CONC__LOOP_EVENTS];
+    void *expected = NULL;
+    bool signaled = false, marked = false;
+    size_t i, n;
+    if (until != INT64_MIN && !loop->owed) {
+        marked = conc__casp(&loop->inbox, &expected, CONC__ASLEEP, CONC__SEQ_CST);
+        if (!marked || conc__loop_is_told(loop)) until = INT64_MIN;
+    }
+    n = conc__port_poller_wait(&loop->poller, events, CONC__LOOP_EVENTS, until, &signaled);
+    if (signaled) loop->owed = false;
+    if (marked && !signaled) {
+        expected = CONC__ASLEEP;
+        if (!conc__casp(&loop->inbox, &expected, NULL, CONC__ACQUIRE)) loop->owed = true;
+    }
+    for (i = 0; i < n; i++) conc__loop_event(loop, &events[i]);
+}
+
+/* Brings those whose time has come to the others that are ready. */
+static void conc__loop_expire(conc_loop *loop) {
+    conc__wheel_node *node;
+    loop->now = conc__port_clock_ns();
+    while ((node = conc__wheel_expire(&loop->wheel, loop->now)) != NULL) {
+        conc_task *t = (conc_task *)(void *)((char *)node - offsetof(conc_task, timer));
+        uint32_t waits = 0;
+        /* If this fails, somebody else has claimed it, and brings it. */
+        if (conc__cas32(&t->waiter.claimed, &waits, CONC__TICKET_TIMER, CONC__RELAXED)) conc__ready_append(loop, t);
+    }
+}
+
+/* ---- the loop --------------------------------------------------------------------------------------------------------------- */
+
+static conc__lock conc__loops_lock; /* guards the list of all loops */
+static conc_loop *conc__loops;
+static uint32_t conc__loop_number;  /* atomic; for names */
+
+static void conc__loops_reset(void) {
+    conc__loops_lock = 0;
+    conc__loops = NULL;
+}
+
+void conc__loops_begin(void) {
+    conc__on_fork(CONC__RESET_LOOPS, conc__loops_reset);
+}
+
+conc_loop *conc_loop_new(const conc_loop_desc *desc) {
+    conc_loop *loop;
+    int e;
+    conc__loops_begin();
+    loop = (conc_loop *)conc__alloc(1, sizeof *loop, "a loop");
+    if (loop == NULL) return NULL;
+    e = conc__port_poller_open(&loop->poller);
+    if (e != 0) {
+        conc__free(loop);
+        (void)conc__fail_system(CONC_SYSTEM, e, "cannot make a loop's poller");
+        return NULL;
+    }
+    loop->ready_end = &loop->ready;
+    loop->generation = conc__fork_generation();
+    loop->now = conc__port_clock_ns();
+    conc__wheel_begin(&loop->wheel, loop->now);
+    if (desc != NULL && desc->name != NULL) {
+        (void)snprintf(loop->name, sizeof loop->name, "%s", desc->name);
+    } else {
+        (void)snprintf(loop->name, sizeof loop->name, "loop-%u",
+                       (unsigned)conc__add32(&conc__loop_number, 1, CONC__RELAXED) + 1u);
+    }
+    loop->until_stopped = desc != NULL && desc->until_stopped;
+    if (desc != NULL && desc->stall_after > 0) {
+        loop->stall = conc__stall_new(loop, desc->stall_after);
+        if (loop->stall == NULL) {
+            conc__port_poller_close(&loop->poller);
+            conc__free(loop);
+            return NULL;
+        }
+    }
+    conc__lock_take(&conc__loops_lock);
+    loop->next = conc__loops;
+    loop->link = &conc__loops;
+    if (loop->next != NULL) loop->next->link = &loop->next;
+    conc__loops = loop;
+    conc__lock_give(&conc__loops_lock);
+    return loop;
+}
+
+/* Calls visit() for each task that is not free. */
+static void conc__tasks_each(const conc__slab *slab, void (*visit)(conc_task *t, void *arg), void *arg) {
+    const conc__chunk *c;
+    for (c = slab->chunks; c != NULL; c = c->next) {
+        size_t i;
+        if (c->kind != CONC__SLAB_TASKS) continue;
+        for (i = 0; i < c->used; i++) {
+            conc_task *t = (conc_task *)(void *)((char *)(uintptr_t)c + CONC__CHUNK_HEAD + i * c->size);
+            if (t->state != CONC__TASK_FREE) visit(t, arg);
+        }
+    }
+}
+
+static void conc__loop_tasks_each(conc_loop *loop, void (*visit)(conc_task *t, void *arg), void *arg) {
+    conc__tasks_each(&loop->own, visit, arg);
+    conc__lock_take(&loop->gate);
+    conc__tasks_each(&loop->foreign, visit, arg);
+    conc__lock_give(&loop->gate);
+}
+
+static void conc__task_unseen(conc_task *t, void *arg) {
+    (void)arg;
+    if (t->state == CONC__TASK_ENDED && (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_HANDLE) != 0) {
+        conc__task_report(t);
+    }
+}
+
+conc_result conc_loop_free(conc_loop *loop) {
+    bool running, forked;
+    if (loop == NULL) return CONC_OK;
+    forked = conc__loop_is_forked(loop);
+    if (!forked) {
+        conc__lock_take(&loop->gate);
+        running = loop->running;
+        conc__lock_give(&loop->gate);
+        if (running) return conc__fail(CONC_BUSY, "conc_loop_free: %s runs", loop->name);
+        conc__loop_take(loop);
+        if (loop->alive != 0) {
+            return conc__fail(CONC_BUSY, "conc_loop_free: %zu tasks of %s have not ended", loop->alive, loop->name);
+        }
+        conc__loop_tasks_each(loop, conc__task_unseen, NULL);
+        if (loop->stall != NULL) conc__stall_free(loop->stall);
+        conc__lock_take(&conc__loops_lock);
+        *loop->link = loop->next;
+        if (loop->next != NULL) loop->next->link = loop->link;
+        conc__lock_give(&conc__loops_lock);
+        while (loop->owed) conc__loop_poll(loop, INT64_MAX); /* it is between the push and the call */
+    }
+    conc__port_poller_close(&loop->poller);
+    conc__slab_free(&loop->own);
+    conc__slab_free(&loop->foreign);
+#if CONC__POLLER_EDGES
+    conc__free(loop->watches);
+#endif
+    conc__free(loop);
+    return CONC_OK;
+}
+
+/* The token of the thread that runs the loop has fired. */
+static void conc__host_wake(void *waiter) {
+    conc__loop_waiter *host = (conc__loop_waiter *)waiter;
+    conc__loop_nudge(host->loop);
+    conc__store32(&host->done, 1, CONC__RELEASE); /* the last touch; then only the address is used */
+    conc__port_wake_one(&host->done);
+}
+
+/* Waits until the wake of the host, which has been claimed, has done with the loop. */
+static void conc__host_settle(conc__loop_waiter *host) {
+    while (conc__load32(&host->done, CONC__ACQUIRE) == 0) (void)conc__port_wait(&host->done, 0, INT64_MAX);
+}
+
+/* Runs until it is told (CONC_PENDING), or another of conc_loop_run()'s results; `drains`: CONC_OK if no task is left. */
+static conc_result conc__loop_laps(conc_loop *loop, conc__agent *me, conc_deadline deadline, bool drains) {
+    const conc_cancel *token = me->cancel;
+    uint32_t owner = me->owner;
+    size_t budget = CONC__LOOP_BUDGET;
+    int64_t polled = 0;
+    for (;;) {
+        size_t n;
+        int64_t began = loop->now, next;
+        if (conc__loadp(&loop->inbox, CONC__RELAXED) != NULL) conc__loop_take(loop);
+        for (n = 0; n < budget && loop->ready != NULL; n++) conc__loop_step(loop, me);
+        me->task = NULL;
+        me->owner = owner;
+        me->cancel = (conc_cancel *)(uintptr_t)token;
+        conc__pokep(&loop->runs, (const conc_co_class *)NULL);
+        if (conc__load32(&loop->stop, CONC__RELAXED) != 0) {
+            conc__store32(&loop->stop, 0, CONC__RELAXED);
+            return CONC_CLOSED;
+        }
+        if (conc__load32(&loop->host.base.claimed, CONC__RELAXED) != 0) return CONC_PENDING;
+        conc__loop_expire(loop);
+        if (loop->ready != NULL) {
+            /* Whoever is ready must not wait for long, nor the poller cost more than the tasks do. */
+            if (loop->now - began > 100000) {
+                budget = (budget + 1) / 2;
+            } else if (budget < CONC__LOOP_BUDGET) {
+                budget *= 2;
+            }
+            if (loop->now - polled > 100000) {
+                conc__loop_poll(loop, INT64_MIN);
+                polled = loop->now;
+            }
+            if (deadline.ns <= loop->now) return CONC_TIMEOUT;
+            continue;
+        }
+        if (drains && loop->alive == 0 && conc__loadp(&loop->inbox, CONC__ACQUIRE) == NULL) return CONC_OK;
+        if (deadline.ns <= loop->now) return CONC_TIMEOUT;
+        next = conc__wheel_next(&loop->wheel);
+        conc__loop_poll(loop, next < deadline.ns ? next : deadline.ns);
+        loop->now = conc__port_clock_ns();
+        polled = loop->now;
+    }
+}
+
+/* Runs the loop until `over`, if there is such an op, completes; else as conc_loop_run() does. The thread's token, and
+ * that op, claim the host, a waiter whose wake has the loop look at it. */
+static conc_result conc__loop_go(conc_loop *loop, conc_op *over, conc_deadline deadline) {
+    conc__agent *me = conc__self();
+    conc__loop_waiter *host = &loop->host;
+    conc_result r = CONC_PENDING;
+    size_t n = over != NULL ? 1 : 0;
+    host->base.owner = me->owner;
+    host->base.wake = conc__host_wake;
+    host->loop = loop;
+    if (over != NULL) conc__ops_begin(over, 1);
+    while (r == CONC_PENDING) {
+        size_t tokens, armed = 0, i;
+        int64_t until = INT64_MAX;
+        uint32_t ticket;
+        bool quiet;
+        if (over != NULL && (over->result = over->cls->attempt(over)) != CONC_PENDING) return over->result;
+        conc__store32(&host->done, 0, CONC__RELAXED);
+        conc__store32(&host->base.claimed, 0, CONC__RELAXED); /* nothing is armed */
+        quiet = conc__tokens_arm(me->cancel, loop->host_tokens, &tokens, &host->base);
+        if (quiet) armed = conc__arm_all(over, n, &host->base, &until);
+        if (quiet && armed == n) {
+            me->loop = loop;
+            loop->now = conc__port_clock_ns();
+            r = conc__loop_laps(loop, me, deadline, over == NULL && !loop->until_stopped);
+            me->loop = NULL;
+        }
+        for (i = 0; i < tokens; i++) conc_waiters_disarm(&loop->host_tokens[i]);
+        conc__disarm_all(over, armed);
+        ticket = conc__load32(&host->base.claimed, CONC__ACQUIRE);
+        if (conc__was_claimed(ticket, armed)) conc__host_settle(host);
+        if (r == CONC_PENDING && ((ticket & ~CONC__TICKET_SWEPT) == CONC__TICKET_CANCEL || !quiet)) r = CONC_CANCELED;
+    }
+    return r;
+}
+
+/* Takes the loop to run it: false, it runs already. */
+static bool conc__loop_enter(conc_loop *loop) {
+    bool mine;
+    conc__lock_take(&loop->gate);
+    mine = !loop->running;
+    loop->running = true;
+    conc__lock_give(&loop->gate);
+    return mine;
+}
+
+static void conc__loop_leave(conc_loop *loop) {
+    conc__lock_take(&loop->gate);
+    loop->running = false;
+    conc__lock_give(&loop->gate);
+}
+
+static conc_result conc__loop_check(const conc_loop *loop, const char *what) {
+    if (loop == NULL) return conc__fail(CONC_INVALID, "%s: no loop", what);
+    if (conc__loop_is_forked(loop)) return conc__fail(CONC_FORKED, "%s: %s was made before fork()", what, loop->name);
+    return CONC_OK;
+}
+
+conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline) {
+    conc_result r = conc__loop_check(loop, "conc_loop_run");
+    const conc_loop *here = conc__self()->loop;
+    if (r != CONC_OK) return r;
+    if (here != NULL && here != loop) {
+        return conc__fail(CONC_DEADLOCK, "conc_loop_run: called in %s, which would stand still", here->name);
+    }
+    if (!conc__loop_enter(loop)) return conc__fail(CONC_BUSY, "conc_loop_run: %s runs already", loop->name);
+    r = conc__loop_go(loop, NULL, deadline);
+    conc__loop_leave(loop);
+    return r;
+}
+
+conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline) {
+    const conc_loop *here = conc__self()->loop;
+    conc_result r;
+    if (here != NULL) {
+        op.result = op.cls->attempt(&op);
+        if (op.result != CONC_PENDING) return op.result;
+        return conc__fail(CONC_DEADLOCK, "a blocking wait for tasks, in a coroutine: %s would stand still", here->name);
+    }
+    if (!conc__loop_enter(loop)) return conc__wait_op(&op, deadline);
+    do {
+        r = conc__loop_go(loop, &op, deadline);
+    } while (r == CONC_CLOSED && op.result == CONC_PENDING); /* a stop is for conc_loop_run() */
+    conc__loop_leave(loop);
+    return r;
+}
+
+conc_result conc_loop_stop(conc_loop *loop) {
+    conc_result r = conc__loop_check(loop, "conc_loop_stop");
+    if (r != CONC_OK) return r;
+    conc__store32(&loop->stop, 1, CONC__SEQ_CST);
+    conc__loop_nudge(loop);
+    return CONC_OK;
+}
+
+typedef struct conc__post {
+    conc__mail mail;
+    void (*fn)(void *arg);
+    void *arg;
+} conc__post;
+
+static void conc__post_deliver(conc__mail *mail, conc_loop *loop) {
+    conc__post post = *(conc__post *)(void *)mail;
+    (void)loop;
+    conc__free(mail);
+    post.fn(post.arg);
+}
+
+conc_result conc_loop_post(conc_loop *loop, void (*fn)(void *arg), void *arg) {
+    conc__post *post;
+    conc_result r = conc__loop_check(loop, "conc_loop_post");
+    if (r != CONC_OK) return r;
+    if (fn == NULL) return conc__fail(CONC_INVALID, "conc_loop_post: no function");
+    post = (conc__post *)conc__alloc(1, sizeof *post, "a post");
+    if (post == NULL) return CONC_NO_MEMORY;
+    post->mail.deliver = conc__post_deliver;
+    post->fn = fn;
+    post->arg = arg;
+    conc__loop_send(loop, &post->mail);
+    return CONC_OK;
+}
+
+static void conc__task_cancel_one(conc_task *t, void *arg) {
+    (void)arg; /* (one that is new comes after this) */
+    if (t->state != CONC__TASK_ENDED && t->state != CONC__TASK_NEW) (void)conc_task_cancel(t);
+}
+
+static void conc__loop_cancel_here(void *loop) {
+    conc__loop_tasks_each((conc_loop *)loop, conc__task_cancel_one, NULL);
+}
+
+conc_result conc_loop_cancel(conc_loop *loop) {
+    return conc_loop_post(loop, conc__loop_cancel_here, loop);
+}
+
+size_t conc_loop_count(const conc_loop *loop) {
+    return loop == NULL ? 0 : conc__peekz(&loop->alive) + conc__loadz(&loop->arrivals, CONC__RELAXED);
+}
+
+conc_loop *conc_loop_current(void) {
+    return conc__self()->loop;
+}
+
+conc_task *conc_task_current(void) {
+    return conc__self()->task;
+}
+
+/* ---- tasks, as users see them ------------------------------------------------------------------------------------- */
+
+conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task_desc *desc) {
+    conc_group *group = desc != NULL ? desc->group : NULL;
+    conc_task *t;
+    conc_co *co;
+    conc__task_extra *extra = NULL;
+    conc__slab *slab;
+    size_t tokens = desc != NULL ? conc__tokens_count(desc->cancel) : 0;
+    bool here, foreign = false;
+    if (group != NULL) {
+        conc_loop *groups = conc__group_loop(group);
+        if (loop != NULL && loop != groups) {
+            (void)conc__fail(CONC_INVALID, "spawn: the group is another loop's");
+            return NULL;
+        }
+        loop = groups;
+    }
+    if (CONC__UNLIKELY(loop == NULL || conc__loop_is_forked(loop))) {
+        (void)conc__loop_check(loop, "spawn");
+        return NULL;
+    }
+    if (group != NULL && conc__group_check(group) != CONC_OK) return NULL;
+    slab = &loop->own;
+    here = conc__loop_is_here(loop);
+    if (!here) {
+        conc__lock_take(&loop->gate);
+        foreign = loop->running;
+        if (foreign) slab = &loop->foreign;
+    }
+    t = (conc_task *)conc__slab_take(slab, CONC__SLAB_TASKS, CONC__TASK_SIZE + cls->size, "a task");
+    if (t != NULL && desc != NULL) {
+        extra = (conc__task_extra *)conc__slab_take(slab, CONC__SLAB_BLOCKS, conc__extra_size(tokens), "a task's desc");
+        if (extra == NULL) {
+            conc__slab_give(slab, CONC__SLAB_TASKS, t, CONC__TASK_SIZE + cls->size);
+            t = NULL;
+        }
+    }
+    if (t != NULL) t->state = CONC__TASK_NEW; /* under the gate, against conc__tasks_each() */
+    if (!here) conc__lock_give(&loop->gate);
+    if (t == NULL) {
+        if (group != NULL) conc__group_forgo(group);
+        return NULL;
+    }
+    if (extra != NULL) {
+        memset(extra, 0, conc__extra_size(tokens));
+        extra->name = desc->name;
+        extra->cancel = desc->cancel;
+        extra->group = group;
+        extra->start = desc->start.ns;
+        extra->token_count = tokens;
+    }
+    co = conc__task_root(t);
+    t->waiter.wake = conc__task_wake;
+    t->waiter.claimed = CONC__CLAIMED_NOT_WAITING;
+    t->timer.list.prev = NULL;
+    t->parked = NULL;
+    t->top = co;
+    t->loop = loop;
+    t->limit = NULL;
+    t->shared = CONC__TASK_HANDLE;
+    t->flags = foreign ? CONC__TASK_FOREIGN : 0;
+    t->code = 0;
+    co->conc__cls = cls;
+    co->conc__up = (conc_co *)(void *)extra;
+    co->conc__place = CONC__PLACE_START;
+    co->conc__line = 0;
+    co->result = CONC_OK;
+    co->value = 0;
+    return co;
+}
+
+conc_task *conc__co_start(conc_co *co) {
+    conc_task *t = conc__task_of_root(co);
+    conc_loop *loop = t->loop;
+    conc__task_extra *extra = conc__task_extra_of(t);
+    if (extra != NULL && extra->group != NULL) conc__group_enter(extra->group, t);
+    if (conc__loop_is_here(loop)) {
+        conc__task_admit(t);
+    } else {
+        bool running;
+        conc__lock_take(&loop->gate);
+        running = loop->running;
+        if (!running) conc__task_admit(t);
+        conc__lock_give(&loop->gate);
+        if (running) {
+            (void)conc__addz(&loop->arrivals, 1, CONC__RELAXED);
+            conc__loop_push(loop, t, (void **)(void *)&t->next);
+        }
+    }
+    return t;
+}
+
+conc_result conc__co_go(conc_task *t) {
+    return t == NULL ? conc_error_result() : conc_task_detach(t);
+}
+
+const conc_task_desc *conc__desc_later(double seconds) {
+    conc_task_desc *desc = &conc__self()->spawn;
+    memset(desc, 0, sizeof *desc);
+    desc->start = conc_after(seconds);
+    return desc;
+}
+
+const conc_task_desc *conc__desc_group(conc_group *group) {
+    conc_task_desc *desc = &conc__self()->spawn;
+    memset(desc, 0, sizeof *desc);
+    desc->group = group;
+    return desc;
+}
+
+static conc_result conc__task_invalid(const conc_task *t, const char *what) {
+    return t == NULL ? conc__fail(CONC_INVALID, "%s: NULL", what)
+                     : conc__fail(CONC_INVALID, "%s: the task was joined or detached before", what);
+}
+
+static conc_result conc__task_end_attempt(conc_op *op) {
+    conc_task *t = (conc_task *)op->object;
+    uint32_t s;
+    if (t == NULL) return conc__task_invalid(t, "join");
+    s = conc__load32(&t->shared, CONC__ACQUIRE);
+    if ((s & CONC__TASK_HANDLE) == 0) return conc__task_invalid(t, "join");
+    if (conc__loop_is_forked(t->loop)) return conc__fail(CONC_FORKED, "join: the task was made before fork()");
+    if (conc__self()->task == t) return conc__fail(CONC_DEADLOCK, "join: a task cannot wait for its own end");
+    return (s & CONC__TASK_IS_ENDED) != 0 ? CONC_OK : CONC_PENDING;
+}
+
+static conc_result conc__task_join_attempt(conc_op *op) {
+    conc_task *t = (conc_task *)op->object;
+    conc_result r = conc__task_end_attempt(op);
+    int code;
+    if (r != CONC_OK) return r;
+    code = t->code;
+    if (op->data == NULL) conc__task_report(t);
+    if (!conc__task_release(t)) return conc__task_invalid(t, "join");
+    if (op->data != NULL) *(int *)op->data = code;
+    return CONC_OK;
+}
+
+static bool conc__task_end_arm(conc_op *op, conc_node *node) {
+    conc_task *t = (conc_task *)op->object;
+    conc__bucket *b = conc__bucket_lock(t);
+    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. */
+    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) == 0;
+    if (wait) conc__bucket_push(b, t, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc_op_join(conc_task *task, int *code) {
+    static const conc_op_class cls = {"join", CONC_BUSY, conc__task_join_attempt, conc__task_end_arm, NULL, NULL};
+    return conc_op_make(&cls, task, code);
+}
+
+conc_op conc_op_task_end(conc_task *task) {
+    static const conc_op_class cls = {"task end", CONC_BUSY, conc__task_end_attempt, conc__task_end_arm, NULL, NULL};
+    return conc_op_make(&cls, task, NULL);
+}
+
+conc_result conc_task_join(conc_task *task, int *code, conc_deadline deadline) {
+    conc_op op = conc_op_join(task, code);
+    op.result = op.cls->attempt(&op);
+    return op.result != CONC_PENDING ? op.result : conc__loop_wait(task->loop, op, deadline);
+}
+
+/* So many ends among several: `object` is the array, `word` its length and the number wanted. */
+static conc_result conc__task_ends_attempt(conc_op *op) {
+    conc_task *const *tasks = (conc_task *const *)op->object;
+    size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
+    for (i = 0; i < n; i++) {
+        if (tasks[i] == NULL || tasks[i]->loop != tasks[0]->loop) {
+            return conc__fail(CONC_INVALID, "join of several: task %zu is %s", i, tasks[i] == NULL ? "NULL" : "another loop's");
+        }
+        if (tasks[i] == conc__self()->task) return conc__fail(CONC_DEADLOCK, "join: a task cannot wait for its own end");
+        ended += conc_task_has_ended(tasks[i]) ? 1u : 0u;
+    }
+    return ended >= wanted ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__task_ends_arm(conc_op *op, conc_node *node) {
+    conc_task *const *tasks = (conc_task *const *)op->object;
+    const void *key = &tasks[0]->loop->alive;
+    size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
+    conc__bucket *b = conc__bucket_lock(key);
+    for (i = 0; i < n; i++) {
+        if ((conc__or32(&tasks[i]->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) ended++;
+    }
+    if (ended < wanted) conc__bucket_push(b, key, node, 0);
+    conc__bucket_unlock(b);
+    return ended < wanted;
+}
+
+conc_op conc_op_task_ends(conc_task *const *tasks, size_t n, size_t count) {
+    static const conc_op_class cls = {"task ends", CONC_BUSY, conc__task_ends_attempt, conc__task_ends_arm, NULL, NULL};
+    conc_op op = conc_op_make(&cls, (void *)(uintptr_t)tasks, NULL);
+    op.word = (uint64_t)n << 32 | (uint32_t)(count == 0 || count > n ? n : count);
+    return op;
+}
+
+conc_result conc_task_join_all(conc_task *const *tasks, size_t n, size_t count, conc_deadline deadline) {
+    conc_op op = conc_op_task_ends(tasks, n, count);
+    if (n == 0) return CONC_OK;
+    if (tasks == NULL) return conc__fail(CONC_INVALID, "conc_task_join_all: NULL");
+    op.result = op.cls->attempt(&op);
+    return op.result != CONC_PENDING ? op.result : conc__loop_wait(tasks[0]->loop, op, deadline);
+}
+
+conc_result conc_task_detach(conc_task *task) {
+    uint32_t s = task != NULL ? conc__load32(&task->shared, CONC__ACQUIRE) : 0;
+    if ((s & CONC__TASK_HANDLE) == 0) return conc__task_invalid(task, "conc_task_detach");
+    if ((s & CONC__TASK_IS_ENDED) != 0) conc__task_report(task);
+    if (s == CONC__TASK_HANDLE && conc__loop_is_here(task->loop) && task->top->conc__line == 0) {
+        conc__store32(&task->shared, 0, CONC__RELAXED); /* it has not run yet: nobody else has seen it */
+        return CONC_OK;
+    }
+    return conc__task_release(task) ? CONC_OK : conc__task_invalid(task, "conc_task_detach");
+}
+
+conc_result conc_task_cancel(conc_task *task) {
+    uint32_t waits = 0;
+    if (task == NULL) return conc__fail(CONC_INVALID, "conc_task_cancel: NULL");
+    if ((conc__or32(&task->shared, CONC__TASK_CANCEL, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) return CONC_CLOSED;
+    if (conc__cas32(&task->waiter.claimed, &waits, CONC__TICKET_CANCEL, CONC__SEQ_CST)) conc__task_wake(&task->waiter);
+    return CONC_OK;
+}
+
+bool conc_task_has_ended(const conc_task *task) {
+    return task != NULL && (conc__load32(&task->shared, CONC__ACQUIRE) & CONC__TASK_IS_ENDED) != 0;
+}
+
+const char *conc_task_name(const conc_task *task) {
+    const conc__task_extra *extra = conc__task_extra_of((conc_task *)(uintptr_t)task);
+    const conc_co *root = conc__task_root((conc_task *)(uintptr_t)task);
+    return extra != NULL && extra->name != NULL ? extra->name : root->conc__cls->name;
+}
+
+/* ---- for reports ------------------------------------------------------------------------------------------------------- */
+
+void conc__loop_each(void (*visit)(conc_loop *loop, void *arg), void *arg) {
+    conc_loop *loop;
+    conc__loops_begin();
+    conc__lock_take(&conc__loops_lock);
+    for (loop = conc__loops; loop != NULL; loop = loop->next) visit(loop, arg);
+    conc__lock_give(&conc__loops_lock);
+}
+
+size_t conc__loop_turns(const conc_loop *loop) {
+    return conc__peekz(&loop->turns);
+}
+
+bool conc__loop_where(const conc_loop *loop, char *text, size_t size) {
+    const conc_co_class *runs = (const conc_co_class *)conc__peekp(&loop->runs);
+    uint32_t line = conc__peek32(&loop->runs_from) & ~CONC__CO_CLEANS;
+    if (runs == NULL) {
+        (void)snprintf(text, size, "%s runs no coroutine", loop->name);
+    } else {
+        (void)snprintf(text, size, "%s runs \"%s\", which went on at %s:%u", loop->name, runs->name, runs->file, (unsigned)line);
+    }
+    return runs != NULL;
+}
+
+typedef struct conc__describing {
+    const conc_loop *loop;
+    void (*line)(const char *text, void *arg);
+    void *arg;
+    size_t count;
+} conc__describing;
+
+static void conc__task_describe(conc_task *t, void *arg) {
+    conc__describing *d = (conc__describing *)arg;
+    char text[400];
+    const conc_co *top = t->top;
+    const conc__parked *p = t->parked;
+    double since = (double)((uint32_t)(d->loop->now / 1000000) - t->since) * 1e-3;
+    int n;
+    if (t->state == CONC__TASK_NEW || t->state == CONC__TASK_ENDED) return;
+    n = snprintf(text, sizeof text, "%s: task \"%s\"", d->loop->name, conc_task_name(t));
+    if (top != conc__task_root(t)) {
+        n += snprintf(text + n, sizeof text - (size_t)n, " in \"%s\"", top->conc__cls->name);
+    }
+    n += snprintf(text + n, sizeof text - (size_t)n, " at %s:%u ", top->conc__cls->file,
+                  (unsigned)(top->conc__line & ~CONC__CO_CLEANS));
+    if (t->state == CONC__TASK_RUNS) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "runs");
+    } else if (t->state == CONC__TASK_ASIDE) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "waits for room in its group");
+    } else if (t->state == CONC__TASK_READY) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "is ready");
+    } else if (p == NULL) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "sleeps since %.3f s", since);
+    } else if (p->count > 1) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "waits for the first of %u since %.3f s", (unsigned)p->count, since);
+    } else {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "waits in %s for %p since %.3f s",
+                       p->ops[0].cls->name != NULL ? p->ops[0].cls->name : "?", p->ops[0].object, since);
+    }
+    d->count++;
+    d->line(text, d->arg);
+}
+
+void conc__loop_describe(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg) {
+    conc__describing d;
+    char text[80];
+    (void)snprintf(text, sizeof text, "%s: %zu tasks", loop->name, loop->alive);
+    line(text, arg);
+    d.loop = loop;
+    d.line = line;
+    d.arg = arg;
+    d.count = 0;
+    conc__tasks_each(&loop->own, conc__task_describe, &d);
+    if (loop->running) conc__lock_take(&loop->gate); /* (who calls has it, if it is idle) */
+    conc__tasks_each(&loop->foreign, conc__task_describe, &d);
+    if (loop->running) conc__lock_give(&loop->gate);
+}
+
+bool conc__loop_describe_if_idle(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg) {
+    bool idle;
+    conc__lock_take(&loop->gate);
+    idle = !loop->running;
+    if (idle) conc__loop_describe(loop, line, arg);
+    conc__lock_give(&loop->gate);
+    return idle;
+}
+
+/* ==== end src/loop.c ==== */
+
+/* ==== begin src/group.c ==== */
+
+/* ============================================================================================
+ * group: groups of tasks; see loop.h. A group has a lock of its own, because tasks enter from any thread; who waits for it
+ * stands in the table under its address.
+ * ========================================================================================== */
+
+struct conc_group {
+    conc_loop *loop;              /* constant, as is the desc */
+    conc_group_desc desc;
+    conc__lock lock;              /* guards all below */
+    size_t live, running;         /* entered and not ended; admitted and not ended */
+    size_t promised;              /* will enter */
+    conc_task *members;
+    conc_task *aside, **aside_end; /* those that wait for room, in order */
+    bool canceled;
+    int code;                     /* of the first failure */
+    int *codes;                   /* of those ended and not told: a ring of `space`, as many as may still end */
+    size_t space, first, told_of;
+    conc__mail mail;              /* has the loop admit all that stand aside */
+    bool mailed;
+};
+
+static void conc__group_deliver(conc__mail *mail, conc_loop *loop);
+
+conc_group *conc_group_new(conc_loop *loop, const conc_group_desc *desc) {
+    conc_group *g;
+    if (loop == NULL) {
+        (void)conc__fail(CONC_INVALID, "conc_group_new: no loop");
+        return NULL;
+    }
+    g = (conc_group *)conc__alloc(1, sizeof *g, "a group");
+    if (g == NULL) return NULL;
+    g->loop = loop;
+    g->mail.deliver = conc__group_deliver;
+    if (desc != NULL) g->desc = *desc;
+    g->aside_end = &g->aside;
+    return g;
+}
+
+conc_result conc_group_free(conc_group *g) {
+    size_t live;
+    bool mailed;
+    if (g == NULL) return CONC_OK;
+    conc__lock_take(&g->lock);
+    live = g->live;
+    mailed = g->mailed;
+    conc__lock_give(&g->lock);
+    if (live != 0 || mailed) return conc__fail(CONC_BUSY, "conc_group_free: %zu of its tasks have not ended", live);
+    if (conc__is_waited_for(g)) return conc__fail(CONC_BUSY, "conc_group_free: somebody waits for it");
+    conc__free(g->codes);
+    conc__free(g);
+    return CONC_OK;
+}
+
+conc_loop *conc__group_loop(const conc_group *g) {
+    return g->loop;
+}
+
+/* Room for the codes of all that may still end. With the lock held. */
+static bool conc__group_reserve(conc_group *g) {
+    size_t needed = g->live + g->promised + g->told_of + 1, space = g->space == 0 ? 16 : g->space, i;
+    int *more;
+    if (!g->desc.keep_codes || needed <= g->space) return true;
+    while (space < needed) space *= 2;
+    more = (int *)conc__alloc(space, sizeof *more, "the codes of a group");
+    if (more == NULL) return false;
+    for (i = 0; i < g->told_of; i++) more[i] = g->codes[(g->first + i) % g->space];
+    conc__free(g->codes);
+    g->codes = more;
+    g->space = space;
+    g->first = 0;
+    return true;
+}
+
+conc_result conc__group_check(conc_group *g) {
+    conc_result r = CONC_OK;
+    conc__lock_take(&g->lock);
+    if (g->canceled) {
+        r = conc__fail(CONC_CANCELED, "spawn: the group has been canceled");
+    } else if (conc__group_reserve(g)) {
+        g->promised++;
+    } else {
+        r = CONC_NO_MEMORY;
+    }
+    conc__lock_give(&g->lock);
+    return r;
+}
+
+void conc__group_forgo(conc_group *g) {
+    conc__lock_take(&g->lock);
+    g->promised--;
+    conc__lock_give(&g->lock);
+}
+
+void conc__group_enter(conc_group *g, conc_task *t) {
+    conc__task_extra *extra = conc__task_extra_of(t);
+    bool canceled;
+    conc__lock_take(&g->lock);
+    g->promised--;
+    g->live++;
+    extra->group_next = g->members;
+    extra->group_link = &g->members;
+    if (g->members != NULL) conc__task_extra_of(g->members)->group_link = &extra->group_next;
+    g->members = t;
+    canceled = g->canceled; /* since it was asked */
+    conc__lock_give(&g->lock);
+    if (canceled) (void)conc_task_cancel(t);
+}
+
+bool conc__group_admit(conc_group *g, conc_task *t) {
+    bool room;
+    conc__lock_take(&g->lock);
+    room = g->desc.limit == 0 || g->running < g->desc.limit || g->canceled;
+    if (room) {
+        g->running++;
+    } else {
+        *conc__task_next(t) = NULL;
+        *g->aside_end = t;
+        g->aside_end = conc__task_next(t);
+    }
+    conc__lock_give(&g->lock);
+    return room;
+}
+
+/* Has those that stand aside run, as far as there is room. In the loop's thread. */
+static void conc__group_fill(conc_group *g) {
+    for (;;) {
+        conc_task *t = NULL;
+        conc__lock_take(&g->lock);
+        if (g->aside != NULL && (g->running < g->desc.limit || g->canceled)) {
+            t = g->aside;
+            g->aside = *conc__task_next(t);
+            if (g->aside == NULL) g->aside_end = &g->aside;
+            g->running++;
+        }
+        conc__lock_give(&g->lock);
+        if (t == NULL) return;
+        conc__task_ready(t);
+    }
+}
+
+static void conc__group_deliver(conc__mail *mail, conc_loop *loop) {
+    conc_group *g = (conc_group *)(void *)((char *)mail - offsetof(conc_group, mail));
+    (void)loop;
+    conc__lock_take(&g->lock);
+    g->mailed = false;
+    conc__lock_give(&g->lock);
+    conc__group_fill(g);
+}
+
+conc_result conc_group_cancel(conc_group *g) {
+    conc_task *t;
+    bool send;
+    if (g == NULL) return conc__fail(CONC_INVALID, "conc_group_cancel: NULL");
+    conc__lock_take(&g->lock);
+    g->canceled = true;
+    for (t = g->members; t != NULL; t = conc__task_extra_of(t)->group_next) (void)conc_task_cancel(t);
+    send = g->aside != NULL && !g->mailed;
+    if (send) g->mailed = true;
+    conc__lock_give(&g->lock);
+    if (send) conc__loop_send(g->loop, &g->mail);
+    return CONC_OK;
+}
+
+void conc__group_leave(conc_group *g, conc_task *t, int code) {
+    conc__task_extra *extra = conc__task_extra_of(t);
+    bool cancel = false;
+    conc__lock_take(&g->lock);
+    g->live--;
+    g->running--;
+    *extra->group_link = extra->group_next;
+    if (extra->group_next != NULL) conc__task_extra_of(extra->group_next)->group_link = extra->group_link;
+    if (code != 0 && code != CONC_CANCELED && g->code == 0) {
+        g->code = code;
+        cancel = g->desc.cancel_on_error;
+    }
+    if (g->desc.keep_codes) g->codes[(g->first + g->told_of++) % g->space] = code;
+    conc__lock_give(&g->lock);
+    if (cancel) (void)conc_group_cancel(g);
+    conc__group_fill(g);
+    (void)conc__wake_waiters(g, CONC__ANY_TAG, CONC_ALL);
+}
+
+/* ---- what can be waited for ----------------------------------------------------------------------- */
+
+static conc_result conc__group_attempt(conc_op *op) {
+    conc_group *g = (conc_group *)op->object;
+    conc_result r = CONC_PENDING;
+    int code;
+    if (g == NULL) return conc__fail(CONC_INVALID, "conc_op_group: NULL");
+    conc__lock_take(&g->lock);
+    code = g->code;
+    if (g->live + g->promised == 0) r = code == 0 ? CONC_OK : CONC_FAILED;
+    conc__lock_give(&g->lock);
+    return r == CONC_FAILED ? conc__fail(r, "a task of the group returned %d", code) : r;
+}
+
+static conc_result conc__group_next_attempt(conc_op *op) {
+    conc_group *g = (conc_group *)op->object;
+    conc_result r = CONC_PENDING;
+    int code = 0;
+    if (g == NULL) return conc__fail(CONC_INVALID, "conc_op_group_next: NULL");
+    if (!g->desc.keep_codes) return conc__fail(CONC_INVALID, "conc_op_group_next: the group does not keep codes");
+    conc__lock_take(&g->lock);
+    if (g->told_of != 0) {
+        code = g->codes[g->first];
+        g->first = (g->first + 1) % g->space;
+        g->told_of--;
+        r = CONC_OK;
+    } else if (g->live + g->promised == 0) {
+        r = CONC_CLOSED;
+    }
+    conc__lock_give(&g->lock);
+    if (r == CONC_OK && op->data != NULL) *(int *)op->data = code;
+    return r;
+}
+
+static conc_result conc__group_room_attempt(conc_op *op) {
+    conc_group *g = (conc_group *)op->object;
+    conc_result r;
+    if (g == NULL) return conc__fail(CONC_INVALID, "conc_op_group_room: NULL");
+    conc__lock_take(&g->lock);
+    r = g->canceled ? CONC_CANCELED
+        : g->desc.limit == 0 || (g->running < g->desc.limit && g->aside == NULL) ? CONC_OK
+                                                                                 : CONC_PENDING;
+    conc__lock_give(&g->lock);
+    return r;
+}
+
+/* Whether an attempt would have to wait still: the same questions, changing nothing. */
+static bool conc__group_arm(conc_op *op, conc_node *node) {
+    conc_group *g = (conc_group *)op->object;
+    conc__bucket *b = conc__bucket_lock(g);
+    bool wait;
+    conc__lock_take(&g->lock);
+    if (op->cls->attempt == conc__group_room_attempt) {
+        wait = !g->canceled && g->desc.limit != 0 && (g->running >= g->desc.limit || g->aside != NULL);
+    } else {
+        wait = g->live + g->promised != 0 && (op->cls->attempt == conc__group_attempt || g->told_of == 0);
+    }
+    conc__lock_give(&g->lock);
+    if (wait) conc__bucket_push(b, g, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc_op_group(conc_group *group) {
+    static const conc_op_class cls = {"group", CONC_BUSY, conc__group_attempt, conc__group_arm, NULL, NULL};
+    return conc_op_make(&cls, group, NULL);
+}
+
+conc_op conc_op_group_next(conc_group *group, int *code) {
+    static const conc_op_class cls = {"group next", CONC_EMPTY, conc__group_next_attempt, conc__group_arm, NULL, NULL};
+    return conc_op_make(&cls, group, code);
+}
+
+conc_op conc_op_group_room(conc_group *group) {
+    static const conc_op_class cls = {"group room", CONC_FULL, conc__group_room_attempt, conc__group_arm, NULL, NULL};
+    return conc_op_make(&cls, group, NULL);
+}
+
+conc_result conc_group_wait(conc_group *group, conc_deadline deadline) {
+    if (group == NULL) return conc__fail(CONC_INVALID, "conc_group_wait: NULL");
+    return conc__loop_wait(group->loop, conc_op_group(group), deadline);
+}
+
+int conc_group_code(const conc_group *group) {
+    conc_group *g = (conc_group *)(uintptr_t)group;
+    int code;
+    if (g == NULL) return 0;
+    conc__lock_take(&g->lock);
+    code = g->code;
+    conc__lock_give(&g->lock);
+    return code;
+}
+
+size_t conc_group_count(const conc_group *group) {
+    conc_group *g = (conc_group *)(uintptr_t)group;
+    size_t count;
+    if (g == NULL) return 0;
+    conc__lock_take(&g->lock);
+    count = g->live + g->promised;
+    conc__lock_give(&g->lock);
+    return count;
+}
+
+/* ==== end src/group.c ==== */
+
+/* ==== begin src/offload.c ==== */
+
+/* ============================================================================================
+ * offload: runs blocking calls in threads of its own; see loop.h. One list of jobs and as many daemon threads as there are
+ * calls under way, up to a bound; each ends when it has had nothing to do for a while.
+ * ========================================================================================== */
+
+#define CONC__OFFLOAD_THREADS 32
+#define CONC__OFFLOAD_IDLE 5.0
+
+enum { CONC__JOB_QUEUED, CONC__JOB_RUNS, CONC__JOB_DONE };
+
+typedef struct conc__job {
+    struct conc__job *next;
+    conc_fn fn;
+    size_t size;
+    int code;
+    uint32_t state; /* atomic: DONE publishes the code and the bytes. Waited for under this address */
+    uint32_t users; /* atomic: the wait; and the list, or the thread that runs it */
+} conc__job;
+#define CONC__JOB_HEAD ((sizeof(conc__job) + 15u) & ~(size_t)15u) /* the copy of the argument follows */
+
+static conc_mutex conc__offload_lock;         /* guards all below */
+static conc_cond conc__offload_more;          /* there is a job; or, in a simulation, it is over */
+static conc__job *conc__offload_jobs, **conc__offload_end;
+static size_t conc__offload_threads, conc__offload_idle, conc__offload_waiting;
+static bool conc__offload_over;               /* only ever set in a simulation, at its end, when leaks are counted */
+
+/* In a child of fork() there are no such threads. Jobs that were queued are the parent's. */
+static void conc__offload_reset(void) {
+    memset(&conc__offload_lock, 0, sizeof conc__offload_lock);
+    memset(&conc__offload_more, 0, sizeof conc__offload_more);
+    conc__offload_jobs = NULL;
+    conc__offload_end = NULL;
+    conc__offload_threads = conc__offload_idle = conc__offload_waiting = 0;
+    conc__offload_over = false;
+}
+
+void conc__offload_begin(void) {
+    conc__on_fork(CONC__RESET_OFFLOAD, conc__offload_reset);
+}
+
+static void *conc__job_bytes(conc__job *job) {
+    return (char *)job + CONC__JOB_HEAD;
+}
+
+static void conc__job_unuse(conc__job *job) {
+    if (conc__sub32(&job->users, 1, CONC__ACQ_REL) == 1) conc__free(job);
+}
+
+/* The library's own waits here are not the caller's: no token ends them. */
+static void conc__offload_take(void) {
+    conc_cancel *token = conc_cancel_use(NULL);
+    conc_result r = conc_mutex_lock(&conc__offload_lock, CONC_FOREVER);
+    (void)r; /* it is locked: nobody holds it twice, or across a fork() */
+    (void)conc_cancel_use(token);
+}
+
+static void conc__offload_give(void) {
+    (void)conc_mutex_unlock(&conc__offload_lock);
+}
+
+/* The next job; NULL: none has come for so long that the thread may end. */
+static conc__job *conc__offload_next(void) {
+    conc__job *job;
+    conc_deadline patience = conc_after(CONC__OFFLOAD_IDLE);
+    conc__offload_take();
+    conc__offload_idle++;
+    while (conc__offload_jobs == NULL && !conc__offload_over) {
+        if (conc_cond_wait(&conc__offload_more, &conc__offload_lock, patience) == CONC_TIMEOUT) break;
+    }
+    conc__offload_idle--;
+    job = conc__offload_jobs;
+    if (job != NULL) {
+        conc__offload_jobs = job->next;
+        if (conc__offload_jobs == NULL) conc__offload_end = NULL;
+        conc__offload_waiting--;
+        conc__store32(&job->state, CONC__JOB_RUNS, CONC__RELAXED);
+    } else {
+        conc__offload_threads--;
+    }
+    conc__offload_give();
+    return job;
+}
+
+static int conc__offload_thread(void *unused) {
+    conc__job *job;
+    (void)unused;
+    while ((job = conc__offload_next()) != NULL) {
+        job->code = job->fn(conc__job_bytes(job));
+        (void)conc_cancel_use(NULL);
+        /* Release. Whoever armed before has its node in the list, whoever arms later reads this. */
+        conc__store32(&job->state, CONC__JOB_DONE, CONC__RELEASE);
+        (void)conc__wake_waiters(job, CONC__ANY_TAG, CONC_ALL);
+        conc__job_unuse(job);
+    }
+    return 0;
+}
+
+/* Queues the job, and starts a thread for it if none is idle. CONC_OK, or why there is no thread at all. */
+static conc_result conc__offload_submit(conc__job *job) {
+    conc_result r = CONC_OK;
+    bool start, wake;
+    conc__offload_take();
+    if (conc__offload_end == NULL) conc__offload_end = &conc__offload_jobs;
+    *conc__offload_end = job;
+    conc__offload_end = &job->next;
+    conc__offload_waiting++;
+    wake = conc__offload_idle != 0;
+    start = conc__offload_waiting > conc__offload_idle && conc__offload_threads < CONC__OFFLOAD_THREADS;
+    if (start) {
+        conc_thread_desc desc;
+        conc_thread *t;
+        memset(&desc, 0, sizeof desc);
+        desc.name = "conc-offload";
+        desc.daemon = true;
+        t = conc_thread_start(conc__offload_thread, NULL, &desc);
+        if (t != NULL) {
+            conc__offload_threads++;
+            (void)conc_thread_detach(t);
+        } else if (conc__offload_threads == 0) { /* then it is the only job, too */
+            r = conc_error_result();
+            conc__offload_jobs = NULL;
+            conc__offload_end = NULL;
+            conc__offload_waiting = 0;
+        }
+    }
+    conc__offload_give();
+    if (wake && r == CONC_OK) (void)conc_cond_signal(&conc__offload_more);
+    return r;
+}
+
+/* Out of the list, if it is still there. */
+static bool conc__offload_withdraw(conc__job *job) {
+    conc__job **link;
+    bool found = false;
+    conc__offload_take();
+    for (link = &conc__offload_jobs; *link != NULL && !found;) {
+        found = *link == job;
+        if (found) {
+            *link = job->next;
+            conc__offload_waiting--;
+        } else {
+            link = &(*link)->next;
+        }
+    }
+    if (found) {
+        for (link = &conc__offload_jobs; *link != NULL; link = &(*link)->next) {
+        }
+        conc__offload_end = conc__offload_jobs != NULL ? link : NULL;
+    }
+    conc__offload_give();
+    return found;
+}
+
+#if defined(CONC_SIM)
+void conc__offload_end_all(void) {
+    conc__offload_take();
+    conc__offload_over = true;
+    conc__offload_give();
+    (void)conc_cond_broadcast(&conc__offload_more);
+}
+#endif
+
+/* ---- the op: of one class until its job is on its way, then of another; or of a third, if that failed ------- */
+
+static conc_result conc__offload_pending(conc_op *op) {
+    if (op->object == NULL) return conc__fail(CONC_INVALID, "conc_op_offload: no function");
+    return CONC_PENDING;
+}
+
+static conc_result conc__offload_attempt(conc_op *op) {
+    conc__job *job = (conc__job *)op->object;
+    int code;
+    if (conc__load32(&job->state, CONC__ACQUIRE) != CONC__JOB_DONE) return CONC_PENDING;
+    if (job->size != 0) memcpy(op->data, conc__job_bytes(job), job->size);
+    code = job->code;
+    conc__job_unuse(job);
+    return code == 0 ? CONC_OK : conc__fail(CONC_FAILED, "the offloaded function returned %d", code);
+}
+
+static bool conc__offload_arm(conc_op *op, conc_node *node) {
+    conc__bucket *b = conc__bucket_lock(op->object);
+    bool wait = conc__load32(&((conc__job *)op->object)->state, CONC__ACQUIRE) != CONC__JOB_DONE;
+    if (wait) conc__bucket_push(b, op->object, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static void conc__offload_abandon(conc_op *op) {
+    conc__job *job = (conc__job *)op->object;
+    if (conc__offload_withdraw(job)) conc__job_unuse(job);
+    conc__job_unuse(job);
+}
+
+static conc_result conc__offload_failed(conc_op *op) {
+    return (conc_result)-(int)op->word;
+}
+
+static bool conc__offload_start(conc_op *op, conc_node *node);
+
+static const conc_op_class conc__offload_new = {"offload", CONC_BUSY, conc__offload_pending, conc__offload_start, NULL, NULL};
+static const conc_op_class conc__offload_sent = {"offload", CONC_BUSY, conc__offload_attempt, conc__offload_arm,
+                                                 NULL, conc__offload_abandon};
+static const conc_op_class conc__offload_lost = {"offload", CONC_BUSY, conc__offload_failed, conc__offload_arm, NULL, NULL};
+
+static bool conc__offload_start(conc_op *op, conc_node *node) {
+    size_t size = (size_t)op->word;
+    conc__job *job = size <= SIZE_MAX - CONC__JOB_HEAD ? (conc__job *)conc__alloc(1, CONC__JOB_HEAD + size, "an offloaded call")
+                                                       : NULL;
+    conc_result r = job != NULL ? CONC_OK : CONC_NO_MEMORY;
+    conc__offload_begin();
+    if (job != NULL) {
+        memcpy(&job->fn, &op->object, sizeof job->fn); /* ISO C has no cast between the two */
+        job->size = size;
+        job->users = 2;
+        if (size != 0) memcpy(conc__job_bytes(job), op->data, size);
+        op->object = job;
+        r = conc__offload_submit(job);
+    }
+    if (r != CONC_OK) {
+        conc__free(job);
+        op->cls = &conc__offload_lost;
+        op->word = (uint64_t)-(int)r;
+        return false;
+    }
+    op->cls = &conc__offload_sent;
+    return conc__offload_arm(op, node);
+}
+
+conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size) {
+    conc_op op = conc_op_make(&conc__offload_new, NULL, arg);
+    (void)pool;
+    memcpy(&op.object, &fn, sizeof op.object);
+    op.word = arg != NULL ? size : 0;
+    return op;
+}
+
+/* ==== end src/offload.c ==== */
+
+/* ==== begin src/report.c ==== */
+
+/* ============================================================================================
+ * report: conc_dump(), and who looks whether a loop stands still; see loop.h.
+ * ========================================================================================== */
+
+/* ---- the dump ------------------------------------------------------------------------------------ */
+
+typedef struct conc__dumping {
+    void (*line)(const char *text, void *arg);
+    void *arg;
+} conc__dumping;
+
+static void conc__line_to_stderr(const char *text, void *arg) {
+    (void)arg;
+    fprintf(stderr, "%s\n", text);
+}
+
+static void conc__thread_describe(const conc_thread *t, const conc__agent *agent, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    char text[160];
+    const char *in = agent != NULL ? (const char *)conc__peekp(&agent->sleeps_in) : NULL;
+    if (in == NULL) {
+        (void)snprintf(text, sizeof text, "thread \"%s\"%s runs", conc_thread_name(t),
+                       conc_thread_is_daemon(t) ? " (daemon)" : "");
+    } else {
+        (void)snprintf(text, sizeof text, "thread \"%s\"%s waits in %s for %p since %.3f s", conc_thread_name(t),
+                       conc_thread_is_daemon(t) ? " (daemon)" : "", in, (const void *)conc__peekp(&agent->sleeps_for),
+                       (double)((size_t)(conc__port_clock_ns() / 1000000) - conc__peekz(&agent->sleeps_since)) * 1e-3);
+    }
+    d->line(text, d->arg);
+}
+
+/* A loop that runs in another thread is asked to write its lines itself. Who asks waits until it has, or until it is too
+ * late; then the loop drops the request. */
+enum { CONC__ASKED, CONC__ANSWERING, CONC__ANSWERED, CONC__GIVEN_UP };
+typedef struct conc__question {
+    conc__mail mail;
+    const conc__dumping *dumping;
+    uint32_t state; /* atomic */
+    uint32_t users; /* atomic: the two of them */
+    conc_event answered;
+} conc__question;
+
+static void conc__question_unuse(conc__question *q) {
+    if (conc__sub32(&q->users, 1, CONC__ACQ_REL) == 1) conc__free(q);
+}
+
+static void conc__question_deliver(conc__mail *mail, conc_loop *loop) {
+    conc__question *q = (conc__question *)(void *)mail;
+    uint32_t asked = CONC__ASKED;
+    if (conc__cas32(&q->state, &asked, CONC__ANSWERING, CONC__ACQUIRE)) {
+        conc__loop_describe(loop, q->dumping->line, q->dumping->arg);
+        (void)conc_event_set(&q->answered);
+    }
+    conc__question_unuse(q);
+}
+
+static void conc__loop_dump(conc_loop *loop, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    conc__question *q;
+    conc_op answered;
+    char text[400];
+    if (conc__self()->loop == loop) {
+        conc__loop_describe(loop, d->line, d->arg);
+        return;
+    }
+    if (conc__loop_describe_if_idle(loop, d->line, d->arg)) return;
+    q = (conc__question *)conc__alloc(1, sizeof *q, "a question to a loop");
+    if (q != NULL) {
+        uint32_t asked = CONC__ASKED;
+        conc_result r;
+        q->mail.deliver = conc__question_deliver;
+        q->dumping = d;
+        q->users = 2;
+        conc__loop_send(loop, &q->mail);
+        answered = conc_op_event(&q->answered);
+        r = conc__wait_uncanceled(&answered, conc_after(0.5));
+        if (r != CONC_OK && !conc__cas32(&q->state, &asked, CONC__GIVEN_UP, CONC__RELAXED)) {
+            answered = conc_op_event(&q->answered);
+            r = conc__wait_uncanceled(&answered, CONC_FOREVER); /* it is writing */
+        }
+        conc__question_unuse(q);
+        if (r == CONC_OK) return;
+    }
+    (void)conc__loop_where(loop, text, sizeof text - 20);
+    memcpy(text + strlen(text), ", does not answer", sizeof ", does not answer");
+    d->line(text, d->arg);
+}
+
+void conc_dump(void (*line)(const char *text, void *arg), void *arg) {
+    conc__dumping d;
+    d.line = line != NULL ? line : conc__line_to_stderr;
+    d.arg = arg;
+    conc__agent_each(conc__thread_describe, &d);
+    conc__loop_each(conc__loop_dump, &d);
+}
+
+/* ---- standing still ------------------------------------------------------------------------------------
+ * A timer that comes back each `period`: if the same resume runs as the last time, it is told, once. */
+
+struct conc__stall {
+    conc_loop *loop;         /* constant, as is the period */
+    double period;
+    conc__lock lock;         /* guards all below */
+    conc_timer *timer;       /* the one that is to come, or runs; NULL: there could not be another */
+    bool over;
+    size_t turns, told;      /* the loop's count when we last looked, and when we last told */
+};
+
+static int conc__stall_look(void *arg) {
+    conc__stall *s = (conc__stall *)arg;
+    size_t turns = conc__loop_turns(s->loop);
+    char text[400];
+    bool stalled = false;
+    conc__lock_take(&s->lock);
+    if (!s->over) {
+        conc_timer *before = s->timer;
+        stalled = conc__loop_where(s->loop, text, sizeof text) && turns == s->turns && turns != s->told;
+        s->turns = turns;
+        if (stalled) s->told = turns;
+        s->timer = conc_timer_start(conc__stall_look, s, conc_after(s->period));
+        conc_timer_release(before);
+    }
+    conc__lock_give(&s->lock);
+    if (stalled) conc__report(CONC_BUSY, 0, NULL, "%s, and has not suspended for %g s", text, s->period);
+    return 0;
+}
+
+conc__stall *conc__stall_new(conc_loop *loop, double seconds) {
+    conc__stall *s = (conc__stall *)conc__alloc(1, sizeof *s, "who looks after a loop");
+    if (s == NULL) return NULL;
+    s->loop = loop;
+    s->period = seconds;
+    s->told = (size_t)-1;
+    conc__lock_take(&s->lock);
+    s->timer = conc_timer_start(conc__stall_look, s, conc_after(seconds));
+    conc__lock_give(&s->lock);
+    if (s->timer != NULL) return s;
+    conc__free(s);
+    return NULL;
+}
+
+void conc__stall_free(conc__stall *s) {
+    conc_timer *timer;
+    conc__lock_take(&s->lock);
+    s->over = true;
+    timer = s->timer;
+    conc__lock_give(&s->lock);
+    if (timer != NULL) {
+        if (conc_timer_cancel(timer) != CONC_OK) {
+            conc_op ended = conc_op_timer(timer);
+            (void)conc__wait_uncanceled(&ended, CONC_FOREVER); /* it runs, and is short */
+        }
+        conc_timer_release(timer);
+    }
+    conc__free(s);
+}
+
+/* ==== end src/report.c ==== */
+
 /* ==== begin src/net.c ==== */
 
 /* ============================================================================================
@@ -11738,29 +14939,6 @@ conc_op conc_op_writable(intptr_t fd) {
 
 /* ==== end src/net.c ==== */
 
-/* ==== begin src/frame.c ==== */
-
-/* ============================================================================================
- * frame: see frame.h.
- * ========================================================================================== */
-
-void conc__frame_lost(const char *name, const char *file, uint32_t line) {
-    fprintf(stderr,
-            "conc: %s cannot be resumed at %s:%u: a switch of its own stands around that suspension; take it out of the "
-            "switch, or define CONC_COMPUTED_GOTO\n",
-            name, file, (unsigned)line);
-    abort();
-}
-
-/* Not inlined, and the memory escapes: so it lies where the resumed function's own variables will, and is written. */
-CONC__NOINLINE void conc__frame_scribble(void) {
-    volatile unsigned char dead[2048];
-    size_t i;
-    for (i = 0; i < sizeof dead; i++) dead[i] = 0xA5;
-}
-
-/* ==== end src/frame.c ==== */
-
 /* ==== begin src/sim.c ==== */
 
 /* ============================================================================================
@@ -11860,6 +15038,7 @@ static void conc__sim_main(void *p) {
     if (code != 0) conc__sim_stop(CONC_SIM_CHECK, "the function returned %d", code);
     (void)conc_thread_join_all(CONC_FOREVER);
     conc__timers_end();
+    conc__offload_end_all();
 }
 
 /* Runs the plan; true: it passed. */
@@ -12148,6 +15327,8 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
     conc__table_begin();
     conc__registry_begin();
     conc__timers_begin();
+    conc__loops_begin();
+    conc__offload_begin();
     conc__debug_begin();
     if (conc__sim_is_here() || !conc__registry_is_alone() || conc__swap32(&conc__sim_runs, 1, CONC__ACQUIRE) != 0) {
         (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",

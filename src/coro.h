@@ -68,7 +68,7 @@ typedef struct conc_co_class {
         if (co == NULL) return NULL;                                                               \
         frame.co = *co;                                                                            \
         *(name *)(void *)co = frame;                                                               \
-        return conc__co_start(loop, co);                                                           \
+        return conc__co_start(co);                                                           \
     }                                                                                              \
     static CONC__UNUSED inline bool conc__call_##name(conc_task *task, name frame) {         \
         conc_co *co = conc__co_call(task, &conc__class_##name);                                    \
@@ -206,7 +206,7 @@ typedef struct conc_co_timeout {
 struct conc_task_desc;
 /* A new task's frame, its head filled, and its start. */
 CONC_API conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const struct conc_task_desc *desc);
-CONC_API conc_task *conc__co_start(conc_loop *loop, conc_co *co);
+CONC_API conc_task *conc__co_start(conc_co *co);
 /* The frame of a called one; it runs when the caller returns CONC_PENDING. */
 CONC_API conc_co *conc__co_call(conc_task *task, const conc_co_class *cls);
 /* False: suspended, and to be resumed; true: completed, the result stored. */

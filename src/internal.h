@@ -9,8 +9,8 @@
 #include "port_sim.h"
 #include "queue.h"
 #include "thread.h"
-#include "coro.h"
 #include "loop.h"
+#include "net.h"
 
 #include <string.h>
 
@@ -132,6 +132,7 @@ CONC__LIB void conc__on_fork(conc__reset_place place, void (*reset)(void));
 CONC__LIB void conc__table_begin(void);
 CONC__LIB void conc__registry_begin(void);
 CONC__LIB void conc__timers_begin(void);
+CONC__LIB void conc__offload_begin(void);
 #if defined(CONC_DEBUG) || defined(CONC_SIM)
 CONC__LIB void conc__debug_begin(void);
 #endif
@@ -288,6 +289,8 @@ CONC__LIB const char *conc__debug_name_of(const void *object);
 CONC__LIB bool conc__registry_is_alone(void);
 /* Ends the service thread of the timers, and gives back its memory, if it runs. */
 CONC__LIB void conc__timers_end(void);
+/* Ends the threads of conc_op_offload(), if there are any. */
+CONC__LIB void conc__offload_end_all(void);
 #endif
 
 /* ---- loop: the wheel of its points in time --------------------------------------------------------------
@@ -349,9 +352,17 @@ CONC__LIB bool conc__loop_is_forked(const conc_loop *loop);
 /* Groups: whether the task may enter (CONC_OK, CONC_CANCELED, CONC_NO_MEMORY); it enters, and does not fail; it may run now
  * (else it has been put aside until there is room); it has ended. */
 CONC__LIB conc_result conc__group_check(conc_group *group);
+CONC__LIB void conc__group_forgo(conc_group *group); /* after a check: it does not enter after all */
+CONC__LIB conc_loop *conc__group_loop(const conc_group *group);
 CONC__LIB void conc__group_enter(conc_group *group, conc_task *task);
 CONC__LIB bool conc__group_admit(conc_group *group, conc_task *task);
 CONC__LIB void conc__group_leave(conc_group *group, conc_task *task, int code);
+
+/* Who looks whether a loop stands still; see report.c. */
+typedef struct conc__stall conc__stall;
+CONC__LIB conc__stall *conc__stall_new(conc_loop *loop, double seconds);
+CONC__LIB void conc__stall_free(conc__stall *stall);
+CONC__LIB size_t conc__loop_turns(const conc_loop *loop);
 
 /* For conc_dump(): calls visit() for every loop, none of which goes meanwhile; a loop's own lines, in its thread, or while it
  * is not running; whether it is, and where it was last seen. */
@@ -359,7 +370,10 @@ CONC__LIB void conc__loops_begin(void);
 CONC__LIB void conc__loop_each(void (*visit)(conc_loop *loop, void *arg), void *arg);
 CONC__LIB void conc__loop_describe(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg);
 CONC__LIB bool conc__loop_describe_if_idle(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg);
-CONC__LIB void conc__loop_where(const conc_loop *loop, char *text, size_t size);
+CONC__LIB bool conc__loop_where(const conc_loop *loop, char *text, size_t size);
+
+/* Calls visit() for each thread that the registry knows, which stays meanwhile, with its record if that can be read. */
+CONC__LIB void conc__agent_each(void (*visit)(const conc_thread *t, const conc__agent *agent, void *arg), void *arg);
 
 /* Whether an op is a point in time, conc_op_until() and its family. */
 CONC__LIB bool conc__op_is_until(const conc_op *op);

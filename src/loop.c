@@ -18,7 +18,15 @@ typedef struct conc__parked {
     conc_op own;      /* CO_AWAIT's; the others are the user's */
 } conc__parked;
 
-enum { CONC__TASK_FREE, CONC__TASK_NEW, CONC__TASK_READY, CONC__TASK_RUNS, CONC__TASK_WAITS, CONC__TASK_ENDED };
+enum {
+    CONC__TASK_FREE,  /* memory */
+    CONC__TASK_NEW,   /* being made, or in the inbox for the first time */
+    CONC__TASK_ASIDE, /* until its group has room */
+    CONC__TASK_READY,
+    CONC__TASK_RUNS,
+    CONC__TASK_WAITS, /* and, once it has been claimed, is in the list of those ready, or the inbox */
+    CONC__TASK_ENDED
+};
 
 /* Of a task's flags. */
 #define CONC__TASK_FOREIGN 1u  /* its memory is of the loop's part for other threads */
@@ -307,7 +315,7 @@ static bool conc__task_wants_cancel(conc_task *t) {
            (extra != NULL && extra->cancel != NULL && conc_cancel_fired(extra->cancel));
 }
 
-/* A handle was given back: true if it was there to be. */
+/* Gives a handle back: true if it was there to be. */
 static bool conc__task_release(conc_task *t) {
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
     conc_loop *loop = t->loop;
@@ -345,7 +353,10 @@ static void conc__task_end(conc_task *t) {
     s = conc__load32(&t->shared, CONC__ACQUIRE);
     if ((s & CONC__TASK_HANDLE) != 0) {
         s = conc__or32(&t->shared, CONC__TASK_IS_ENDED, CONC__SEQ_CST);
-        if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+        if ((s & CONC__TASK_AWAITED) != 0) {
+            (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+            (void)conc__wake_waiters(&loop->alive, CONC__ANY_TAG, CONC_ALL); /* who waits for several */
+        }
     }
     if ((s & CONC__TASK_HANDLE) == 0) {
         if (group == NULL) conc__task_report(t);
@@ -576,8 +587,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
             return false;
         }
         if (error != 0) {
-            conc__task_complete(t, p->count, conc__fail_system(error == CONC__ENOMEM ? CONC_NO_MEMORY : CONC_SYSTEM, error,
-                                                               "cannot wait for a descriptor"));
+            conc__task_complete(t, p->count, conc__fail_system(CONC_SYSTEM, error, "cannot wait for a descriptor"));
             return false;
         }
         if (conc__task_attempt(t, first)) return false; /* the one that arm() found ready */
@@ -710,7 +720,7 @@ bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline dead
 /* ---- running --------------------------------------------------------------------------------------------------- */
 
 /* Goes on with a task until it waits, yields or ends. */
-static void conc__task_resume(conc_loop *loop, conc_task *t) {
+static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
     for (;;) {
         conc_co *top = t->top;
         conc_result r;
@@ -720,6 +730,7 @@ static void conc__task_resume(conc_loop *loop, conc_task *t) {
         conc__pokez(&loop->turns, loop->turns + 1);
         CONC__FRAME_SCRIBBLE();
         r = top->conc__cls->resume(top, t);
+        if (CONC__UNLIKELY(t->waiter.owner == 0)) t->waiter.owner = me->owner; /* given now, if at all */
         if (r == CONC__CO_YIELDS) {
             conc__task_ready(t);
             return;
@@ -745,7 +756,7 @@ static void conc__loop_step(conc_loop *loop, conc__agent *me) {
     me->owner = t->waiter.owner;
     me->cancel = extra != NULL ? extra->cancel : NULL;
     if (t->state == CONC__TASK_WAITS) {
-        if (!conc__task_settle(t)) goto out;
+        if (!conc__task_settle(t)) return;
     } else if (CONC__UNLIKELY(conc__task_wants_cancel(t))) {
         t->flags &= (uint8_t)~CONC__TASK_CATCHES;
         conc__task_take_cancel(t);
@@ -755,10 +766,8 @@ static void conc__loop_step(conc_loop *loop, conc__agent *me) {
         t->code = CONC_CANCELED;
         conc__task_end(t);
     } else {
-        conc__task_resume(loop, t);
+        conc__task_resume(loop, me, t);
     }
-out:
-    if (t->waiter.owner == 0) t->waiter.owner = me->owner; /* an id given meanwhile stays with the memory */
 }
 
 /* ---- the inbox ----------------------------------------------------------------------------------------------------- */
@@ -768,7 +777,10 @@ static void conc__task_admit(conc_task *t) {
     conc__task_extra *extra = conc__task_extra_of(t);
     conc_loop *loop = t->loop;
     conc__pokez(&loop->alive, loop->alive + 1);
-    if (extra != NULL && extra->group != NULL && !conc__group_admit(extra->group, t)) return;
+    if (extra != NULL && extra->group != NULL && !conc__group_admit(extra->group, t)) {
+        t->state = CONC__TASK_ASIDE;
+        return;
+    }
     if (extra != NULL && extra->start > conc__port_clock_ns()) {
         t->flags |= CONC__TASK_POINT;
         t->timer.due = extra->start;
@@ -1088,72 +1100,83 @@ static void conc__host_settle(conc__loop_waiter *host) {
     while (conc__load32(&host->done, CONC__ACQUIRE) == 0) (void)conc__port_wait(&host->done, 0, INT64_MAX);
 }
 
-/* Runs until `*over`, if there is such an op, completes; else until all is done. */
-static conc_result conc__loop_go(conc_loop *loop, conc_op *over, conc_deadline deadline) {
-    conc__agent *me = conc__self();
-    conc_cancel *token = me->cancel;
+/* Runs until it is told (CONC_PENDING), or another of conc_loop_run()'s results; `drains`: CONC_OK if no task is left. */
+static conc_result conc__loop_laps(conc_loop *loop, conc__agent *me, conc_deadline deadline, bool drains) {
+    const conc_cancel *token = me->cancel;
     uint32_t owner = me->owner;
-    size_t tokens, i, budget = CONC__LOOP_BUDGET;
+    size_t budget = CONC__LOOP_BUDGET;
     int64_t polled = 0;
-    conc_result r = CONC_PENDING;
-    loop->host.base.owner = owner;
-    loop->host.base.wake = conc__host_wake;
-    loop->host.loop = loop;
-    conc__store32(&loop->host.done, 0, CONC__RELAXED);
-    conc__store32(&loop->host.base.claimed, 0, CONC__RELAXED);
-    if (!conc__tokens_arm(token, loop->host_tokens, &tokens, &loop->host.base)) r = CONC_CANCELED;
-    me->loop = loop;
-    while (r == CONC_PENDING) {
+    for (;;) {
         size_t n;
         int64_t began = loop->now, next;
         if (conc__loadp(&loop->inbox, CONC__RELAXED) != NULL) conc__loop_take(loop);
         for (n = 0; n < budget && loop->ready != NULL; n++) conc__loop_step(loop, me);
         me->task = NULL;
         me->owner = owner;
-        me->cancel = token;
+        me->cancel = (conc_cancel *)(uintptr_t)token;
         conc__pokep(&loop->runs, (const conc_co_class *)NULL);
-        if (over != NULL && (over->result = over->cls->attempt(over)) != CONC_PENDING) {
-            r = over->result;
-            break;
-        }
         if (conc__load32(&loop->stop, CONC__RELAXED) != 0) {
             conc__store32(&loop->stop, 0, CONC__RELAXED);
-            r = CONC_CLOSED;
-            break;
+            return CONC_CLOSED;
         }
-        if (conc__load32(&loop->host.base.claimed, CONC__RELAXED) != 0) {
-            r = CONC_CANCELED;
-            break;
-        }
+        if (conc__load32(&loop->host.base.claimed, CONC__RELAXED) != 0) return CONC_PENDING;
         conc__loop_expire(loop);
         if (loop->ready != NULL) {
-            /* Others that are ready must not wait for long, nor the poller cost more than they do. */
-            budget = loop->now - began > 100000 ? (budget + 1) / 2 : budget * 2 < CONC__LOOP_BUDGET ? budget * 2 : CONC__LOOP_BUDGET;
+            /* Whoever is ready must not wait for long, nor the poller cost more than the tasks do. */
+            if (loop->now - began > 100000) {
+                budget = (budget + 1) / 2;
+            } else if (budget < CONC__LOOP_BUDGET) {
+                budget *= 2;
+            }
             if (loop->now - polled > 100000) {
                 conc__loop_poll(loop, INT64_MIN);
                 polled = loop->now;
             }
-            if (deadline.ns <= loop->now) r = CONC_TIMEOUT;
+            if (deadline.ns <= loop->now) return CONC_TIMEOUT;
             continue;
         }
-        if (over == NULL && loop->alive == 0 && !loop->until_stopped &&
-            conc__loadp(&loop->inbox, CONC__ACQUIRE) == NULL) {
-            r = CONC_OK;
-            break;
-        }
-        if (deadline.ns <= loop->now) {
-            r = CONC_TIMEOUT;
-            break;
-        }
+        if (drains && loop->alive == 0 && conc__loadp(&loop->inbox, CONC__ACQUIRE) == NULL) return CONC_OK;
+        if (deadline.ns <= loop->now) return CONC_TIMEOUT;
         next = conc__wheel_next(&loop->wheel);
         conc__loop_poll(loop, next < deadline.ns ? next : deadline.ns);
         loop->now = conc__port_clock_ns();
         polled = loop->now;
     }
-    me->loop = NULL;
-    for (i = 0; i < tokens; i++) conc_waiters_disarm(&loop->host_tokens[i]);
-    if (conc__load32(&loop->host.base.claimed, CONC__ACQUIRE) != 0) conc__host_settle(&loop->host);
-    conc__store32(&loop->host.base.claimed, CONC__CLAIMED_NOT_WAITING, CONC__RELAXED);
+}
+
+/* Runs the loop until `over`, if there is such an op, completes; else as conc_loop_run() does. The thread's token, and
+ * that op, claim the host, a waiter whose wake has the loop look at it. */
+static conc_result conc__loop_go(conc_loop *loop, conc_op *over, conc_deadline deadline) {
+    conc__agent *me = conc__self();
+    conc__loop_waiter *host = &loop->host;
+    conc_result r = CONC_PENDING;
+    size_t n = over != NULL ? 1 : 0;
+    host->base.owner = me->owner;
+    host->base.wake = conc__host_wake;
+    host->loop = loop;
+    if (over != NULL) conc__ops_begin(over, 1);
+    while (r == CONC_PENDING) {
+        size_t tokens, armed = 0, i;
+        int64_t until = INT64_MAX;
+        uint32_t ticket;
+        bool quiet;
+        if (over != NULL && (over->result = over->cls->attempt(over)) != CONC_PENDING) return over->result;
+        conc__store32(&host->done, 0, CONC__RELAXED);
+        conc__store32(&host->base.claimed, 0, CONC__RELAXED); /* nothing is armed */
+        quiet = conc__tokens_arm(me->cancel, loop->host_tokens, &tokens, &host->base);
+        if (quiet) armed = conc__arm_all(over, n, &host->base, &until);
+        if (quiet && armed == n) {
+            me->loop = loop;
+            loop->now = conc__port_clock_ns();
+            r = conc__loop_laps(loop, me, deadline, over == NULL && !loop->until_stopped);
+            me->loop = NULL;
+        }
+        for (i = 0; i < tokens; i++) conc_waiters_disarm(&loop->host_tokens[i]);
+        conc__disarm_all(over, armed);
+        ticket = conc__load32(&host->base.claimed, CONC__ACQUIRE);
+        if (conc__was_claimed(ticket, armed)) conc__host_settle(host);
+        if (r == CONC_PENDING && ((ticket & ~CONC__TICKET_SWEPT) == CONC__TICKET_CANCEL || !quiet)) r = CONC_CANCELED;
+    }
     return r;
 }
 
@@ -1193,7 +1216,7 @@ conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline) {
 }
 
 conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline) {
-    conc_loop *here = conc__self()->loop;
+    const conc_loop *here = conc__self()->loop;
     conc_result r;
     if (here != NULL) {
         op.result = op.cls->attempt(&op);
@@ -1201,10 +1224,9 @@ conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline)
         return conc__fail(CONC_DEADLOCK, "a blocking wait for tasks, in a coroutine: %s would stand still", here->name);
     }
     if (!conc__loop_enter(loop)) return conc__wait_op(&op, deadline);
-    op.result = CONC_PENDING;
     do {
         r = conc__loop_go(loop, &op, deadline);
-    } while (r == CONC_CLOSED && op.result == CONC_PENDING); /* a stop was for conc_loop_run() */
+    } while (r == CONC_CLOSED && op.result == CONC_PENDING); /* a stop is for conc_loop_run() */
     conc__loop_leave(loop);
     return r;
 }
@@ -1245,8 +1267,8 @@ conc_result conc_loop_post(conc_loop *loop, void (*fn)(void *arg), void *arg) {
 }
 
 static void conc__task_cancel_one(conc_task *t, void *arg) {
-    (void)arg;
-    if (t->state != CONC__TASK_ENDED) (void)conc_task_cancel(t);
+    (void)arg; /* (one that is new comes after this) */
+    if (t->state != CONC__TASK_ENDED && t->state != CONC__TASK_NEW) (void)conc_task_cancel(t);
 }
 
 static void conc__loop_cancel_here(void *loop) {
@@ -1276,11 +1298,24 @@ conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task
     conc_task *t;
     conc_co *co;
     conc__task_extra *extra = NULL;
-    conc__slab *slab = &loop->own;
+    conc__slab *slab;
     size_t tokens = desc != NULL ? conc__tokens_count(desc->cancel) : 0;
-    bool here = conc__loop_is_here(loop), foreign = false;
-    if (CONC__UNLIKELY(conc__loop_check(loop, "spawn") != CONC_OK)) return NULL;
+    bool here, foreign = false;
+    if (group != NULL) {
+        conc_loop *groups = conc__group_loop(group);
+        if (loop != NULL && loop != groups) {
+            (void)conc__fail(CONC_INVALID, "spawn: the group is another loop's");
+            return NULL;
+        }
+        loop = groups;
+    }
+    if (CONC__UNLIKELY(loop == NULL || conc__loop_is_forked(loop))) {
+        (void)conc__loop_check(loop, "spawn");
+        return NULL;
+    }
     if (group != NULL && conc__group_check(group) != CONC_OK) return NULL;
+    slab = &loop->own;
+    here = conc__loop_is_here(loop);
     if (!here) {
         conc__lock_take(&loop->gate);
         foreign = loop->running;
@@ -1372,7 +1407,7 @@ static conc_result conc__task_invalid(const conc_task *t, const char *what) {
                      : conc__fail(CONC_INVALID, "%s: the task was joined or detached before", what);
 }
 
-static conc_result conc__end_attempt(conc_op *op) {
+static conc_result conc__task_end_attempt(conc_op *op) {
     conc_task *t = (conc_task *)op->object;
     uint32_t s;
     if (t == NULL) return conc__task_invalid(t, "join");
@@ -1383,9 +1418,9 @@ static conc_result conc__end_attempt(conc_op *op) {
     return (s & CONC__TASK_IS_ENDED) != 0 ? CONC_OK : CONC_PENDING;
 }
 
-static conc_result conc__join_attempt(conc_op *op) {
+static conc_result conc__task_join_attempt(conc_op *op) {
     conc_task *t = (conc_task *)op->object;
-    conc_result r = conc__end_attempt(op);
+    conc_result r = conc__task_end_attempt(op);
     int code;
     if (r != CONC_OK) return r;
     code = t->code;
@@ -1395,7 +1430,7 @@ static conc_result conc__join_attempt(conc_op *op) {
     return CONC_OK;
 }
 
-static bool conc__end_arm(conc_op *op, conc_node *node) {
+static bool conc__task_end_arm(conc_op *op, conc_node *node) {
     conc_task *t = (conc_task *)op->object;
     conc__bucket *b = conc__bucket_lock(t);
     /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. */
@@ -1406,12 +1441,12 @@ static bool conc__end_arm(conc_op *op, conc_node *node) {
 }
 
 conc_op conc_op_join(conc_task *task, int *code) {
-    static const conc_op_class cls = {"join", CONC_BUSY, conc__join_attempt, conc__end_arm, NULL, NULL};
+    static const conc_op_class cls = {"join", CONC_BUSY, conc__task_join_attempt, conc__task_end_arm, NULL, NULL};
     return conc_op_make(&cls, task, code);
 }
 
 conc_op conc_op_task_end(conc_task *task) {
-    static const conc_op_class cls = {"task end", CONC_BUSY, conc__end_attempt, conc__end_arm, NULL, NULL};
+    static const conc_op_class cls = {"task end", CONC_BUSY, conc__task_end_attempt, conc__task_end_arm, NULL, NULL};
     return conc_op_make(&cls, task, NULL);
 }
 
@@ -1421,72 +1456,54 @@ conc_result conc_task_join(conc_task *task, int *code, conc_deadline deadline) {
     return op.result != CONC_PENDING ? op.result : conc__loop_wait(task->loop, op, deadline);
 }
 
-/* Waits for so many ends among several; an op for conc__loop_wait(). */
-typedef struct conc__some {
-    conc_task *const *tasks;
-    size_t n, count;
-} conc__some;
-
-static conc_result conc__some_attempt(conc_op *op) {
-    const conc__some *some = (const conc__some *)op->object;
-    size_t i, ended = 0;
-    for (i = 0; i < some->n; i++) ended += conc_task_has_ended(some->tasks[i]) ? 1u : 0u;
-    return ended >= some->count ? CONC_OK : CONC_PENDING;
+/* So many ends among several: `object` is the array, `word` its length and the number wanted. */
+static conc_result conc__task_ends_attempt(conc_op *op) {
+    conc_task *const *tasks = (conc_task *const *)op->object;
+    size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
+    for (i = 0; i < n; i++) {
+        if (tasks[i] == NULL || tasks[i]->loop != tasks[0]->loop) {
+            return conc__fail(CONC_INVALID, "join of several: task %zu is %s", i, tasks[i] == NULL ? "NULL" : "another loop's");
+        }
+        if (tasks[i] == conc__self()->task) return conc__fail(CONC_DEADLOCK, "join: a task cannot wait for its own end");
+        ended += conc_task_has_ended(tasks[i]) ? 1u : 0u;
+    }
+    return ended >= wanted ? CONC_OK : CONC_PENDING;
 }
 
-static bool conc__some_arm(conc_op *op, conc_node *node) {
-    (void)op;
-    (void)node;
-    return false; /* not used: the loop attempts it, or the ends are waited for one by one */
+static bool conc__task_ends_arm(conc_op *op, conc_node *node) {
+    conc_task *const *tasks = (conc_task *const *)op->object;
+    const void *key = &tasks[0]->loop->alive;
+    size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
+    conc__bucket *b = conc__bucket_lock(key);
+    for (i = 0; i < n; i++) {
+        if ((conc__or32(&tasks[i]->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) ended++;
+    }
+    if (ended < wanted) conc__bucket_push(b, key, node, 0);
+    conc__bucket_unlock(b);
+    return ended < wanted;
+}
+
+conc_op conc_op_task_ends(conc_task *const *tasks, size_t n, size_t count) {
+    static const conc_op_class cls = {"task ends", CONC_BUSY, conc__task_ends_attempt, conc__task_ends_arm, NULL, NULL};
+    conc_op op = conc_op_make(&cls, (void *)(uintptr_t)tasks, NULL);
+    op.word = (uint64_t)n << 32 | (uint32_t)(count == 0 || count > n ? n : count);
+    return op;
 }
 
 conc_result conc_task_join_all(conc_task *const *tasks, size_t n, size_t count, conc_deadline deadline) {
-    static const conc_op_class cls = {"join all", CONC_BUSY, conc__some_attempt, conc__some_arm, NULL, NULL};
-    conc__some some;
-    conc_op op;
-    size_t i;
+    conc_op op = conc_op_task_ends(tasks, n, count);
     if (n == 0) return CONC_OK;
-    for (i = 0; i < n; i++) {
-        if (tasks == NULL || tasks[i] == NULL || tasks[i]->loop != tasks[0]->loop) {
-            return conc__fail(CONC_INVALID, "conc_task_join_all: task %zu is %s", i,
-                              tasks == NULL || tasks[i] == NULL ? "NULL" : "another loop's");
-        }
-    }
-    some.tasks = tasks;
-    some.n = n;
-    some.count = count == 0 || count > n ? n : count;
-    op = conc_op_make(&cls, &some, NULL);
-    for (;;) {
-        /* Where another thread runs the loop: each wake of one of those that have not ended has us look again. */
-        conc_op *ends;
-        conc_result r = conc__loop_check(tasks[0]->loop, "conc_task_join_all");
-        size_t left = 0;
-        int winner;
-        if (r != CONC_OK) return r;
-        if (conc__some_attempt(&op) == CONC_OK) return CONC_OK;
-        if (conc__self()->loop != NULL || conc__loop_enter(tasks[0]->loop)) {
-            if (conc__self()->loop == NULL) conc__loop_leave(tasks[0]->loop);
-            r = conc__loop_wait(tasks[0]->loop, op, deadline);
-            if (r != CONC_PENDING) return r;
-            continue;
-        }
-        ends = (conc_op *)conc__alloc(n, sizeof *ends, "a join of many");
-        if (ends == NULL) return CONC_NO_MEMORY;
-        for (i = 0; i < n && left < CONC__MAX_OPS; i++) {
-            if (!conc_task_has_ended(tasks[i])) ends[left++] = conc_op_task_end(tasks[i]);
-        }
-        winner = left == 0 ? 0 : conc_select(ends, left, deadline);
-        conc__free(ends);
-        if (winner < 0) return (conc_result)winner;
-    }
+    if (tasks == NULL) return conc__fail(CONC_INVALID, "conc_task_join_all: NULL");
+    op.result = op.cls->attempt(&op);
+    return op.result != CONC_PENDING ? op.result : conc__loop_wait(tasks[0]->loop, op, deadline);
 }
 
 conc_result conc_task_detach(conc_task *task) {
     uint32_t s = task != NULL ? conc__load32(&task->shared, CONC__ACQUIRE) : 0;
     if ((s & CONC__TASK_HANDLE) == 0) return conc__task_invalid(task, "conc_task_detach");
     if ((s & CONC__TASK_IS_ENDED) != 0) conc__task_report(task);
-    if (task->state == CONC__TASK_READY && conc__loop_is_here(task->loop) && s == CONC__TASK_HANDLE) {
-        conc__store32(&task->shared, 0, CONC__RELAXED); /* new, and nobody else has seen it */
+    if (s == CONC__TASK_HANDLE && conc__loop_is_here(task->loop) && task->top->conc__line == 0) {
+        conc__store32(&task->shared, 0, CONC__RELAXED); /* it has not run yet: nobody else has seen it */
         return CONC_OK;
     }
     return conc__task_release(task) ? CONC_OK : conc__task_invalid(task, "conc_task_detach");
@@ -1508,4 +1525,92 @@ const char *conc_task_name(const conc_task *task) {
     const conc__task_extra *extra = conc__task_extra_of((conc_task *)(uintptr_t)task);
     const conc_co *root = conc__task_root((conc_task *)(uintptr_t)task);
     return extra != NULL && extra->name != NULL ? extra->name : root->conc__cls->name;
+}
+
+/* ---- for reports ------------------------------------------------------------------------------------------------------- */
+
+void conc__loop_each(void (*visit)(conc_loop *loop, void *arg), void *arg) {
+    conc_loop *loop;
+    conc__loops_begin();
+    conc__lock_take(&conc__loops_lock);
+    for (loop = conc__loops; loop != NULL; loop = loop->next) visit(loop, arg);
+    conc__lock_give(&conc__loops_lock);
+}
+
+size_t conc__loop_turns(const conc_loop *loop) {
+    return conc__peekz(&loop->turns);
+}
+
+bool conc__loop_where(const conc_loop *loop, char *text, size_t size) {
+    const conc_co_class *runs = (const conc_co_class *)conc__peekp(&loop->runs);
+    uint32_t line = conc__peek32(&loop->runs_from) & ~CONC__CO_CLEANS;
+    if (runs == NULL) {
+        (void)snprintf(text, size, "%s runs no coroutine", loop->name);
+    } else {
+        (void)snprintf(text, size, "%s runs \"%s\", which went on at %s:%u", loop->name, runs->name, runs->file, (unsigned)line);
+    }
+    return runs != NULL;
+}
+
+typedef struct conc__describing {
+    const conc_loop *loop;
+    void (*line)(const char *text, void *arg);
+    void *arg;
+    size_t count;
+} conc__describing;
+
+static void conc__task_describe(conc_task *t, void *arg) {
+    conc__describing *d = (conc__describing *)arg;
+    char text[400];
+    const conc_co *top = t->top;
+    const conc__parked *p = t->parked;
+    double since = (double)((uint32_t)(d->loop->now / 1000000) - t->since) * 1e-3;
+    int n;
+    if (t->state == CONC__TASK_NEW || t->state == CONC__TASK_ENDED) return;
+    n = snprintf(text, sizeof text, "%s: task \"%s\"", d->loop->name, conc_task_name(t));
+    if (top != conc__task_root(t)) {
+        n += snprintf(text + n, sizeof text - (size_t)n, " in \"%s\"", top->conc__cls->name);
+    }
+    n += snprintf(text + n, sizeof text - (size_t)n, " at %s:%u ", top->conc__cls->file,
+                  (unsigned)(top->conc__line & ~CONC__CO_CLEANS));
+    if (t->state == CONC__TASK_RUNS) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "runs");
+    } else if (t->state == CONC__TASK_ASIDE) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "waits for room in its group");
+    } else if (t->state == CONC__TASK_READY) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "is ready");
+    } else if (p == NULL) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "sleeps since %.3f s", since);
+    } else if (p->count > 1) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "waits for the first of %u since %.3f s", (unsigned)p->count, since);
+    } else {
+        (void)snprintf(text + n, sizeof text - (size_t)n, "waits in %s for %p since %.3f s",
+                       p->ops[0].cls->name != NULL ? p->ops[0].cls->name : "?", p->ops[0].object, since);
+    }
+    d->count++;
+    d->line(text, d->arg);
+}
+
+void conc__loop_describe(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg) {
+    conc__describing d;
+    char text[80];
+    (void)snprintf(text, sizeof text, "%s: %zu tasks", loop->name, loop->alive);
+    line(text, arg);
+    d.loop = loop;
+    d.line = line;
+    d.arg = arg;
+    d.count = 0;
+    conc__tasks_each(&loop->own, conc__task_describe, &d);
+    if (loop->running) conc__lock_take(&loop->gate); /* (who calls has it, if it is idle) */
+    conc__tasks_each(&loop->foreign, conc__task_describe, &d);
+    if (loop->running) conc__lock_give(&loop->gate);
+}
+
+bool conc__loop_describe_if_idle(conc_loop *loop, void (*line)(const char *text, void *arg), void *arg) {
+    bool idle;
+    conc__lock_take(&loop->gate);
+    idle = !loop->running;
+    if (idle) conc__loop_describe(loop, line, arg);
+    conc__lock_give(&loop->gate);
+    return idle;
 }

@@ -98,8 +98,9 @@ CONC_API conc_op conc_op_join(conc_task *task, int *code);
 CONC_API conc_op conc_op_task_end(conc_task *task);
 /* The same by blocking; not for coroutines (CO_JOIN). If no thread runs the loop, the caller does until then. */
 CONC_API conc_result conc_task_join(conc_task *task, int *code, conc_deadline deadline);
-/* Waits until `count` of the n tasks (0: all) have ended; their handles stay. The caller runs the loop if nobody does.
- * CONC_OK, CONC_TIMEOUT, CONC_CANCELED; CONC_INVALID: a NULL among them, or tasks of two loops. */
+/* Completes when `count` of the n tasks (0: all) have ended; their handles stay. CONC_INVALID: a NULL among them, or tasks
+ * of two loops. The array must live until then. And the same by blocking, as conc_task_join(). */
+CONC_API conc_op conc_op_task_ends(conc_task *const *tasks, size_t n, size_t count);
 CONC_API conc_result conc_task_join_all(conc_task *const *tasks, size_t n, size_t count, conc_deadline deadline);
 /* Gives the handle back without waiting. If the task returns non-zero the error hook is told. */
 CONC_API conc_result conc_task_detach(conc_task *task);

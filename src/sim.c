@@ -97,6 +97,7 @@ static void conc__sim_main(void *p) {
     if (code != 0) conc__sim_stop(CONC_SIM_CHECK, "the function returned %d", code);
     (void)conc_thread_join_all(CONC_FOREVER);
     conc__timers_end();
+    conc__offload_end_all();
 }
 
 /* Runs the plan; true: it passed. */
@@ -385,6 +386,8 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
     conc__table_begin();
     conc__registry_begin();
     conc__timers_begin();
+    conc__loops_begin();
+    conc__offload_begin();
     conc__debug_begin();
     if (conc__sim_is_here() || !conc__registry_is_alone() || conc__swap32(&conc__sim_runs, 1, CONC__ACQUIRE) != 0) {
         (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",

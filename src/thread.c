@@ -23,6 +23,8 @@ struct conc_thread {
     bool daemon;
     uint32_t owner;            /* its agent's; constant */
     char name[CONC__NAME_SIZE]; /* written by the thread itself only */
+    const conc__agent *agent;   /* its record, for conc_dump(); NULL before the thread has begun, and from the time, under the
+                                   registry's lock, that it is not alive */
 };
 
 /* ---- the registry ----------------------------------------------------------------------------- */
@@ -65,6 +67,7 @@ static bool conc__is_alive(const conc_thread *t) {
 }
 
 static void conc__not_alive(conc_thread *t) {
+    conc__pokep(&t->agent, (const conc__agent *)NULL);
     conc__store32(&t->alive, 0, CONC__RELEASE);
     (void)conc__subz(&conc__alive_count, 1, CONC__RELAXED);
 }
@@ -248,6 +251,7 @@ static void conc__thread_main(void *p) {
     me->thread = t;
     me->name = t->name;
     me->cancel = t->cancel;
+    conc__pokep(&t->agent, me);
     (void)conc__agent_watch_end(me, conc__agent_is_ending); /* for pthread_exit(); without memory it has to do without */
     conc__port_thread_set_name(t->name);
     conc__thread_end(me, t, t->fn(t->arg));
@@ -446,6 +450,7 @@ conc_thread *conc_thread_current(void) {
     }
     t->users = 1;
     t->owner = me->owner;
+    t->agent = me;
     conc__lock_take(&conc__registry);
     if (conc__loadp(&conc__main_thread, CONC__RELAXED) == NULL) {
         conc__copy_name(t, "main");
@@ -503,18 +508,35 @@ size_t conc_thread_count(void) {
     return conc__loadz(&conc__alive_count, CONC__RELAXED);
 }
 
-void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg) {
+typedef struct conc__visit {
+    void (*visit)(conc_thread *t, void *arg);
+    void *arg;
+} conc__visit;
+
+static void conc__visit_thread(const conc_thread *t, const conc__agent *agent, void *arg) {
+    const conc__visit *v = (const conc__visit *)arg;
+    (void)agent;
+    v->visit((conc_thread *)(uintptr_t)t, v->arg);
+}
+
+void conc__agent_each(void (*visit)(const conc_thread *t, const conc__agent *agent, void *arg), void *arg) {
     size_t i;
-    if (visit == NULL) return;
     (void)conc_thread_current(); /* so that `visit` can ask for it without entering it */
     conc__lock_take(&conc__registry);
     for (i = 0; i < CONC__CHAINS; i++) {
         conc_thread *t;
         for (t = conc__chains[i]; t != NULL; t = t->next) {
-            if (conc__is_alive(t)) visit(t, arg);
+            if (conc__is_alive(t)) visit(t, (const conc__agent *)conc__peekp(&t->agent), arg);
         }
     }
     conc__lock_give(&conc__registry);
+}
+
+void conc_thread_each(void (*visit)(conc_thread *t, void *arg), void *arg) {
+    conc__visit v;
+    v.visit = visit;
+    v.arg = arg;
+    if (visit != NULL) conc__agent_each(conc__visit_thread, &v);
 }
 
 void conc_thread_yield(void) {

@@ -376,6 +376,7 @@ static conc_result conc__signal_begin(conc__agent *me) {
  * n. `*error`: what the system had against it. */
 static size_t conc__sleep_polling(conc_op *ops, size_t n, conc__poll_waiter *waiter, int64_t until, int *error) {
     conc__port_pollfd polled[CONC__MAX_POLLED + 1];
+    int64_t scratch[(CONC__MAX_POLLED + 1) * CONC__PORT_POLL_SCRATCH / sizeof(int64_t)];
     uint16_t which[CONC__MAX_POLLED + 1];
     size_t i, count = 1, ready = n;
     polled[0].fd = waiter->signal->fd[0];
@@ -388,7 +389,7 @@ static size_t conc__sleep_polling(conc_op *ops, size_t n, conc__poll_waiter *wai
     }
     *error = 0;
     while (ready == n && *error == 0 && conc__load32(&waiter->base.claimed, CONC__ACQUIRE) == 0) {
-        if (conc__port_poll(polled, count, until, error) == 0) {
+        if (conc__port_poll_in(scratch, polled, count, until, error) <= 0) {
             if (until != INT64_MAX && conc__port_clock_ns() >= until) break;
             continue;
         }
@@ -403,10 +404,11 @@ static size_t conc__sleep_polling(conc_op *ops, size_t n, conc__poll_waiter *wai
  * has come. */
 static void conc__signal_take(conc__port_signal *signal) {
     conc__port_pollfd polled;
-    int error = 0;
+    int64_t scratch[CONC__PORT_POLL_SCRATCH / sizeof(int64_t)];
+    int error;
     polled.fd = signal->fd[0];
     polled.want = CONC__PORT_READ;
-    while (conc__port_poll(&polled, 1, INT64_MAX, &error) == 0 && error == 0) {
+    while (conc__port_poll_in(scratch, &polled, 1, INT64_MAX, &error) <= 0) {
     }
     conc__port_signal_clear(signal);
 }
