@@ -531,8 +531,8 @@ static conc_result conc__accept_attempt(conc_op *op) {
     case CONC__PORT_TABLE_FULL: return conc__accept_none(s, e);
     case CONC__PORT_ABORTED:
     case CONC__PORT_BROKEN:
-        r = conc__socket_fail(s, e, "a connection was gone before it was accepted");
-        return r == CONC_SYSTEM ? CONC_BROKEN : r;
+        if (conc__socket_is_closed(s)) return CONC_CLOSED;
+        return conc__fail_system(CONC_BROKEN, e, "a connection was gone before it was accepted");
     case CONC__PORT_OTHER:
     case CONC__PORT_WOULD_BLOCK:
     case CONC__PORT_NO_BUFFERS:
