@@ -431,6 +431,16 @@
 #define CONC__NORETURN
 #endif
 
+/* Around static functions that a macro defines in a user's file, whether he uses them or not. (clang's strictest warnings want
+ * neither an unused function nor a used one that is marked as unused.) */
+#if defined(__clang__)
+#define CONC__SPARE _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wunused-function\"") static
+#define CONC__SPARE_END _Pragma("clang diagnostic pop")
+#else
+#define CONC__SPARE CONC__UNUSED static
+#define CONC__SPARE_END
+#endif
+
 /* A function that checks its format string against its arguments. */
 #if CONC_CC_GNU && defined(__MINGW32__)
 #define CONC__PRINTF(f, a) __attribute__((format(gnu_printf, f, a)))
@@ -662,8 +672,8 @@ typedef int (*conc_fn)(void *arg);
         if ((place) < CONC__PLACE_CLEANUP) {                                                       \
             CONC__FRAME_FIND(place);                                                               \
             lost;                                                                                  \
-            goto conc__again;                                                                      \
         }                                                                                          \
+        if (0) goto conc__again; /* so that the label is used */                                   \
         break;                                                                                     \
     }
 /* Between: the clean-up part, which those who are sent to it find, and those who come to the end run into. */
@@ -681,23 +691,35 @@ typedef int (*conc_fn)(void *arg);
     ((place) = (uint32_t)((char *)&&CONC__CAT(conc__at_, label) - (char *)&&conc__again) + 1u)
 #define CONC__FRAME_HERE(label) CONC__CAT(conc__at_, label) :
 #define CONC__FRAME_FIND(place) goto *(void *)((char *)&&conc__again + (int32_t)((place) - 1u))
+#if defined(__clang__)
 #define CONC__FRAME_FN CONC__NOINLINE /* there may be one copy of a label only */
+#else
+#define CONC__FRAME_FN __attribute__((noinline, noclone))
+#endif
 #else
 #define CONC__FRAME_AT(place, label) ((place) = (uint32_t)(label) + 1u)
 #define CONC__FRAME_HERE(label) case (label) + 1:
 #define CONC__FRAME_FIND(place) ((void)0)
+#if defined(CONC_DEBUG)
+#define CONC__FRAME_FN CONC__NOINLINE /* so that its variables lie where CONC__FRAME_SCRIBBLE() writes */
+#else
 #define CONC__FRAME_FN CONC__ALWAYS_INLINE
 #endif
+#endif
 
-/* Ends the program: "NAME, FILE:LINE: cannot be resumed there: ..." */
-CONC_API void conc__frame_lost(const char *name, const char *file, uint32_t line);
+/* Does not return: were there a way back, it would be one more that a resume could have come, and clang would not make the plain
+ * loop of it.
+ * Ends the program: "NAME, FILE:LINE: cannot be resumed there: ..." */
+CONC_API CONC__NORETURN void conc__frame_lost(const char *name, const char *file, uint32_t line);
 
 /* CONC_DEBUG: overwrites what lies dead on the stack below the caller. */
 CONC_API void conc__frame_scribble(void);
 #if defined(CONC_DEBUG)
 #define CONC__FRAME_SCRIBBLE() conc__frame_scribble()
+#define CONC__FRAME_BATCH(n) ((void)(n), (size_t)1) /* of several suspensions that could be left out: none is */
 #else
 #define CONC__FRAME_SCRIBBLE() ((void)0)
+#define CONC__FRAME_BATCH(n) (n)
 #endif
 
 #endif
@@ -1362,6 +1384,651 @@ CONC_API conc_op conc_op_queue_join(conc_queue *q);
 
 /* ==== end src/queue.h ==== */
 
+/* ==== begin src/iter.h ==== */
+
+/* ============================================================================================
+ * iter: the iterator protocol, and what can be put between an iterator and its user.
+ *
+ * An iterator is any struct that starts with a conc_iter. It has one function that matters, next(), with the manners of
+ * read(2): asked for up to n items it gives 1 to n of them and says how many; 0 is the end. So batches are built in, and
+ * one that always gives a single item is right too:
+ *
+ *     struct countdown { conc_iter iter; int n; };
+ *     static size_t next(conc_iter *iter, void *items, size_t n) {
+ *         struct countdown *self = (struct countdown *)iter;
+ *         (void)n;
+ *         if (self->n == 0) return 0;
+ *         *(int *)items = self->n--;
+ *         return 1;
+ *     }
+ *     struct countdown c = { { .next = next, .item_size = sizeof(int) }, 3 };
+ *     CONC_FOREACH(int, x, &c.iter) printf("%d ", x);
+ *
+ * OWNERSHIP. Whoever is handed an iterator closes it: an adaptor closes what it was made of, CONC_FOREACH, conc_fold() and
+ * conc_collect() close what they went through, whether it was used up or not. conc_iter_borrow(it) lends: it is closed
+ * without closing `it`, so that one may take five and go on.
+ *
+ * FAILURE. Chains need no checks: conc_take(conc_map(it, ...), 5). An adaptor that cannot be made (no memory, a NULL, items
+ * of another size than it was told) closes its sources and returns an iterator that has ended, whose result is
+ * the reason; those above pass it on, and who goes through it learns it. No constructor here returns NULL.
+ *
+ * HOW FAR THEY READ. No adaptor asks its source for more items than it was asked for itself (conc_batch: for more than it
+ * gives), so closing one in the middle loses nothing; CONC_FOREACH asks for one at a time. (But see conc_zip.)
+ *
+ * An iterator is used by one thread at a time. Whether next() blocks is its source's affair: only those over a queue do.
+ * ========================================================================================== */
+
+#ifndef CONC__ITER_H
+#define CONC__ITER_H
+
+typedef struct conc_iter conc_iter;
+struct conc_iter {
+    /* Writes 1 to n items, one after the other, and returns how many. 0: it has ended, `result` says how, and so it is
+     * for every later call. n is at least 1. */
+    size_t (*next)(conc_iter *self, void *items, size_t n);
+    /* Gives back what it holds; called once at least, at any time. NULL: there is nothing to give back. */
+    void (*close)(conc_iter *self);
+    size_t item_size;
+    conc_result result; /* after the end: CONC_CLOSED: used up (CONC_OK stands for it); else why there is no more */
+};
+
+/* ---- going through one ----------------------------------------------------------------------- */
+
+/* conc_next(it, &x): the next item. CONC_OK; CONC_CLOSED: used up; what else the iterator ended with; CONC_INVALID: NULL, or
+ * x is not of its items' size. */
+#define conc_next(it, item) conc_next_bytes((it), (item), sizeof *(item))
+/* conc_next_n(it, items, n, &done): as next(): CONC_OK with 1 to n items, or an end with 0. (n is 0: CONC_OK and 0.) */
+#define conc_next_n(it, items, n, done) conc_next_n_bytes((it), (items), sizeof *(items), (n), (done))
+CONC_API conc_result conc__next_ended(conc_iter *it, const void *item, size_t size);
+CONC_API conc_result conc_next_n_bytes(conc_iter *it, void *items, size_t size, size_t n, size_t *done);
+static inline conc_result conc_next_bytes(conc_iter *it, void *item, size_t size) {
+    if (it != NULL && item != NULL && it->item_size == size && it->next(it, item, 1) != 0) return CONC_OK;
+    return conc__next_ended(it, item, size);
+}
+
+/* Closes it. NULL is harmless. What the library made is gone afterwards; a struct of yours stays. */
+CONC_API void conc_iter_close(conc_iter *it);
+
+/* CONC_FOREACH(int, x, it) { ... x ... }: each item in turn, then closes `it`; also after break, and, with gcc and clang,
+ * return and goto. An iterator that ends with an error, which nobody else would see, is told to the error hook; CONC_CLOSED,
+ * CONC_CANCELED and CONC_TIMEOUT are ordinary ends. `it` is evaluated once. */
+#define CONC_FOREACH(type, x, it) CONC__FOREACH(type, x, it, CONC__CAT(conc__each_, CONC__UNIQUE))
+#define CONC__FOREACH(type, x, it, s)                                                              \
+    for (conc__each s CONC__CLEANUP(conc__each_leave) = conc__each_enter((it), sizeof(type)); s.iter != NULL; \
+         conc__each_leave(&s))                                                                     \
+        for (type x; conc__each_next(&s, &x);)
+
+typedef struct conc__each {
+    conc_iter *iter; /* NULL: closed */
+    bool ended;
+} conc__each;
+CONC_API conc__each conc__each_enter(conc_iter *it, size_t size);
+CONC_API void conc__each_leave(conc__each *each);
+static inline bool conc__each_next(conc__each *each, void *item) {
+    if (each->iter->next(each->iter, item, 1) != 0) return true;
+    each->ended = true;
+    return false;
+}
+
+/* ---- where items come from ---------------------------------------------------------------------
+ * Each is allocated, and freed by its close. */
+
+/* The n items of an array, which must outlive it. conc_iter_array(a, n): sizeof *a each. */
+#define conc_iter_array(items, n) conc_iter_array_bytes((items), sizeof *(items), (n))
+CONC_API conc_iter *conc_iter_array_bytes(const void *items, size_t size, size_t n);
+
+/* int64_t: first, first + step, ... as long as it is below `end` (above it, if step < 0). step 0: CONC_INVALID. Nothing
+ * overflows. */
+CONC_API conc_iter *conc_iter_range(int64_t first, int64_t end, int64_t step);
+
+/* Takes from a queue until it is closed and empty: CONC_CLOSED. Waits, and can be canceled: CONC_CANCELED. Closing the iterator
+ * does not close the queue. */
+CONC_API conc_iter *conc_iter_queue(conc_queue *q);
+
+/* Gives what `it` gives; its close leaves `it` open. */
+CONC_API conc_iter *conc_iter_borrow(conc_iter *it);
+
+/* One that has ended with `r`, for iterators of your own that cannot be made. Not allocated; its items have no size, and so fit
+ * everywhere. */
+CONC_API conc_iter *conc_iter_failed(conc_result r);
+
+/* ---- functions over batches --------------------------------------------------------------------
+ * map, filter and fold call a function for many items at once, so that the expression of one item is inlined into a loop:
+ *
+ *     CONC_MAP_FN(square, int64_t, x, double, (double)x * (double)x)
+ *     CONC_FILTER_FN(odd, int64_t, x, x % 2 != 0)
+ *     CONC_FOLD_FN(add, double, sum, double, x, sum + x)
+ *     double sum = 0;
+ *     conc_fold(conc_map(conc_filter(conc_iter_range(0, 10, 1), odd, NULL), square, NULL), add, &sum, NULL);
+ *
+ * They define static functions, at file scope, of the types below. The expression may use `arg`, the pointer that
+ * conc_map() and the others were given. Functions written by hand go to the forms with _bytes. */
+typedef void (*conc_map_fn)(const void *in, void *out, size_t n, void *arg); /* in and out do not overlap */
+typedef size_t (*conc_filter_fn)(void *items, size_t n, void *arg); /* moves those to keep to the front; how many */
+typedef void (*conc_fold_fn)(void *acc, const void *items, size_t n, void *arg);
+
+#define CONC_MAP_FN(name, in_type, x, out_type, ...)                                               \
+    typedef in_type conc__map_in_##name;                                                           \
+    typedef out_type conc__map_out_##name;                                                         \
+    CONC__SPARE void name(const void *conc__in, void *conc__out, size_t conc__n, void *arg) { \
+        const conc__map_in_##name *conc__from = (const conc__map_in_##name *)conc__in;             \
+        conc__map_out_##name *conc__to = (conc__map_out_##name *)conc__out;                        \
+        size_t conc__i;                                                                            \
+        (void)arg;                                                                                 \
+        for (conc__i = 0; conc__i < conc__n; conc__i++) {                                          \
+            conc__map_in_##name x = conc__from[conc__i];                                           \
+            conc__to[conc__i] = (__VA_ARGS__);                                                     \
+        }                                                                                          \
+    } CONC__SPARE_END
+
+#define CONC_FILTER_FN(name, type, x, ...)                                                         \
+    typedef type conc__filter_in_##name;                                                           \
+    CONC__SPARE size_t name(void *conc__items, size_t conc__n, void *arg) {                \
+        conc__filter_in_##name *conc__at = (conc__filter_in_##name *)conc__items;                  \
+        size_t conc__i, conc__kept = 0;                                                            \
+        (void)arg;                                                                                 \
+        for (conc__i = 0; conc__i < conc__n; conc__i++) {                                          \
+            conc__filter_in_##name x = conc__at[conc__i];                                          \
+            conc__at[conc__kept] = x; /* whether it stays or not: no branch to mispredict */       \
+            conc__kept += (__VA_ARGS__) ? 1u : 0u;                                                 \
+        }                                                                                          \
+        return conc__kept;                                                                         \
+    } CONC__SPARE_END
+
+#define CONC_FOLD_FN(name, acc_type, acc, type, x, ...)                                            \
+    typedef acc_type conc__fold_acc_##name;                                                        \
+    typedef type conc__fold_in_##name;                                                             \
+    CONC__SPARE void name(void *conc__acc, const void *conc__items, size_t conc__n, void *arg) { \
+        const conc__fold_in_##name *conc__at = (const conc__fold_in_##name *)conc__items;          \
+        conc__fold_acc_##name acc = *(conc__fold_acc_##name *)conc__acc;                           \
+        size_t conc__i;                                                                            \
+        (void)arg;                                                                                 \
+        for (conc__i = 0; conc__i < conc__n; conc__i++) {                                          \
+            conc__fold_in_##name x = conc__at[conc__i];                                            \
+            acc = (__VA_ARGS__);                                                                   \
+        }                                                                                          \
+        *(conc__fold_acc_##name *)conc__acc = acc;                                                 \
+    } CONC__SPARE_END
+
+/* ---- adaptors ------------------------------------------------------------------------------------- */
+
+/* Each item changed; the items for which the condition holds. `fn` is the name of a CONC_MAP_FN, a CONC_FILTER_FN. */
+#define conc_map(it, fn, arg)                                                                      \
+    conc_map_bytes((it), fn, sizeof(conc__map_in_##fn), sizeof(conc__map_out_##fn), (arg))
+#define conc_filter(it, fn, arg) conc_filter_bytes((it), fn, sizeof(conc__filter_in_##fn), (arg))
+CONC_API conc_iter *conc_map_bytes(conc_iter *it, conc_map_fn fn, size_t in_size, size_t out_size, void *arg);
+CONC_API conc_iter *conc_filter_bytes(conc_iter *it, conc_filter_fn fn, size_t size, void *arg);
+
+/* The first n, and then CONC_CLOSED without asking further; all but the first n. */
+CONC_API conc_iter *conc_take(conc_iter *it, size_t n);
+CONC_API conc_iter *conc_skip(conc_iter *it, size_t n);
+
+/* One after the other: two, or n of an array, which is copied. Each is closed as soon as it has ended. An error ends it all. */
+CONC_API conc_iter *conc_chain(conc_iter *a, conc_iter *b);
+CONC_API conc_iter *conc_chain_n(conc_iter *const *its, size_t n);
+
+/* Pairs, in a struct of yours: struct pair { int number; const char *name; };
+ *     CONC_FOREACH(struct pair, p, conc_zip(struct pair, number, numbers, name, names)) ...
+ * Ends with the first of the two that ends. If that is b, the items of a that b has no partner for are lost: one if you go
+ * through it one by one, as in Python, else as many as you asked for at most. What a and b give in batches of different sizes
+ * is kept for the next call, and lost if it is closed before that. */
+#define conc_zip(type, member_a, a, member_b, b)                                                   \
+    conc_zip_bytes(sizeof(type), (a), offsetof(type, member_a), sizeof(((type *)0)->member_a), (b), \
+                   offsetof(type, member_b), sizeof(((type *)0)->member_b))
+CONC_API conc_iter *conc_zip_bytes(size_t size, conc_iter *a, size_t offset_a, size_t size_a, conc_iter *b, size_t offset_b,
+                                   size_t size_b);
+
+/* Items with their numbers, in a struct of yours whose member `index` is an integer of any size:
+ *     CONC_FOREACH(struct line, l, conc_enumerate(struct line, number, text, lines, 1)) ... */
+#define conc_enumerate(type, index, item, it, first)                                               \
+    conc_enumerate_bytes(sizeof(type), offsetof(type, index), sizeof(((type *)0)->index), (it), offsetof(type, item), \
+                         sizeof(((type *)0)->item), (first))
+CONC_API conc_iter *conc_enumerate_bytes(size_t size, size_t offset_index, size_t size_index, conc_iter *it, size_t offset_item,
+                                         size_t size_item, int64_t first);
+
+/* Several items in one: struct ten { size_t count; int items[10]; };  conc_batch(struct ten, count, items, numbers). All are
+ * full but the last. Waits until it is full, if the source waits; if that ends with an error, what came before comes first. */
+#define conc_batch(type, count, items, it)                                                         \
+    conc_batch_bytes(sizeof(type), offsetof(type, count), sizeof(((type *)0)->count), offsetof(type, items), \
+                     sizeof(((type *)0)->items), sizeof(((type *)0)->items[0]), (it))
+CONC_API conc_iter *conc_batch_bytes(size_t size, size_t offset_count, size_t size_count, size_t offset_items, size_t size_items,
+                                     size_t size_item, conc_iter *it);
+
+/* ---- to the end ------------------------------------------------------------------------------------
+ * They go through `it` and close it. CONC_OK: it was used up; else what it ended with; CONC_INVALID: NULL or items of
+ * another size. */
+
+/* conc_fold(it, add, &sum, NULL): `fn` is the name of a CONC_FOLD_FN. What came before an error has been folded. */
+#define conc_fold(it, fn, acc, arg)                                                                \
+    conc_fold_bytes((it), fn, sizeof(conc__fold_in_##fn), (1 ? (acc) : (conc__fold_acc_##fn *)0), (arg))
+CONC_API conc_result conc_fold_bytes(conc_iter *it, conc_fold_fn fn, size_t size, void *acc, void *arg);
+
+/* long *items; size_t n;  conc_collect(it, &items, &n): all of them in an array that you give back with
+ * conc_free_items(items). After an error, those that came before it (CONC_NO_MEMORY: those that there was memory for). */
+#define conc_collect(it, items, count) conc_collect_bytes((it), (items), sizeof **(items), (count))
+CONC_API conc_result conc_collect_bytes(conc_iter *it, void *items, size_t size, size_t *count);
+CONC_API void conc_free_items(void *items);
+/* Into an array of yours with room for `room`; if that is full, CONC_FULL, and nothing more was asked for. */
+#define conc_collect_into(it, items, room, count)                                                  \
+    conc_collect_into_bytes((it), (items), sizeof *(items), (room), (count))
+CONC_API conc_result conc_collect_into_bytes(conc_iter *it, void *items, size_t size, size_t room, size_t *count);
+
+/* How many there are. */
+CONC_API conc_result conc_count(conc_iter *it, size_t *count);
+/* Whether the condition, a CONC_FILTER_FN, holds for one of them, for all. They ask no further than they must. */
+#define conc_any(it, fn, arg, answer) conc_any_bytes((it), fn, sizeof(conc__filter_in_##fn), (arg), true, (answer))
+#define conc_all(it, fn, arg, answer) conc_any_bytes((it), fn, sizeof(conc__filter_in_##fn), (arg), false, (answer))
+/* *answer: true, if fn keeps one (`wanted`); false, if it does not keep one (not `wanted`). */
+CONC_API conc_result conc_any_bytes(conc_iter *it, conc_filter_fn fn, size_t size, void *arg, bool wanted, bool *answer);
+
+/* ---- is it an iterator? ------------------------------------------------------------------------------
+ * CONC_IS_ITERABLE(x): a constant, 1 if x is a conc_iter * or of a type that you name before the header is included:
+ *     #define CONC_ITERABLE_TYPES(X) X(struct names) X(fibonacci)
+ * (each type once; defined everywhere or in the file that asks). C wants C11 or gcc or clang for it. */
+#if !defined(CONC_ITERABLE_TYPES)
+#define CONC_ITERABLE_TYPES(X)
+#endif
+#if defined(__cplusplus)
+extern "C++" {
+template <class T> struct conc__bare { typedef T type; };
+template <class T> struct conc__bare<T &> { typedef typename conc__bare<T>::type type; };
+template <class T> struct conc__bare<T &&> { typedef typename conc__bare<T>::type type; };
+template <class T> struct conc__bare<const T> { typedef T type; };
+template <class T, class... All> struct conc__is_among { enum { value = 0 }; };
+template <class T, class... More> struct conc__is_among<T, T, More...> { enum { value = 1 }; };
+template <class T, class One, class... More> struct conc__is_among<T, One, More...> {
+    enum { value = conc__is_among<T, More...>::value };
+};
+}
+#define CONC__ITERABLE(type) , type
+#define CONC_IS_ITERABLE(x)                                                                        \
+    (conc__is_among<conc__bare<decltype(x)>::type, conc_iter * CONC_ITERABLE_TYPES(CONC__ITERABLE)>::value == 1)
+#else
+#if CONC_CC_GNU
+#define CONC__EXTENSION __extension__
+#else
+#define CONC__EXTENSION
+#endif
+#define CONC__ITERABLE(type) type : 1,
+#define CONC_IS_ITERABLE(x)                                                                        \
+    (CONC__EXTENSION _Generic((x), CONC_ITERABLE_TYPES(CONC__ITERABLE) conc_iter * : 1, default : 0))
+#endif
+
+#endif
+
+/* ==== end src/iter.h ==== */
+
+/* ==== begin src/gen.h ==== */
+
+/* ============================================================================================
+ * gen: generators: functions that yield one value after another and go on where they stopped.
+ *
+ *     CONC_GENERATOR(fibonacci, long, int n, i; long a, b;) {
+ *         CONC_BEGIN;
+ *         self->a = 0; self->b = 1;
+ *         for (self->i = 0; self->i < self->n; self->i++) {
+ *             CONC_YIELD(self->a);
+ *             { long next = self->a + self->b; self->a = self->b; self->b = next; }
+ *         }
+ *         CONC_END;
+ *     }
+ *     CONC_FOR_GEN(fibonacci, x, .n = 10) printf("%ld ", x);
+ *
+ * It makes a type of the generator's name, a struct that begins with `conc_iter iter` and holds the fields: the frame, `self`
+ * within the body. See frame.h for what a body may not do. Frames are plain data (trivially copyable, in C++); one that has been
+ * started must stay where it is only if the body keeps pointers into it, or if &g.iter has been handed out.
+ *
+ * TWO WAYS TO RUN ONE. By name (CONC_FOR_GEN, CONC_NEXT): the body is inlined, and an optimising compiler makes the plain loop of
+ * it. Through the iterator (&g.iter, CONC_GEN_NEW): one call for each batch of items. Both may be mixed.
+ *
+ * ITS LIFE. A generator that has not been started has nothing to clean up. Started, it ends at CONC_END, by CONC_RETURN, by
+ * CONC_FAIL, by an error that is thrown at a yield that does not catch it, or by being closed; each time what stands between
+ * CONC_FINALLY and CONC_END runs, once. Then next says CONC_CLOSED (the first time, the error, if it was one), for ever.
+ * Resuming a generator from within itself is CONC_INVALID.
+ * ========================================================================================== */
+
+#ifndef CONC__GEN_H
+#define CONC__GEN_H
+
+/* What a frame keeps for itself. */
+typedef struct conc__gen_state {
+    conc_iter *from;    /* CONC_YIELD_FROM goes through it; or NULL */
+    uint32_t place;     /* where it stopped */
+    uint32_t line;      /* the same, as a line, for a message */
+    conc_result ending; /* what it will have ended with; CONC_OK is CONC_CLOSED */
+    uint8_t running;    /* between a resume and the next yield */
+    uint8_t cleaning;   /* it has come to its clean-up part */
+    uint8_t catching;   /* it stopped at a CONC_TRY_YIELD */
+    uint8_t on_heap;    /* close frees it */
+} conc__gen_state;
+
+/* ---- defining one -------------------------------------------------------------------------------
+ * CONC_GENERATOR(name, type, fields) { body }: `fields` are declarations, as in a struct; there may be none. At file scope.
+ * The type must be assignable (an array is not; a typedef for a pointer to a function will do).
+ * CONC_GENERATOR_PLAIN: the same, with a promise: no pointer into the frame outlives a yield (as one would that an adaptor
+ * holds on &self->other.iter). Then a batch may be made on a copy of it, in registers, which is twice as fast.
+ * CONC_GENERATOR_SEND(name, type, in_type, fields) { body }: one that values of `in_type` can be sent to: after each yield
+ * self->was_sent tells whether it was resumed by CONC_SEND, and self->sent is what was sent. */
+#define CONC_GENERATOR(name, ...)                                                                  \
+    CONC__GEN_STRUCT(name, CONC__EXPAND(CONC__ARG_1(__VA_ARGS__, 0)),                              \
+                     CONC__CAT(CONC__GEN_FIELDS_, CONC__ARE_MANY(__VA_ARGS__))(__VA_ARGS__))       \
+    CONC__GEN_CODE(name, (void)0, CONC__GEN_IN_PLACE)
+#define CONC_GENERATOR_PLAIN(name, ...)                                                            \
+    CONC__GEN_STRUCT(name, CONC__EXPAND(CONC__ARG_1(__VA_ARGS__, 0)),                              \
+                     CONC__CAT(CONC__GEN_FIELDS_, CONC__ARE_MANY(__VA_ARGS__))(__VA_ARGS__))       \
+    CONC__GEN_CODE(name, (void)0, CONC__GEN_ON_COPY)
+#define CONC_GENERATOR_SEND(name, type, ...)                                                       \
+    CONC__GEN_STRUCT(name, type, CONC__EXPAND(CONC__ARG_1(__VA_ARGS__, 0)) sent; bool was_sent;    \
+                     CONC__CAT(CONC__GEN_FIELDS_, CONC__ARE_MANY(__VA_ARGS__))(__VA_ARGS__))       \
+    CONC__GEN_SEND_CODE(name, CONC__EXPAND(CONC__ARG_1(__VA_ARGS__, 0)))                           \
+    CONC__GEN_CODE(name, self->was_sent = false, CONC__GEN_IN_PLACE)
+
+#define CONC__GEN_FIELDS_1(type)
+#define CONC__GEN_FIELDS_2(type, ...) __VA_ARGS__
+
+/* A body is one statement after another between CONC_BEGIN and CONC_END; what stands before CONC_BEGIN runs at each resume. */
+#define CONC_BEGIN                                                                                 \
+    (void)conc__out;                                                                               \
+    CONC__FRAME_BEGIN(self->conc__gen.place)
+/* Here begins the clean-up part. At most once, not within a block, before CONC_END. A yield in it is possible at the end of a
+ * generator that is used up; in one that is being closed it is an error, which is told, and ends it. */
+#define CONC_FINALLY                                                                               \
+    CONC__FRAME_FINALLY(self->conc__gen.place);                                                    \
+    self->conc__gen.cleaning = 1
+#define CONC_END                                                                                   \
+    CONC__FRAME_END(self->conc__gen.place,                                                         \
+                    conc__frame_lost(__func__ + sizeof "conc__step_" - 1, __FILE__, self->conc__gen.line)) \
+    self->conc__gen.place = CONC__PLACE_DONE;                                                      \
+    return conc__done
+
+/* Gives a value; the next resume goes on after it. */
+#define CONC_YIELD(...) CONC__YIELD(CONC__FRAME_LABEL, __VA_ARGS__)
+#define CONC_YIELD_AT(label, ...) CONC__YIELD(label, __VA_ARGS__)
+/* The same; and an error thrown at it does not end the generator but is self->thrown, until the next CONC_TRY_YIELD. CONC_OK:
+ * none. */
+#define CONC_TRY_YIELD(...) CONC__TRY_YIELD(CONC__FRAME_LABEL, __VA_ARGS__)
+#define CONC_TRY_YIELD_AT(label, ...) CONC__TRY_YIELD(label, __VA_ARGS__)
+/* Gives all that an iterator gives, and closes it. It belongs to the generator from here on. If it ends with an error, so does
+ * the generator. What is sent or thrown does not reach it: thrown errors end it. */
+#define CONC_YIELD_FROM(...) CONC__YIELD_FROM(CONC__FRAME_LABEL, __VA_ARGS__)
+#define CONC_YIELD_FROM_AT(label, ...) CONC__YIELD_FROM(label, __VA_ARGS__)
+/* Ends it, by way of the clean-up part; as CONC_CLOSED, or with an error. */
+#define CONC_RETURN                                                                                \
+    do {                                                                                           \
+        self->conc__gen.place = self->conc__gen.cleaning ? CONC__PLACE_DONE : CONC__PLACE_CLEANUP; \
+        goto conc__again;                                                                          \
+    } while (0)
+#define CONC_FAIL(result)                                                                          \
+    do {                                                                                           \
+        self->conc__gen.ending = (result);                                                         \
+        CONC_RETURN;                                                                               \
+    } while (0)
+
+/* ---- making one -----------------------------------------------------------------------------------
+ * fibonacci g = CONC_GEN(fibonacci, .n = 10);    by value. In C++ before C++20 there are no such initialisers:
+ * fibonacci g = CONC_GEN_ZERO(fibonacci); g.n = 10;
+ * &g.iter is it as an iterator; to close it (conc_iter_close(&g.iter), CONC_FOREACH) runs its clean-up part and leaves the struct.
+ * A generator with a clean-up part that was started and is not gone through to the end must be closed. */
+#define CONC_GEN(...) CONC__EXPAND(CONC__GEN(__VA_ARGS__, ))
+#define CONC_GEN_ZERO(name) conc__zero_##name()
+/* conc_iter *it = CONC_GEN_NEW(fibonacci, .n = 10);    allocated; freed when it is closed. Without memory: an iterator that has
+ * failed (see iter.h). With it generators may be recursive: CONC_YIELD_FROM(CONC_GEN_NEW(walk, .node = self->node->left)). */
+#define CONC_GEN_NEW(...) CONC__EXPAND(CONC__GEN_NEW(__VA_ARGS__, ))
+
+/* ---- running one by name ---------------------------------------------------------------------------
+ * CONC_FOR_GEN(fibonacci, x, .n = 10) { ... x ... }: makes one, and runs the block with each item; x is a variable of the item's
+ * type. The generator is closed when the block is left (with gcc and clang also by return and goto). An error at its end goes to
+ * the error hook, as with CONC_FOREACH. Not in the generator's own body. */
+#define CONC_FOR_GEN(name, ...) CONC__EXPAND(CONC__FOR_GEN(name, CONC__CAT(conc__run_, CONC__UNIQUE), __VA_ARGS__, ))
+
+/* CONC_NEXT(fibonacci, &g, &x): the next item. CONC_OK; CONC_CLOSED; the error it ended with; CONC_INVALID: it is running. */
+#define CONC_NEXT(name, g, item) conc__next_of_##name((g), (item))
+/* CONC_SEND(averager, &g, 10.0, &x): resumes it with a value, up to its next yield: the item of that. As CONC_NEXT; CONC_INVALID
+ * before the first next, since no yield is there to receive it. */
+#define CONC_SEND(name, g, value, item) conc__send_to_##name((g), (value), (item))
+/* CONC_THROW(name, &g, CONC_FAILED, &x): resumes it with an error. At a CONC_TRY_YIELD it goes on, up to its next yield: CONC_OK
+ * and the item; else it ends, and this is the error (as it is if it was not started, or has ended already). CONC_INVALID: it is
+ * running, or the error is CONC_OK. */
+#define CONC_THROW(name, g, error, item) conc__throw_to_##name((g), (error), (item))
+
+/* ---- what they are made of -------------------------------------------------------------------------- */
+
+#define CONC__EXPAND(x) x /* some preprocessors take __VA_ARGS__ for one argument until it has been through here */
+#define CONC__ARG_1(first, ...) first
+#define CONC__ARG_64(a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, a17, a18, a19, a20, a21, a22, a23, a24, \
+                     a25, a26, a27, a28, a29, a30, a31, a32, a33, a34, a35, a36, a37, a38, a39, a40, a41, a42, a43, a44, a45, \
+                     a46, a47, a48, a49, a50, a51, a52, a53, a54, a55, a56, a57, a58, a59, a60, a61, a62, a63, a64, ...) \
+    a64
+/* 1: one argument; 2: up to 63. */
+#define CONC__ARE_MANY(...)                                                                        \
+    CONC__EXPAND(CONC__ARG_64(__VA_ARGS__, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, \
+                              2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 0))
+
+/* A body fills the room for conc__room items, of which it has given conc__done, and stops when it is full; by name that is one item, always full, and only the
+ * suspension is left. */
+#define CONC__YIELD(label, ...)                                                                    \
+    do {                                                                                           \
+        conc__out[conc__done++] = (__VA_ARGS__);                                                   \
+        if (conc__done == conc__room) {                                                            \
+            CONC__FRAME_AT(self->conc__gen.place, label);                                          \
+            self->conc__gen.line = __LINE__;                                                       \
+            return conc__done;                                                                     \
+            CONC__FRAME_HERE(label);                                                               \
+        }                                                                                          \
+    } while (0)
+#define CONC__TRY_YIELD(label, ...)                                                                \
+    do {                                                                                           \
+        conc__out[conc__done++] = (__VA_ARGS__);                                                   \
+        self->thrown = CONC_OK;                                                                    \
+        if (conc__done == conc__room) {                                                            \
+            CONC__FRAME_AT(self->conc__gen.place, label);                                          \
+            self->conc__gen.line = __LINE__;                                                       \
+            self->conc__gen.catching = 1;                                                          \
+            return conc__done;                                                                     \
+            CONC__FRAME_HERE(label);                                                               \
+            self->conc__gen.catching = 0;                                                          \
+        }                                                                                          \
+    } while (0)
+#define CONC__YIELD_FROM(label, ...)                                                               \
+    do {                                                                                           \
+        self->conc__gen.from = (__VA_ARGS__);                                                      \
+        while (conc__done += conc__gen_from(&self->conc__gen, conc__out + conc__done, sizeof *conc__out, \
+                                            conc__room - conc__done),                              \
+               conc__done == conc__room) {                                                         \
+            CONC__FRAME_AT(self->conc__gen.place, label);                                          \
+            self->conc__gen.line = __LINE__;                                                       \
+            return conc__done;                                                                     \
+            CONC__FRAME_HERE(label);                                                               \
+        }                                                                                          \
+        if (self->conc__gen.ending != CONC_OK) CONC_RETURN;                                        \
+    } while (0)
+
+/* What CONC_GEN begins with. */
+#define CONC__GEN_ITER(name) { conc__next_##name, conc__close_##name, sizeof(conc__item_##name), CONC_OK }
+
+#if !defined(__cplusplus)
+#define CONC__GEN(name, ...) ((struct name){ .iter = CONC__GEN_ITER(name), __VA_ARGS__ })
+#define CONC__GEN_NEW(name, ...) conc__gen_new(&CONC__GEN(name, __VA_ARGS__), sizeof(struct name))
+#define CONC__GEN_RUN(name, ...) { .iter = CONC__GEN_ITER(name), .conc__gen = { .running = 1 }, __VA_ARGS__ }
+#else
+#if __cplusplus >= 202002L
+#define CONC__GEN(name, ...) \
+    (name{ .iter = CONC__GEN_ITER(name), .conc__gen = {}, .thrown = CONC_OK, __VA_ARGS__ })
+#else
+#define CONC__GEN(name, ...) conc__zero_##name(__VA_ARGS__) /* no fields can be given before C++20 */
+#endif
+#define CONC__GEN_NEW(name, ...) conc__gen_new_of(CONC__GEN(name, __VA_ARGS__))
+#define CONC__GEN_RUN(name, ...) conc__gen_run_of(CONC__GEN(name, __VA_ARGS__))
+#endif
+#define CONC__FOR_GEN(name, s, ...) CONC__EXPAND(CONC__FOR_GEN_(name, s, __VA_ARGS__))
+#define CONC__FOR_GEN_(name, s, x, ...)                                                            \
+    for (struct name s CONC__CLEANUP(conc__leave_##name) = CONC__GEN_RUN(name, __VA_ARGS__); s.conc__gen.running != 0; \
+         conc__leave_##name(&s))                                                                   \
+        for (conc__item_##name x; conc__step_##name(&s, &x, 1, 0) != 0;)
+
+#define CONC__GEN_STRUCT(name, type, ...)                                                          \
+    typedef struct name name;                                                                      \
+    typedef type conc__item_##name;                                                                \
+    struct name {                                                                                  \
+        conc_iter iter;                                                                            \
+        conc__gen_state conc__gen;                                                                 \
+        conc_result thrown;                                                                        \
+        __VA_ARGS__                                                                                \
+    };
+
+#define CONC__GEN_IN_PLACE(name) done = conc__step_##name(self, (conc__item_##name *)items, n, 0)
+#define CONC__GEN_ON_COPY(name)                                                                    \
+    {                                                                                              \
+        struct name copy = *self;                                                                  \
+        done = conc__step_##name(&copy, (conc__item_##name *)items, n, 0);                         \
+        *self = copy;                                                                              \
+    }                                                                                              \
+    (void)0
+
+/* The step is the body; it returns how many items it gave. Then what runs it; and its own head, which the user's braces
+ * follow. */
+#define CONC__GEN_CODE(name, prepare, BATCH)                                                             \
+    static CONC__FRAME_FN size_t conc__step_##name(                                                \
+        struct name *self, conc__item_##name *conc__out, size_t conc__room, size_t conc__done); \
+    CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__resume_##name(struct name *self, conc__item_##name *item) { \
+        bool more;                                                                                 \
+        self->conc__gen.running = 1;                                                               \
+        CONC__FRAME_SCRIBBLE();                                                                    \
+        more = conc__step_##name(self, item, 1, 0) != 0;                                           \
+        self->conc__gen.running = 0;                                                               \
+        self->iter.result = more ? CONC_OK : conc__gen_end(&self->conc__gen);                      \
+        return self->iter.result;                                                                  \
+    } CONC__SPARE_END                                                                              \
+    CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
+        if (self->conc__gen.running != 0) return conc__gen_refuse(#name, CONC__GEN_RUNNING);       \
+        prepare;                                                                                   \
+        return conc__resume_##name(self, item);                                                    \
+    } CONC__SPARE_END                                                                              \
+    CONC__SPARE conc_result conc__throw_to_##name(struct name *self, conc_result error, conc__item_##name *item) { \
+        if (self->conc__gen.running != 0) return conc__gen_refuse(#name, CONC__GEN_RUNNING);       \
+        if (error == CONC_OK) return conc__gen_refuse(#name, CONC__GEN_NO_ERROR);                  \
+        prepare;                                                                                   \
+        self->thrown = error;                                                                      \
+        if (conc__gen_throw(&self->conc__gen, error)) return conc__resume_##name(self, item);      \
+        self->iter.result = error;                                                                 \
+        return error;                                                                              \
+    } CONC__SPARE_END                                                                              \
+    static size_t conc__next_##name(conc_iter *iter, void *__restrict items, size_t n) {           \
+        struct name *self = (struct name *)(void *)iter;                                           \
+        size_t done;                                                                               \
+        if (self->conc__gen.running != 0) {                                                        \
+            iter->result = conc__gen_refuse(#name, CONC__GEN_RUNNING);                             \
+            return 0;                                                                              \
+        }                                                                                          \
+        prepare;                                                                                   \
+        n = CONC__FRAME_BATCH(n);                                                                  \
+        CONC__FRAME_SCRIBBLE();                                                                    \
+        self->conc__gen.running = 1;                                                               \
+        BATCH(name);                                \
+        self->conc__gen.running = 0;                                                               \
+        iter->result = done != 0 ? CONC_OK : conc__gen_end(&self->conc__gen);                      \
+        return done;                                                                               \
+    }                                                                                              \
+    CONC__SPARE CONC__ALWAYS_INLINE void conc__finish_##name(struct name *self) {                          \
+        if (self->conc__gen.from != NULL) conc__gen_drop(&self->conc__gen);                        \
+        if (self->conc__gen.place != CONC__PLACE_START && self->conc__gen.place != CONC__PLACE_DONE && \
+            self->conc__gen.cleaning == 0) {                                                       \
+            conc__item_##name unwanted;                                                            \
+            self->conc__gen.running = 1;                                                           \
+            self->conc__gen.place = CONC__PLACE_CLEANUP;                                           \
+            if (conc__step_##name(self, &unwanted, 1, 0) != 0) {                                       \
+                conc__gen_yielded(#name, __FILE__, self->conc__gen.line);                          \
+                if (self->conc__gen.from != NULL) conc__gen_drop(&self->conc__gen);                \
+            }                                                                                      \
+            self->conc__gen.running = 0;                                                           \
+        }                                                                                          \
+        self->conc__gen.place = CONC__PLACE_DONE;                                                  \
+        self->conc__gen.ending = CONC_CLOSED;                                                      \
+        self->iter.result = CONC_CLOSED;                                                           \
+    } CONC__SPARE_END                                                                              \
+    static void conc__close_##name(conc_iter *iter) {                                              \
+        struct name *self = (struct name *)(void *)iter;                                           \
+        if (self->conc__gen.running != 0) {                                                        \
+            conc__gen_closed_running(#name);                                                       \
+            return;                                                                                \
+        }                                                                                          \
+        conc__finish_##name(self);                                                                 \
+        if (self->conc__gen.on_heap != 0) conc__gen_free(iter);                                    \
+    }                                                                                              \
+    CONC__SPARE CONC__ALWAYS_INLINE void conc__leave_##name(struct name *self) {                           \
+        if (self->conc__gen.running == 0) return;                                                  \
+        if (self->conc__gen.place != CONC__PLACE_DONE) conc__finish_##name(self);                  \
+        else if (self->conc__gen.ending != CONC_OK) conc__gen_failed(self->conc__gen.ending, #name); \
+        self->conc__gen.running = 0;                                                               \
+    } CONC__SPARE_END                                                                              \
+    CONC__GEN_ZERO_CODE(name)                                                                      \
+    static CONC__FRAME_FN size_t conc__step_##name(                                                \
+        struct name *self, conc__item_##name *conc__out, size_t conc__room, size_t conc__done)
+
+#define CONC__GEN_SEND_CODE(name, in_type)                                                         \
+    CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__resume_##name(struct name *self, conc__item_##name *item) \
+        CONC__SPARE_END;                                                                           \
+    CONC__SPARE conc_result conc__send_to_##name(struct name *self, in_type value, conc__item_##name *item) { \
+        if (self->conc__gen.running != 0) return conc__gen_refuse(#name, CONC__GEN_RUNNING);       \
+        if (self->conc__gen.place == CONC__PLACE_START) return conc__gen_refuse(#name, CONC__GEN_NOT_STARTED); \
+        self->sent = value;                                                                        \
+        self->was_sent = true;                                                                     \
+        return conc__resume_##name(self, item);                                                    \
+    } CONC__SPARE_END
+
+#if defined(__cplusplus)
+#define CONC__GEN_ZERO_CODE(name)                                                                  \
+    CONC__SPARE inline struct name conc__zero_##name() {                                   \
+        struct name zero = {};                                                                     \
+        zero.iter.next = conc__next_##name;                                                        \
+        zero.iter.close = conc__close_##name;                                                      \
+        zero.iter.item_size = sizeof(conc__item_##name);                                           \
+        return zero;                                                                               \
+    } CONC__SPARE_END
+#else
+#define CONC__GEN_ZERO_CODE(name)                                                                  \
+    CONC__SPARE inline struct name conc__zero_##name(void) {                               \
+        return CONC__GEN(name, );                                                                  \
+    } CONC__SPARE_END
+#endif
+
+enum { CONC__GEN_RUNNING, CONC__GEN_NOT_STARTED, CONC__GEN_NO_ERROR };
+CONC_API conc_result conc__gen_refuse(const char *name, int why);
+/* Puts it where a thrown error goes; false: it has ended with it. */
+CONC_API bool conc__gen_throw(conc__gen_state *g, conc_result error);
+/* The next items of CONC_YIELD_FROM. Fewer than n: there are no more; it is closed, and an error in `ending`. */
+CONC_API size_t conc__gen_from(conc__gen_state *g, void *items, size_t size, size_t n);
+CONC_API void conc__gen_drop(conc__gen_state *g);
+/* Told to the error hook. */
+CONC_API void conc__gen_yielded(const char *name, const char *file, uint32_t line);
+CONC_API void conc__gen_closed_running(const char *name);
+CONC_API void conc__gen_failed(conc_result r, const char *name);
+CONC_API conc_iter *conc__gen_new(const void *frame, size_t size);
+CONC_API void conc__gen_free(conc_iter *it);
+
+static inline conc_result conc__gen_end(conc__gen_state *g) {
+    conc_result r = g->ending == CONC_OK ? CONC_CLOSED : g->ending;
+    g->ending = CONC_CLOSED;
+    return r;
+}
+
+#if defined(__cplusplus)
+extern "C++" {
+template <class G> conc_iter *conc__gen_new_of(const G &frame) {
+    static_assert(__is_trivially_copyable(G), "a generator's fields are copied as bytes");
+    return conc__gen_new(&frame, sizeof frame);
+}
+template <class G> G conc__gen_run_of(G frame) {
+    frame.conc__gen.running = 1;
+    return frame;
+}
+}
+#endif
+
+#endif
+
+/* ==== end src/gen.h ==== */
+
 /* ==== begin src/coro.h ==== */
 
 /* ============================================================================================
@@ -1421,28 +2088,32 @@ typedef struct conc_co_class {
         __VA_ARGS__                                                                                \
     } name;                                                                                        \
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task);        \
-    static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
-        return conc__body_##name((name *)(void *)co, task);                                        \
-    }                                                                                              \
+    static conc_result conc__resume_##name(conc_co *co, conc_task *task);                          \
     static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)}; \
-    static CONC__UNUSED inline conc_task *conc__spawn_##name(                                \
-        conc_loop *loop, const struct conc_task_desc *desc, name frame) {                          \
+    static inline conc_task *conc__spawn_##name(conc_loop *loop, const struct conc_task_desc *desc, name frame) { \
         conc_co *co = conc__co_new(loop, &conc__class_##name, desc);                               \
         if (co == NULL) return NULL;                                                               \
         frame.co = *co;                                                                            \
         *(name *)(void *)co = frame;                                                               \
         return conc__co_start(co);                                                           \
     }                                                                                              \
-    static CONC__UNUSED inline bool conc__call_##name(conc_task *task, name frame) {         \
+    static inline bool conc__call_##name(conc_task *task, name frame) {         \
         conc_co *co = conc__co_call(task, &conc__class_##name);                                    \
         if (co == NULL) return false;                                                              \
         frame.co = *co;                                                                            \
         *(name *)(void *)co = frame;                                                               \
         return true;                                                                               \
     }                                                                                              \
+    static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
+        (void)conc__spawn_##name; /* none of them is unused */                                     \
+        (void)conc__call_##name;                                                                   \
+        return conc__body_##name((name *)(void *)co, task);                                        \
+    }                                                                                              \
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task)
 
-#define CO_BEGIN CONC__FRAME_BEGIN(self->co.conc__place)
+#define CO_BEGIN                                                                                   \
+    (void)conc__task;                                                                              \
+    CONC__FRAME_BEGIN(self->co.conc__place)
 /* Begins the clean-up part: at most one, not inside of any block. */
 #define CO_FINALLY                                                                                 \
     CONC__FRAME_FINALLY(self->co.conc__place);                                                     \
@@ -1525,11 +2196,12 @@ typedef struct conc_co_timeout {
 
 #define CO_TIMEOUT(timeout, seconds) CO_TIMEOUT_AT(CONC__FRAME_LABEL, timeout, seconds)
 #define CO_TIMEOUT_AT(label, timeout, seconds)                                                     \
-    if (CONC__FRAME_AT((timeout).conc__place, label),                                              \
-        conc__co_timeout_enter(conc__task, &self->co, &(timeout), conc_after(seconds))) {          \
+    if (0) {                                                                                       \
         CONC__FRAME_HERE(label);                                                                   \
     } else                                                                                         \
-        for (; (timeout).conc__inside != 0; conc__co_timeout_leave(conc__task, &(timeout)))        \
+        for (CONC__FRAME_AT((timeout).conc__place, label),                                         \
+             conc__co_timeout_enter(conc__task, &self->co, &(timeout), conc_after(seconds));       \
+             (timeout).conc__inside != 0; conc__co_timeout_leave(conc__task, &(timeout)))          \
             for (; (timeout).conc__inside == 1; (timeout).conc__inside = 2)
 
 /* ---- frames -------------------------------------------------------------------------------------------------- */
@@ -1576,7 +2248,7 @@ CONC_API conc_co *conc__co_call(conc_task *task, const conc_co_class *cls);
 CONC_API bool conc__co_await(conc_task *task, conc_op op, conc_deadline deadline, bool catches);
 CONC_API bool conc__co_await_any(conc_task *task, conc_op *ops, size_t n, conc_deadline deadline);
 CONC_API uint32_t conc__co_return(conc_task *task, conc_co *frame, int code);
-CONC_API bool conc__co_timeout_enter(conc_task *task, conc_co *frame, conc_co_timeout *timeout, conc_deadline due);
+CONC_API void conc__co_timeout_enter(conc_task *task, conc_co *frame, conc_co_timeout *timeout, conc_deadline due);
 CONC_API void conc__co_timeout_leave(conc_task *task, conc_co_timeout *timeout);
 
 #endif
@@ -11710,6 +12382,737 @@ size_t conc_queue_item_size(const conc_queue *q) {
 
 /* ==== end src/queue.c ==== */
 
+/* ==== begin src/iter.c ==== */
+
+/* ============================================================================================
+ * iter: see iter.h.
+ * ========================================================================================== */
+
+/* What an iterator that gave 0 ended with. */
+static conc_result conc__iter_end(const conc_iter *it) {
+    return it->result == CONC_OK ? CONC_CLOSED : it->result;
+}
+
+/* ---- one that has ended ------------------------------------------------------------------------- */
+
+static size_t conc__failed_next(conc_iter *self, void *items, size_t n) {
+    (void)self;
+    (void)items;
+    (void)n;
+    return 0;
+}
+
+/* Never written to: threads share them. */
+static conc_iter conc__failed[] = {
+#define CONC__FAILED(name, value, text) { conc__failed_next, NULL, 0, name },
+    CONC_RESULTS(CONC__FAILED)
+#undef CONC__FAILED
+};
+
+conc_iter *conc_iter_failed(conc_result r) {
+    size_t i;
+    for (i = 0; i < sizeof conc__failed / sizeof conc__failed[0]; i++)
+        if (conc__failed[i].result == r) return &conc__failed[i];
+    return conc_iter_failed(CONC_INVALID);
+}
+
+/* Whether it is an iterator of such items (size 0: of any), or one that has failed, which is of any. If not: says why. */
+static bool conc__iter_fits(const conc_iter *it, size_t size, const char *what) {
+    if (it == NULL) {
+        (void)conc__fail(CONC_INVALID, "%s: the iterator is NULL", what);
+        return false;
+    }
+    if (size != 0 && it->item_size != 0 && it->item_size != size) {
+        (void)conc__fail(CONC_INVALID, "%s: items of %zu bytes are expected, and the iterator's have %zu", what, size,
+                         it->item_size);
+        return false;
+    }
+    return true;
+}
+
+/* ---- going through one ------------------------------------------------------------------------------- */
+
+conc_result conc__next_ended(conc_iter *it, const void *item, size_t size) {
+    if (!conc__iter_fits(it, size, "conc_next")) return CONC_INVALID;
+    if (item == NULL) return conc__fail(CONC_INVALID, "conc_next: nowhere to put the item");
+    return conc__iter_end(it);
+}
+
+conc_result conc_next_n_bytes(conc_iter *it, void *items, size_t size, size_t n, size_t *done) {
+    if (done == NULL) return conc__fail(CONC_INVALID, "conc_next_n: nowhere to put the number of items");
+    *done = 0;
+    if (!conc__iter_fits(it, size, "conc_next_n")) return CONC_INVALID;
+    if (n == 0) return CONC_OK;
+    if (items == NULL) return conc__fail(CONC_INVALID, "conc_next_n: nowhere to put the items");
+    *done = it->next(it, items, n);
+    return *done != 0 ? CONC_OK : conc__iter_end(it);
+}
+
+void conc_iter_close(conc_iter *it) {
+    if (it != NULL && it->close != NULL) it->close(it);
+}
+
+conc__each conc__each_enter(conc_iter *it, size_t size) {
+    conc__each each;
+    each.iter = it;
+    each.ended = false;
+    if (!conc__iter_fits(it, size, "CONC_FOREACH")) {
+        conc__report(CONC_INVALID, 0, NULL, "%s", conc_error_detail());
+        conc_iter_close(it);
+        each.iter = NULL;
+    }
+    return each;
+}
+
+void conc__each_leave(conc__each *each) {
+    conc_iter *it = each->iter;
+    conc_result r;
+    if (it == NULL) return;
+    each->iter = NULL;
+    r = each->ended ? conc__iter_end(it) : CONC_CLOSED;
+    if (r != CONC_CLOSED && r != CONC_CANCELED && r != CONC_TIMEOUT)
+        conc__report(r, 0, NULL, "CONC_FOREACH ended early: %s", conc_explain(r));
+    conc_iter_close(it);
+}
+
+/* ---- sources -------------------------------------------------------------------------------------------- */
+
+static void conc__source_close(conc_iter *self) {
+    conc__free(self);
+}
+
+/* A source or an adaptor, zeroed; NULL: there is no memory. */
+static void *conc__iter_new(size_t struct_size, size_t item_size, size_t (*next)(conc_iter *, void *, size_t),
+                            void (*close)(conc_iter *)) {
+    conc_iter *it = (conc_iter *)conc__alloc(1, struct_size, "an iterator");
+    if (it == NULL) return NULL;
+    it->next = next;
+    it->close = close;
+    it->item_size = item_size;
+    return it;
+}
+
+typedef struct conc__array_iter {
+    conc_iter iter;
+    const char *at;
+    size_t left;
+} conc__array_iter;
+
+static size_t conc__array_next(conc_iter *iter, void *items, size_t n) {
+    conc__array_iter *self = (conc__array_iter *)iter;
+    if (n > self->left) n = self->left;
+    if (n == 0) return 0;
+    memcpy(items, self->at, n * iter->item_size);
+    self->at += n * iter->item_size;
+    self->left -= n;
+    return n;
+}
+
+conc_iter *conc_iter_array_bytes(const void *items, size_t size, size_t n) {
+    conc__array_iter *self;
+    if (size == 0 || (items == NULL && n != 0)) {
+        return conc_iter_failed(conc__fail(CONC_INVALID, "conc_iter_array: %s",
+                                           size == 0 ? "items have at least 1 byte" : "the array is NULL"));
+    }
+    self = (conc__array_iter *)conc__iter_new(sizeof *self, size, conc__array_next, conc__source_close);
+    if (self == NULL) return conc_iter_failed(CONC_NO_MEMORY);
+    self->at = (const char *)items;
+    self->left = n;
+    return &self->iter;
+}
+
+typedef struct conc__range_iter {
+    conc_iter iter;
+    uint64_t at, step, left; /* two's complement: the sums wrap around where nobody looks any more */
+} conc__range_iter;
+
+static size_t conc__range_next(conc_iter *iter, void *items, size_t n) {
+    conc__range_iter *self = (conc__range_iter *)iter;
+    uint64_t at = self->at, step = self->step;
+    uint64_t *to = (uint64_t *)items; /* an int64_t may be written as its unsigned fellow */
+    size_t i;
+    if (n > self->left) n = (size_t)self->left;
+    for (i = 0; i < n; i++) to[i] = at + i * step;
+    self->at = at + n * step;
+    self->left -= n;
+    return n;
+}
+
+conc_iter *conc_iter_range(int64_t first, int64_t end, int64_t step) {
+    conc__range_iter *self;
+    if (step == 0) return conc_iter_failed(conc__fail(CONC_INVALID, "conc_iter_range: the step is 0"));
+    self = (conc__range_iter *)conc__iter_new(sizeof *self, sizeof(int64_t), conc__range_next, conc__source_close);
+    if (self == NULL) return conc_iter_failed(CONC_NO_MEMORY);
+    self->at = (uint64_t)first;
+    self->step = (uint64_t)step;
+    if (step > 0 && first < end) self->left = ((uint64_t)end - (uint64_t)first - 1) / (uint64_t)step + 1;
+    if (step < 0 && first > end) self->left = ((uint64_t)first - (uint64_t)end - 1) / (0 - (uint64_t)step) + 1;
+    return &self->iter;
+}
+
+typedef struct conc__queue_iter {
+    conc_iter iter;
+    conc_queue *queue;
+} conc__queue_iter;
+
+static size_t conc__queue_next(conc_iter *iter, void *items, size_t n) {
+    conc__queue_iter *self = (conc__queue_iter *)iter;
+    size_t done = 0;
+    iter->result = conc_queue_get_many_bytes(self->queue, items, iter->item_size, n, &done, CONC_FOREVER);
+    return done;
+}
+
+conc_iter *conc_iter_queue(conc_queue *q) {
+    conc__queue_iter *self;
+    if (q == NULL) return conc_iter_failed(conc__fail(CONC_INVALID, "conc_iter_queue: the queue is NULL"));
+    self = (conc__queue_iter *)conc__iter_new(sizeof *self, conc_queue_item_size(q), conc__queue_next, conc__source_close);
+    if (self == NULL) return conc_iter_failed(CONC_NO_MEMORY);
+    self->queue = q;
+    return &self->iter;
+}
+
+/* ---- adaptors ---------------------------------------------------------------------------------------------- */
+
+#define CONC__ITER_ROOM 4096 /* bytes an adaptor keeps for what it reads and does not give as it is */
+
+/* What every adaptor begins with. */
+typedef struct conc__adaptor {
+    conc_iter iter;
+    conc_iter *from;
+} conc__adaptor;
+
+static void conc__adaptor_close(conc_iter *iter) {
+    conc_iter_close(((conc__adaptor *)iter)->from);
+    conc__free(iter);
+}
+
+/* next() of what it is made of; the end of that is its own. */
+static size_t conc__adaptor_pull(conc__adaptor *self, void *items, size_t n) {
+    n = self->from->next(self->from, items, n);
+    if (n == 0) self->iter.result = conc__iter_end(self->from);
+    return n;
+}
+
+/* An adaptor of `size` bytes on `*from`, whose items must have `item_size` (0: any). NULL: `*from` is closed, and what stands
+ * for it now is to be returned. */
+static void *conc__adapt(size_t size, conc_iter **from, size_t item_size, size_t (*next)(conc_iter *, void *, size_t),
+                         const char *what) {
+    conc_iter *it = *from;
+    conc__adaptor *self;
+    if (!conc__iter_fits(it, item_size, what)) {
+        conc_iter_close(it);
+        *from = conc_iter_failed(CONC_INVALID);
+        return NULL;
+    }
+    if (it->item_size == 0) return NULL; /* failed already */
+    self = (conc__adaptor *)conc__iter_new(size, it->item_size, next, conc__adaptor_close);
+    if (self == NULL) {
+        conc_iter_close(it);
+        *from = conc_iter_failed(CONC_NO_MEMORY);
+        return NULL;
+    }
+    self->from = it;
+    return self;
+}
+
+/* How many items of `size` bytes are read at a time. */
+static size_t conc__iter_room(size_t size) {
+    return size < CONC__ITER_ROOM ? CONC__ITER_ROOM / size : 1;
+}
+
+/* `size` bytes and what follows them, at an address for anything; false: that is too much. */
+static bool conc__iter_tail(size_t *size, size_t *tail, size_t more) {
+    *tail = (*size + 15u) & ~(size_t)15;
+    if (more > SIZE_MAX - *tail) {
+        (void)conc__fail(CONC_NO_MEMORY, "no memory for an iterator: items of %zu bytes", more);
+        return false;
+    }
+    *size = *tail + more;
+    return true;
+}
+
+/* A failure that is not one of `it`, which is closed. */
+static conc_iter *conc__iter_refuse(conc_iter *it, conc_result r) {
+    conc_iter_close(it);
+    return conc_iter_failed(r);
+}
+
+static size_t conc__borrow_next(conc_iter *iter, void *items, size_t n) {
+    return conc__adaptor_pull((conc__adaptor *)iter, items, n);
+}
+
+conc_iter *conc_iter_borrow(conc_iter *it) {
+    conc__adaptor *self;
+    if (!conc__iter_fits(it, 0, "conc_iter_borrow")) return conc_iter_failed(CONC_INVALID);
+    if (it->item_size == 0) return it;
+    self = (conc__adaptor *)conc__iter_new(sizeof *self, it->item_size, conc__borrow_next, conc__source_close);
+    if (self == NULL) return conc_iter_failed(CONC_NO_MEMORY);
+    self->from = it;
+    return &self->iter;
+}
+
+typedef struct conc__map_iter {
+    conc__adaptor base;
+    conc_map_fn fn;
+    void *arg;
+    size_t room;
+    void *items; /* as they come; after the struct */
+} conc__map_iter;
+
+static size_t conc__map_next(conc_iter *iter, void *items, size_t n) {
+    conc__map_iter *self = (conc__map_iter *)iter;
+    n = conc__adaptor_pull(&self->base, self->items, n < self->room ? n : self->room);
+    if (n != 0) self->fn(self->items, items, n, self->arg);
+    return n;
+}
+
+conc_iter *conc_map_bytes(conc_iter *it, conc_map_fn fn, size_t in_size, size_t out_size, void *arg) {
+    conc__map_iter *self;
+    size_t size = sizeof *self, tail, room;
+    if (fn == NULL || in_size == 0 || out_size == 0)
+        return conc__iter_refuse(it, conc__fail(CONC_INVALID, "conc_map: %s", fn == NULL ? "no function" : "items of 0 bytes"));
+    room = conc__iter_room(in_size);
+    if (!conc__iter_tail(&size, &tail, room * in_size)) return conc__iter_refuse(it, CONC_NO_MEMORY);
+    self = (conc__map_iter *)conc__adapt(size, &it, in_size, conc__map_next, "conc_map");
+    if (self == NULL) return it;
+    self->base.iter.item_size = out_size;
+    self->fn = fn;
+    self->arg = arg;
+    self->room = room;
+    self->items = (char *)self + tail;
+    return &self->base.iter;
+}
+
+typedef struct conc__filter_iter {
+    conc__adaptor base;
+    conc_filter_fn fn;
+    void *arg;
+} conc__filter_iter;
+
+static size_t conc__filter_next(conc_iter *iter, void *items, size_t n) {
+    conc__filter_iter *self = (conc__filter_iter *)iter;
+    size_t got;
+    while ((got = conc__adaptor_pull(&self->base, items, n)) != 0) {
+        got = self->fn(items, got, self->arg);
+        if (got != 0) break;
+    }
+    return got;
+}
+
+conc_iter *conc_filter_bytes(conc_iter *it, conc_filter_fn fn, size_t size, void *arg) {
+    conc__filter_iter *self;
+    if (fn == NULL) return conc__iter_refuse(it, conc__fail(CONC_INVALID, "conc_filter: no function"));
+    self = (conc__filter_iter *)conc__adapt(sizeof *self, &it, size, conc__filter_next, "conc_filter");
+    if (self == NULL) return it;
+    self->fn = fn;
+    self->arg = arg;
+    return &self->base.iter;
+}
+
+typedef struct conc__take_iter { /* and conc_skip() */
+    conc__adaptor base;
+    size_t left;
+} conc__take_iter;
+
+static size_t conc__take_next(conc_iter *iter, void *items, size_t n) {
+    conc__take_iter *self = (conc__take_iter *)iter;
+    if (self->left == 0) {
+        iter->result = CONC_CLOSED;
+        return 0;
+    }
+    n = conc__adaptor_pull(&self->base, items, n < self->left ? n : self->left);
+    self->left -= n;
+    return n;
+}
+
+static size_t conc__skip_next(conc_iter *iter, void *items, size_t n) {
+    conc__take_iter *self = (conc__take_iter *)iter;
+    while (self->left != 0) {
+        size_t got = conc__adaptor_pull(&self->base, items, n < self->left ? n : self->left);
+        if (got == 0) return 0;
+        self->left -= got;
+    }
+    return conc__adaptor_pull(&self->base, items, n);
+}
+
+static conc_iter *conc__part(conc_iter *it, size_t n, size_t (*next)(conc_iter *, void *, size_t), const char *what) {
+    conc__take_iter *self = (conc__take_iter *)conc__adapt(sizeof *self, &it, 0, next, what);
+    if (self == NULL) return it;
+    self->left = n;
+    return &self->base.iter;
+}
+
+conc_iter *conc_take(conc_iter *it, size_t n) {
+    return conc__part(it, n, conc__take_next, "conc_take");
+}
+
+conc_iter *conc_skip(conc_iter *it, size_t n) {
+    return conc__part(it, n, conc__skip_next, "conc_skip");
+}
+
+typedef struct conc__chain_iter {
+    conc_iter iter;
+    size_t at, count;
+    conc_iter **its; /* after the struct */
+} conc__chain_iter;
+
+static size_t conc__chain_next(conc_iter *iter, void *items, size_t n) {
+    conc__chain_iter *self = (conc__chain_iter *)iter;
+    while (self->at < self->count) {
+        conc_iter *it = self->its[self->at];
+        size_t got = it->next(it, items, n);
+        if (got != 0) return got;
+        iter->result = conc__iter_end(it);
+        if (iter->result != CONC_CLOSED) return 0;
+        conc_iter_close(it);
+        self->at++;
+    }
+    iter->result = CONC_CLOSED;
+    return 0;
+}
+
+static void conc__chain_close(conc_iter *iter) {
+    conc__chain_iter *self = (conc__chain_iter *)iter;
+    for (; self->at < self->count; self->at++) conc_iter_close(self->its[self->at]);
+    conc__free(self);
+}
+
+conc_iter *conc_chain_n(conc_iter *const *its, size_t n) {
+    conc__chain_iter *self = NULL;
+    size_t size = sizeof *self, tail = 0, item_size = 0, i;
+    conc_result r = CONC_OK;
+    if (its == NULL && n != 0) return conc_iter_failed(conc__fail(CONC_INVALID, "conc_chain: the array is NULL"));
+    for (i = 0; i < n && r == CONC_OK; i++) {
+        if (!conc__iter_fits(its[i], item_size, "conc_chain")) r = CONC_INVALID;
+        else if (its[i]->item_size != 0) item_size = its[i]->item_size;
+    }
+    if (r == CONC_OK && n == 0) return conc_iter_failed(CONC_CLOSED);
+    if (r == CONC_OK && item_size == 0) return its[0]; /* all have failed */
+    if (r == CONC_OK && (n > SIZE_MAX / sizeof *its || !conc__iter_tail(&size, &tail, n * sizeof *its))) r = CONC_NO_MEMORY;
+    if (r == CONC_OK) {
+        self = (conc__chain_iter *)conc__iter_new(size, item_size, conc__chain_next, conc__chain_close);
+        if (self == NULL) r = CONC_NO_MEMORY;
+    }
+    if (r != CONC_OK) {
+        for (i = 0; i < n; i++) conc_iter_close(its[i]);
+        return conc_iter_failed(r);
+    }
+    self->its = (conc_iter **)(void *)((char *)self + tail);
+    self->count = n;
+    memcpy(self->its, its, n * sizeof *its);
+    return &self->iter;
+}
+
+conc_iter *conc_chain(conc_iter *a, conc_iter *b) {
+    conc_iter *its[2];
+    its[0] = a;
+    its[1] = b;
+    return conc_chain_n(its, 2);
+}
+
+typedef struct conc__zip_iter { /* and conc_enumerate(), which has no b */
+    conc__adaptor base;
+    conc_iter *b;
+    size_t offset_a, size_a, offset_b, size_b;
+    size_t room, first, held; /* items of a that are waiting for b */
+    char *items_a, *items_b;  /* after the struct */
+    uint64_t index;
+} conc__zip_iter;
+
+static void conc__zip_put(char *to, size_t size, const char *from, size_t from_size, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) memcpy(to + i * size, from + i * from_size, from_size);
+}
+
+static size_t conc__zip_next(conc_iter *iter, void *items, size_t n) {
+    conc__zip_iter *self = (conc__zip_iter *)iter;
+    char *to = (char *)items;
+    if (n > self->room) n = self->room;
+    if (self->held == 0) {
+        self->first = 0;
+        self->held = conc__adaptor_pull(&self->base, self->items_a, n);
+        if (self->held == 0) return 0;
+    }
+    n = self->b->next(self->b, self->items_b, n < self->held ? n : self->held);
+    if (n == 0) {
+        iter->result = conc__iter_end(self->b);
+        return 0;
+    }
+    memset(to, 0, n * iter->item_size);
+    conc__zip_put(to + self->offset_a, iter->item_size, self->items_a + self->first * self->size_a, self->size_a, n);
+    conc__zip_put(to + self->offset_b, iter->item_size, self->items_b, self->size_b, n);
+    self->first += n;
+    self->held -= n;
+    return n;
+}
+
+static void conc__zip_close(conc_iter *iter) {
+    conc_iter_close(((conc__zip_iter *)iter)->b);
+    conc__adaptor_close(iter);
+}
+
+/* Room for as many items of a and b as fit. */
+static size_t conc__zip_room(size_t size_a, size_t size_b) {
+    return conc__iter_room(size_a > size_b ? size_a : size_b);
+}
+
+conc_iter *conc_zip_bytes(size_t size, conc_iter *a, size_t offset_a, size_t size_a, conc_iter *b, size_t offset_b, size_t size_b) {
+    conc__zip_iter *self;
+    size_t bytes = sizeof *self, at_a, at_b, room = conc__zip_room(size_a, size_b);
+    if (!conc__iter_tail(&bytes, &at_a, room * size_a) || !conc__iter_tail(&bytes, &at_b, room * size_b)) {
+        conc_iter_close(b);
+        return conc__iter_refuse(a, CONC_NO_MEMORY);
+    }
+    if (!conc__iter_fits(b, size_b, "conc_zip")) {
+        conc_iter_close(b);
+        return conc__iter_refuse(a, CONC_INVALID);
+    }
+    self = (conc__zip_iter *)conc__adapt(bytes, &a, size_a, conc__zip_next, "conc_zip");
+    if (self == NULL) {
+        conc_iter_close(b);
+        return a;
+    }
+    self->base.iter.close = conc__zip_close;
+    self->base.iter.item_size = size;
+    self->b = b;
+    self->offset_a = offset_a;
+    self->size_a = size_a;
+    self->offset_b = offset_b;
+    self->size_b = size_b;
+    self->room = room;
+    self->items_a = (char *)self + at_a;
+    self->items_b = (char *)self + at_b;
+    return &self->base.iter;
+}
+
+static size_t conc__enumerate_next(conc_iter *iter, void *items, size_t n) {
+    conc__zip_iter *self = (conc__zip_iter *)iter;
+    char *to = (char *)items;
+    size_t i;
+    n = conc__adaptor_pull(&self->base, self->items_a, n < self->room ? n : self->room);
+    if (n == 0) return 0;
+    memset(to, 0, n * iter->item_size);
+    conc__zip_put(to + self->offset_a, iter->item_size, self->items_a, self->size_a, n);
+    for (i = 0; i < n; i++) {
+        char *index = to + i * iter->item_size + self->offset_b;
+        uint64_t x64 = self->index++;
+        uint32_t x32 = (uint32_t)x64;
+        uint16_t x16 = (uint16_t)x64;
+        uint8_t x8 = (uint8_t)x64;
+        if (self->size_b == 8) memcpy(index, &x64, 8);
+        else if (self->size_b == 4) memcpy(index, &x32, 4);
+        else if (self->size_b == 2) memcpy(index, &x16, 2);
+        else memcpy(index, &x8, 1);
+    }
+    return n;
+}
+
+conc_iter *conc_enumerate_bytes(size_t size, size_t offset_index, size_t size_index, conc_iter *it, size_t offset_item,
+                                size_t size_item, int64_t first) {
+    conc__zip_iter *self;
+    size_t bytes = sizeof *self, at, room = conc__iter_room(size_item);
+    if (size_index != 1 && size_index != 2 && size_index != 4 && size_index != 8)
+        return conc__iter_refuse(it, conc__fail(CONC_INVALID, "conc_enumerate: a number of %zu bytes", size_index));
+    if (!conc__iter_tail(&bytes, &at, room * size_item)) return conc__iter_refuse(it, CONC_NO_MEMORY);
+    self = (conc__zip_iter *)conc__adapt(bytes, &it, size_item, conc__enumerate_next, "conc_enumerate");
+    if (self == NULL) return it;
+    self->base.iter.item_size = size;
+    self->offset_a = offset_item;
+    self->size_a = size_item;
+    self->offset_b = offset_index;
+    self->size_b = size_index;
+    self->room = room;
+    self->items_a = (char *)self + at;
+    self->index = (uint64_t)first;
+    return &self->base.iter;
+}
+
+typedef struct conc__batch_iter {
+    conc__adaptor base;
+    size_t offset_count, offset_items, room;
+    conc_result ended; /* CONC_OK: not yet */
+} conc__batch_iter;
+
+static size_t conc__batch_next(conc_iter *iter, void *items, size_t n) {
+    conc__batch_iter *self = (conc__batch_iter *)iter;
+    size_t done;
+    for (done = 0; done < n && self->ended == CONC_OK; done++) {
+        char *to = (char *)items + done * iter->item_size;
+        size_t count = 0, got = 0;
+        memset(to, 0, iter->item_size);
+        do {
+            got = conc__adaptor_pull(&self->base, to + self->offset_items + count * self->base.from->item_size, self->room - count);
+            count += got;
+        } while (got != 0 && count < self->room);
+        if (got == 0) self->ended = conc__iter_end(self->base.from);
+        if (count == 0) break;
+        memcpy(to + self->offset_count, &count, sizeof count);
+    }
+    if (done == 0) iter->result = self->ended;
+    return done;
+}
+
+conc_iter *conc_batch_bytes(size_t size, size_t offset_count, size_t size_count, size_t offset_items, size_t size_items,
+                            size_t size_item, conc_iter *it) {
+    conc__batch_iter *self;
+    if (size_count != sizeof(size_t))
+        return conc__iter_refuse(it, conc__fail(CONC_INVALID, "conc_batch: the count is not a size_t"));
+    self = (conc__batch_iter *)conc__adapt(sizeof *self, &it, size_item, conc__batch_next, "conc_batch");
+    if (self == NULL) return it;
+    self->base.iter.item_size = size;
+    self->offset_count = offset_count;
+    self->offset_items = offset_items;
+    self->room = size_items / size_item;
+    return &self->base.iter;
+}
+
+/* ---- to the end ------------------------------------------------------------------------------------------------ */
+
+/* Room for a batch: on the stack, unless a single item is larger than that. */
+typedef struct conc__scratch {
+    union {
+        char bytes[CONC__ITER_ROOM];
+        void *p;
+        int64_t i;
+        double d;
+        long double ld;
+    } here;
+    void *items;
+    size_t room;
+} conc__scratch;
+
+/* Checks `it`, finds room for its items. CONC_OK; if not, `it` is closed and this is the answer. */
+static conc_result conc__scratch_begin(conc__scratch *s, conc_iter *it, size_t size, const char *what) {
+    s->items = NULL;
+    if (!conc__iter_fits(it, size, what)) {
+        conc_iter_close(it);
+        return CONC_INVALID;
+    }
+    s->room = it->item_size != 0 ? conc__iter_room(it->item_size) : 1;
+    s->items = it->item_size <= sizeof s->here ? s->here.bytes : conc__alloc(1, it->item_size, "an item");
+    if (s->items == NULL) {
+        conc_iter_close(it);
+        return CONC_NO_MEMORY;
+    }
+    return CONC_OK;
+}
+
+/* Closes `it`, which has ended, and says how. */
+static conc_result conc__scratch_end(conc__scratch *s, conc_iter *it) {
+    conc_result r = conc__iter_end(it);
+    if (s->items != s->here.bytes) conc__free(s->items);
+    conc_iter_close(it);
+    return r == CONC_CLOSED ? CONC_OK : r;
+}
+
+conc_result conc_fold_bytes(conc_iter *it, conc_fold_fn fn, size_t size, void *acc, void *arg) {
+    conc__scratch s;
+    size_t n;
+    conc_result r = conc__scratch_begin(&s, it, size, "conc_fold");
+    if (r != CONC_OK) return r;
+    if (fn == NULL || acc == NULL) {
+        (void)conc__scratch_end(&s, it);
+        return conc__fail(CONC_INVALID, "conc_fold: %s", fn == NULL ? "no function" : "nowhere to put the sum");
+    }
+    while ((n = it->next(it, s.items, s.room)) != 0) fn(acc, s.items, n, arg);
+    return conc__scratch_end(&s, it);
+}
+
+conc_result conc_count(conc_iter *it, size_t *count) {
+    conc__scratch s;
+    size_t n, all = 0;
+    conc_result r = conc__scratch_begin(&s, it, 0, "conc_count");
+    if (r != CONC_OK) return r;
+    if (count == NULL) {
+        (void)conc__scratch_end(&s, it);
+        return conc__fail(CONC_INVALID, "conc_count: nowhere to put the number");
+    }
+    while ((n = it->next(it, s.items, s.room)) != 0) all += n;
+    *count = all;
+    return conc__scratch_end(&s, it);
+}
+
+conc_result conc_any_bytes(conc_iter *it, conc_filter_fn fn, size_t size, void *arg, bool wanted, bool *answer) {
+    conc__scratch s;
+    conc_result r = conc__scratch_begin(&s, it, size, "conc_any, conc_all");
+    bool found = false;
+    if (r != CONC_OK) return r;
+    if (fn == NULL || answer == NULL) {
+        (void)conc__scratch_end(&s, it);
+        return conc__fail(CONC_INVALID, "conc_any, conc_all: %s", fn == NULL ? "no function" : "nowhere to put the answer");
+    }
+    while (!found && it->next(it, s.items, 1) != 0) found = (fn(s.items, 1, arg) != 0) == wanted;
+    *answer = found == wanted;
+    r = conc__scratch_end(&s, it);
+    return found ? CONC_OK : r;
+}
+
+conc_result conc_collect_into_bytes(conc_iter *it, void *items, size_t size, size_t room, size_t *count) {
+    size_t done = 0, got = 1;
+    conc_result r;
+    if (!conc__iter_fits(it, size, "conc_collect_into")) {
+        conc_iter_close(it);
+        return CONC_INVALID;
+    }
+    if (count == NULL || (items == NULL && room != 0)) {
+        conc_iter_close(it);
+        return conc__fail(CONC_INVALID, "conc_collect_into: nowhere to put %s", count == NULL ? "the number" : "the items");
+    }
+    while (done < room && got != 0) {
+        got = it->next(it, (char *)items + done * size, room - done);
+        done += got;
+    }
+    *count = done;
+    r = got != 0 ? CONC_FULL : conc__iter_end(it);
+    conc_iter_close(it);
+    return r == CONC_CLOSED ? CONC_OK : r;
+}
+
+conc_result conc_collect_bytes(conc_iter *it, void *items, size_t size, size_t *count) {
+    size_t done = 0, room = 0, got = 1;
+    char *all = NULL;
+    conc_result r = CONC_OK;
+    if (items != NULL) memcpy(items, &all, sizeof all);
+    if (count != NULL) *count = 0;
+    if (!conc__iter_fits(it, size, "conc_collect")) {
+        conc_iter_close(it);
+        return CONC_INVALID;
+    }
+    if (count == NULL || items == NULL) {
+        conc_iter_close(it);
+        return conc__fail(CONC_INVALID, "conc_collect: nowhere to put %s", count == NULL ? "the number" : "the items");
+    }
+    while (got != 0) {
+        if (done == room) {
+            size_t more = room == 0 ? conc__iter_room(size) / 8 + 1 : room <= SIZE_MAX / 2 ? room * 2 : SIZE_MAX;
+            char *p = (char *)conc__realloc(all, more, size, "the items of an iterator");
+            if (p == NULL) {
+                r = CONC_NO_MEMORY;
+                break;
+            }
+            all = p;
+            room = more;
+        }
+        got = it->next(it, all + done * size, room - done);
+        done += got;
+    }
+    if (r == CONC_OK) r = conc__iter_end(it);
+    conc_iter_close(it);
+    if (done == 0) {
+        conc__free(all);
+        all = NULL;
+    }
+    memcpy(items, &all, sizeof all);
+    *count = done;
+    return r == CONC_CLOSED ? CONC_OK : r;
+}
+
+void conc_free_items(void *items) {
+    conc__free(items);
+}
+
+/* ==== end src/iter.c ==== */
+
 /* ==== begin src/frame.c ==== */
 
 /* ============================================================================================
@@ -11732,6 +13135,86 @@ CONC__NOINLINE void conc__frame_scribble(void) {
 }
 
 /* ==== end src/frame.c ==== */
+
+/* ==== begin src/gen.c ==== */
+
+/* ============================================================================================
+ * gen: see gen.h.
+ * ========================================================================================== */
+
+/* What the struct of every generator begins with. */
+typedef struct conc__gen_frame {
+    conc_iter iter;
+    conc__gen_state state;
+} conc__gen_frame;
+
+conc_result conc__gen_refuse(const char *name, int why) {
+    return conc__fail(CONC_INVALID, "%s: %s", name,
+                      why == CONC__GEN_RUNNING       ? "a generator cannot resume itself"
+                      : why == CONC__GEN_NOT_STARTED ? "a value is sent to a generator that has not been started: no yield "
+                                                       "is there to receive it; ask for its first item before"
+                                                     : "CONC_OK is thrown: that is no error");
+}
+
+bool conc__gen_throw(conc__gen_state *g, conc_result error) {
+    if (g->catching) return true;
+    conc__gen_drop(g);
+    if (g->place == CONC__PLACE_START || g->place == CONC__PLACE_DONE || g->cleaning) {
+        g->place = CONC__PLACE_DONE;
+        g->ending = CONC_CLOSED;
+        return false;
+    }
+    g->ending = error;
+    g->place = CONC__PLACE_CLEANUP;
+    return true;
+}
+
+size_t conc__gen_from(conc__gen_state *g, void *items, size_t size, size_t n) {
+    size_t done = 0, got;
+    conc_result r;
+    while (done < n) {
+        r = conc_next_n_bytes(g->from, (char *)items + done * size, size, n - done, &got);
+        done += got;
+        if (r == CONC_OK) continue;
+        if (r != CONC_CLOSED) g->ending = r;
+        conc__gen_drop(g);
+        break;
+    }
+    return done;
+}
+
+void conc__gen_drop(conc__gen_state *g) {
+    conc_iter *from = g->from;
+    g->from = NULL;
+    conc_iter_close(from);
+}
+
+void conc__gen_yielded(const char *name, const char *file, uint32_t line) {
+    conc__report(CONC_INVALID, 0, NULL, "%s, which is being closed, yields at %s:%u; it ends there", name, file, (unsigned)line);
+}
+
+void conc__gen_closed_running(const char *name) {
+    conc__report(CONC_INVALID, 0, NULL, "%s is closed while it runs, from within itself; nothing is done", name);
+}
+
+void conc__gen_failed(conc_result r, const char *name) {
+    if (r != CONC_CLOSED && r != CONC_CANCELED && r != CONC_TIMEOUT)
+        conc__report(r, 0, NULL, "CONC_FOR_GEN(%s) ended early: %s", name, conc_explain(r));
+}
+
+conc_iter *conc__gen_new(const void *frame, size_t size) {
+    conc__gen_frame *g = (conc__gen_frame *)conc__alloc(1, size, "a generator");
+    if (g == NULL) return conc_iter_failed(CONC_NO_MEMORY);
+    memcpy(g, frame, size);
+    g->state.on_heap = 1;
+    return &g->iter;
+}
+
+void conc__gen_free(conc_iter *it) {
+    conc__free(it);
+}
+
+/* ==== end src/gen.c ==== */
 
 /* ==== begin src/wheel.c ==== */
 
@@ -12284,14 +13767,13 @@ static void conc__task_take_cancel(conc_task *t) {
     }
 }
 
-bool conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
+void conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
     timeout->expired = false;
     timeout->conc__inside = 1;
     timeout->conc__due = due.ns;
     timeout->conc__frame = frame;
     timeout->conc__outer = t->limit;
     t->limit = timeout;
-    return false;
 }
 
 void conc__co_timeout_leave(conc_task *t, conc_co_timeout *timeout) {

@@ -77,6 +77,16 @@
 #define CONC__NORETURN
 #endif
 
+/* Around static functions that a macro defines in a user's file, whether he uses them or not. (clang's strictest warnings want
+ * neither an unused function nor a used one that is marked as unused.) */
+#if defined(__clang__)
+#define CONC__SPARE _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wunused-function\"") static
+#define CONC__SPARE_END _Pragma("clang diagnostic pop")
+#else
+#define CONC__SPARE CONC__UNUSED static
+#define CONC__SPARE_END
+#endif
+
 /* A function that checks its format string against its arguments. */
 #if CONC_CC_GNU && defined(__MINGW32__)
 #define CONC__PRINTF(f, a) __attribute__((format(gnu_printf, f, a)))

@@ -58,28 +58,32 @@ typedef struct conc_co_class {
         __VA_ARGS__                                                                                \
     } name;                                                                                        \
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task);        \
-    static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
-        return conc__body_##name((name *)(void *)co, task);                                        \
-    }                                                                                              \
+    static conc_result conc__resume_##name(conc_co *co, conc_task *task);                          \
     static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)}; \
-    static CONC__UNUSED inline conc_task *conc__spawn_##name(                                \
-        conc_loop *loop, const struct conc_task_desc *desc, name frame) {                          \
+    static inline conc_task *conc__spawn_##name(conc_loop *loop, const struct conc_task_desc *desc, name frame) { \
         conc_co *co = conc__co_new(loop, &conc__class_##name, desc);                               \
         if (co == NULL) return NULL;                                                               \
         frame.co = *co;                                                                            \
         *(name *)(void *)co = frame;                                                               \
         return conc__co_start(co);                                                           \
     }                                                                                              \
-    static CONC__UNUSED inline bool conc__call_##name(conc_task *task, name frame) {         \
+    static inline bool conc__call_##name(conc_task *task, name frame) {         \
         conc_co *co = conc__co_call(task, &conc__class_##name);                                    \
         if (co == NULL) return false;                                                              \
         frame.co = *co;                                                                            \
         *(name *)(void *)co = frame;                                                               \
         return true;                                                                               \
     }                                                                                              \
+    static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
+        (void)conc__spawn_##name; /* none of them is unused */                                     \
+        (void)conc__call_##name;                                                                   \
+        return conc__body_##name((name *)(void *)co, task);                                        \
+    }                                                                                              \
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task)
 
-#define CO_BEGIN CONC__FRAME_BEGIN(self->co.conc__place)
+#define CO_BEGIN                                                                                   \
+    (void)conc__task;                                                                              \
+    CONC__FRAME_BEGIN(self->co.conc__place)
 /* Begins the clean-up part: at most one, not inside of any block. */
 #define CO_FINALLY                                                                                 \
     CONC__FRAME_FINALLY(self->co.conc__place);                                                     \
@@ -162,11 +166,12 @@ typedef struct conc_co_timeout {
 
 #define CO_TIMEOUT(timeout, seconds) CO_TIMEOUT_AT(CONC__FRAME_LABEL, timeout, seconds)
 #define CO_TIMEOUT_AT(label, timeout, seconds)                                                     \
-    if (CONC__FRAME_AT((timeout).conc__place, label),                                              \
-        conc__co_timeout_enter(conc__task, &self->co, &(timeout), conc_after(seconds))) {          \
+    if (0) {                                                                                       \
         CONC__FRAME_HERE(label);                                                                   \
     } else                                                                                         \
-        for (; (timeout).conc__inside != 0; conc__co_timeout_leave(conc__task, &(timeout)))        \
+        for (CONC__FRAME_AT((timeout).conc__place, label),                                         \
+             conc__co_timeout_enter(conc__task, &self->co, &(timeout), conc_after(seconds));       \
+             (timeout).conc__inside != 0; conc__co_timeout_leave(conc__task, &(timeout)))          \
             for (; (timeout).conc__inside == 1; (timeout).conc__inside = 2)
 
 /* ---- frames -------------------------------------------------------------------------------------------------- */
@@ -213,7 +218,7 @@ CONC_API conc_co *conc__co_call(conc_task *task, const conc_co_class *cls);
 CONC_API bool conc__co_await(conc_task *task, conc_op op, conc_deadline deadline, bool catches);
 CONC_API bool conc__co_await_any(conc_task *task, conc_op *ops, size_t n, conc_deadline deadline);
 CONC_API uint32_t conc__co_return(conc_task *task, conc_co *frame, int code);
-CONC_API bool conc__co_timeout_enter(conc_task *task, conc_co *frame, conc_co_timeout *timeout, conc_deadline due);
+CONC_API void conc__co_timeout_enter(conc_task *task, conc_co *frame, conc_co_timeout *timeout, conc_deadline due);
 CONC_API void conc__co_timeout_leave(conc_task *task, conc_co_timeout *timeout);
 
 #endif

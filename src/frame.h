@@ -37,8 +37,8 @@
         if ((place) < CONC__PLACE_CLEANUP) {                                                       \
             CONC__FRAME_FIND(place);                                                               \
             lost;                                                                                  \
-            goto conc__again;                                                                      \
         }                                                                                          \
+        if (0) goto conc__again; /* so that the label is used */                                   \
         break;                                                                                     \
     }
 /* Between: the clean-up part, which those who are sent to it find, and those who come to the end run into. */
@@ -56,23 +56,35 @@
     ((place) = (uint32_t)((char *)&&CONC__CAT(conc__at_, label) - (char *)&&conc__again) + 1u)
 #define CONC__FRAME_HERE(label) CONC__CAT(conc__at_, label) :
 #define CONC__FRAME_FIND(place) goto *(void *)((char *)&&conc__again + (int32_t)((place) - 1u))
+#if defined(__clang__)
 #define CONC__FRAME_FN CONC__NOINLINE /* there may be one copy of a label only */
+#else
+#define CONC__FRAME_FN __attribute__((noinline, noclone))
+#endif
 #else
 #define CONC__FRAME_AT(place, label) ((place) = (uint32_t)(label) + 1u)
 #define CONC__FRAME_HERE(label) case (label) + 1:
 #define CONC__FRAME_FIND(place) ((void)0)
+#if defined(CONC_DEBUG)
+#define CONC__FRAME_FN CONC__NOINLINE /* so that its variables lie where CONC__FRAME_SCRIBBLE() writes */
+#else
 #define CONC__FRAME_FN CONC__ALWAYS_INLINE
 #endif
+#endif
 
-/* Ends the program: "NAME, FILE:LINE: cannot be resumed there: ..." */
-CONC_API void conc__frame_lost(const char *name, const char *file, uint32_t line);
+/* Does not return: were there a way back, it would be one more that a resume could have come, and clang would not make the plain
+ * loop of it.
+ * Ends the program: "NAME, FILE:LINE: cannot be resumed there: ..." */
+CONC_API CONC__NORETURN void conc__frame_lost(const char *name, const char *file, uint32_t line);
 
 /* CONC_DEBUG: overwrites what lies dead on the stack below the caller. */
 CONC_API void conc__frame_scribble(void);
 #if defined(CONC_DEBUG)
 #define CONC__FRAME_SCRIBBLE() conc__frame_scribble()
+#define CONC__FRAME_BATCH(n) ((void)(n), (size_t)1) /* of several suspensions that could be left out: none is */
 #else
 #define CONC__FRAME_SCRIBBLE() ((void)0)
+#define CONC__FRAME_BATCH(n) (n)
 #endif
 
 #endif

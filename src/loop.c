@@ -411,14 +411,13 @@ static void conc__task_take_cancel(conc_task *t) {
     }
 }
 
-bool conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
+void conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
     timeout->expired = false;
     timeout->conc__inside = 1;
     timeout->conc__due = due.ns;
     timeout->conc__frame = frame;
     timeout->conc__outer = t->limit;
     t->limit = timeout;
-    return false;
 }
 
 void conc__co_timeout_leave(conc_task *t, conc_co_timeout *timeout) {
