@@ -152,6 +152,73 @@
  *
  * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
  *
+ * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int serve(void *arg) {                               // an echo server's end of one connection
+ *     conc_socket *c = arg;
+ *     char buffer[4096];
+ *     size_t n;
+ *     while (conc_receive(c, buffer, sizeof buffer, &n, conc_after(60)) == CONC_OK) {   // CONC_CLOSED: its end
+ *         if (conc_send_all(c, buffer, n, NULL, conc_after(60)) != CONC_OK) break;
+ *     }
+ *     conc_socket_free(c);
+ *     return 0;
+ * }
+ *
+ * static int listener(void *arg) {
+ *     conc_socket *c;
+ *     conc_thread *t;
+ *     conc_result r;
+ *     while ((r = conc_accept(arg, &c, CONC_FOREVER)) != CONC_CLOSED) {
+ *         if (r != CONC_OK) fprintf(stderr, "%s\n", conc_explain(r));   // out of descriptors, say: the listener goes on
+ *         else if ((t = conc_thread_start(serve, c, NULL)) != NULL) conc_thread_detach(t);
+ *         else conc_socket_free(c);
+ *     }
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     char answer[6] = "";
+ *     conc_address a;
+ *     conc_socket *l = conc_tcp_listen("127.0.0.1", 0, NULL), *s;        // port 0: the system chooses one
+ *     conc_thread *t;
+ *     if (l == NULL || conc_socket_address(l, &a) != CONC_OK) return puts(conc_error_detail()), 1;
+ *     t = conc_thread_start(listener, l, NULL);
+ *     s = conc_tcp_connect("localhost", conc_address_port(&a), conc_after(10));
+ *     if (s == NULL) return puts(conc_error_detail()), 1;                // "cannot connect to 127.0.0.1:8080: Connection refused"
+ *     if (conc_send_all(s, "hello", 5, NULL, conc_after(10)) != CONC_OK ||
+ *         conc_receive_full(s, answer, 5, NULL, conc_after(10)) != CONC_OK) return 1;
+ *     puts(answer);
+ *     conc_socket_free(s);
+ *     conc_socket_close(l);                                              // whoever waits on it gets CONC_CLOSED
+ *     conc_thread_join(t, NULL, CONC_FOREVER);
+ *     conc_socket_free(l);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * hello
+ * ```
+ *
+ * Datagrams, and the first of several:
+ *
+ * ```c
+ * conc_socket *u = conc_udp_bind(NULL, 9001);                 // on all addresses of this machine
+ * char text[1500];
+ * conc_datagram d = { .data = text, .size = sizeof text };
+ * conc_op ops[] = { conc_op_receive_from(u, &d), conc_op_get(q, &x), conc_op_readable(0) };
+ * if (conc_select(ops, 3, conc_after(1)) == 0 && ops[0].result == CONC_OK) {
+ *     conc_send_to(u, "thanks", 6, &d.address, CONC_FOREVER); // another thread may receive on it meanwhile
+ * }
+ * ```
+ *
+ * Not for a simulation: there are no sockets in one.
+ *
  * ---- CANCELLATION ------------------------------------------------------------------------------ wait.h below
  *
  * ```c
@@ -2710,6 +2777,18 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 #undef conc_timer_start
 #undef conc_timer_cancel
 #undef conc_timer_release
+#undef conc_lookup
+#undef conc_tcp_listen
+#undef conc_tcp_connect
+#undef conc_udp_bind
+#undef conc_accept
+#undef conc_receive
+#undef conc_receive_full
+#undef conc_send_all
+#undef conc_receive_from
+#undef conc_send_to
+#undef conc_socket_close
+#undef conc_socket_free
 #endif
 
 /* ==== end src/places_off.h ==== */
@@ -15587,26 +15666,6 @@ void conc__stall_free(conc__stall *s) {
  * net: see net.h.
  * ========================================================================================== */
 
-#if !defined(CONC__POLLED) /* TEMPORARY: stands in for the wait layer's descriptors: looks every 2 ms */
-#define CONC__POLLED(fd, side, number) ((uint64_t)(number) << 32 | (uint32_t)((uint32_t)(fd) << 1 | (uint32_t)(side)))
-#define conc__polled_fd(word) ((intptr_t)((uint32_t)(word) >> 1))
-#define conc__polled_side(word) ((unsigned)(word)&1u)
-#define conc__polled_number(word) ((uint32_t)((word) >> 32))
-#define conc__polled_want(word) (conc__polled_side(word) != 0 ? CONC__PORT_WRITE : CONC__PORT_READ)
-#define conc__polled_key(fd, side) ((const void *)((uintptr_t)(fd)*8u + (uintptr_t)(side)*4u + 3u))
-#define conc__polled_may_be_ready(word) (true)
-#define conc__polled_drained(word) ((void)0)
-static bool conc__polled_arm(conc_op *op, conc_node *node) {
-    const void *key = conc__polled_key(conc__polled_fd(op->word), conc__polled_side(op->word));
-    conc__bucket *b = conc__bucket_lock(key);
-    bool wait = conc__polled_number(op->word) == 0 || conc__load32((const uint32_t *)op->object, CONC__ACQUIRE) == 0;
-    if (wait) conc__bucket_push(b, key, node, 0);
-    conc__bucket_unlock(b);
-    op->due = conc_after(0.002);
-    return wait;
-}
-#endif
-
 #define CONC__READS_SIDE 0u
 #define CONC__WRITES_SIDE 1u
 
@@ -16132,8 +16191,8 @@ static conc_result conc__accept_attempt(conc_op *op) {
     case CONC__PORT_TABLE_FULL: return conc__accept_none(s, e);
     case CONC__PORT_ABORTED:
     case CONC__PORT_BROKEN:
-        r = conc__socket_fail(s, e, "a connection was gone before it was accepted");
-        return r == CONC_SYSTEM ? CONC_BROKEN : r;
+        if (conc__socket_is_closed(s)) return CONC_CLOSED;
+        return conc__fail_system(CONC_BROKEN, e, "a connection was gone before it was accepted");
     case CONC__PORT_OTHER:
     case CONC__PORT_WOULD_BLOCK:
     case CONC__PORT_NO_BUFFERS:
@@ -16973,6 +17032,18 @@ void conc_sim_fail(const char *text, const char *file, int line) {
 #define conc_timer_cancel(...) CONC__AT("conc_timer_cancel(" #__VA_ARGS__ ")", conc_timer_cancel(__VA_ARGS__))
 #define conc_timer_release(...) \
     CONC__AT("conc_timer_release(" #__VA_ARGS__ ")", conc_timer_release(__VA_ARGS__))
+#define conc_lookup(...) CONC__AT("conc_lookup(" #__VA_ARGS__ ")", conc_lookup(__VA_ARGS__))
+#define conc_tcp_listen(...) CONC__AT("conc_tcp_listen(" #__VA_ARGS__ ")", conc_tcp_listen(__VA_ARGS__))
+#define conc_tcp_connect(...) CONC__AT("conc_tcp_connect(" #__VA_ARGS__ ")", conc_tcp_connect(__VA_ARGS__))
+#define conc_udp_bind(...) CONC__AT("conc_udp_bind(" #__VA_ARGS__ ")", conc_udp_bind(__VA_ARGS__))
+#define conc_accept(...) CONC__AT("conc_accept(" #__VA_ARGS__ ")", conc_accept(__VA_ARGS__))
+#define conc_receive(...) CONC__AT("conc_receive(" #__VA_ARGS__ ")", conc_receive(__VA_ARGS__))
+#define conc_receive_full(...) CONC__AT("conc_receive_full(" #__VA_ARGS__ ")", conc_receive_full(__VA_ARGS__))
+#define conc_send_all(...) CONC__AT("conc_send_all(" #__VA_ARGS__ ")", conc_send_all(__VA_ARGS__))
+#define conc_receive_from(...) CONC__AT("conc_receive_from(" #__VA_ARGS__ ")", conc_receive_from(__VA_ARGS__))
+#define conc_send_to(...) CONC__AT("conc_send_to(" #__VA_ARGS__ ")", conc_send_to(__VA_ARGS__))
+#define conc_socket_close(...) CONC__AT("conc_socket_close(" #__VA_ARGS__ ")", conc_socket_close(__VA_ARGS__))
+#define conc_socket_free(...) CONC__AT("conc_socket_free(" #__VA_ARGS__ ")", conc_socket_free(__VA_ARGS__))
 
 #endif
 

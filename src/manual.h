@@ -148,6 +148,73 @@
  *
  * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
  *
+ * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int serve(void *arg) {                               // an echo server's end of one connection
+ *     conc_socket *c = arg;
+ *     char buffer[4096];
+ *     size_t n;
+ *     while (conc_receive(c, buffer, sizeof buffer, &n, conc_after(60)) == CONC_OK) {   // CONC_CLOSED: its end
+ *         if (conc_send_all(c, buffer, n, NULL, conc_after(60)) != CONC_OK) break;
+ *     }
+ *     conc_socket_free(c);
+ *     return 0;
+ * }
+ *
+ * static int listener(void *arg) {
+ *     conc_socket *c;
+ *     conc_thread *t;
+ *     conc_result r;
+ *     while ((r = conc_accept(arg, &c, CONC_FOREVER)) != CONC_CLOSED) {
+ *         if (r != CONC_OK) fprintf(stderr, "%s\n", conc_explain(r));   // out of descriptors, say: the listener goes on
+ *         else if ((t = conc_thread_start(serve, c, NULL)) != NULL) conc_thread_detach(t);
+ *         else conc_socket_free(c);
+ *     }
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     char answer[6] = "";
+ *     conc_address a;
+ *     conc_socket *l = conc_tcp_listen("127.0.0.1", 0, NULL), *s;        // port 0: the system chooses one
+ *     conc_thread *t;
+ *     if (l == NULL || conc_socket_address(l, &a) != CONC_OK) return puts(conc_error_detail()), 1;
+ *     t = conc_thread_start(listener, l, NULL);
+ *     s = conc_tcp_connect("localhost", conc_address_port(&a), conc_after(10));
+ *     if (s == NULL) return puts(conc_error_detail()), 1;                // "cannot connect to 127.0.0.1:8080: Connection refused"
+ *     if (conc_send_all(s, "hello", 5, NULL, conc_after(10)) != CONC_OK ||
+ *         conc_receive_full(s, answer, 5, NULL, conc_after(10)) != CONC_OK) return 1;
+ *     puts(answer);
+ *     conc_socket_free(s);
+ *     conc_socket_close(l);                                              // whoever waits on it gets CONC_CLOSED
+ *     conc_thread_join(t, NULL, CONC_FOREVER);
+ *     conc_socket_free(l);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * hello
+ * ```
+ *
+ * Datagrams, and the first of several:
+ *
+ * ```c
+ * conc_socket *u = conc_udp_bind(NULL, 9001);                 // on all addresses of this machine
+ * char text[1500];
+ * conc_datagram d = { .data = text, .size = sizeof text };
+ * conc_op ops[] = { conc_op_receive_from(u, &d), conc_op_get(q, &x), conc_op_readable(0) };
+ * if (conc_select(ops, 3, conc_after(1)) == 0 && ops[0].result == CONC_OK) {
+ *     conc_send_to(u, "thanks", 6, &d.address, CONC_FOREVER); // another thread may receive on it meanwhile
+ * }
+ * ```
+ *
+ * Not for a simulation: there are no sockets in one.
+ *
  * ---- CANCELLATION ------------------------------------------------------------------------------ wait.h below
  *
  * ```c

@@ -6,26 +6,6 @@
 
 #include <stdio.h>
 
-#if !defined(CONC__POLLED) /* TEMPORARY: stands in for the wait layer's descriptors: looks every 2 ms */
-#define CONC__POLLED(fd, side, number) ((uint64_t)(number) << 32 | (uint32_t)((uint32_t)(fd) << 1 | (uint32_t)(side)))
-#define conc__polled_fd(word) ((intptr_t)((uint32_t)(word) >> 1))
-#define conc__polled_side(word) ((unsigned)(word)&1u)
-#define conc__polled_number(word) ((uint32_t)((word) >> 32))
-#define conc__polled_want(word) (conc__polled_side(word) != 0 ? CONC__PORT_WRITE : CONC__PORT_READ)
-#define conc__polled_key(fd, side) ((const void *)((uintptr_t)(fd)*8u + (uintptr_t)(side)*4u + 3u))
-#define conc__polled_may_be_ready(word) (true)
-#define conc__polled_drained(word) ((void)0)
-static bool conc__polled_arm(conc_op *op, conc_node *node) {
-    const void *key = conc__polled_key(conc__polled_fd(op->word), conc__polled_side(op->word));
-    conc__bucket *b = conc__bucket_lock(key);
-    bool wait = conc__polled_number(op->word) == 0 || conc__load32((const uint32_t *)op->object, CONC__ACQUIRE) == 0;
-    if (wait) conc__bucket_push(b, key, node, 0);
-    conc__bucket_unlock(b);
-    op->due = conc_after(0.002);
-    return wait;
-}
-#endif
-
 #define CONC__READS_SIDE 0u
 #define CONC__WRITES_SIDE 1u
 
@@ -551,8 +531,8 @@ static conc_result conc__accept_attempt(conc_op *op) {
     case CONC__PORT_TABLE_FULL: return conc__accept_none(s, e);
     case CONC__PORT_ABORTED:
     case CONC__PORT_BROKEN:
-        r = conc__socket_fail(s, e, "a connection was gone before it was accepted");
-        return r == CONC_SYSTEM ? CONC_BROKEN : r;
+        if (conc__socket_is_closed(s)) return CONC_CLOSED;
+        return conc__fail_system(CONC_BROKEN, e, "a connection was gone before it was accepted");
     case CONC__PORT_OTHER:
     case CONC__PORT_WOULD_BLOCK:
     case CONC__PORT_NO_BUFFERS:

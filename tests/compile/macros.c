@@ -141,6 +141,14 @@ static int queues(void) {
     return 0;
 }
 
+static int addresses(void) {
+    char text[CONC_ADDRESS_TEXT];
+    conc_address address;
+    CHECK(conc_address_parse("[::1]:80", 0, &address) == CONC_OK);
+    CHECK(conc_address_text(&address, text, sizeof text) == text && text[1] == ':');
+    return 0;
+}
+
 static int values(void) {
     size_t woken = CONC_ALL;
     int n = 0;
@@ -162,7 +170,7 @@ int marked(void) {
 }
 
 int main(void) {
-    if (nested() || left_early() || queues() || values() || marked()) return 1;
+    if (nested() || left_early() || queues() || addresses() || values() || marked()) return 1;
 #if CONC_CC_GNU
     CHECK(left_by_return() == 7 && all_free());
     CHECK(left_by_goto() == 8 && all_free());
