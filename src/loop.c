@@ -229,7 +229,7 @@ static size_t conc__extra_size(size_t tokens) {
 }
 
 /* In the loop's thread, or under the gate while it has none. */
-static void conc__task_recycle(conc_task *t) {
+static CONC__NOINLINE void conc__task_recycle(conc_task *t) {
     conc_loop *loop = t->loop;
     size_t size = CONC__TASK_SIZE + conc__task_root(t)->conc__cls->size;
     conc__task_extra *extra = conc__task_extra_of(t);
@@ -345,8 +345,17 @@ static void conc__task_end(conc_task *t) {
     conc__task_extra *extra = conc__task_extra_of(t);
     conc_group *group = extra != NULL ? extra->group : NULL;
     uint32_t s;
-    t->state = CONC__TASK_ENDED;
     conc__pokez(&loop->alive, loop->alive - 1);
+    if (CONC__LIKELY(extra == NULL && t->code == 0 && t->flags == 0 &&
+                     (conc__load32(&t->shared, CONC__ACQUIRE) & CONC__TASK_HANDLE) == 0)) {
+        size_t slot = CONC__TASK_SIZE + conc__task_root(t)->conc__cls->size; /* as conc__task_recycle() */
+        unsigned c = conc__size_class(&slot);
+        t->state = CONC__TASK_FREE;
+        t->next = (conc_task *)loop->own.free[CONC__SLAB_TASKS][c];
+        loop->own.free[CONC__SLAB_TASKS][c] = t;
+        return;
+    }
+    t->state = CONC__TASK_ENDED;
     if (group != NULL) conc__group_leave(group, t, t->code);
     /* Without a handle nobody else can have anything to do with it. */
     s = conc__load32(&t->shared, CONC__ACQUIRE);
@@ -1296,7 +1305,20 @@ conc_task *conc_task_current(void) {
 
 /* ---- tasks, as users see them ------------------------------------------------------------------------------------- */
 
-void *conc__co_new(conc_loop *loop, size_t size, const conc_task_desc *desc) {
+static CONC__ALWAYS_INLINE void conc__task_begin(conc_task *t, conc_loop *loop, unsigned flags) {
+    t->waiter.wake = conc__task_wake;
+    t->waiter.claimed = CONC__CLAIMED_NOT_WAITING;
+    t->timer.list.prev = NULL;
+    t->parked = NULL;
+    t->top = conc__task_root(t);
+    t->loop = loop;
+    t->limit = NULL;
+    t->shared = CONC__TASK_HANDLE;
+    t->flags = (uint8_t)flags;
+    t->code = 0;
+}
+
+static CONC__NOINLINE void *conc__co_new_any(conc_loop *loop, size_t size, const conc_task_desc *desc) {
     conc_group *group = desc != NULL ? desc->group : NULL;
     conc_task *t;
     conc__task_extra *extra = NULL;
@@ -1345,18 +1367,26 @@ void *conc__co_new(conc_loop *loop, size_t size, const conc_task_desc *desc) {
         extra->start = desc->start.ns;
         extra->token_count = tokens;
     }
-    t->waiter.wake = conc__task_wake;
-    t->waiter.claimed = CONC__CLAIMED_NOT_WAITING;
-    t->timer.list.prev = NULL;
-    t->parked = NULL;
-    t->top = conc__task_root(t);
-    t->loop = loop;
-    t->limit = NULL;
-    t->shared = CONC__TASK_HANDLE;
-    t->flags = foreign ? CONC__TASK_FOREIGN : 0;
-    t->code = 0;
+    conc__task_begin(t, loop, foreign ? CONC__TASK_FOREIGN : 0);
     t->next = (conc_task *)(void *)extra; /* until the frame has been filled */
     return conc__task_root(t);
+}
+
+/* The fast path: in the loop's thread, with free memory at hand. */
+void *conc__co_new(conc_loop *loop, size_t size, const conc_task_desc *desc) {
+    if (CONC__LIKELY(loop != NULL && desc == NULL && conc__loop_is_here(loop))) {
+        size_t slot = CONC__TASK_SIZE + size;
+        unsigned c = conc__size_class(&slot);
+        conc_task *t = (conc_task *)loop->own.free[CONC__SLAB_TASKS][c];
+        if (CONC__LIKELY(t != NULL)) {
+            loop->own.free[CONC__SLAB_TASKS][c] = t->next;
+            conc__task_begin(t, loop, 0);
+            t->state = CONC__TASK_NEW;
+            t->next = NULL;
+            return conc__task_root(t);
+        }
+    }
+    return conc__co_new_any(loop, size, desc);
 }
 
 conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
@@ -1364,6 +1394,11 @@ conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
     conc_loop *loop = t->loop;
     conc__task_extra *extra = (conc__task_extra *)(void *)t->next;
     conc__co_begin(co, cls, extra);
+    if (CONC__LIKELY(extra == NULL && conc__loop_is_here(loop))) {
+        conc__pokez(&loop->alive, loop->alive + 1);
+        conc__task_ready(t);
+        return t;
+    }
     if (extra != NULL && extra->group != NULL) conc__group_enter(extra->group, t);
     if (conc__loop_is_here(loop)) {
         conc__task_admit(t);
@@ -1382,7 +1417,13 @@ conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
 }
 
 conc_result conc__co_go(conc_task *t) {
-    return t == NULL ? conc_error_result() : conc_task_detach(t);
+    if (CONC__UNLIKELY(t == NULL)) return conc_error_result();
+    if (CONC__LIKELY(conc__loop_is_here(t->loop))) { /* it has not run yet: nobody else has seen it, but for its group */
+        (void)(conc__task_extra_of(t) == NULL ? (conc__store32(&t->shared, 0, CONC__RELAXED), 0u)
+                                              : conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL));
+        return CONC_OK;
+    }
+    return conc_task_detach(t);
 }
 
 const conc_task_desc *conc__desc_later(double seconds) {
@@ -1499,10 +1540,6 @@ conc_result conc_task_detach(conc_task *task) {
     uint32_t s = task != NULL ? conc__load32(&task->shared, CONC__ACQUIRE) : 0;
     if ((s & CONC__TASK_HANDLE) == 0) return conc__task_invalid(task, "conc_task_detach");
     if ((s & CONC__TASK_IS_ENDED) != 0) conc__task_report(task);
-    if (s == CONC__TASK_HANDLE && conc__loop_is_here(task->loop) && task->top->conc__line == 0) {
-        conc__store32(&task->shared, 0, CONC__RELAXED); /* it has not run yet: nobody else has seen it */
-        return CONC_OK;
-    }
     return conc__task_release(task) ? CONC_OK : conc__task_invalid(task, "conc_task_detach");
 }
 
