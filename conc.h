@@ -2464,11 +2464,22 @@ CONC_API unsigned conc_address_port(const conc_address *address);
 CONC_API bool conc_address_equal(const conc_address *a, const conc_address *b);
 
 /* The addresses of a host, by name or in numbers, in the order in which to try them. *found: how many of them are in `list`,
- * at most `n`. CONC_OK (one or more), CONC_INVALID (NULL, n is 0, port over 65535), CONC_NO_MEMORY, CONC_SYSTEM with what the
- * system says ("no such host"). A name blocks the thread for as long as the system takes to find it; with a deadline that has
- * passed it is not asked for names: CONC_TIMEOUT. */
+ * at most `n` (and 16). CONC_OK (one or more), CONC_TIMEOUT, CONC_CANCELED, CONC_INVALID (NULL, n is 0, port over 65535, a name
+ * over 255 bytes), CONC_NO_MEMORY, CONC_NO_THREADS, CONC_SYSTEM with what the system says ("no such host"). The system's own
+ * look-up cannot be interrupted: so where there is a deadline or a token, it is offloaded (see loop.h). */
 CONC_API conc_result conc_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                                  conc_deadline deadline);
+
+/* The same as an op: name and port in, `found` of `list` out. Must live as long as the op. */
+typedef struct conc_host {
+    char name[256];
+    unsigned port;
+    size_t found;
+    conc_address list[16];
+    int conc__answer;
+    char conc__text[160];
+} conc_host;
+CONC_API conc_op conc_op_lookup(conc_host *host);
 
 /* ---- making sockets --------------------------------------------------------------------------------
  * Each gives a socket, or NULL with the reason in conc_error_result() and conc_error_detail(): CONC_INVALID,
@@ -3813,6 +3824,10 @@ CONC__LIB conc_loop *conc__group_loop(const conc_group *group);
 CONC__LIB void conc__group_enter(conc_group *group, conc_task *task);
 CONC__LIB bool conc__group_admit(conc_group *group, conc_task *task);
 CONC__LIB void conc__group_leave(conc_group *group, conc_task *task, int code);
+
+/* For an op's arm(): queues fn on a copy of the `size` bytes at op->data and turns the op into one that waits for it. */
+CONC__LIB bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size,
+                                     conc_result (*finish)(void *arg));
 
 /* Who looks whether a loop stands still; see report.c. */
 typedef struct conc__stall conc__stall;
@@ -5861,6 +5876,8 @@ int conc__port_socket_option(intptr_t fd, conc__port_option option, int value) {
     case CONC__PORT_REUSE_PORT:
 #if defined(SO_REUSEPORT)
         name = SO_REUSEPORT;
+#elif CONC_OS_LINUX && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__) && !defined(__hppa__)
+        name = 15; /* SO_REUSEPORT, which strict C99 hides */
 #endif
         break;
     case CONC__PORT_V6_ONLY:
@@ -15311,6 +15328,7 @@ enum { CONC__JOB_QUEUED, CONC__JOB_RUNS, CONC__JOB_DONE };
 typedef struct conc__job {
     struct conc__job *next;
     conc_fn fn;
+    conc_result (*finish)(void *arg); /* makes the wait's result of what fn left in `arg`; NULL: its code does */
     size_t size;
     int code;
     uint32_t state; /* atomic: DONE publishes the code and the bytes. Waited for under this address */
@@ -15469,11 +15487,14 @@ static conc_result conc__offload_pending(conc_op *op) {
 
 static conc_result conc__offload_attempt(conc_op *op) {
     conc__job *job = (conc__job *)op->object;
+    conc_result (*finish)(void *arg);
     int code;
     if (conc__load32(&job->state, CONC__ACQUIRE) != CONC__JOB_DONE) return CONC_PENDING;
     if (job->size != 0) memcpy(op->data, conc__job_bytes(job), job->size);
     code = job->code;
+    finish = job->finish;
     conc__job_unuse(job);
+    if (finish != NULL) return finish(op->data);
     return code == 0 ? CONC_OK : conc__fail(CONC_FAILED, "the offloaded function returned %d", code);
 }
 
@@ -15495,25 +15516,28 @@ static conc_result conc__offload_failed(conc_op *op) {
     return (conc_result)-(int)op->word;
 }
 
-static bool conc__offload_start(conc_op *op, conc_node *node);
+static bool conc__offload_start(conc_op *op, conc_node *node) {
+    conc_fn fn;
+    memcpy(&fn, &op->object, sizeof fn); /* ISO C has no cast between the two */
+    return conc__offload_arm_new(op, node, fn, (size_t)op->word, NULL);
+}
 
 static const conc_op_class conc__offload_new = {"offload", CONC_BUSY, conc__offload_pending, conc__offload_start, NULL, NULL};
 static const conc_op_class conc__offload_sent = {"offload", CONC_BUSY, conc__offload_attempt, conc__offload_arm,
                                                  NULL, conc__offload_abandon};
 static const conc_op_class conc__offload_lost = {"offload", CONC_BUSY, conc__offload_failed, conc__offload_arm, NULL, NULL};
 
-static bool conc__offload_start(conc_op *op, conc_node *node) {
-    size_t size = (size_t)op->word;
+bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size, conc_result (*finish)(void *arg)) {
     conc__job *job = size <= SIZE_MAX - CONC__JOB_HEAD ? (conc__job *)conc__alloc(1, CONC__JOB_HEAD + size, "an offloaded call")
                                                        : NULL;
     conc_result r = job != NULL ? CONC_OK : CONC_NO_MEMORY;
     conc__offload_begin();
     if (job != NULL) {
-        memcpy(&job->fn, &op->object, sizeof job->fn); /* ISO C has no cast between the two */
+        job->fn = fn;
+        job->finish = finish;
         job->size = size;
         job->users = 2;
         if (size != 0) memcpy(conc__job_bytes(job), op->data, size);
-        op->object = job;
         r = conc__offload_submit(job);
     }
     if (r != CONC_OK) {
@@ -15522,6 +15546,7 @@ static bool conc__offload_start(conc_op *op, conc_node *node) {
         op->word = (uint64_t)-(int)r;
         return false;
     }
+    op->object = job;
     op->cls = &conc__offload_sent;
     return conc__offload_arm(op, node);
 }
@@ -15891,45 +15916,67 @@ static conc_address conc__address_for(unsigned family, const conc_address *a) {
 
 /* ---- addresses: names ------------------------------------------------------------------------------- */
 
-/* What the system is asked. The call blocks, and touches nothing else: it may be made by another thread. */
-typedef struct conc__lookup_task {
-    const char *host;
-    unsigned port;
-    conc_address *list;
-    size_t n, found;
-    conc__port_found answer;
-    char text[160];
-} conc__lookup_task;
-
+/* What is offloaded: the call blocks, and touches nothing but *arg. */
 static int conc__lookup_run(void *arg) {
-    conc__lookup_task *t = (conc__lookup_task *)arg;
-    t->answer = conc__port_lookup(t->host, t->port, t->list, t->n, &t->found, t->text, sizeof t->text);
+    conc_host *h = (conc_host *)arg;
+    h->conc__answer = (int)conc__port_lookup(h->name, h->port, h->list, sizeof h->list / sizeof h->list[0], &h->found,
+                                             h->conc__text, sizeof h->conc__text);
     return 0;
+}
+
+static conc_result conc__lookup_finish(void *arg) {
+    const conc_host *h = (const conc_host *)arg;
+    if (h->conc__answer == (int)CONC__PORT_FOUND && h->found > 0) return CONC_OK;
+    return conc__fail(h->conc__answer == (int)CONC__PORT_LOOKUP_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM,
+                      "cannot find host \"%.100s\": %s", h->name,
+                      h->conc__answer == (int)CONC__PORT_FOUND ? "it has no address of the internet" : h->conc__text);
+}
+
+static conc_result conc__lookup_attempt(conc_op *op) {
+    conc_host *h = (conc_host *)op->data;
+    if (h == NULL) return conc__fail(CONC_INVALID, "conc_lookup: no host, or no place for its addresses");
+    h->found = 0;
+    if (h->port > 65535) return conc__fail(CONC_INVALID, "conc_lookup: %u is no port: they end at 65535", h->port);
+    if (memchr(h->name, '\0', sizeof h->name) == NULL) return conc__fail(CONC_INVALID, "conc_lookup: a name of over 255 bytes");
+    if (!conc__parse_address(h->name, h->port, h->list)) return CONC_PENDING;
+    h->found = 1;
+    return CONC_OK;
+}
+
+static bool conc__lookup_arm(conc_op *op, conc_node *node) {
+    return conc__offload_arm_new(op, node, conc__lookup_run, sizeof(conc_host), conc__lookup_finish);
+}
+
+conc_op conc_op_lookup(conc_host *host) {
+    static const conc_op_class cls = { "lookup", CONC_BUSY, conc__lookup_attempt, conc__lookup_arm, NULL, NULL };
+    return conc_op_make(&cls, NULL, host);
 }
 
 conc_result conc_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                         conc_deadline deadline) {
-    conc__lookup_task t;
+    conc_host h;
+    conc_op op = conc_op_lookup(&h);
+    conc_result r;
     if (found != NULL) *found = 0;
     if (host == NULL || list == NULL || n == 0 || found == NULL) {
         return conc__fail(CONC_INVALID, "conc_lookup: no host, or no place for its addresses");
     }
-    if (port > 65535) return conc__fail(CONC_INVALID, "conc_lookup: %u is no port: they end at 65535", port);
-    if (conc__parse_address(host, port, list)) {
-        *found = 1;
-        return CONC_OK;
+    memset(&h, 0, sizeof h);
+    memset(h.name, 'x', sizeof h.name); /* if it is too long, there is no end */
+    memcpy(h.name, host, strlen(host) < sizeof h.name ? strlen(host) + 1 : sizeof h.name);
+    h.port = port;
+    r = conc__lookup_attempt(&op);
+    if (r == CONC_PENDING && conc_deadline_passed(deadline)) return CONC_TIMEOUT;
+    if (r == CONC_PENDING && deadline.ns == INT64_MAX && conc_cancel_current() == NULL) {
+        (void)conc__lookup_run(&h);
+        r = conc__lookup_finish(&h);
+    } else if (r == CONC_PENDING) {
+        r = conc__wait_op(&op, deadline);
     }
-    if (conc_deadline_passed(deadline)) return CONC_TIMEOUT;
-    memset(&t, 0, sizeof t);
-    t.host = host;
-    t.port = port;
-    t.list = list;
-    t.n = n;
-    (void)conc__lookup_run(&t);
-    *found = t.found;
-    if (t.answer == CONC__PORT_FOUND && t.found > 0) return CONC_OK;
-    return conc__fail(t.answer == CONC__PORT_LOOKUP_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM, "cannot find host \"%.100s\": %s",
-                      host, t.answer == CONC__PORT_FOUND ? "it has no address of the internet" : t.text);
+    if (r != CONC_OK) return r;
+    *found = h.found < n ? h.found : n;
+    memcpy(list, h.list, *found * sizeof *list);
+    return CONC_OK;
 }
 
 /* ---- the socket ----------------------------------------------------------------------------------------- */
