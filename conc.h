@@ -13633,8 +13633,8 @@ void conc__task_ready(conc_task *t) {
 
 /* If the loop sleeps, wakes it. Whoever takes the mark away calls; so at most one call is under way. */
 static void conc__loop_nudge(conc_loop *loop) {
-    void *mark = CONC__ASLEEP;
-    if (conc__casp(&loop->inbox, &mark, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
+    void *old = conc__loadp(&loop->inbox, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (old == CONC__ASLEEP && conc__casp(&loop->inbox, &old, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
 }
 
 /* A push on the inbox; `link` is where the item keeps the next one. Release: what was done before is seen by the loop. The
@@ -13860,7 +13860,11 @@ static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
         r = p->ops[0].result; /* abandon() found it complete after all */
     }
     t->top->result = r;
-    t->top->value = winner < p->count ? (int)winner : -1;
+    if (winner == p->count) {
+        t->top->value = -1;
+    } else if (p->any) { /* (else it is the op's: a code of CO_JOIN) */
+        t->top->value = (int)winner;
+    }
     conc__task_unpark(t);
 }
 
@@ -14048,7 +14052,10 @@ bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catch
     t->loop->attempting = true;
     r = op.cls->attempt(&op);
     t->loop->attempting = false;
-    if (r != CONC_PENDING) return conc__co_complete(t, r, 0);
+    if (r != CONC_PENDING) {
+        t->top->result = r;
+        return true;
+    }
     op.result = CONC_PENDING;
     if (conc_deadline_passed(deadline)) {
         conc__abandon_but(&op, 1, 1);
@@ -14458,6 +14465,7 @@ conc_result conc_loop_free(conc_loop *loop) {
 /* The token of the thread that runs the loop has fired. */
 static void conc__host_wake(void *waiter) {
     conc__loop_waiter *host = (conc__loop_waiter *)waiter;
+    (void)conc__or32(&host->base.claimed, 0, CONC__SEQ_CST); /* before our look at the mark, as the mark is before its look at this */
     conc__loop_nudge(host->loop);
     conc__store32(&host->done, 1, CONC__RELEASE); /* the last touch; then only the address is used */
     conc__port_wake_one(&host->done);
@@ -14900,10 +14908,13 @@ conc_result conc_task_detach(conc_task *task) {
 }
 
 conc_result conc_task_cancel(conc_task *task) {
-    uint32_t waits = 0;
+    uint32_t ticket;
     if (task == NULL) return conc__fail(CONC_INVALID, "conc_task_cancel: NULL");
     if ((conc__or32(&task->shared, CONC__TASK_CANCEL, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) return CONC_CLOSED;
-    if (conc__cas32(&task->waiter.claimed, &waits, CONC__TICKET_CANCEL, CONC__SEQ_CST)) conc__task_wake(&task->waiter);
+    ticket = conc__load32(&task->waiter.claimed, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (ticket == 0 && conc__cas32(&task->waiter.claimed, &ticket, CONC__TICKET_CANCEL, CONC__SEQ_CST)) {
+        conc__task_wake(&task->waiter);
+    }
     return CONC_OK;
 }
 
