@@ -13650,8 +13650,8 @@ void conc__task_ready(conc_task *t) {
 
 /* If the loop sleeps, wakes it. Whoever takes the mark away calls; so at most one call is under way. */
 static void conc__loop_nudge(conc_loop *loop) {
-    void *mark = CONC__ASLEEP;
-    if (conc__casp(&loop->inbox, &mark, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
+    void *old = conc__loadp(&loop->inbox, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (old == CONC__ASLEEP && conc__casp(&loop->inbox, &old, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
 }
 
 /* A push on the inbox; `link` is where the item keeps the next one. Release: what was done before is seen by the loop. The
@@ -13692,7 +13692,10 @@ static bool conc__task_release(conc_task *t) {
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
     conc_loop *loop = t->loop;
     if ((s & CONC__TASK_HANDLE) == 0) return false;
-    if ((s & CONC__TASK_IS_ENDED) == 0) return true; /* the loop will see to it */
+    if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
+        if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+        return true;
+    }
     if (conc__loop_is_here(loop)) {
         conc__task_recycle(t);
     } else {
@@ -13877,7 +13880,11 @@ static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
         r = p->ops[0].result; /* abandon() found it complete after all */
     }
     t->top->result = r;
-    t->top->value = winner < p->count ? (int)winner : -1;
+    if (winner == p->count) {
+        t->top->value = -1;
+    } else if (p->any) { /* (else it is the op's: a code of CO_JOIN) */
+        t->top->value = (int)winner;
+    }
     conc__task_unpark(t);
 }
 
@@ -14065,7 +14072,10 @@ bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catch
     t->loop->attempting = true;
     r = op.cls->attempt(&op);
     t->loop->attempting = false;
-    if (r != CONC_PENDING) return conc__co_complete(t, r, 0);
+    if (r != CONC_PENDING) {
+        t->top->result = r;
+        return true;
+    }
     op.result = CONC_PENDING;
     if (conc_deadline_passed(deadline)) {
         conc__abandon_but(&op, 1, 1);
@@ -14475,6 +14485,7 @@ conc_result conc_loop_free(conc_loop *loop) {
 /* The token of the thread that runs the loop has fired. */
 static void conc__host_wake(void *waiter) {
     conc__loop_waiter *host = (conc__loop_waiter *)waiter;
+    (void)conc__or32(&host->base.claimed, 0, CONC__SEQ_CST); /* before our look at the mark, as the mark is before its look at this */
     conc__loop_nudge(host->loop);
     conc__store32(&host->done, 1, CONC__RELEASE); /* the last touch; then only the address is used */
     conc__port_wake_one(&host->done);
@@ -14844,8 +14855,9 @@ static conc_result conc__task_join_attempt(conc_op *op) {
 static bool conc__task_end_arm(conc_op *op, conc_node *node) {
     conc_task *t = (conc_task *)op->object;
     conc__bucket *b = conc__bucket_lock(t);
-    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. */
-    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) == 0;
+    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. So does a detach. */
+    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & (CONC__TASK_IS_ENDED | CONC__TASK_HANDLE)) ==
+                CONC__TASK_HANDLE;
     if (wait) conc__bucket_push(b, t, node, 0);
     conc__bucket_unlock(b);
     return wait;
@@ -14917,10 +14929,13 @@ conc_result conc_task_detach(conc_task *task) {
 }
 
 conc_result conc_task_cancel(conc_task *task) {
-    uint32_t waits = 0;
+    uint32_t ticket;
     if (task == NULL) return conc__fail(CONC_INVALID, "conc_task_cancel: NULL");
     if ((conc__or32(&task->shared, CONC__TASK_CANCEL, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) return CONC_CLOSED;
-    if (conc__cas32(&task->waiter.claimed, &waits, CONC__TICKET_CANCEL, CONC__SEQ_CST)) conc__task_wake(&task->waiter);
+    ticket = conc__load32(&task->waiter.claimed, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (ticket == 0 && conc__cas32(&task->waiter.claimed, &ticket, CONC__TICKET_CANCEL, CONC__SEQ_CST)) {
+        conc__task_wake(&task->waiter);
+    }
     return CONC_OK;
 }
 
