@@ -1785,7 +1785,10 @@ typedef struct conc__gen_state {
 #define CONC__GEN_RUN(name, ...) { .iter = CONC__GEN_ITER(name), .conc__gen = { .running = 1 }, __VA_ARGS__ }
 #else
 #if __cplusplus >= 202002L
-#define CONC__GEN(name, ...) \
+#define CONC__GEN(name, ...)                                                                       \
+    CONC__EXPAND(CONC__CAT(CONC__GEN_WITH_, CONC__ARE_MANY(__VA_ARGS__))(name, __VA_ARGS__))
+#define CONC__GEN_WITH_1(name, ...) conc__zero_##name() /* without fields: no warning that there are none */
+#define CONC__GEN_WITH_2(name, ...)                                                                \
     (name{ .iter = CONC__GEN_ITER(name), .conc__gen = {}, .thrown = CONC_OK, __VA_ARGS__ })
 #else
 #define CONC__GEN(name, ...) conc__zero_##name(__VA_ARGS__) /* no fields can be given before C++20 */

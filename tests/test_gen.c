@@ -507,6 +507,64 @@ static void lost_variables(void) {
 }
 #endif
 
+/* A suspension in a switch of the body's own cannot be found again: the program ends, and says where. With computed gotos it
+ * can. */
+CONC_GENERATOR(in_switch, int) {
+    CONC_BEGIN;
+    switch ((int)self->thrown) {
+    default: CONC_YIELD(1);
+    }
+    CONC_YIELD(2);
+    CONC_END;
+}
+
+#if defined(CONC_COMPUTED_GOTO) && CONC_CC_GNU && !CONC_CC_TINY
+static void wrong_resume(void) {
+    int n = 0;
+    CONC_FOR_GEN(in_switch, x) CHECK_EQ(x, ++n);
+    CHECK_EQ(n, 2);
+}
+#elif !defined(_WIN32)
+#include <sys/wait.h>
+static void wrong_resume(void) {
+    char said[500];
+    int fd[2], status = 0, by_iterator;
+    ssize_t n, all;
+    for (by_iterator = 0; by_iterator < 2; by_iterator++) {
+        pid_t pid;
+        if (!CHECK(pipe(fd) == 0)) return;
+        fflush(NULL);
+        pid = fork();
+        if (pid == 0) {
+            in_switch g = CONC_GEN_ZERO(in_switch);
+            int x = 0;
+            dup2(fd[1], 2);
+            if (by_iterator) (void)conc_next(&g.iter, &x);
+            else (void)CONC_NEXT(in_switch, &g, &x);
+            (void)CONC_NEXT(in_switch, &g, &x);
+            _exit(0);
+        }
+        close(fd[1]);
+        for (all = 0; all < (ssize_t)sizeof said - 1; all += n) {
+            n = read(fd[0], said + all, sizeof said - 1 - (size_t)all);
+            if (n <= 0) break;
+        }
+        said[all] = '\0';
+        close(fd[0]);
+        CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+        CHECK_HAS(said, "in_switch cannot be resumed at");
+        CHECK_HAS(said, "test_gen.c:");
+        CHECK_HAS(said, "switch");
+    }
+}
+#else
+static void wrong_resume(void) {
+    in_switch g = CONC_GEN_ZERO(in_switch);
+    conc_iter_close(&g.iter);
+}
+#endif
+
 int main(void) {
     check_begin("gen");
     RUN(by_name);
@@ -521,6 +579,7 @@ int main(void) {
     RUN(throwing);
     RUN(trees);
     RUN(within_itself);
+    RUN(wrong_resume);
 #if defined(CONC_DEBUG) && !CHECK_ASAN
     if (getenv("LD_PRELOAD") == NULL) RUN(lost_variables); /* (valgrind would rightly complain) */
 #endif
