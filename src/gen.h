@@ -258,8 +258,9 @@ typedef struct conc__gen_state {
         CONC__FRAME_SCRIBBLE();                                                                    \
         more = CONC__GEN_STEP(name, self, item, 1) != 0;                                           \
         self->conc__gen.running = 0;                                                               \
-        self->iter.result = more ? CONC_OK : conc__gen_end(&self->conc__gen);                      \
-        return self->iter.result;                                                                  \
+        if (!more) return self->iter.result = conc__gen_end(&self->conc__gen);                     \
+        self->iter.result = CONC_OK;                                                               \
+        return CONC_OK;                                                                            \
     } CONC__SPARE_END                                                                              \
     CONC__SPARE inline conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
         if (self->conc__gen.running != 0) return conc__gen_refuse(#name, CONC__GEN_RUNNING);       \
