@@ -152,6 +152,93 @@
  *
  * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
  *
+ * ---- ITERATORS --------------------------------------------------------------------------------- iter.h below
+ *
+ * An iterator is a struct that begins with a conc_iter: next() gives up to n items and says how many, 0 is the end. Arrays, ranges,
+ * queues and generators are iterators; adaptors make new ones of them, lazily; whoever is handed one closes it. A chain needs no
+ * checks: what failed on the way is the result at its end.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * CONC_FILTER_FN(odd, int64_t, x, x % 2 != 0)                 // functions over batches, from an expression
+ * CONC_MAP_FN(half, int64_t, x, double, (double)x / 2)
+ * CONC_FOLD_FN(add, double, sum, double, x, sum + x)
+ *
+ * struct line { int number; const char *text; };
+ *
+ * int main(void) {
+ *     const char *words[] = { "one", "two", "three" };
+ *     double sum = 0;
+ *     CONC_FOREACH(const char *, w, conc_iter_array(words, 3)) printf("%s ", w);
+ *     CONC_FOREACH(struct line, l, conc_enumerate(struct line, number, text, conc_take(conc_iter_array(words, 3), 2), 1))
+ *         printf("%d:%s ", l.number, l.text);
+ *     conc_result r = conc_fold(conc_map(conc_filter(conc_iter_range(0, 10, 1), odd, NULL), half, NULL), add, &sum, NULL);
+ *     printf("%g\n", r == CONC_OK ? sum : -1);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * one two three 1:one 2:two 12.5
+ * ```
+ *
+ * Also: conc_skip, conc_chain, conc_zip, conc_batch, conc_collect, conc_count, conc_any, conc_all, conc_iter_queue, conc_iter_borrow
+ * (take five, and go on). CONC_FOREACH asks for one item at a time, so a break loses nothing.
+ *
+ * ---- GENERATORS --------------------------------------------------------------------------------- gen.h below
+ *
+ * A function that yields. What lives from one yield to the next is a field of its frame (self->i, not i); a yield may not stand in
+ * a switch of your own. By name it compiles to the plain loop; as an iterator it fills batches.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * CONC_GENERATOR(fibonacci, long, int n, i; long a, b;) {     // name, type of its items, fields
+ *     CONC_BEGIN;
+ *     self->b = 1;
+ *     for (self->i = 0; self->i < self->n; self->i++) {
+ *         CONC_YIELD(self->a);
+ *         long next = self->a + self->b;
+ *         self->a = self->b;
+ *         self->b = next;
+ *     }
+ *     CONC_FINALLY;                                           // also when it is closed, or fails; may be left out
+ *     puts("over");
+ *     CONC_END;
+ * }
+ *
+ * static const long more[] = { 70, 80 };
+ * CONC_GENERATOR(twice, long) {
+ *     CONC_BEGIN;
+ *     CONC_YIELD_FROM(CONC_GEN_NEW(fibonacci, .n = 3));       // CONC_GEN_NEW: on the heap, an iterator
+ *     CONC_YIELD_FROM(conc_iter_array(more, 2));
+ *     CONC_END;
+ * }
+ *
+ * int main(void) {
+ *     long x = 0;
+ *     fibonacci g = CONC_GEN(fibonacci, .n = 10);             // by value
+ *     CONC_FOR_GEN(fibonacci, y, .n = 7) printf("%ld ", y);
+ *     while (CONC_NEXT(fibonacci, &g, &x) == CONC_OK && x < 5) printf("%ld ", x);
+ *     conc_iter_close(&g.iter);                               // it was not used up
+ *     CONC_FOREACH(long, y, CONC_GEN_NEW(twice)) printf("%ld ", y);
+ *     puts("");
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * 0 1 1 2 3 5 8 over
+ * 0 1 1 2 3 over
+ * 0 1 1 over
+ * 70 80 
+ * ```
+ *
+ * Values can be sent in (CONC_GENERATOR_SEND, CONC_SEND) and errors thrown in (CONC_THROW, CONC_TRY_YIELD).
+ *
  * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
  *
  * ```c
@@ -1728,7 +1815,7 @@ typedef struct conc__gen_state {
 
 /* A body is one statement after another between CONC_BEGIN and CONC_END; what stands before CONC_BEGIN runs at each resume. */
 #define CONC_BEGIN                                                                                 \
-    (void)conc__out;                                                                               \
+    (void)conc__out, (void)conc__room;                                                             \
     CONC__FRAME_BEGIN(self->conc__gen.place)
 /* Here begins the clean-up part. At most once, not within a block, before CONC_END. A yield in it is possible at the end of a
  * generator that is used up; in one that is being closed it is an error, which is told, and ends it. */
@@ -1852,7 +1939,10 @@ typedef struct conc__gen_state {
 #define CONC__GEN_RUN(name, ...) { .iter = CONC__GEN_ITER(name), .conc__gen = { .running = 1 }, __VA_ARGS__ }
 #else
 #if __cplusplus >= 202002L
-#define CONC__GEN(name, ...) \
+#define CONC__GEN(name, ...)                                                                       \
+    CONC__EXPAND(CONC__CAT(CONC__GEN_WITH_, CONC__ARE_MANY(__VA_ARGS__))(name, __VA_ARGS__))
+#define CONC__GEN_WITH_1(name, ...) conc__zero_##name() /* without fields: no warning that there are none */
+#define CONC__GEN_WITH_2(name, ...)                                                                \
     (name{ .iter = CONC__GEN_ITER(name), .conc__gen = {}, .thrown = CONC_OK, __VA_ARGS__ })
 #else
 #define CONC__GEN(name, ...) conc__zero_##name(__VA_ARGS__) /* no fields can be given before C++20 */
@@ -1876,11 +1966,28 @@ typedef struct conc__gen_state {
         __VA_ARGS__                                                                                \
     };
 
-#define CONC__GEN_IN_PLACE(name) done = conc__step_##name(self, (conc__item_##name *)items, n, 0)
+/* With CONC_DEBUG the body's variables lie deeper than the part of the dead stack that scribbling cannot reach. */
+#if defined(CONC_DEBUG)
+#define CONC__GEN_DEEPER(name)                                                                     \
+    CONC__SPARE CONC__NOINLINE size_t conc__deeper_##name(struct name *self, conc__item_##name *out, size_t room) { \
+        volatile unsigned char above[256];                                                         \
+        volatile size_t first = 0;                                                                 \
+        size_t done;                                                                               \
+        above[first] = 0;                                                                          \
+        done = conc__step_##name(self, out, room, 0);                                              \
+        return done + above[first];                                                                 \
+    } CONC__SPARE_END
+#define CONC__GEN_STEP(name, self, out, room) conc__deeper_##name((self), (out), (room))
+#else
+#define CONC__GEN_DEEPER(name)
+#define CONC__GEN_STEP(name, self, out, room) conc__step_##name((self), (out), (room), 0)
+#endif
+
+#define CONC__GEN_IN_PLACE(name) done = CONC__GEN_STEP(name, self, (conc__item_##name *)items, n)
 #define CONC__GEN_ON_COPY(name)                                                                    \
     {                                                                                              \
         struct name copy = *self;                                                                  \
-        done = conc__step_##name(&copy, (conc__item_##name *)items, n, 0);                         \
+        done = CONC__GEN_STEP(name, &copy, (conc__item_##name *)items, n);                         \
         *self = copy;                                                                              \
     }                                                                                              \
     (void)0
@@ -1890,16 +1997,18 @@ typedef struct conc__gen_state {
 #define CONC__GEN_CODE(name, prepare, BATCH)                                                             \
     static CONC__FRAME_FN size_t conc__step_##name(                                                \
         struct name *self, conc__item_##name *conc__out, size_t conc__room, size_t conc__done); \
+    CONC__GEN_DEEPER(name)                                                                         \
     CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__resume_##name(struct name *self, conc__item_##name *item) { \
         bool more;                                                                                 \
         self->conc__gen.running = 1;                                                               \
         CONC__FRAME_SCRIBBLE();                                                                    \
-        more = conc__step_##name(self, item, 1, 0) != 0;                                           \
+        more = CONC__GEN_STEP(name, self, item, 1) != 0;                                           \
         self->conc__gen.running = 0;                                                               \
-        self->iter.result = more ? CONC_OK : conc__gen_end(&self->conc__gen);                      \
-        return self->iter.result;                                                                  \
+        if (!more) return self->iter.result = conc__gen_end(&self->conc__gen);                     \
+        self->iter.result = CONC_OK;                                                               \
+        return CONC_OK;                                                                            \
     } CONC__SPARE_END                                                                              \
-    CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
+    CONC__SPARE inline conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
         if (self->conc__gen.running != 0) return conc__gen_refuse(#name, CONC__GEN_RUNNING);       \
         prepare;                                                                                   \
         return conc__resume_##name(self, item);                                                    \
