@@ -4,8 +4,9 @@
 
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
- * Threads, locks, blocking queues, timers, cancellation, and one way to wait for any of them. C99 or later, C++11 or
- * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads.
+ * Threads, locks, blocking queues, timers, cancellation, iterators, generators, coroutines with an event loop, sockets; and one
+ * way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
+ * system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -93,10 +94,14 @@
  *  CONC_IMPLEMENTATION                 one file              brings the code, not only the declarations
  *  CONC_STATIC                         any file              everything static: a private copy for that file
  *  CONC_DEBUG                          implementation; and   checks lock order, relocking, foreign unlocks; the places are
- *                                      everywhere for places known where the including file defines it too
+ *                                      everywhere for places known where the including file defines it too; variables that
+ *                                                            a suspension has lost show at once
  *  CONC_MALLOC(n), CONC_REALLOC(p, n), implementation        your allocator; all three or none
  *  CONC_FREE(p)
  *  CONC_PORT_PORTABLE=1                implementation        pthreads only, even where there is a futex
+ *  CONC_COMPUTED_GOTO                  any file              generators and coroutines with labels as values (gcc, clang): a
+ *                                                            suspension may then stand in a switch of yours; see frame.h
+ *  CONC_ITERABLE_TYPES(X)              any file              your types for CONC_IS_ITERABLE(): see iter.h
  *  CONC_SIM                            everywhere            conc_sim_run(): see SIMULATION (gcc and clang; for tests)
  *
  * No option changes a public type: files with and without them can be linked together.
