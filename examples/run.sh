@@ -228,7 +228,8 @@ compiler || { install_compiler && compiler; } || {
 }
 echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
 
-for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer; do
+for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer \
+    iterator generator generator_send take_turns tree pipeline; do
     example $name
 done
 bank
