@@ -1264,19 +1264,48 @@ conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline) {
     return r;
 }
 
+/* Takes the loop to run it: waited for, beside what they want, by those who found that another of them runs it. */
+static conc_result conc__loop_turn_attempt(conc_op *op) {
+    return conc__loop_enter((conc_loop *)op->object) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__loop_turn_arm(conc_op *op, conc_node *node) {
+    conc_loop *loop = (conc_loop *)op->object;
+    conc__bucket *b = conc__bucket_lock(&loop->gate);
+    bool wait;
+    conc__lock_take(&loop->gate);
+    wait = loop->running;
+    conc__lock_give(&loop->gate);
+    if (wait) conc__bucket_push(b, &loop->gate, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
 conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline) {
+    static const conc_op_class turn = {"turn", CONC_BUSY, conc__loop_turn_attempt, conc__loop_turn_arm, NULL, NULL};
     const conc_loop *here = conc__self()->loop;
+    bool stopped = false;
     conc_result r;
     if (here != NULL) {
         op.result = op.cls->attempt(&op);
         if (op.result != CONC_PENDING) return op.result;
         return conc__fail(CONC_DEADLOCK, "a blocking wait for tasks, in a coroutine: %s would stand still", here->name);
     }
-    if (!conc__loop_enter(loop)) return conc__wait_op(&op, deadline);
+    if (!conc__loop_enter(loop)) {
+        conc_op ops[2];
+        int i;
+        ops[0] = op;
+        ops[1] = conc_op_make(&turn, loop, NULL);
+        i = conc_select(ops, 2, deadline);
+        if (i != 1) return i == 0 ? ops[0].result : i == CONC_BUSY ? conc__op_busy(&op) : (conc_result)i;
+    }
     do {
         r = conc__loop_go(loop, &op, deadline);
-    } while (r == CONC_CLOSED && op.result == CONC_PENDING); /* a stop is for conc_loop_run() */
+        stopped = stopped || (r == CONC_CLOSED && op.result == CONC_PENDING);
+    } while (r == CONC_CLOSED && op.result == CONC_PENDING);
+    if (stopped) conc__store32(&loop->stop, 1, CONC__RELAXED); /* that is for conc_loop_run() */
     conc__loop_leave(loop);
+    (void)conc__wake_waiters(&loop->gate, CONC__ANY_TAG, 1);
     return r;
 }
 
