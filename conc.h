@@ -2234,7 +2234,7 @@ typedef struct conc_co_class {
 #define CO_END                                                                                     \
     CONC__FRAME_END(self->co.conc__place,                                                          \
                     conc__frame_lost(self->co.conc__cls->name, self->co.conc__cls->file,            \
-                                     self->co.conc__line & ~CONC__CO_CLEANS))                      \
+                                     self->co.conc__line & CONC__CO_LINE))                         \
     self->co.conc__place = CONC__PLACE_DONE;                                                       \
     return CONC_OK
 
@@ -2301,6 +2301,7 @@ typedef struct conc_co_class {
 typedef struct conc_co_timeout {
     bool expired;
     uint8_t conc__inside;
+    bool conc__held; /* no time for it: a frame within it ends already */
     uint32_t conc__place;
     int64_t conc__due;
     struct conc_co_timeout *conc__outer;
@@ -2338,8 +2339,10 @@ typedef struct conc_co_timeout {
 #define CONC__CO_YIELDS CONC_BUSY
 #define CONC__CO_MARK(label)                                                                       \
     (CONC__FRAME_AT(self->co.conc__place, label),                                                  \
-     (void)(self->co.conc__line = (self->co.conc__line & CONC__CO_CLEANS) | (uint32_t)__LINE__))
-#define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part */
+     (void)(self->co.conc__line = (self->co.conc__line & ~CONC__CO_LINE) | (uint32_t)__LINE__))
+#define CONC__CO_LINE 0x3fffffffu
+#define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part; */
+#define CONC__CO_UNWINDS 0x40000000u /* its end goes on to its caller's, as a cancel or a time-out wants it */
 #define CONC__CO_SUSPEND(label, suspends)                                                          \
     do {                                                                                           \
         CONC__CO_MARK(label);                                                                      \
@@ -4264,7 +4267,7 @@ conc__agent *conc__self(void) {
             (void)conc__port_key_set(me, conc__agent_end); /* from now on: an identity must not change */
         }
     }
-    if (CONC__UNLIKELY(me->owner == 0)) conc__agent_begin(me); /* a new one; or a task's first look at itself */
+    if (CONC__UNLIKELY(me->owner == 0)) conc__agent_begin(me); /* new, or acts as a task that has none yet */
     return me;
 }
 
@@ -13517,7 +13520,7 @@ enum {
 /* Of a task's flags. */
 #define CONC__TASK_FOREIGN 1u  /* its memory is of the loop's part for other threads */
 #define CONC__TASK_SHIELDED 2u /* its cancel has been seen */
-#define CONC__TASK_UNWINDS 4u  /* frames end, down to the one whose time-out expired; if none has, all */
+#define CONC__TASK_UNWINDS 4u  /* some of its frames do: till they have ended no cancel strikes */
 #define CONC__TASK_CATCHES 8u  /* the wait under way is told of a cancel */
 #define CONC__TASK_POINT 16u   /* the wait under way is for a point in time alone, which is the timer's */
 
@@ -13796,7 +13799,7 @@ static void conc__task_wake(void *waiter) {
 
 static bool conc__task_wants_cancel(conc_task *t) {
     const conc__task_extra *extra = conc__task_extra_of(t);
-    if ((t->flags & CONC__TASK_SHIELDED) != 0) return false;
+    if ((t->flags & (CONC__TASK_SHIELDED | CONC__TASK_UNWINDS)) != 0) return false;
     return (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_CANCEL) != 0 ||
            (extra != NULL && extra->cancel != NULL && conc_cancel_fired(extra->cancel));
 }
@@ -13864,10 +13867,10 @@ static void conc__task_end(conc_task *t) {
 
 /* ---- time-outs and unwinding ------------------------------------------------------------------------- */
 
-/* The outermost block whose time is up; NULL: none. */
+/* The outermost block whose time is up; NULL: none. (Whatever is around one that is held is held, too.) */
 static conc_co_timeout *conc__limit_passed(const conc_task *t, int64_t now) {
     conc_co_timeout *l, *found = NULL;
-    for (l = t->limit; l != NULL; l = l->conc__outer) {
+    for (l = t->limit; l != NULL && !l->conc__held; l = l->conc__outer) {
         if (l->conc__due <= now) found = l;
     }
     return found;
@@ -13880,22 +13883,51 @@ static conc_co_timeout *conc__limit_expired(const conc_task *t) {
     return l;
 }
 
+/* A frame's blocks, which it leaves. */
+static void conc__limits_drop(conc_task *t, const conc_co *frame) {
+    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+}
+
+/* The top frame ends: blocks around it have to wait for that. */
+static void conc__limits_hold(conc_task *t) {
+    conc_co_timeout *l;
+    for (l = t->limit; l != NULL && !l->conc__held; l = l->conc__outer) {
+        if (l->conc__frame != t->top) l->conc__held = true;
+    }
+}
+
+/* The block that expired has been left: if this was in the clean-up of a frame that ends itself, that goes on. */
+static void conc__limits_let_go(conc_task *t) {
+    conc_co_timeout *l = t->limit;
+    conc_co *f = t->top;
+    for (; f != NULL; f = f == conc__task_root(t) ? NULL : f->conc__up) {
+        for (; l != NULL && l->conc__frame == f; l = l->conc__outer) l->conc__held = false;
+        if ((f->conc__line & CONC__CO_UNWINDS) != 0) return;
+    }
+    t->flags &= (uint8_t)~CONC__TASK_UNWINDS;
+}
+
 /* The top frame goes on at its block's end, or in its clean-up part, or, if it is there already, after the wait. */
 static void conc__task_unwind(conc_task *t) {
     conc_co_timeout *limit = conc__limit_expired(t);
     conc_co *top = t->top;
     if (limit != NULL && limit->conc__frame == top) {
         t->limit = limit->conc__outer;
-        t->flags &= (uint8_t)~CONC__TASK_UNWINDS;
         limit->conc__inside = 0;
         top->conc__place = limit->conc__place;
         top->result = CONC_TIMEOUT;
+        conc__limits_let_go(t);
         return;
     }
     t->flags |= CONC__TASK_UNWINDS;
     top->result = limit != NULL ? CONC_TIMEOUT : CONC_CANCELED;
     top->value = -1;
-    if ((top->conc__line & CONC__CO_CLEANS) == 0) top->conc__place = CONC__PLACE_CLEANUP;
+    if ((top->conc__line & CONC__CO_CLEANS) == 0) {
+        conc__limits_drop(t, top);
+        top->conc__place = CONC__PLACE_CLEANUP;
+    }
+    top->conc__line |= CONC__CO_UNWINDS;
+    conc__limits_hold(t);
 }
 
 /* The cancel has come: true, the wait under way is told; else the task unwinds. */
@@ -13903,7 +13935,6 @@ static void conc__task_take_cancel(conc_task *t) {
     t->flags |= CONC__TASK_SHIELDED;
     if ((t->flags & CONC__TASK_CATCHES) != 0) {
         t->top->result = CONC_CANCELED;
-        t->top->value = -1;
     } else {
         conc__task_unwind(t);
     }
@@ -13912,6 +13943,7 @@ static void conc__task_take_cancel(conc_task *t) {
 void conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
     timeout->expired = false;
     timeout->conc__inside = 1;
+    timeout->conc__held = false;
     timeout->conc__due = due.ns;
     timeout->conc__frame = frame;
     timeout->conc__outer = t->limit;
@@ -13924,7 +13956,7 @@ void conc__co_timeout_leave(conc_task *t, conc_co_timeout *timeout) {
 }
 
 uint32_t conc__co_return(conc_task *t, conc_co *frame, int code) {
-    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+    conc__limits_drop(t, frame);
     t->code = code;
     return (frame->conc__line & CONC__CO_CLEANS) != 0 ? CONC__PLACE_DONE : CONC__PLACE_CLEANUP;
 }
@@ -13961,9 +13993,10 @@ void conc__co_enter(conc_task *t, conc_co *co, const conc_co_class *cls) {
 /* The top frame has ended: false, the task has. */
 static bool conc__task_pop(conc_task *t) {
     conc_co *frame = t->top, *up;
-    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+    bool unwinds = (frame->conc__line & CONC__CO_UNWINDS) != 0;
+    conc__limits_drop(t, frame);
     if (frame == conc__task_root(t)) {
-        if ((t->flags & CONC__TASK_UNWINDS) != 0) t->code = CONC_CANCELED;
+        if (unwinds) t->code = CONC_CANCELED;
         return false;
     }
     up = frame->conc__up;
@@ -13973,7 +14006,7 @@ static bool conc__task_pop(conc_task *t) {
     conc__slab_give(&t->loop->own, CONC__SLAB_BLOCKS, (char *)frame - CONC__CALL_HEAD,
                     CONC__CALL_HEAD + frame->conc__cls->size);
     t->top = up;
-    if ((t->flags & CONC__TASK_UNWINDS) != 0) conc__task_unwind(t);
+    if (unwinds) conc__task_unwind(t);
     return true;
 }
 
@@ -13994,11 +14027,7 @@ static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
         r = p->ops[0].result; /* abandon() found it complete after all */
     }
     t->top->result = r;
-    if (winner == p->count) {
-        t->top->value = -1;
-    } else if (p->any) { /* (else it is the op's: a code of CO_JOIN) */
-        t->top->value = (int)winner;
-    }
+    if (p->any) t->top->value = winner < p->count ? (int)winner : -1;
     conc__task_unpark(t);
 }
 
@@ -14044,7 +14073,7 @@ static void conc__task_disarm(conc_task *t) {
 static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t first) {
     conc__parked *p = t->parked;
     conc__task_extra *extra = conc__task_extra_of(t);
-    bool shielded = (t->flags & CONC__TASK_SHIELDED) != 0;
+    bool shielded = (t->flags & (CONC__TASK_SHIELDED | CONC__TASK_UNWINDS)) != 0;
     t->since = (uint32_t)(t->loop->now / 1000000);
     for (;;) {
         size_t tokens = 0;
@@ -14053,7 +14082,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
         uint32_t ticket;
         bool quiet;
         const conc_co_timeout *limit;
-        for (limit = t->limit; limit != NULL; limit = limit->conc__outer) {
+        for (limit = t->limit; limit != NULL && !limit->conc__held; limit = limit->conc__outer) {
             if (limit->conc__due < due) due = limit->conc__due;
         }
         if (p != NULL) {
@@ -14142,17 +14171,21 @@ static bool conc__task_settle(conc_task *t) {
 }
 
 /* With CONC_NOW, or no need to wait: completes it without a park. */
-static bool conc__co_complete(conc_task *t, conc_result r, int value) {
+static bool conc__co_complete(conc_task *t, conc_result r) {
     t->top->result = r;
-    t->top->value = value;
     return true;
+}
+
+static bool conc__co_complete_any(conc_task *t, conc_result r, int index) {
+    t->top->value = index;
+    return conc__co_complete(t, r);
 }
 
 static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline, bool any, bool catches) {
     conc__parked *p = (conc__parked *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, sizeof *p, "a wait");
     if (p == NULL) {
         conc__abandon_but(ops, n, n);
-        return conc__co_complete(t, CONC_NO_MEMORY, -1);
+        return any ? conc__co_complete_any(t, CONC_NO_MEMORY, -1) : conc__co_complete(t, CONC_NO_MEMORY);
     }
     p->count = (uint16_t)n;
     p->armed = 0;
@@ -14173,30 +14206,26 @@ static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline de
 bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catches) {
     conc_result r;
     if (conc__op_is_until(&op) && deadline.ns == INT64_MAX) {
-        if (conc_deadline_passed(op.due)) return conc__co_complete(t, CONC_OK, 0);
+        if (conc_deadline_passed(op.due)) return conc__co_complete(t, CONC_OK);
         t->flags = (uint8_t)((t->flags & ~CONC__TASK_CATCHES) | CONC__TASK_POINT | (catches ? CONC__TASK_CATCHES : 0u));
         t->timer.due = op.due.ns;
         (void)conc__task_suspend(t, op.due.ns, false, 0);
         return false;
     }
     if (!conc__op_valid(&op)) {
-        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT: an op without a class"), -1);
+        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT: an op without a class"));
     }
     conc__ops_begin(&op, 1);
     t->loop->attempting = true;
     r = op.cls->attempt(&op);
     t->loop->attempting = false;
-    if (r != CONC_PENDING) {
-        t->top->result = r;
-        return true;
-    }
+    if (r != CONC_PENDING) return conc__co_complete(t, r);
     op.result = CONC_PENDING;
     if (conc_deadline_passed(deadline)) {
         conc__abandon_but(&op, 1, 1);
         return conc__co_complete(t, op.result != CONC_PENDING     ? op.result
                                     : deadline.ns == INT64_MIN ? conc__op_busy(&op)
-                                                               : CONC_TIMEOUT,
-                                 -1);
+                                                               : CONC_TIMEOUT);
     }
     return conc__co_park(t, &op, 1, deadline, false, catches);
 }
@@ -14204,12 +14233,12 @@ bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catch
 bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline) {
     size_t i, winner;
     if (ops == NULL || n == 0 || n > CONC__MAX_OPS) {
-        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: %zu ops; 1 to %d can be waited for",
+        return conc__co_complete_any(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: %zu ops; 1 to %d can be waited for",
                                                ops == NULL ? 0 : n, CONC__MAX_OPS), -1);
     }
     for (i = 0; i < n; i++) {
         if (!conc__op_valid(&ops[i])) {
-            return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: op %zu has no class", i), -1);
+            return conc__co_complete_any(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: op %zu has no class", i), -1);
         }
     }
     conc__ops_begin(ops, n);
@@ -14218,8 +14247,8 @@ bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline dead
     t->loop->attempting = false;
     if (winner < n || conc_deadline_passed(deadline)) {
         conc__abandon_but(ops, n, winner);
-        if (winner < n) return conc__co_complete(t, ops[winner].result, (int)winner);
-        return conc__co_complete(t, deadline.ns == INT64_MIN ? CONC_BUSY : CONC_TIMEOUT, -1);
+        if (winner < n) return conc__co_complete_any(t, ops[winner].result, (int)winner);
+        return conc__co_complete_any(t, deadline.ns == INT64_MIN ? CONC_BUSY : CONC_TIMEOUT, -1);
     }
     return conc__co_park(t, ops, n, deadline, true, false);
 }
@@ -14271,7 +14300,7 @@ static void conc__loop_step(conc_loop *loop, conc__agent *me) {
         conc__task_take_cancel(t);
     }
     if (CONC__UNLIKELY((t->flags & CONC__TASK_UNWINDS) != 0) && conc__task_root(t) == t->top &&
-        t->top->conc__line == 0) { /* it has not begun: there is nothing to clean up */
+        (t->top->conc__line & CONC__CO_LINE) == 0) { /* it has not begun: there is nothing to clean up */
         t->code = CONC_CANCELED;
         conc__task_end(t);
     } else {
@@ -15108,7 +15137,7 @@ size_t conc__loop_turns(const conc_loop *loop) {
 
 bool conc__loop_where(const conc_loop *loop, char *text, size_t size) {
     const conc_co_class *runs = (const conc_co_class *)conc__peekp(&loop->runs);
-    uint32_t line = conc__peek32(&loop->runs_from) & ~CONC__CO_CLEANS;
+    uint32_t line = conc__peek32(&loop->runs_from) & CONC__CO_LINE;
     if (runs == NULL) {
         (void)snprintf(text, size, "%s runs no coroutine", loop->name);
     } else {
@@ -15137,7 +15166,7 @@ static void conc__task_describe(conc_task *t, void *arg) {
         n += snprintf(text + n, sizeof text - (size_t)n, " in \"%s\"", top->conc__cls->name);
     }
     n += snprintf(text + n, sizeof text - (size_t)n, " at %s:%u ", top->conc__cls->file,
-                  (unsigned)(top->conc__line & ~CONC__CO_CLEANS));
+                  (unsigned)(top->conc__line & CONC__CO_LINE));
     if (t == conc__self()->task) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "runs");
     } else if (t->state == CONC__TASK_ASIDE) {

@@ -281,7 +281,7 @@ conc__agent *conc__self(void) {
             (void)conc__port_key_set(me, conc__agent_end); /* from now on: an identity must not change */
         }
     }
-    if (CONC__UNLIKELY(me->owner == 0)) conc__agent_begin(me); /* a new one; or a task's first look at itself */
+    if (CONC__UNLIKELY(me->owner == 0)) conc__agent_begin(me); /* new, or acts as a task that has none yet */
     return me;
 }
 

@@ -90,7 +90,7 @@ typedef struct conc_co_class {
 #define CO_END                                                                                     \
     CONC__FRAME_END(self->co.conc__place,                                                          \
                     conc__frame_lost(self->co.conc__cls->name, self->co.conc__cls->file,            \
-                                     self->co.conc__line & ~CONC__CO_CLEANS))                      \
+                                     self->co.conc__line & CONC__CO_LINE))                         \
     self->co.conc__place = CONC__PLACE_DONE;                                                       \
     return CONC_OK
 
@@ -157,6 +157,7 @@ typedef struct conc_co_class {
 typedef struct conc_co_timeout {
     bool expired;
     uint8_t conc__inside;
+    bool conc__held; /* no time for it: a frame within it ends already */
     uint32_t conc__place;
     int64_t conc__due;
     struct conc_co_timeout *conc__outer;
@@ -194,8 +195,10 @@ typedef struct conc_co_timeout {
 #define CONC__CO_YIELDS CONC_BUSY
 #define CONC__CO_MARK(label)                                                                       \
     (CONC__FRAME_AT(self->co.conc__place, label),                                                  \
-     (void)(self->co.conc__line = (self->co.conc__line & CONC__CO_CLEANS) | (uint32_t)__LINE__))
-#define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part */
+     (void)(self->co.conc__line = (self->co.conc__line & ~CONC__CO_LINE) | (uint32_t)__LINE__))
+#define CONC__CO_LINE 0x3fffffffu
+#define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part; */
+#define CONC__CO_UNWINDS 0x40000000u /* its end goes on to its caller's, as a cancel or a time-out wants it */
 #define CONC__CO_SUSPEND(label, suspends)                                                          \
     do {                                                                                           \
         CONC__CO_MARK(label);                                                                      \

@@ -353,7 +353,7 @@ static void told_by_name(void) {
     conc_set_error_hook(NULL, NULL);
 }
 
-static void send(void) {
+static void sending(void) {
     echo g = CONC_GEN_ZERO(echo);
     int x = 0, items[3];
     size_t done;
@@ -575,7 +575,7 @@ int main(void) {
 #endif
     RUN(told);
     RUN(told_by_name);
-    RUN(send);
+    RUN(sending);
     RUN(throwing);
     RUN(trees);
     RUN(within_itself);
