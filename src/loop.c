@@ -1123,6 +1123,7 @@ conc_result conc_loop_free(conc_loop *loop) {
         *loop->link = loop->next;
         if (loop->next != NULL) loop->next->link = loop->link;
         conc__lock_give(&conc__loops_lock);
+        conc__loop_take(loop); /* what conc_dump() has asked meanwhile */
         while (loop->owed) conc__loop_poll(loop, INT64_MAX); /* it is between the push and the call */
     }
     conc__port_poller_close(&loop->poller);
