@@ -4,8 +4,9 @@
 
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
- * Threads, locks, blocking queues, timers, cancellation, and one way to wait for any of them. C99 or later, C++11 or
- * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads.
+ * Threads, locks, blocking queues, timers, cancellation, iterators, generators, coroutines with an event loop, sockets; and one
+ * way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
+ * system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -93,10 +94,14 @@
  *  CONC_IMPLEMENTATION                 one file              brings the code, not only the declarations
  *  CONC_STATIC                         any file              everything static: a private copy for that file
  *  CONC_DEBUG                          implementation; and   checks lock order, relocking, foreign unlocks; the places are
- *                                      everywhere for places known where the including file defines it too
+ *                                      everywhere for places known where the including file defines it too; variables that
+ *                                                            a suspension has lost show at once
  *  CONC_MALLOC(n), CONC_REALLOC(p, n), implementation        your allocator; all three or none
  *  CONC_FREE(p)
  *  CONC_PORT_PORTABLE=1                implementation        pthreads only, even where there is a futex
+ *  CONC_COMPUTED_GOTO                  any file              generators and coroutines with labels as values (gcc, clang): a
+ *                                                            suspension may then stand in a switch of yours; see frame.h
+ *  CONC_ITERABLE_TYPES(X)              any file              your types for CONC_IS_ITERABLE(): see iter.h
  *  CONC_SIM                            everywhere            conc_sim_run(): see SIMULATION (gcc and clang; for tests)
  *
  * No option changes a public type: files with and without them can be linked together.
@@ -151,6 +156,93 @@
  * ```
  *
  * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
+ *
+ * ---- ITERATORS --------------------------------------------------------------------------------- iter.h below
+ *
+ * An iterator is a struct that begins with a conc_iter: next() gives up to n items and says how many, 0 is the end. Arrays, ranges,
+ * queues and generators are iterators; adaptors make new ones of them, lazily; whoever is handed one closes it. A chain needs no
+ * checks: what failed on the way is the result at its end.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * CONC_FILTER_FN(odd, int64_t, x, x % 2 != 0)                 // functions over batches, from an expression
+ * CONC_MAP_FN(half, int64_t, x, double, (double)x / 2)
+ * CONC_FOLD_FN(add, double, sum, double, x, sum + x)
+ *
+ * struct line { int number; const char *text; };
+ *
+ * int main(void) {
+ *     const char *words[] = { "one", "two", "three" };
+ *     double sum = 0;
+ *     CONC_FOREACH(const char *, w, conc_iter_array(words, 3)) printf("%s ", w);
+ *     CONC_FOREACH(struct line, l, conc_enumerate(struct line, number, text, conc_take(conc_iter_array(words, 3), 2), 1))
+ *         printf("%d:%s ", l.number, l.text);
+ *     conc_result r = conc_fold(conc_map(conc_filter(conc_iter_range(0, 10, 1), odd, NULL), half, NULL), add, &sum, NULL);
+ *     printf("%g\n", r == CONC_OK ? sum : -1);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * one two three 1:one 2:two 12.5
+ * ```
+ *
+ * Also: conc_skip, conc_chain, conc_zip, conc_batch, conc_collect, conc_count, conc_any, conc_all, conc_iter_queue, conc_iter_borrow
+ * (take five, and go on). CONC_FOREACH asks for one item at a time, so a break loses nothing.
+ *
+ * ---- GENERATORS --------------------------------------------------------------------------------- gen.h below
+ *
+ * A function that yields. What lives from one yield to the next is a field of its frame (self->i, not i); a yield may not stand in
+ * a switch of your own. By name it compiles to the plain loop; as an iterator it fills batches.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * CONC_GENERATOR(fibonacci, long, int n, i; long a, b;) {     // name, type of its items, fields
+ *     CONC_BEGIN;
+ *     self->b = 1;
+ *     for (self->i = 0; self->i < self->n; self->i++) {
+ *         CONC_YIELD(self->a);
+ *         long next = self->a + self->b;
+ *         self->a = self->b;
+ *         self->b = next;
+ *     }
+ *     CONC_FINALLY;                                           // also when it is closed, or fails; may be left out
+ *     puts("over");
+ *     CONC_END;
+ * }
+ *
+ * static const long more[] = { 70, 80 };
+ * CONC_GENERATOR(twice, long) {
+ *     CONC_BEGIN;
+ *     CONC_YIELD_FROM(CONC_GEN_NEW(fibonacci, .n = 3));       // CONC_GEN_NEW: on the heap, an iterator
+ *     CONC_YIELD_FROM(conc_iter_array(more, 2));
+ *     CONC_END;
+ * }
+ *
+ * int main(void) {
+ *     long x = 0;
+ *     fibonacci g = CONC_GEN(fibonacci, .n = 10);             // by value
+ *     CONC_FOR_GEN(fibonacci, y, .n = 7) printf("%ld ", y);
+ *     while (CONC_NEXT(fibonacci, &g, &x) == CONC_OK && x < 5) printf("%ld ", x);
+ *     conc_iter_close(&g.iter);                               // it was not used up
+ *     CONC_FOREACH(long, y, CONC_GEN_NEW(twice)) printf("%ld ", y);
+ *     puts("");
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * 0 1 1 2 3 5 8 over
+ * 0 1 1 2 3 over
+ * 0 1 1 over
+ * 70 80 
+ * ```
+ *
+ * Values can be sent in (CONC_GENERATOR_SEND, CONC_SEND) and errors thrown in (CONC_THROW, CONC_TRY_YIELD).
  *
  * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
  *
@@ -688,9 +780,20 @@ typedef int (*conc_fn)(void *arg);
 #if defined(CONC_COMPUTED_GOTO) && CONC_CC_GNU && !CONC_CC_TINY
 /* A place is the distance of its label from the first instruction's. */
 #define CONC__FRAME_AT(place, label)                                                               \
-    ((place) = (uint32_t)((char *)&&CONC__CAT(conc__at_, label) - (char *)&&conc__again) + 1u)
+    ((place) = (uint32_t)((char *)__extension__ &&CONC__CAT(conc__at_, label) - (char *)__extension__ &&conc__again) + 1u)
 #define CONC__FRAME_HERE(label) CONC__CAT(conc__at_, label) :
-#define CONC__FRAME_FIND(place) goto *(void *)((char *)&&conc__again + (int32_t)((place) - 1u))
+/* (It is no ISO C, but it was asked for.) */
+#if defined(__clang__)
+#define CONC__FRAME_FIND(place)                                                                    \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wpedantic\"")            \
+    goto *(void *)((char *)__extension__ &&conc__again + (int32_t)((place) - 1u));                 \
+    _Pragma("clang diagnostic pop")
+#else
+#define CONC__FRAME_FIND(place)                                                                    \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wpedantic\"")                \
+    goto *(void *)((char *)__extension__ &&conc__again + (int32_t)((place) - 1u));                 \
+    _Pragma("GCC diagnostic pop")
+#endif
 #if defined(__clang__)
 #define CONC__FRAME_FN CONC__NOINLINE /* there may be one copy of a label only */
 #else
@@ -1728,7 +1831,7 @@ typedef struct conc__gen_state {
 
 /* A body is one statement after another between CONC_BEGIN and CONC_END; what stands before CONC_BEGIN runs at each resume. */
 #define CONC_BEGIN                                                                                 \
-    (void)conc__out;                                                                               \
+    (void)conc__out, (void)conc__room;                                                             \
     CONC__FRAME_BEGIN(self->conc__gen.place)
 /* Here begins the clean-up part. At most once, not within a block, before CONC_END. A yield in it is possible at the end of a
  * generator that is used up; in one that is being closed it is an error, which is told, and ends it. */
@@ -1852,7 +1955,10 @@ typedef struct conc__gen_state {
 #define CONC__GEN_RUN(name, ...) { .iter = CONC__GEN_ITER(name), .conc__gen = { .running = 1 }, __VA_ARGS__ }
 #else
 #if __cplusplus >= 202002L
-#define CONC__GEN(name, ...) \
+#define CONC__GEN(name, ...)                                                                       \
+    CONC__EXPAND(CONC__CAT(CONC__GEN_WITH_, CONC__ARE_MANY(__VA_ARGS__))(name, __VA_ARGS__))
+#define CONC__GEN_WITH_1(name, ...) conc__zero_##name() /* without fields: no warning that there are none */
+#define CONC__GEN_WITH_2(name, ...)                                                                \
     (name{ .iter = CONC__GEN_ITER(name), .conc__gen = {}, .thrown = CONC_OK, __VA_ARGS__ })
 #else
 #define CONC__GEN(name, ...) conc__zero_##name(__VA_ARGS__) /* no fields can be given before C++20 */
@@ -1876,11 +1982,28 @@ typedef struct conc__gen_state {
         __VA_ARGS__                                                                                \
     };
 
-#define CONC__GEN_IN_PLACE(name) done = conc__step_##name(self, (conc__item_##name *)items, n, 0)
+/* With CONC_DEBUG the body's variables lie deeper than the part of the dead stack that scribbling cannot reach. */
+#if defined(CONC_DEBUG)
+#define CONC__GEN_DEEPER(name)                                                                     \
+    CONC__SPARE CONC__NOINLINE size_t conc__deeper_##name(struct name *self, conc__item_##name *out, size_t room) { \
+        volatile unsigned char above[256];                                                         \
+        volatile size_t first = 0;                                                                 \
+        size_t done;                                                                               \
+        above[first] = 0;                                                                          \
+        done = conc__step_##name(self, out, room, 0);                                              \
+        return done + above[first];                                                                 \
+    } CONC__SPARE_END
+#define CONC__GEN_STEP(name, self, out, room) conc__deeper_##name((self), (out), (room))
+#else
+#define CONC__GEN_DEEPER(name)
+#define CONC__GEN_STEP(name, self, out, room) conc__step_##name((self), (out), (room), 0)
+#endif
+
+#define CONC__GEN_IN_PLACE(name) done = CONC__GEN_STEP(name, self, (conc__item_##name *)items, n)
 #define CONC__GEN_ON_COPY(name)                                                                    \
     {                                                                                              \
         struct name copy = *self;                                                                  \
-        done = conc__step_##name(&copy, (conc__item_##name *)items, n, 0);                         \
+        done = CONC__GEN_STEP(name, &copy, (conc__item_##name *)items, n);                         \
         *self = copy;                                                                              \
     }                                                                                              \
     (void)0
@@ -1890,16 +2013,18 @@ typedef struct conc__gen_state {
 #define CONC__GEN_CODE(name, prepare, BATCH)                                                             \
     static CONC__FRAME_FN size_t conc__step_##name(                                                \
         struct name *self, conc__item_##name *conc__out, size_t conc__room, size_t conc__done); \
+    CONC__GEN_DEEPER(name)                                                                         \
     CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__resume_##name(struct name *self, conc__item_##name *item) { \
         bool more;                                                                                 \
         self->conc__gen.running = 1;                                                               \
         CONC__FRAME_SCRIBBLE();                                                                    \
-        more = conc__step_##name(self, item, 1, 0) != 0;                                           \
+        more = CONC__GEN_STEP(name, self, item, 1) != 0;                                           \
         self->conc__gen.running = 0;                                                               \
-        self->iter.result = more ? CONC_OK : conc__gen_end(&self->conc__gen);                      \
-        return self->iter.result;                                                                  \
+        if (!more) return self->iter.result = conc__gen_end(&self->conc__gen);                     \
+        self->iter.result = CONC_OK;                                                               \
+        return CONC_OK;                                                                            \
     } CONC__SPARE_END                                                                              \
-    CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
+    CONC__SPARE inline conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
         if (self->conc__gen.running != 0) return conc__gen_refuse(#name, CONC__GEN_RUNNING);       \
         prepare;                                                                                   \
         return conc__resume_##name(self, item);                                                    \
@@ -2467,11 +2592,22 @@ CONC_API unsigned conc_address_port(const conc_address *address);
 CONC_API bool conc_address_equal(const conc_address *a, const conc_address *b);
 
 /* The addresses of a host, by name or in numbers, in the order in which to try them. *found: how many of them are in `list`,
- * at most `n`. CONC_OK (one or more), CONC_INVALID (NULL, n is 0, port over 65535), CONC_NO_MEMORY, CONC_SYSTEM with what the
- * system says ("no such host"). A name blocks the thread for as long as the system takes to find it; with a deadline that has
- * passed it is not asked for names: CONC_TIMEOUT. */
+ * at most `n` (and 16). CONC_OK (one or more), CONC_TIMEOUT, CONC_CANCELED, CONC_INVALID (NULL, n is 0, port over 65535, a name
+ * over 255 bytes), CONC_NO_MEMORY, CONC_NO_THREADS, CONC_SYSTEM with what the system says ("no such host"). The system's own
+ * look-up cannot be interrupted: so where there is a deadline or a token, it is offloaded (see loop.h). */
 CONC_API conc_result conc_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                                  conc_deadline deadline);
+
+/* The same as an op: name and port in, `found` of `list` out. Must live as long as the op. */
+typedef struct conc_host {
+    char name[256];
+    unsigned port;
+    size_t found;
+    conc_address list[16];
+    int conc__answer;
+    char conc__text[160];
+} conc_host;
+CONC_API conc_op conc_op_lookup(conc_host *host);
 
 /* ---- making sockets --------------------------------------------------------------------------------
  * Each gives a socket, or NULL with the reason in conc_error_result() and conc_error_detail(): CONC_INVALID,
@@ -3816,6 +3952,10 @@ CONC__LIB conc_loop *conc__group_loop(const conc_group *group);
 CONC__LIB void conc__group_enter(conc_group *group, conc_task *task);
 CONC__LIB bool conc__group_admit(conc_group *group, conc_task *task);
 CONC__LIB void conc__group_leave(conc_group *group, conc_task *task, int code);
+
+/* For an op's arm(): queues fn on a copy of the `size` bytes at op->data and turns the op into one that waits for it. */
+CONC__LIB bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size,
+                                     conc_result (*finish)(void *arg));
 
 /* Who looks whether a loop stands still; see report.c. */
 typedef struct conc__stall conc__stall;
@@ -5864,6 +6004,8 @@ int conc__port_socket_option(intptr_t fd, conc__port_option option, int value) {
     case CONC__PORT_REUSE_PORT:
 #if defined(SO_REUSEPORT)
         name = SO_REUSEPORT;
+#elif CONC_OS_LINUX && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__) && !defined(__hppa__)
+        name = 15; /* SO_REUSEPORT, which strict C99 hides */
 #endif
         break;
     case CONC__PORT_V6_ONLY:
@@ -13636,8 +13778,8 @@ void conc__task_ready(conc_task *t) {
 
 /* If the loop sleeps, wakes it. Whoever takes the mark away calls; so at most one call is under way. */
 static void conc__loop_nudge(conc_loop *loop) {
-    void *mark = CONC__ASLEEP;
-    if (conc__casp(&loop->inbox, &mark, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
+    void *old = conc__loadp(&loop->inbox, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (old == CONC__ASLEEP && conc__casp(&loop->inbox, &old, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
 }
 
 /* A push on the inbox; `link` is where the item keeps the next one. Release: what was done before is seen by the loop. The
@@ -13678,7 +13820,10 @@ static bool conc__task_release(conc_task *t) {
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
     conc_loop *loop = t->loop;
     if ((s & CONC__TASK_HANDLE) == 0) return false;
-    if ((s & CONC__TASK_IS_ENDED) == 0) return true; /* the loop will see to it */
+    if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
+        if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+        return true;
+    }
     if (conc__loop_is_here(loop)) {
         conc__task_recycle(t);
     } else {
@@ -14494,6 +14639,7 @@ conc_result conc_loop_free(conc_loop *loop) {
 /* The token of the thread that runs the loop has fired. */
 static void conc__host_wake(void *waiter) {
     conc__loop_waiter *host = (conc__loop_waiter *)waiter;
+    (void)conc__or32(&host->base.claimed, 0, CONC__SEQ_CST); /* before our look at the mark, as the mark is before its look at this */
     conc__loop_nudge(host->loop);
     conc__store32(&host->done, 1, CONC__RELEASE); /* the last touch; then only the address is used */
     conc__port_wake_one(&host->done);
@@ -14619,19 +14765,48 @@ conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline) {
     return r;
 }
 
+/* Takes the loop to run it: waited for, beside what they want, by those who found that another of them runs it. */
+static conc_result conc__loop_turn_attempt(conc_op *op) {
+    return conc__loop_enter((conc_loop *)op->object) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__loop_turn_arm(conc_op *op, conc_node *node) {
+    conc_loop *loop = (conc_loop *)op->object;
+    conc__bucket *b = conc__bucket_lock(&loop->gate);
+    bool wait;
+    conc__lock_take(&loop->gate);
+    wait = loop->running;
+    conc__lock_give(&loop->gate);
+    if (wait) conc__bucket_push(b, &loop->gate, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
 conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline) {
+    static const conc_op_class turn = {"turn", CONC_BUSY, conc__loop_turn_attempt, conc__loop_turn_arm, NULL, NULL};
     const conc_loop *here = conc__self()->loop;
+    bool stopped = false;
     conc_result r;
     if (here != NULL) {
         op.result = op.cls->attempt(&op);
         if (op.result != CONC_PENDING) return op.result;
         return conc__fail(CONC_DEADLOCK, "a blocking wait for tasks, in a coroutine: %s would stand still", here->name);
     }
-    if (!conc__loop_enter(loop)) return conc__wait_op(&op, deadline);
+    if (!conc__loop_enter(loop)) {
+        conc_op ops[2];
+        int i;
+        ops[0] = op;
+        ops[1] = conc_op_make(&turn, loop, NULL);
+        i = conc_select(ops, 2, deadline);
+        if (i != 1) return i == 0 ? ops[0].result : i == CONC_BUSY ? conc__op_busy(&op) : (conc_result)i;
+    }
     do {
         r = conc__loop_go(loop, &op, deadline);
-    } while (r == CONC_CLOSED && op.result == CONC_PENDING); /* a stop is for conc_loop_run() */
+        stopped = stopped || (r == CONC_CLOSED && op.result == CONC_PENDING);
+    } while (r == CONC_CLOSED && op.result == CONC_PENDING);
+    if (stopped) conc__store32(&loop->stop, 1, CONC__RELAXED); /* that is for conc_loop_run() */
     conc__loop_leave(loop);
+    (void)conc__wake_waiters(&loop->gate, CONC__ANY_TAG, 1);
     return r;
 }
 
@@ -14863,8 +15038,9 @@ static conc_result conc__task_join_attempt(conc_op *op) {
 static bool conc__task_end_arm(conc_op *op, conc_node *node) {
     conc_task *t = (conc_task *)op->object;
     conc__bucket *b = conc__bucket_lock(t);
-    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. */
-    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) == 0;
+    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. So does a detach. */
+    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & (CONC__TASK_IS_ENDED | CONC__TASK_HANDLE)) ==
+                CONC__TASK_HANDLE;
     if (wait) conc__bucket_push(b, t, node, 0);
     conc__bucket_unlock(b);
     return wait;
@@ -14937,10 +15113,13 @@ conc_result conc_task_detach(conc_task *task) {
 }
 
 conc_result conc_task_cancel(conc_task *task) {
-    uint32_t waits = 0;
+    uint32_t ticket;
     if (task == NULL) return conc__fail(CONC_INVALID, "conc_task_cancel: NULL");
     if ((conc__or32(&task->shared, CONC__TASK_CANCEL, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) return CONC_CLOSED;
-    if (conc__cas32(&task->waiter.claimed, &waits, CONC__TICKET_CANCEL, CONC__SEQ_CST)) conc__task_wake(&task->waiter);
+    ticket = conc__load32(&task->waiter.claimed, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (ticket == 0 && conc__cas32(&task->waiter.claimed, &ticket, CONC__TICKET_CANCEL, CONC__SEQ_CST)) {
+        conc__task_wake(&task->waiter);
+    }
     return CONC_OK;
 }
 
@@ -15348,6 +15527,7 @@ enum { CONC__JOB_QUEUED, CONC__JOB_RUNS, CONC__JOB_DONE };
 typedef struct conc__job {
     struct conc__job *next;
     conc_fn fn;
+    conc_result (*finish)(void *arg); /* makes the wait's result of what fn left in `arg`; NULL: its code does */
     size_t size;
     int code;
     uint32_t state; /* atomic: DONE publishes the code and the bytes. Waited for under this address */
@@ -15506,11 +15686,14 @@ static conc_result conc__offload_pending(conc_op *op) {
 
 static conc_result conc__offload_attempt(conc_op *op) {
     conc__job *job = (conc__job *)op->object;
+    conc_result (*finish)(void *arg);
     int code;
     if (conc__load32(&job->state, CONC__ACQUIRE) != CONC__JOB_DONE) return CONC_PENDING;
     if (job->size != 0) memcpy(op->data, conc__job_bytes(job), job->size);
     code = job->code;
+    finish = job->finish;
     conc__job_unuse(job);
+    if (finish != NULL) return finish(op->data);
     return code == 0 ? CONC_OK : conc__fail(CONC_FAILED, "the offloaded function returned %d", code);
 }
 
@@ -15532,25 +15715,28 @@ static conc_result conc__offload_failed(conc_op *op) {
     return (conc_result)-(int)op->word;
 }
 
-static bool conc__offload_start(conc_op *op, conc_node *node);
+static bool conc__offload_start(conc_op *op, conc_node *node) {
+    conc_fn fn;
+    memcpy(&fn, &op->object, sizeof fn); /* ISO C has no cast between the two */
+    return conc__offload_arm_new(op, node, fn, (size_t)op->word, NULL);
+}
 
 static const conc_op_class conc__offload_new = {"offload", CONC_BUSY, conc__offload_pending, conc__offload_start, NULL, NULL};
 static const conc_op_class conc__offload_sent = {"offload", CONC_BUSY, conc__offload_attempt, conc__offload_arm,
                                                  NULL, conc__offload_abandon};
 static const conc_op_class conc__offload_lost = {"offload", CONC_BUSY, conc__offload_failed, conc__offload_arm, NULL, NULL};
 
-static bool conc__offload_start(conc_op *op, conc_node *node) {
-    size_t size = (size_t)op->word;
+bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size, conc_result (*finish)(void *arg)) {
     conc__job *job = size <= SIZE_MAX - CONC__JOB_HEAD ? (conc__job *)conc__alloc(1, CONC__JOB_HEAD + size, "an offloaded call")
                                                        : NULL;
     conc_result r = job != NULL ? CONC_OK : CONC_NO_MEMORY;
     conc__offload_begin();
     if (job != NULL) {
-        memcpy(&job->fn, &op->object, sizeof job->fn); /* ISO C has no cast between the two */
+        job->fn = fn;
+        job->finish = finish;
         job->size = size;
         job->users = 2;
         if (size != 0) memcpy(conc__job_bytes(job), op->data, size);
-        op->object = job;
         r = conc__offload_submit(job);
     }
     if (r != CONC_OK) {
@@ -15559,6 +15745,7 @@ static bool conc__offload_start(conc_op *op, conc_node *node) {
         op->word = (uint64_t)-(int)r;
         return false;
     }
+    op->object = job;
     op->cls = &conc__offload_sent;
     return conc__offload_arm(op, node);
 }
@@ -15928,45 +16115,67 @@ static conc_address conc__address_for(unsigned family, const conc_address *a) {
 
 /* ---- addresses: names ------------------------------------------------------------------------------- */
 
-/* What the system is asked. The call blocks, and touches nothing else: it may be made by another thread. */
-typedef struct conc__lookup_task {
-    const char *host;
-    unsigned port;
-    conc_address *list;
-    size_t n, found;
-    conc__port_found answer;
-    char text[160];
-} conc__lookup_task;
-
+/* What is offloaded: the call blocks, and touches nothing but *arg. */
 static int conc__lookup_run(void *arg) {
-    conc__lookup_task *t = (conc__lookup_task *)arg;
-    t->answer = conc__port_lookup(t->host, t->port, t->list, t->n, &t->found, t->text, sizeof t->text);
+    conc_host *h = (conc_host *)arg;
+    h->conc__answer = (int)conc__port_lookup(h->name, h->port, h->list, sizeof h->list / sizeof h->list[0], &h->found,
+                                             h->conc__text, sizeof h->conc__text);
     return 0;
+}
+
+static conc_result conc__lookup_finish(void *arg) {
+    const conc_host *h = (const conc_host *)arg;
+    if (h->conc__answer == (int)CONC__PORT_FOUND && h->found > 0) return CONC_OK;
+    return conc__fail(h->conc__answer == (int)CONC__PORT_LOOKUP_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM,
+                      "cannot find host \"%.100s\": %s", h->name,
+                      h->conc__answer == (int)CONC__PORT_FOUND ? "it has no address of the internet" : h->conc__text);
+}
+
+static conc_result conc__lookup_attempt(conc_op *op) {
+    conc_host *h = (conc_host *)op->data;
+    if (h == NULL) return conc__fail(CONC_INVALID, "conc_lookup: no host, or no place for its addresses");
+    h->found = 0;
+    if (h->port > 65535) return conc__fail(CONC_INVALID, "conc_lookup: %u is no port: they end at 65535", h->port);
+    if (memchr(h->name, '\0', sizeof h->name) == NULL) return conc__fail(CONC_INVALID, "conc_lookup: a name of over 255 bytes");
+    if (!conc__parse_address(h->name, h->port, h->list)) return CONC_PENDING;
+    h->found = 1;
+    return CONC_OK;
+}
+
+static bool conc__lookup_arm(conc_op *op, conc_node *node) {
+    return conc__offload_arm_new(op, node, conc__lookup_run, sizeof(conc_host), conc__lookup_finish);
+}
+
+conc_op conc_op_lookup(conc_host *host) {
+    static const conc_op_class cls = { "lookup", CONC_BUSY, conc__lookup_attempt, conc__lookup_arm, NULL, NULL };
+    return conc_op_make(&cls, NULL, host);
 }
 
 conc_result conc_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                         conc_deadline deadline) {
-    conc__lookup_task t;
+    conc_host h;
+    conc_op op = conc_op_lookup(&h);
+    conc_result r;
     if (found != NULL) *found = 0;
     if (host == NULL || list == NULL || n == 0 || found == NULL) {
         return conc__fail(CONC_INVALID, "conc_lookup: no host, or no place for its addresses");
     }
-    if (port > 65535) return conc__fail(CONC_INVALID, "conc_lookup: %u is no port: they end at 65535", port);
-    if (conc__parse_address(host, port, list)) {
-        *found = 1;
-        return CONC_OK;
+    memset(&h, 0, sizeof h);
+    memset(h.name, 'x', sizeof h.name); /* if it is too long, there is no end */
+    memcpy(h.name, host, strlen(host) < sizeof h.name ? strlen(host) + 1 : sizeof h.name);
+    h.port = port;
+    r = conc__lookup_attempt(&op);
+    if (r == CONC_PENDING && conc_deadline_passed(deadline)) return CONC_TIMEOUT;
+    if (r == CONC_PENDING && deadline.ns == INT64_MAX && conc_cancel_current() == NULL) {
+        (void)conc__lookup_run(&h);
+        r = conc__lookup_finish(&h);
+    } else if (r == CONC_PENDING) {
+        r = conc__wait_op(&op, deadline);
     }
-    if (conc_deadline_passed(deadline)) return CONC_TIMEOUT;
-    memset(&t, 0, sizeof t);
-    t.host = host;
-    t.port = port;
-    t.list = list;
-    t.n = n;
-    (void)conc__lookup_run(&t);
-    *found = t.found;
-    if (t.answer == CONC__PORT_FOUND && t.found > 0) return CONC_OK;
-    return conc__fail(t.answer == CONC__PORT_LOOKUP_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM, "cannot find host \"%.100s\": %s",
-                      host, t.answer == CONC__PORT_FOUND ? "it has no address of the internet" : t.text);
+    if (r != CONC_OK) return r;
+    *found = h.found < n ? h.found : n;
+    memcpy(list, h.list, *found * sizeof *list);
+    return CONC_OK;
 }
 
 /* ---- the socket ----------------------------------------------------------------------------------------- */

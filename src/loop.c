@@ -277,8 +277,8 @@ void conc__task_ready(conc_task *t) {
 
 /* If the loop sleeps, wakes it. Whoever takes the mark away calls; so at most one call is under way. */
 static void conc__loop_nudge(conc_loop *loop) {
-    void *mark = CONC__ASLEEP;
-    if (conc__casp(&loop->inbox, &mark, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
+    void *old = conc__loadp(&loop->inbox, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (old == CONC__ASLEEP && conc__casp(&loop->inbox, &old, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
 }
 
 /* A push on the inbox; `link` is where the item keeps the next one. Release: what was done before is seen by the loop. The
@@ -319,7 +319,10 @@ static bool conc__task_release(conc_task *t) {
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
     conc_loop *loop = t->loop;
     if ((s & CONC__TASK_HANDLE) == 0) return false;
-    if ((s & CONC__TASK_IS_ENDED) == 0) return true; /* the loop will see to it */
+    if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
+        if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+        return true;
+    }
     if (conc__loop_is_here(loop)) {
         conc__task_recycle(t);
     } else {
@@ -1135,6 +1138,7 @@ conc_result conc_loop_free(conc_loop *loop) {
 /* The token of the thread that runs the loop has fired. */
 static void conc__host_wake(void *waiter) {
     conc__loop_waiter *host = (conc__loop_waiter *)waiter;
+    (void)conc__or32(&host->base.claimed, 0, CONC__SEQ_CST); /* before our look at the mark, as the mark is before its look at this */
     conc__loop_nudge(host->loop);
     conc__store32(&host->done, 1, CONC__RELEASE); /* the last touch; then only the address is used */
     conc__port_wake_one(&host->done);
@@ -1260,19 +1264,48 @@ conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline) {
     return r;
 }
 
+/* Takes the loop to run it: waited for, beside what they want, by those who found that another of them runs it. */
+static conc_result conc__loop_turn_attempt(conc_op *op) {
+    return conc__loop_enter((conc_loop *)op->object) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__loop_turn_arm(conc_op *op, conc_node *node) {
+    conc_loop *loop = (conc_loop *)op->object;
+    conc__bucket *b = conc__bucket_lock(&loop->gate);
+    bool wait;
+    conc__lock_take(&loop->gate);
+    wait = loop->running;
+    conc__lock_give(&loop->gate);
+    if (wait) conc__bucket_push(b, &loop->gate, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
 conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline) {
+    static const conc_op_class turn = {"turn", CONC_BUSY, conc__loop_turn_attempt, conc__loop_turn_arm, NULL, NULL};
     const conc_loop *here = conc__self()->loop;
+    bool stopped = false;
     conc_result r;
     if (here != NULL) {
         op.result = op.cls->attempt(&op);
         if (op.result != CONC_PENDING) return op.result;
         return conc__fail(CONC_DEADLOCK, "a blocking wait for tasks, in a coroutine: %s would stand still", here->name);
     }
-    if (!conc__loop_enter(loop)) return conc__wait_op(&op, deadline);
+    if (!conc__loop_enter(loop)) {
+        conc_op ops[2];
+        int i;
+        ops[0] = op;
+        ops[1] = conc_op_make(&turn, loop, NULL);
+        i = conc_select(ops, 2, deadline);
+        if (i != 1) return i == 0 ? ops[0].result : i == CONC_BUSY ? conc__op_busy(&op) : (conc_result)i;
+    }
     do {
         r = conc__loop_go(loop, &op, deadline);
-    } while (r == CONC_CLOSED && op.result == CONC_PENDING); /* a stop is for conc_loop_run() */
+        stopped = stopped || (r == CONC_CLOSED && op.result == CONC_PENDING);
+    } while (r == CONC_CLOSED && op.result == CONC_PENDING);
+    if (stopped) conc__store32(&loop->stop, 1, CONC__RELAXED); /* that is for conc_loop_run() */
     conc__loop_leave(loop);
+    (void)conc__wake_waiters(&loop->gate, CONC__ANY_TAG, 1);
     return r;
 }
 
@@ -1504,8 +1537,9 @@ static conc_result conc__task_join_attempt(conc_op *op) {
 static bool conc__task_end_arm(conc_op *op, conc_node *node) {
     conc_task *t = (conc_task *)op->object;
     conc__bucket *b = conc__bucket_lock(t);
-    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. */
-    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) == 0;
+    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. So does a detach. */
+    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & (CONC__TASK_IS_ENDED | CONC__TASK_HANDLE)) ==
+                CONC__TASK_HANDLE;
     if (wait) conc__bucket_push(b, t, node, 0);
     conc__bucket_unlock(b);
     return wait;
@@ -1578,10 +1612,13 @@ conc_result conc_task_detach(conc_task *task) {
 }
 
 conc_result conc_task_cancel(conc_task *task) {
-    uint32_t waits = 0;
+    uint32_t ticket;
     if (task == NULL) return conc__fail(CONC_INVALID, "conc_task_cancel: NULL");
     if ((conc__or32(&task->shared, CONC__TASK_CANCEL, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) return CONC_CLOSED;
-    if (conc__cas32(&task->waiter.claimed, &waits, CONC__TICKET_CANCEL, CONC__SEQ_CST)) conc__task_wake(&task->waiter);
+    ticket = conc__load32(&task->waiter.claimed, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (ticket == 0 && conc__cas32(&task->waiter.claimed, &ticket, CONC__TICKET_CANCEL, CONC__SEQ_CST)) {
+        conc__task_wake(&task->waiter);
+    }
     return CONC_OK;
 }
 

@@ -303,13 +303,71 @@ static void ring_scene(void) {
     CHECK_OK(conc_queue_free(q));
 }
 
+/* Chains of iterators and generators: whatever of it cannot be made, all of it is closed, and the end says so. */
+struct pair {
+    int64_t a, b;
+};
+struct batch {
+    size_t count;
+    struct pair items[3];
+};
+static int64_t begun, ended;
+CONC_GENERATOR(upto, int64_t, int64_t n, x;) {
+    CONC_BEGIN;
+    begun++;
+    for (self->x = 0; self->x < self->n; self->x++) CONC_YIELD(self->x);
+    CONC_FINALLY;
+    ended++;
+    CONC_END;
+}
+CONC_GENERATOR(both, int64_t, conc_iter *a;) {
+    CONC_BEGIN;
+    CONC_YIELD_FROM(self->a);
+    CONC_YIELD_FROM(conc_iter_range(0, 4, 1));
+    CONC_END;
+}
+CONC_MAP_FN(next_number, int64_t, x, int64_t, x + 1)
+CONC_FILTER_FN(not_two, int64_t, x, x != 2)
+
+static void iterators_scene(void) {
+    conc_queue *q = conc_queue_new(sizeof(int64_t), 4);
+    conc_iter *its[3], *all;
+    struct batch *batches = NULL;
+    size_t count = 0, i, n = 0;
+    upto u = CONC_GEN(upto, .n = 4);
+    conc_result r;
+    int64_t x = 0;
+    begun = ended = 0;
+    if (q != NULL) {
+        CHECK_OK(conc_queue_put(q, &x, CONC_NOW));
+        CHECK_OK(conc_queue_close(q));
+    }
+    its[0] = CONC_GEN_NEW(both, .a = CONC_GEN_NEW(upto, .n = 1000));
+    its[1] = conc_filter(conc_map(conc_iter_borrow(&u.iter), next_number, NULL), not_two, NULL); /* 1, 3, 4 */
+    its[2] = q != NULL ? conc_iter_queue(q) : conc_iter_failed(CONC_NO_MEMORY);
+    all = conc_skip(conc_chain_n(its, 3), 1);
+    all = conc_zip(struct pair, a, all, b, conc_chain(conc_iter_array(&x, 1), conc_iter_range(0, 10000, 1)));
+    all = conc_batch(struct batch, count, items, conc_take(all, 5000));
+    r = conc_collect(all, &batches, &count);
+    for (i = 0; i < count; i++) n += batches[i].count;
+    if (r == CONC_OK) CHECK_EQ(n, 999 + 4 + 3 + 1);
+    else (void)failed_well(r);
+    conc_free_items(batches);
+    if (q != NULL) CHECK_OK(conc_queue_free(q));
+    conc_iter_close(&u.iter);
+    CHECK_EQ(begun, ended);
+    r = conc_count(conc_enumerate(struct pair, a, b, conc_iter_range(0, 3, 1), 0), &n);
+    if (r == CONC_OK) CHECK_EQ(n, 3);
+    else (void)failed_well(r);
+}
+
 static void processors_scene(void) {
     CHECK(conc_cpu_count() >= 1 && conc_cpu_count() <= 16384);
 }
 
 /* Sockets, in a thread of their own, with which go what it has for waiting. What a call gives that did not do it. */
 static bool refused_well(conc_result r) {
-    return CHECK(r == CONC_NO_MEMORY || r == CONC_SYSTEM || r == CONC_BROKEN || r == CONC_REJECTED) &&
+    return CHECK(r == CONC_NO_MEMORY || r == CONC_NO_THREADS || r == CONC_SYSTEM || r == CONC_BROKEN || r == CONC_REJECTED) &&
            CHECK(conc_error_detail()[0] != '\0') && CHECK_R(conc_error_result(), r);
 }
 
@@ -479,7 +537,7 @@ static const struct {
 } scenes[] = {
     { "threads", threads_scene }, { "locals", locals_scene },         { "queues", queues_scene },
     { "timers", timers_scene },   { "waits", waits_scene },           { "ring", ring_scene },
-    { "processors", processors_scene }, { "foreign", foreign_scene },
+    { "processors", processors_scene }, { "foreign", foreign_scene }, { "iterators", iterators_scene },
     { "connections", connections_scene }, { "everywhere", everywhere_scene }, { "datagrams", datagrams_scene },
     { "nothing", nothing_scene }, { "names", names_scene },           { "pollers", pollers_scene },
 #if !defined(_WIN32)
@@ -507,9 +565,11 @@ static int run_scene(size_t scene, unsigned n, unsigned which, bool sticky, cons
     scenes[scene].run();
     CHECK_EQ(entries("/proc/self/fd"), descriptors);
     (void)conc_thread_join_all(CONC_FOREVER);
-    /* What may still live: this thread's record and values, and the timers' service with its heap and its record. */
+    /* What may still live: this thread's record and values; the timers' service with its heap and its record; a thread for
+     * offloaded calls, with its record and values. */
     i = conc__load32(&live, CONC__RELAXED) - others;
-    CHECK(i <= (strcmp(scenes[scene].name, "timers") == 0 ? 4u : 2u) + (CONC__HAS_TLS ? 0u : 2u));
+    CHECK(i <= (strcmp(scenes[scene].name, "timers") == 0 || strcmp(scenes[scene].name, "names") == 0 ? 4u : 2u) +
+                   (CONC__HAS_TLS ? 0u : 2u));
     if (log != NULL) {
         FILE *f = fopen(log, "a");
         for (i = 0; f != NULL && conc__fault_made(i, &site, error, sizeof error); i++) {

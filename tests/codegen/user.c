@@ -267,7 +267,14 @@ ACQUIRES(op_readable, MUST(conc_send_all(far_end, "x", 1, NULL, CONC_FOREVER)),
  *   conc_thread_is_daemon conc_thread_set_name conc_thread_count conc_thread_yield
  *   conc_local_get conc_local_set conc_debug_name conc_address_parse conc_address_text conc_address_port
  *   conc_address_equal conc_lookup conc_tcp_listen conc_tcp_open conc_udp_bind conc_udp_open conc_socket_address
- *   conc_socket_peer conc_socket_set conc_socket_fd conc_socket_shutdown conc_op_writable;
+ *   conc_socket_peer conc_socket_set conc_socket_fd conc_socket_shutdown conc_op_writable
+ *   conc_next_bytes conc_next_n_bytes conc__next_ended conc_iter_close conc__each_enter conc__each_leave conc__each_next
+ *   conc_iter_array_bytes conc_iter_range conc_iter_queue conc_iter_borrow conc_iter_failed conc_map_bytes conc_filter_bytes
+ *   conc_take conc_skip conc_chain conc_chain_n conc_zip_bytes conc_enumerate_bytes conc_batch_bytes conc_fold_bytes
+ *   conc_collect_bytes conc_free_items conc_collect_into_bytes conc_count conc_any_bytes
+ *   conc_explain conc_op_never conc__frame_lost conc__frame_scribble conc__gen_refuse conc__gen_throw conc__gen_from conc__gen_drop conc__gen_yielded conc__gen_closed_running
+ *   conc__gen_failed conc__gen_new conc__gen_free conc__gen_end (what is over a queue goes to conc_queue_get_many_bytes
+ *   through the pointer conc_iter.next, which a compiler cannot see through);
  * nobody else may be using the object when it is the turn of
  *   conc_mutex_destroy conc_rmutex_destroy conc_cond_destroy conc_rwlock_destroy conc_brlock_new
  *   conc_brlock_free conc_semaphore_destroy conc_event_destroy conc_barrier_destroy conc_latch_destroy
