@@ -14735,7 +14735,7 @@ static bool conc__loop_enter(conc_loop *loop) {
     bool mine;
     conc__lock_take(&loop->gate);
     mine = !loop->running;
-    loop->running = true;
+    if (mine) loop->running = true; /* (who runs it reads this without the gate) */
     conc__lock_give(&loop->gate);
     return mine;
 }
