@@ -1235,7 +1235,7 @@ static bool conc__loop_enter(conc_loop *loop) {
     bool mine;
     conc__lock_take(&loop->gate);
     mine = !loop->running;
-    loop->running = true;
+    if (mine) loop->running = true; /* (who runs it reads this without the gate) */
     conc__lock_give(&loop->gate);
     return mine;
 }
@@ -1566,6 +1566,7 @@ conc_result conc_task_join(conc_task *task, int *code, conc_deadline deadline) {
 static conc_result conc__task_ends_attempt(conc_op *op) {
     conc_task *const *tasks = (conc_task *const *)op->object;
     size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
+    if (tasks == NULL && n != 0) return conc__fail(CONC_INVALID, "join of several: NULL");
     for (i = 0; i < n; i++) {
         if (tasks[i] == NULL || tasks[i]->loop != tasks[0]->loop) {
             return conc__fail(CONC_INVALID, "join of several: task %zu is %s", i, tasks[i] == NULL ? "NULL" : "another loop's");
@@ -1627,9 +1628,9 @@ bool conc_task_has_ended(const conc_task *task) {
 }
 
 const char *conc_task_name(const conc_task *task) {
-    const conc__task_extra *extra = conc__task_extra_of((conc_task *)(uintptr_t)task);
-    const conc_co *root = conc__task_root((conc_task *)(uintptr_t)task);
-    return extra != NULL && extra->name != NULL ? extra->name : root->conc__cls->name;
+    const conc__task_extra *extra = task != NULL ? conc__task_extra_of((conc_task *)(uintptr_t)task) : NULL;
+    if (task == NULL) return "";
+    return extra != NULL && extra->name != NULL ? extra->name : conc__task_root((conc_task *)(uintptr_t)task)->conc__cls->name;
 }
 
 /* ---- for reports ------------------------------------------------------------------------------------------------------- */
