@@ -316,8 +316,8 @@ static bool conc__task_wants_cancel(conc_task *t) {
 
 /* Gives a handle back: true if it was there to be. */
 static bool conc__task_release(conc_task *t) {
+    conc_loop *loop = t->loop; /* now: as soon as the handle is given back, the task may be gone */
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
-    conc_loop *loop = t->loop;
     if ((s & CONC__TASK_HANDLE) == 0) return false;
     if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
         if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
