@@ -10763,7 +10763,7 @@ struct conc_thread {
     bool daemon;
     uint32_t owner;            /* its agent's; constant */
     char name[CONC__NAME_SIZE]; /* written by the thread itself only */
-    const conc__agent *agent;   /* its record, for conc_dump(); NULL before the thread has begun, and from the time, under the
+    const conc__agent *agent;   /* atomic: its record, for conc_dump(); NULL before the thread has begun, and from the time, under the
                                    registry's lock, that it is not alive */
 };
 
@@ -10991,7 +10991,7 @@ static void conc__thread_main(void *p) {
     me->thread = t;
     me->name = t->name;
     me->cancel = t->cancel;
-    conc__pokep(&t->agent, me);
+    conc__storep(&t->agent, me, CONC__RELEASE);
     (void)conc__agent_watch_end(me, conc__agent_is_ending); /* for pthread_exit(); without memory it has to do without */
     conc__port_thread_set_name(t->name);
     conc__thread_end(me, t, t->fn(t->arg));
@@ -11266,7 +11266,7 @@ void conc__agent_each(void (*visit)(const conc_thread *t, const conc__agent *age
     for (i = 0; i < CONC__CHAINS; i++) {
         conc_thread *t;
         for (t = conc__chains[i]; t != NULL; t = t->next) {
-            if (conc__is_alive(t)) visit(t, (const conc__agent *)conc__peekp(&t->agent), arg);
+            if (conc__is_alive(t)) visit(t, (const conc__agent *)conc__loadp(&t->agent, CONC__ACQUIRE), arg);
         }
     }
     conc__lock_give(&conc__registry);
@@ -15891,14 +15891,16 @@ static int conc__stall_look(void *arg) {
 
 conc__stall *conc__stall_new(conc_loop *loop, double seconds) {
     conc__stall *s = (conc__stall *)conc__alloc(1, sizeof *s, "who looks after a loop");
+    bool started;
     if (s == NULL) return NULL;
     s->loop = loop;
     s->period = seconds;
     s->told = (size_t)-1;
     conc__lock_take(&s->lock);
     s->timer = conc_timer_start(conc__stall_look, s, conc_after(seconds));
+    started = s->timer != NULL;
     conc__lock_give(&s->lock);
-    if (s->timer != NULL) return s;
+    if (started) return s;
     conc__free(s);
     return NULL;
 }

@@ -131,14 +131,16 @@ static int conc__stall_look(void *arg) {
 
 conc__stall *conc__stall_new(conc_loop *loop, double seconds) {
     conc__stall *s = (conc__stall *)conc__alloc(1, sizeof *s, "who looks after a loop");
+    bool started;
     if (s == NULL) return NULL;
     s->loop = loop;
     s->period = seconds;
     s->told = (size_t)-1;
     conc__lock_take(&s->lock);
     s->timer = conc_timer_start(conc__stall_look, s, conc_after(seconds));
+    started = s->timer != NULL;
     conc__lock_give(&s->lock);
-    if (s->timer != NULL) return s;
+    if (started) return s;
     conc__free(s);
     return NULL;
 }
