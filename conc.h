@@ -10763,7 +10763,7 @@ struct conc_thread {
     bool daemon;
     uint32_t owner;            /* its agent's; constant */
     char name[CONC__NAME_SIZE]; /* written by the thread itself only */
-    const conc__agent *agent;   /* its record, for conc_dump(); NULL before the thread has begun, and from the time, under the
+    const conc__agent *agent;   /* atomic: its record, for conc_dump(); NULL before the thread has begun, and from the time, under the
                                    registry's lock, that it is not alive */
 };
 
@@ -10991,7 +10991,7 @@ static void conc__thread_main(void *p) {
     me->thread = t;
     me->name = t->name;
     me->cancel = t->cancel;
-    conc__pokep(&t->agent, me);
+    conc__storep(&t->agent, me, CONC__RELEASE);
     (void)conc__agent_watch_end(me, conc__agent_is_ending); /* for pthread_exit(); without memory it has to do without */
     conc__port_thread_set_name(t->name);
     conc__thread_end(me, t, t->fn(t->arg));
@@ -11266,7 +11266,7 @@ void conc__agent_each(void (*visit)(const conc_thread *t, const conc__agent *age
     for (i = 0; i < CONC__CHAINS; i++) {
         conc_thread *t;
         for (t = conc__chains[i]; t != NULL; t = t->next) {
-            if (conc__is_alive(t)) visit(t, (const conc__agent *)conc__peekp(&t->agent), arg);
+            if (conc__is_alive(t)) visit(t, (const conc__agent *)conc__loadp(&t->agent, CONC__ACQUIRE), arg);
         }
     }
     conc__lock_give(&conc__registry);
@@ -13818,15 +13818,24 @@ static bool conc__task_wants_cancel(conc_task *t) {
            (extra != NULL && extra->cancel != NULL && conc_cancel_fired(extra->cancel));
 }
 
+/* A failure that nobody has asked for; that of a group's member is the group's. */
+static void conc__task_report(conc_task *t) {
+    const conc__task_extra *extra = conc__task_extra_of(t);
+    if (t->code != 0 && t->code != CONC_CANCELED && (extra == NULL || extra->group == NULL)) {
+        conc__report(CONC_FAILED, t->code, NULL, "task \"%s\" returned %d", conc_task_name(t), t->code);
+    }
+}
+
 /* Gives a handle back: true if it was there to be. */
-static bool conc__task_release(conc_task *t) {
+static bool conc__task_release(conc_task *t, bool report) {
+    conc_loop *loop = t->loop; /* now: as soon as the handle is given back, the task may be gone */
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
-    conc_loop *loop = t->loop;
     if ((s & CONC__TASK_HANDLE) == 0) return false;
     if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
         if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
         return true;
     }
+    if (report) conc__task_report(t);
     if (conc__loop_is_here(loop)) {
         conc__task_recycle(t);
     } else {
@@ -13838,12 +13847,6 @@ static bool conc__task_release(conc_task *t) {
         if (running) conc__loop_push(loop, t, (void **)(void *)&t->next);
     }
     return true;
-}
-
-static void conc__task_report(conc_task *t) {
-    if (t->code != 0 && t->code != CONC_CANCELED) {
-        conc__report(CONC_FAILED, t->code, NULL, "task \"%s\" returned %d", conc_task_name(t), t->code);
-    }
 }
 
 /* It is in no list any more. */
@@ -13874,7 +13877,7 @@ static void conc__task_end(conc_task *t) {
         }
     }
     if ((s & CONC__TASK_HANDLE) == 0) {
-        if (group == NULL) conc__task_report(t);
+        conc__task_report(t);
         conc__task_recycle(t);
     }
 }
@@ -15032,8 +15035,7 @@ static conc_result conc__task_join_attempt(conc_op *op) {
     int code;
     if (r != CONC_OK) return r;
     code = t->code;
-    if (op->data == NULL) conc__task_report(t);
-    if (!conc__task_release(t)) return conc__task_invalid(t, "join");
+    if (!conc__task_release(t, op->data == NULL)) return conc__task_invalid(t, "join");
     if (op->data != NULL) *(int *)op->data = code;
     return CONC_OK;
 }
@@ -15111,8 +15113,7 @@ conc_result conc_task_join_all(conc_task *const *tasks, size_t n, size_t count, 
 conc_result conc_task_detach(conc_task *task) {
     uint32_t s = task != NULL ? conc__load32(&task->shared, CONC__ACQUIRE) : 0;
     if ((s & CONC__TASK_HANDLE) == 0) return conc__task_invalid(task, "conc_task_detach");
-    if ((s & CONC__TASK_IS_ENDED) != 0) conc__task_report(task);
-    return conc__task_release(task) ? CONC_OK : conc__task_invalid(task, "conc_task_detach");
+    return conc__task_release(task, true) ? CONC_OK : conc__task_invalid(task, "conc_task_detach");
 }
 
 conc_result conc_task_cancel(conc_task *task) {
