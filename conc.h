@@ -4,8 +4,9 @@
 
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
- * Threads, locks, blocking queues, timers, cancellation, and one way to wait for any of them. C99 or later, C++11 or
- * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads.
+ * Threads, locks, blocking queues, timers, cancellation, iterators, generators, coroutines with an event loop, sockets; and one
+ * way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
+ * system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -93,10 +94,14 @@
  *  CONC_IMPLEMENTATION                 one file              brings the code, not only the declarations
  *  CONC_STATIC                         any file              everything static: a private copy for that file
  *  CONC_DEBUG                          implementation; and   checks lock order, relocking, foreign unlocks; the places are
- *                                      everywhere for places known where the including file defines it too
+ *                                      everywhere for places known where the including file defines it too; variables that
+ *                                                            a suspension has lost show at once
  *  CONC_MALLOC(n), CONC_REALLOC(p, n), implementation        your allocator; all three or none
  *  CONC_FREE(p)
  *  CONC_PORT_PORTABLE=1                implementation        pthreads only, even where there is a futex
+ *  CONC_COMPUTED_GOTO                  any file              generators and coroutines with labels as values (gcc, clang): a
+ *                                                            suspension may then stand in a switch of yours; see frame.h
+ *  CONC_ITERABLE_TYPES(X)              any file              your types for CONC_IS_ITERABLE(): see iter.h
  *  CONC_SIM                            everywhere            conc_sim_run(): see SIMULATION (gcc and clang; for tests)
  *
  * No option changes a public type: files with and without them can be linked together.
@@ -151,6 +156,160 @@
  * ```
  *
  * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
+ *
+ * ---- ITERATORS --------------------------------------------------------------------------------- iter.h below
+ *
+ * An iterator is a struct that begins with a conc_iter: next() gives up to n items and says how many, 0 is the end. Arrays, ranges,
+ * queues and generators are iterators; adaptors make new ones of them, lazily; whoever is handed one closes it. A chain needs no
+ * checks: what failed on the way is the result at its end.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * CONC_FILTER_FN(odd, int64_t, x, x % 2 != 0)                 // functions over batches, from an expression
+ * CONC_MAP_FN(half, int64_t, x, double, (double)x / 2)
+ * CONC_FOLD_FN(add, double, sum, double, x, sum + x)
+ *
+ * struct line { int number; const char *text; };
+ *
+ * int main(void) {
+ *     const char *words[] = { "one", "two", "three" };
+ *     double sum = 0;
+ *     CONC_FOREACH(const char *, w, conc_iter_array(words, 3)) printf("%s ", w);
+ *     CONC_FOREACH(struct line, l, conc_enumerate(struct line, number, text, conc_take(conc_iter_array(words, 3), 2), 1))
+ *         printf("%d:%s ", l.number, l.text);
+ *     conc_result r = conc_fold(conc_map(conc_filter(conc_iter_range(0, 10, 1), odd, NULL), half, NULL), add, &sum, NULL);
+ *     printf("%g\n", r == CONC_OK ? sum : -1);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * one two three 1:one 2:two 12.5
+ * ```
+ *
+ * Also: conc_skip, conc_chain, conc_zip, conc_batch, conc_collect, conc_count, conc_any, conc_all, conc_iter_queue, conc_iter_borrow
+ * (take five, and go on). CONC_FOREACH asks for one item at a time, so a break loses nothing.
+ *
+ * ---- GENERATORS --------------------------------------------------------------------------------- gen.h below
+ *
+ * A function that yields. What lives from one yield to the next is a field of its frame (self->i, not i); a yield may not stand in
+ * a switch of your own. By name it compiles to the plain loop; as an iterator it fills batches.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * CONC_GENERATOR(fibonacci, long, int n, i; long a, b;) {     // name, type of its items, fields
+ *     CONC_BEGIN;
+ *     self->b = 1;
+ *     for (self->i = 0; self->i < self->n; self->i++) {
+ *         CONC_YIELD(self->a);
+ *         long next = self->a + self->b;
+ *         self->a = self->b;
+ *         self->b = next;
+ *     }
+ *     CONC_FINALLY;                                           // also when it is closed, or fails; may be left out
+ *     puts("over");
+ *     CONC_END;
+ * }
+ *
+ * static const long more[] = { 70, 80 };
+ * CONC_GENERATOR(twice, long) {
+ *     CONC_BEGIN;
+ *     CONC_YIELD_FROM(CONC_GEN_NEW(fibonacci, .n = 3));       // CONC_GEN_NEW: on the heap, an iterator
+ *     CONC_YIELD_FROM(conc_iter_array(more, 2));
+ *     CONC_END;
+ * }
+ *
+ * int main(void) {
+ *     long x = 0;
+ *     fibonacci g = CONC_GEN(fibonacci, .n = 10);             // by value
+ *     CONC_FOR_GEN(fibonacci, y, .n = 7) printf("%ld ", y);
+ *     while (CONC_NEXT(fibonacci, &g, &x) == CONC_OK && x < 5) printf("%ld ", x);
+ *     conc_iter_close(&g.iter);                               // it was not used up
+ *     CONC_FOREACH(long, y, CONC_GEN_NEW(twice)) printf("%ld ", y);
+ *     puts("");
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * 0 1 1 2 3 5 8 over
+ * 0 1 1 2 3 over
+ * 0 1 1 over
+ * 70 80 
+ * ```
+ *
+ * Values can be sent in (CONC_GENERATOR_SEND, CONC_SEND) and errors thrown in (CONC_THROW, CONC_TRY_YIELD).
+ *
+ * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int serve(void *arg) {                               // an echo server's end of one connection
+ *     conc_socket *c = arg;
+ *     char buffer[4096];
+ *     size_t n;
+ *     while (conc_receive(c, buffer, sizeof buffer, &n, conc_after(60)) == CONC_OK) {   // CONC_CLOSED: its end
+ *         if (conc_send_all(c, buffer, n, NULL, conc_after(60)) != CONC_OK) break;
+ *     }
+ *     conc_socket_free(c);
+ *     return 0;
+ * }
+ *
+ * static int listener(void *arg) {
+ *     conc_socket *c;
+ *     conc_thread *t;
+ *     conc_result r;
+ *     while ((r = conc_accept(arg, &c, CONC_FOREVER)) != CONC_CLOSED) {
+ *         if (r != CONC_OK) fprintf(stderr, "%s\n", conc_explain(r));   // out of descriptors, say: the listener goes on
+ *         else if ((t = conc_thread_start(serve, c, NULL)) != NULL) conc_thread_detach(t);
+ *         else conc_socket_free(c);
+ *     }
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     char answer[6] = "";
+ *     conc_address a;
+ *     conc_socket *l = conc_tcp_listen("127.0.0.1", 0, NULL), *s;        // port 0: the system chooses one
+ *     conc_thread *t;
+ *     if (l == NULL || conc_socket_address(l, &a) != CONC_OK) return puts(conc_error_detail()), 1;
+ *     t = conc_thread_start(listener, l, NULL);
+ *     s = conc_tcp_connect("localhost", conc_address_port(&a), conc_after(10));
+ *     if (s == NULL) return puts(conc_error_detail()), 1;                // "cannot connect to 127.0.0.1:8080: Connection refused"
+ *     if (conc_send_all(s, "hello", 5, NULL, conc_after(10)) != CONC_OK ||
+ *         conc_receive_full(s, answer, 5, NULL, conc_after(10)) != CONC_OK) return 1;
+ *     puts(answer);
+ *     conc_socket_free(s);
+ *     conc_socket_close(l);                                              // whoever waits on it gets CONC_CLOSED
+ *     conc_thread_join(t, NULL, CONC_FOREVER);
+ *     conc_socket_free(l);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * hello
+ * ```
+ *
+ * Datagrams, and the first of several:
+ *
+ * ```c
+ * conc_socket *u = conc_udp_bind(NULL, 9001);                 // on all addresses of this machine
+ * char text[1500];
+ * conc_datagram d = { .data = text, .size = sizeof text };
+ * conc_op ops[] = { conc_op_receive_from(u, &d), conc_op_get(q, &x), conc_op_readable(0) };
+ * if (conc_select(ops, 3, conc_after(1)) == 0 && ops[0].result == CONC_OK) {
+ *     conc_send_to(u, "thanks", 6, &d.address, CONC_FOREVER); // another thread may receive on it meanwhile
+ * }
+ * ```
+ *
+ * Not for a simulation: there are no sockets in one.
  *
  * ---- CANCELLATION ------------------------------------------------------------------------------ wait.h below
  *
@@ -621,9 +780,20 @@ typedef int (*conc_fn)(void *arg);
 #if defined(CONC_COMPUTED_GOTO) && CONC_CC_GNU && !CONC_CC_TINY
 /* A place is the distance of its label from the first instruction's. */
 #define CONC__FRAME_AT(place, label)                                                               \
-    ((place) = (uint32_t)((char *)&&CONC__CAT(conc__at_, label) - (char *)&&conc__again) + 1u)
+    ((place) = (uint32_t)((char *)__extension__ &&CONC__CAT(conc__at_, label) - (char *)__extension__ &&conc__again) + 1u)
 #define CONC__FRAME_HERE(label) CONC__CAT(conc__at_, label) :
-#define CONC__FRAME_FIND(place) goto *(void *)((char *)&&conc__again + (int32_t)((place) - 1u))
+/* (It is no ISO C, but it was asked for.) */
+#if defined(__clang__)
+#define CONC__FRAME_FIND(place)                                                                    \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wpedantic\"")            \
+    goto *(void *)((char *)__extension__ &&conc__again + (int32_t)((place) - 1u));                 \
+    _Pragma("clang diagnostic pop")
+#else
+#define CONC__FRAME_FIND(place)                                                                    \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wpedantic\"")                \
+    goto *(void *)((char *)__extension__ &&conc__again + (int32_t)((place) - 1u));                 \
+    _Pragma("GCC diagnostic pop")
+#endif
 #if defined(__clang__)
 #define CONC__FRAME_FN CONC__NOINLINE /* there may be one copy of a label only */
 #else
@@ -1661,7 +1831,7 @@ typedef struct conc__gen_state {
 
 /* A body is one statement after another between CONC_BEGIN and CONC_END; what stands before CONC_BEGIN runs at each resume. */
 #define CONC_BEGIN                                                                                 \
-    (void)conc__out;                                                                               \
+    (void)conc__out, (void)conc__room;                                                             \
     CONC__FRAME_BEGIN(self->conc__gen.place)
 /* Here begins the clean-up part. At most once, not within a block, before CONC_END. A yield in it is possible at the end of a
  * generator that is used up; in one that is being closed it is an error, which is told, and ends it. */
@@ -1785,7 +1955,10 @@ typedef struct conc__gen_state {
 #define CONC__GEN_RUN(name, ...) { .iter = CONC__GEN_ITER(name), .conc__gen = { .running = 1 }, __VA_ARGS__ }
 #else
 #if __cplusplus >= 202002L
-#define CONC__GEN(name, ...) \
+#define CONC__GEN(name, ...)                                                                       \
+    CONC__EXPAND(CONC__CAT(CONC__GEN_WITH_, CONC__ARE_MANY(__VA_ARGS__))(name, __VA_ARGS__))
+#define CONC__GEN_WITH_1(name, ...) conc__zero_##name() /* without fields: no warning that there are none */
+#define CONC__GEN_WITH_2(name, ...)                                                                \
     (name{ .iter = CONC__GEN_ITER(name), .conc__gen = {}, .thrown = CONC_OK, __VA_ARGS__ })
 #else
 #define CONC__GEN(name, ...) conc__zero_##name(__VA_ARGS__) /* no fields can be given before C++20 */
@@ -1809,11 +1982,28 @@ typedef struct conc__gen_state {
         __VA_ARGS__                                                                                \
     };
 
-#define CONC__GEN_IN_PLACE(name) done = conc__step_##name(self, (conc__item_##name *)items, n, 0)
+/* With CONC_DEBUG the body's variables lie deeper than the part of the dead stack that scribbling cannot reach. */
+#if defined(CONC_DEBUG)
+#define CONC__GEN_DEEPER(name)                                                                     \
+    CONC__SPARE CONC__NOINLINE size_t conc__deeper_##name(struct name *self, conc__item_##name *out, size_t room) { \
+        volatile unsigned char above[256];                                                         \
+        volatile size_t first = 0;                                                                 \
+        size_t done;                                                                               \
+        above[first] = 0;                                                                          \
+        done = conc__step_##name(self, out, room, 0);                                              \
+        return done + above[first];                                                                 \
+    } CONC__SPARE_END
+#define CONC__GEN_STEP(name, self, out, room) conc__deeper_##name((self), (out), (room))
+#else
+#define CONC__GEN_DEEPER(name)
+#define CONC__GEN_STEP(name, self, out, room) conc__step_##name((self), (out), (room), 0)
+#endif
+
+#define CONC__GEN_IN_PLACE(name) done = CONC__GEN_STEP(name, self, (conc__item_##name *)items, n)
 #define CONC__GEN_ON_COPY(name)                                                                    \
     {                                                                                              \
         struct name copy = *self;                                                                  \
-        done = conc__step_##name(&copy, (conc__item_##name *)items, n, 0);                         \
+        done = CONC__GEN_STEP(name, &copy, (conc__item_##name *)items, n);                         \
         *self = copy;                                                                              \
     }                                                                                              \
     (void)0
@@ -1823,16 +2013,18 @@ typedef struct conc__gen_state {
 #define CONC__GEN_CODE(name, prepare, BATCH)                                                             \
     static CONC__FRAME_FN size_t conc__step_##name(                                                \
         struct name *self, conc__item_##name *conc__out, size_t conc__room, size_t conc__done); \
+    CONC__GEN_DEEPER(name)                                                                         \
     CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__resume_##name(struct name *self, conc__item_##name *item) { \
         bool more;                                                                                 \
         self->conc__gen.running = 1;                                                               \
         CONC__FRAME_SCRIBBLE();                                                                    \
-        more = conc__step_##name(self, item, 1, 0) != 0;                                           \
+        more = CONC__GEN_STEP(name, self, item, 1) != 0;                                           \
         self->conc__gen.running = 0;                                                               \
-        self->iter.result = more ? CONC_OK : conc__gen_end(&self->conc__gen);                      \
-        return self->iter.result;                                                                  \
+        if (!more) return self->iter.result = conc__gen_end(&self->conc__gen);                     \
+        self->iter.result = CONC_OK;                                                               \
+        return CONC_OK;                                                                            \
     } CONC__SPARE_END                                                                              \
-    CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
+    CONC__SPARE inline conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
         if (self->conc__gen.running != 0) return conc__gen_refuse(#name, CONC__GEN_RUNNING);       \
         prepare;                                                                                   \
         return conc__resume_##name(self, item);                                                    \
@@ -2024,17 +2216,16 @@ typedef struct conc_co_class {
     static conc_result conc__resume_##name(conc_co *co, conc_task *task);                          \
     static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)}; \
     static inline conc_task *conc__spawn_##name(conc_loop *loop, const struct conc_task_desc *desc, name frame) { \
-        conc_co *co = conc__co_new(loop, &conc__class_##name, desc);                               \
-        if (co == NULL) return NULL;                                                               \
-        frame.co = *co;                                                                            \
-        *(name *)(void *)co = frame;                                                               \
-        return conc__co_start(co);                                                           \
+        name *self = (name *)conc__co_new(loop, sizeof(name), desc);                               \
+        if (self == NULL) return NULL;                                                             \
+        *self = frame;                                                                             \
+        return conc__co_start(&self->co, &conc__class_##name);                                     \
     }                                                                                              \
-    static inline bool conc__call_##name(conc_task *task, name frame) {         \
-        conc_co *co = conc__co_call(task, &conc__class_##name);                                    \
-        if (co == NULL) return false;                                                              \
-        frame.co = *co;                                                                            \
-        *(name *)(void *)co = frame;                                                               \
+    static inline bool conc__call_##name(conc_task *task, name frame) {                            \
+        name *self = (name *)conc__co_call(task, sizeof(name));                                    \
+        if (self == NULL) return false;                                                            \
+        *self = frame;                                                                             \
+        conc__co_enter(task, &self->co, &conc__class_##name);                                      \
         return true;                                                                               \
     }                                                                                              \
     static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
@@ -2054,7 +2245,7 @@ typedef struct conc_co_class {
 #define CO_END                                                                                     \
     CONC__FRAME_END(self->co.conc__place,                                                          \
                     conc__frame_lost(self->co.conc__cls->name, self->co.conc__cls->file,            \
-                                     self->co.conc__line & ~CONC__CO_CLEANS))                      \
+                                     self->co.conc__line & CONC__CO_LINE))                         \
     self->co.conc__place = CONC__PLACE_DONE;                                                       \
     return CONC_OK
 
@@ -2121,6 +2312,7 @@ typedef struct conc_co_class {
 typedef struct conc_co_timeout {
     bool expired;
     uint8_t conc__inside;
+    bool conc__held; /* no time for it: a frame within it ends already */
     uint32_t conc__place;
     int64_t conc__due;
     struct conc_co_timeout *conc__outer;
@@ -2158,8 +2350,10 @@ typedef struct conc_co_timeout {
 #define CONC__CO_YIELDS CONC_BUSY
 #define CONC__CO_MARK(label)                                                                       \
     (CONC__FRAME_AT(self->co.conc__place, label),                                                  \
-     (void)(self->co.conc__line = (self->co.conc__line & CONC__CO_CLEANS) | (uint32_t)__LINE__))
-#define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part */
+     (void)(self->co.conc__line = (self->co.conc__line & ~CONC__CO_LINE) | (uint32_t)__LINE__))
+#define CONC__CO_LINE 0x3fffffffu
+#define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part; */
+#define CONC__CO_UNWINDS 0x40000000u /* its end goes on to its caller's, as a cancel or a time-out wants it */
 #define CONC__CO_SUSPEND(label, suspends)                                                          \
     do {                                                                                           \
         CONC__CO_MARK(label);                                                                      \
@@ -2172,11 +2366,12 @@ typedef struct conc_co_timeout {
     CONC__CO_SUSPEND(label, !conc__co_await(conc__task, (op), (deadline), (catches)))
 
 struct conc_task_desc;
-/* A new task's frame, its head filled, and its start. */
-CONC_API conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const struct conc_task_desc *desc);
-CONC_API conc_task *conc__co_start(conc_co *co);
-/* The frame of a called one; it runs when the caller returns CONC_PENDING. */
-CONC_API conc_co *conc__co_call(conc_task *task, const conc_co_class *cls);
+/* Memory for a new task's frame; and, once that is filled, but for its head, the task's start. */
+CONC_API void *conc__co_new(conc_loop *loop, size_t size, const struct conc_task_desc *desc);
+CONC_API conc_task *conc__co_start(conc_co *co, const conc_co_class *cls);
+/* The same for the frame of a called one, which runs when the caller returns CONC_PENDING. */
+CONC_API void *conc__co_call(conc_task *task, size_t size);
+CONC_API void conc__co_enter(conc_task *task, conc_co *co, const conc_co_class *cls);
 /* False: suspended, and to be resumed; true: completed, the result stored. */
 CONC_API bool conc__co_await(conc_task *task, conc_op op, conc_deadline deadline, bool catches);
 CONC_API bool conc__co_await_any(conc_task *task, conc_op *ops, size_t n, conc_deadline deadline);
@@ -2397,11 +2592,22 @@ CONC_API unsigned conc_address_port(const conc_address *address);
 CONC_API bool conc_address_equal(const conc_address *a, const conc_address *b);
 
 /* The addresses of a host, by name or in numbers, in the order in which to try them. *found: how many of them are in `list`,
- * at most `n`. CONC_OK (one or more), CONC_INVALID (NULL, n is 0, port over 65535), CONC_NO_MEMORY, CONC_SYSTEM with what the
- * system says ("no such host"). A name blocks the thread for as long as the system takes to find it; with a deadline that has
- * passed it is not asked for names: CONC_TIMEOUT. */
+ * at most `n` (and 16). CONC_OK (one or more), CONC_TIMEOUT, CONC_CANCELED, CONC_INVALID (NULL, n is 0, port over 65535, a name
+ * over 255 bytes), CONC_NO_MEMORY, CONC_NO_THREADS, CONC_SYSTEM with what the system says ("no such host"). The system's own
+ * look-up cannot be interrupted: so where there is a deadline or a token, it is offloaded (see loop.h). */
 CONC_API conc_result conc_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                                  conc_deadline deadline);
+
+/* The same as an op: name and port in, `found` of `list` out. Must live as long as the op. */
+typedef struct conc_host {
+    char name[256];
+    unsigned port;
+    size_t found;
+    conc_address list[16];
+    int conc__answer;
+    char conc__text[160];
+} conc_host;
+CONC_API conc_op conc_op_lookup(conc_host *host);
 
 /* ---- making sockets --------------------------------------------------------------------------------
  * Each gives a socket, or NULL with the reason in conc_error_result() and conc_error_detail(): CONC_INVALID,
@@ -2710,6 +2916,18 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 #undef conc_timer_start
 #undef conc_timer_cancel
 #undef conc_timer_release
+#undef conc_lookup
+#undef conc_tcp_listen
+#undef conc_tcp_connect
+#undef conc_udp_bind
+#undef conc_accept
+#undef conc_receive
+#undef conc_receive_full
+#undef conc_send_all
+#undef conc_receive_from
+#undef conc_send_to
+#undef conc_socket_close
+#undef conc_socket_free
 #endif
 
 /* ==== end src/places_off.h ==== */
@@ -3735,6 +3953,10 @@ CONC__LIB void conc__group_enter(conc_group *group, conc_task *task);
 CONC__LIB bool conc__group_admit(conc_group *group, conc_task *task);
 CONC__LIB void conc__group_leave(conc_group *group, conc_task *task, int code);
 
+/* For an op's arm(): queues fn on a copy of the `size` bytes at op->data and turns the op into one that waits for it. */
+CONC__LIB bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size,
+                                     conc_result (*finish)(void *arg));
+
 /* Who looks whether a loop stands still; see report.c. */
 typedef struct conc__stall conc__stall;
 CONC__LIB conc__stall *conc__stall_new(conc_loop *loop, double seconds);
@@ -4055,8 +4277,8 @@ conc__agent *conc__self(void) {
             me = &conc__agent_emergency;
             (void)conc__port_key_set(me, conc__agent_end); /* from now on: an identity must not change */
         }
-        if (me->owner == 0) conc__agent_begin(me);
     }
+    if (CONC__UNLIKELY(me->owner == 0)) conc__agent_begin(me); /* new, or acts as a task that has none yet */
     return me;
 }
 
@@ -5782,6 +6004,8 @@ int conc__port_socket_option(intptr_t fd, conc__port_option option, int value) {
     case CONC__PORT_REUSE_PORT:
 #if defined(SO_REUSEPORT)
         name = SO_REUSEPORT;
+#elif CONC_OS_LINUX && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__) && !defined(__hppa__)
+        name = 15; /* SO_REUSEPORT, which strict C99 hides */
 #endif
         break;
     case CONC__PORT_V6_ONLY:
@@ -13299,8 +13523,7 @@ enum {
     CONC__TASK_FREE,  /* memory */
     CONC__TASK_NEW,   /* being made, or in the inbox for the first time */
     CONC__TASK_ASIDE, /* until its group has room */
-    CONC__TASK_READY,
-    CONC__TASK_RUNS,
+    CONC__TASK_READY, /* or it runs */
     CONC__TASK_WAITS, /* and, once it has been claimed, is in the list of those ready, or the inbox */
     CONC__TASK_ENDED
 };
@@ -13308,7 +13531,7 @@ enum {
 /* Of a task's flags. */
 #define CONC__TASK_FOREIGN 1u  /* its memory is of the loop's part for other threads */
 #define CONC__TASK_SHIELDED 2u /* its cancel has been seen */
-#define CONC__TASK_UNWINDS 4u  /* frames end, down to the one whose time-out expired; if none has, all */
+#define CONC__TASK_UNWINDS 4u  /* some of its frames do: till they have ended no cancel strikes */
 #define CONC__TASK_CATCHES 8u  /* the wait under way is told of a cancel */
 #define CONC__TASK_POINT 16u   /* the wait under way is for a point in time alone, which is the timer's */
 
@@ -13507,7 +13730,7 @@ static size_t conc__extra_size(size_t tokens) {
 }
 
 /* In the loop's thread, or under the gate while it has none. */
-static void conc__task_recycle(conc_task *t) {
+static CONC__NOINLINE void conc__task_recycle(conc_task *t) {
     conc_loop *loop = t->loop;
     size_t size = CONC__TASK_SIZE + conc__task_root(t)->conc__cls->size;
     conc__task_extra *extra = conc__task_extra_of(t);
@@ -13555,8 +13778,8 @@ void conc__task_ready(conc_task *t) {
 
 /* If the loop sleeps, wakes it. Whoever takes the mark away calls; so at most one call is under way. */
 static void conc__loop_nudge(conc_loop *loop) {
-    void *mark = CONC__ASLEEP;
-    if (conc__casp(&loop->inbox, &mark, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
+    void *old = conc__loadp(&loop->inbox, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (old == CONC__ASLEEP && conc__casp(&loop->inbox, &old, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
 }
 
 /* A push on the inbox; `link` is where the item keeps the next one. Release: what was done before is seen by the loop. The
@@ -13587,7 +13810,7 @@ static void conc__task_wake(void *waiter) {
 
 static bool conc__task_wants_cancel(conc_task *t) {
     const conc__task_extra *extra = conc__task_extra_of(t);
-    if ((t->flags & CONC__TASK_SHIELDED) != 0) return false;
+    if ((t->flags & (CONC__TASK_SHIELDED | CONC__TASK_UNWINDS)) != 0) return false;
     return (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_CANCEL) != 0 ||
            (extra != NULL && extra->cancel != NULL && conc_cancel_fired(extra->cancel));
 }
@@ -13597,7 +13820,10 @@ static bool conc__task_release(conc_task *t) {
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
     conc_loop *loop = t->loop;
     if ((s & CONC__TASK_HANDLE) == 0) return false;
-    if ((s & CONC__TASK_IS_ENDED) == 0) return true; /* the loop will see to it */
+    if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
+        if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+        return true;
+    }
     if (conc__loop_is_here(loop)) {
         conc__task_recycle(t);
     } else {
@@ -13623,8 +13849,17 @@ static void conc__task_end(conc_task *t) {
     conc__task_extra *extra = conc__task_extra_of(t);
     conc_group *group = extra != NULL ? extra->group : NULL;
     uint32_t s;
-    t->state = CONC__TASK_ENDED;
     conc__pokez(&loop->alive, loop->alive - 1);
+    if (CONC__LIKELY(extra == NULL && t->code == 0 && t->flags == 0 &&
+                     (conc__load32(&t->shared, CONC__ACQUIRE) & CONC__TASK_HANDLE) == 0)) {
+        size_t slot = CONC__TASK_SIZE + conc__task_root(t)->conc__cls->size; /* as conc__task_recycle() */
+        unsigned c = conc__size_class(&slot);
+        t->state = CONC__TASK_FREE;
+        t->next = (conc_task *)loop->own.free[CONC__SLAB_TASKS][c];
+        loop->own.free[CONC__SLAB_TASKS][c] = t;
+        return;
+    }
+    t->state = CONC__TASK_ENDED;
     if (group != NULL) conc__group_leave(group, t, t->code);
     /* Without a handle nobody else can have anything to do with it. */
     s = conc__load32(&t->shared, CONC__ACQUIRE);
@@ -13643,10 +13878,10 @@ static void conc__task_end(conc_task *t) {
 
 /* ---- time-outs and unwinding ------------------------------------------------------------------------- */
 
-/* The outermost block whose time is up; NULL: none. */
+/* The outermost block whose time is up; NULL: none. (Whatever is around one that is held is held, too.) */
 static conc_co_timeout *conc__limit_passed(const conc_task *t, int64_t now) {
     conc_co_timeout *l, *found = NULL;
-    for (l = t->limit; l != NULL; l = l->conc__outer) {
+    for (l = t->limit; l != NULL && !l->conc__held; l = l->conc__outer) {
         if (l->conc__due <= now) found = l;
     }
     return found;
@@ -13659,22 +13894,51 @@ static conc_co_timeout *conc__limit_expired(const conc_task *t) {
     return l;
 }
 
+/* A frame's blocks, which it leaves. */
+static void conc__limits_drop(conc_task *t, const conc_co *frame) {
+    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+}
+
+/* The top frame ends: blocks around it have to wait for that. */
+static void conc__limits_hold(conc_task *t) {
+    conc_co_timeout *l;
+    for (l = t->limit; l != NULL && !l->conc__held; l = l->conc__outer) {
+        if (l->conc__frame != t->top) l->conc__held = true;
+    }
+}
+
+/* The block that expired has been left: if this was in the clean-up of a frame that ends itself, that goes on. */
+static void conc__limits_let_go(conc_task *t) {
+    conc_co_timeout *l = t->limit;
+    conc_co *f = t->top;
+    for (; f != NULL; f = f == conc__task_root(t) ? NULL : f->conc__up) {
+        for (; l != NULL && l->conc__frame == f; l = l->conc__outer) l->conc__held = false;
+        if ((f->conc__line & CONC__CO_UNWINDS) != 0) return;
+    }
+    t->flags &= (uint8_t)~CONC__TASK_UNWINDS;
+}
+
 /* The top frame goes on at its block's end, or in its clean-up part, or, if it is there already, after the wait. */
 static void conc__task_unwind(conc_task *t) {
     conc_co_timeout *limit = conc__limit_expired(t);
     conc_co *top = t->top;
     if (limit != NULL && limit->conc__frame == top) {
         t->limit = limit->conc__outer;
-        t->flags &= (uint8_t)~CONC__TASK_UNWINDS;
         limit->conc__inside = 0;
         top->conc__place = limit->conc__place;
         top->result = CONC_TIMEOUT;
+        conc__limits_let_go(t);
         return;
     }
     t->flags |= CONC__TASK_UNWINDS;
     top->result = limit != NULL ? CONC_TIMEOUT : CONC_CANCELED;
     top->value = -1;
-    if ((top->conc__line & CONC__CO_CLEANS) == 0) top->conc__place = CONC__PLACE_CLEANUP;
+    if ((top->conc__line & CONC__CO_CLEANS) == 0) {
+        conc__limits_drop(t, top);
+        top->conc__place = CONC__PLACE_CLEANUP;
+    }
+    top->conc__line |= CONC__CO_UNWINDS;
+    conc__limits_hold(t);
 }
 
 /* The cancel has come: true, the wait under way is told; else the task unwinds. */
@@ -13682,7 +13946,6 @@ static void conc__task_take_cancel(conc_task *t) {
     t->flags |= CONC__TASK_SHIELDED;
     if ((t->flags & CONC__TASK_CATCHES) != 0) {
         t->top->result = CONC_CANCELED;
-        t->top->value = -1;
     } else {
         conc__task_unwind(t);
     }
@@ -13691,6 +13954,7 @@ static void conc__task_take_cancel(conc_task *t) {
 void conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
     timeout->expired = false;
     timeout->conc__inside = 1;
+    timeout->conc__held = false;
     timeout->conc__due = due.ns;
     timeout->conc__frame = frame;
     timeout->conc__outer = t->limit;
@@ -13703,7 +13967,7 @@ void conc__co_timeout_leave(conc_task *t, conc_co_timeout *timeout) {
 }
 
 uint32_t conc__co_return(conc_task *t, conc_co *frame, int code) {
-    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+    conc__limits_drop(t, frame);
     t->code = code;
     return (frame->conc__line & CONC__CO_CLEANS) != 0 ? CONC__PLACE_DONE : CONC__PLACE_CLEANUP;
 }
@@ -13713,33 +13977,37 @@ uint32_t conc__co_return(conc_task *t, conc_co *frame, int code) {
 /* Before a called frame: what its caller had returned already when its clean-up part made the call. */
 #define CONC__CALL_HEAD 16u
 
-conc_co *conc__co_call(conc_task *t, const conc_co_class *cls) {
-    char *block = (char *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, CONC__CALL_HEAD + cls->size, "a called coroutine");
-    conc_co *co;
-    if (block == NULL) {
-        t->top->result = CONC_NO_MEMORY;
-        t->top->value = 0;
-        return NULL;
-    }
-    memcpy(block, &t->code, sizeof t->code);
-    t->code = 0;
-    co = (conc_co *)(void *)(block + CONC__CALL_HEAD);
+static void conc__co_begin(conc_co *co, const conc_co_class *cls, void *up) {
     co->conc__cls = cls;
-    co->conc__up = t->top;
+    co->conc__up = (conc_co *)up;
     co->conc__place = CONC__PLACE_START;
     co->conc__line = 0;
     co->result = CONC_OK;
     co->value = 0;
+}
+
+void *conc__co_call(conc_task *t, size_t size) {
+    char *block = (char *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, CONC__CALL_HEAD + size, "a called coroutine");
+    if (block != NULL) return block + CONC__CALL_HEAD;
+    t->top->result = CONC_NO_MEMORY;
+    t->top->value = 0;
+    return NULL;
+}
+
+void conc__co_enter(conc_task *t, conc_co *co, const conc_co_class *cls) {
+    memcpy((char *)co - CONC__CALL_HEAD, &t->code, sizeof t->code);
+    t->code = 0;
+    conc__co_begin(co, cls, t->top);
     t->top = co;
-    return co;
 }
 
 /* The top frame has ended: false, the task has. */
 static bool conc__task_pop(conc_task *t) {
     conc_co *frame = t->top, *up;
-    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+    bool unwinds = (frame->conc__line & CONC__CO_UNWINDS) != 0;
+    conc__limits_drop(t, frame);
     if (frame == conc__task_root(t)) {
-        if ((t->flags & CONC__TASK_UNWINDS) != 0) t->code = CONC_CANCELED;
+        if (unwinds) t->code = CONC_CANCELED;
         return false;
     }
     up = frame->conc__up;
@@ -13749,7 +14017,7 @@ static bool conc__task_pop(conc_task *t) {
     conc__slab_give(&t->loop->own, CONC__SLAB_BLOCKS, (char *)frame - CONC__CALL_HEAD,
                     CONC__CALL_HEAD + frame->conc__cls->size);
     t->top = up;
-    if ((t->flags & CONC__TASK_UNWINDS) != 0) conc__task_unwind(t);
+    if (unwinds) conc__task_unwind(t);
     return true;
 }
 
@@ -13770,7 +14038,7 @@ static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
         r = p->ops[0].result; /* abandon() found it complete after all */
     }
     t->top->result = r;
-    t->top->value = winner < p->count ? (int)winner : -1;
+    if (p->any) t->top->value = winner < p->count ? (int)winner : -1;
     conc__task_unpark(t);
 }
 
@@ -13816,7 +14084,7 @@ static void conc__task_disarm(conc_task *t) {
 static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t first) {
     conc__parked *p = t->parked;
     conc__task_extra *extra = conc__task_extra_of(t);
-    bool shielded = (t->flags & CONC__TASK_SHIELDED) != 0;
+    bool shielded = (t->flags & (CONC__TASK_SHIELDED | CONC__TASK_UNWINDS)) != 0;
     t->since = (uint32_t)(t->loop->now / 1000000);
     for (;;) {
         size_t tokens = 0;
@@ -13825,7 +14093,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
         uint32_t ticket;
         bool quiet;
         const conc_co_timeout *limit;
-        for (limit = t->limit; limit != NULL; limit = limit->conc__outer) {
+        for (limit = t->limit; limit != NULL && !limit->conc__held; limit = limit->conc__outer) {
             if (limit->conc__due < due) due = limit->conc__due;
         }
         if (p != NULL) {
@@ -13901,7 +14169,7 @@ static bool conc__task_settle(conc_task *t) {
     int64_t until = p != NULL ? p->deadline : t->timer.due;
     ticket &= ~CONC__TICKET_SWEPT;
     conc__task_disarm(t);
-    t->state = CONC__TASK_RUNS;
+    t->state = CONC__TASK_READY;
     conc__store32(&t->waiter.claimed, CONC__CLAIMED_NOT_WAITING, CONC__RELAXED);
     if (ticket == CONC__TICKET_CANCEL && conc__task_wants_cancel(t)) {
         if (p != NULL) conc__task_complete(t, p->count, CONC_CANCELED);
@@ -13914,17 +14182,21 @@ static bool conc__task_settle(conc_task *t) {
 }
 
 /* With CONC_NOW, or no need to wait: completes it without a park. */
-static bool conc__co_complete(conc_task *t, conc_result r, int value) {
+static bool conc__co_complete(conc_task *t, conc_result r) {
     t->top->result = r;
-    t->top->value = value;
     return true;
+}
+
+static bool conc__co_complete_any(conc_task *t, conc_result r, int index) {
+    t->top->value = index;
+    return conc__co_complete(t, r);
 }
 
 static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline, bool any, bool catches) {
     conc__parked *p = (conc__parked *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, sizeof *p, "a wait");
     if (p == NULL) {
         conc__abandon_but(ops, n, n);
-        return conc__co_complete(t, CONC_NO_MEMORY, -1);
+        return any ? conc__co_complete_any(t, CONC_NO_MEMORY, -1) : conc__co_complete(t, CONC_NO_MEMORY);
     }
     p->count = (uint16_t)n;
     p->armed = 0;
@@ -13945,27 +14217,26 @@ static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline de
 bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catches) {
     conc_result r;
     if (conc__op_is_until(&op) && deadline.ns == INT64_MAX) {
-        if (conc_deadline_passed(op.due)) return conc__co_complete(t, CONC_OK, 0);
+        if (conc_deadline_passed(op.due)) return conc__co_complete(t, CONC_OK);
         t->flags = (uint8_t)((t->flags & ~CONC__TASK_CATCHES) | CONC__TASK_POINT | (catches ? CONC__TASK_CATCHES : 0u));
         t->timer.due = op.due.ns;
         (void)conc__task_suspend(t, op.due.ns, false, 0);
         return false;
     }
     if (!conc__op_valid(&op)) {
-        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT: an op without a class"), -1);
+        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT: an op without a class"));
     }
     conc__ops_begin(&op, 1);
     t->loop->attempting = true;
     r = op.cls->attempt(&op);
     t->loop->attempting = false;
-    if (r != CONC_PENDING) return conc__co_complete(t, r, 0);
+    if (r != CONC_PENDING) return conc__co_complete(t, r);
     op.result = CONC_PENDING;
     if (conc_deadline_passed(deadline)) {
         conc__abandon_but(&op, 1, 1);
         return conc__co_complete(t, op.result != CONC_PENDING     ? op.result
                                     : deadline.ns == INT64_MIN ? conc__op_busy(&op)
-                                                               : CONC_TIMEOUT,
-                                 -1);
+                                                               : CONC_TIMEOUT);
     }
     return conc__co_park(t, &op, 1, deadline, false, catches);
 }
@@ -13973,12 +14244,12 @@ bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catch
 bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline) {
     size_t i, winner;
     if (ops == NULL || n == 0 || n > CONC__MAX_OPS) {
-        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: %zu ops; 1 to %d can be waited for",
+        return conc__co_complete_any(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: %zu ops; 1 to %d can be waited for",
                                                ops == NULL ? 0 : n, CONC__MAX_OPS), -1);
     }
     for (i = 0; i < n; i++) {
         if (!conc__op_valid(&ops[i])) {
-            return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: op %zu has no class", i), -1);
+            return conc__co_complete_any(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: op %zu has no class", i), -1);
         }
     }
     conc__ops_begin(ops, n);
@@ -13987,8 +14258,8 @@ bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline dead
     t->loop->attempting = false;
     if (winner < n || conc_deadline_passed(deadline)) {
         conc__abandon_but(ops, n, winner);
-        if (winner < n) return conc__co_complete(t, ops[winner].result, (int)winner);
-        return conc__co_complete(t, deadline.ns == INT64_MIN ? CONC_BUSY : CONC_TIMEOUT, -1);
+        if (winner < n) return conc__co_complete_any(t, ops[winner].result, (int)winner);
+        return conc__co_complete_any(t, deadline.ns == INT64_MIN ? CONC_BUSY : CONC_TIMEOUT, -1);
     }
     return conc__co_park(t, ops, n, deadline, true, false);
 }
@@ -14000,15 +14271,16 @@ static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
     for (;;) {
         conc_co *top = t->top;
         conc_result r;
-        t->state = CONC__TASK_RUNS;
         conc__pokep(&loop->runs, top->conc__cls);
-        conc__poke32(&loop->runs_from, top->conc__line);
-        conc__pokez(&loop->turns, loop->turns + 1);
+        if (CONC__UNLIKELY(loop->stall != NULL)) {
+            conc__poke32(&loop->runs_from, top->conc__line);
+            conc__pokez(&loop->turns, loop->turns + 1);
+        }
         CONC__FRAME_SCRIBBLE();
         r = top->conc__cls->resume(top, t);
         if (CONC__UNLIKELY(t->waiter.owner == 0)) t->waiter.owner = me->owner; /* given now, if at all */
         if (r == CONC__CO_YIELDS) {
-            conc__task_ready(t);
+            conc__ready_append(loop, t);
             return;
         }
         if (r == CONC_PENDING) {
@@ -14025,20 +14297,21 @@ static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
 /* The next of those ready. The thread acts as the task meanwhile. */
 static void conc__loop_step(conc_loop *loop, conc__agent *me) {
     conc_task *t = loop->ready;
-    conc__task_extra *extra = conc__task_extra_of(t);
+    const conc__task_extra *extra = conc__task_extra_of(t);
     loop->ready = t->next;
     if (loop->ready == NULL) loop->ready_end = &loop->ready;
     me->task = t;
     me->owner = t->waiter.owner;
-    me->cancel = extra != NULL ? extra->cancel : NULL;
+    me->cancel = CONC__UNLIKELY(extra != NULL) ? extra->cancel : NULL;
     if (t->state == CONC__TASK_WAITS) {
         if (!conc__task_settle(t)) return;
-    } else if (CONC__UNLIKELY(conc__task_wants_cancel(t))) {
+    } else if (CONC__UNLIKELY(extra != NULL || (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_CANCEL) != 0) &&
+               conc__task_wants_cancel(t)) {
         t->flags &= (uint8_t)~CONC__TASK_CATCHES;
         conc__task_take_cancel(t);
     }
     if (CONC__UNLIKELY((t->flags & CONC__TASK_UNWINDS) != 0) && conc__task_root(t) == t->top &&
-        t->top->conc__line == 0) { /* it has not begun: there is nothing to clean up */
+        (t->top->conc__line & CONC__CO_LINE) == 0) { /* it has not begun: there is nothing to clean up */
         t->code = CONC_CANCELED;
         conc__task_end(t);
     } else {
@@ -14366,6 +14639,7 @@ conc_result conc_loop_free(conc_loop *loop) {
 /* The token of the thread that runs the loop has fired. */
 static void conc__host_wake(void *waiter) {
     conc__loop_waiter *host = (conc__loop_waiter *)waiter;
+    (void)conc__or32(&host->base.claimed, 0, CONC__SEQ_CST); /* before our look at the mark, as the mark is before its look at this */
     conc__loop_nudge(host->loop);
     conc__store32(&host->done, 1, CONC__RELEASE); /* the last touch; then only the address is used */
     conc__port_wake_one(&host->done);
@@ -14491,19 +14765,48 @@ conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline) {
     return r;
 }
 
+/* Takes the loop to run it: waited for, beside what they want, by those who found that another of them runs it. */
+static conc_result conc__loop_turn_attempt(conc_op *op) {
+    return conc__loop_enter((conc_loop *)op->object) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__loop_turn_arm(conc_op *op, conc_node *node) {
+    conc_loop *loop = (conc_loop *)op->object;
+    conc__bucket *b = conc__bucket_lock(&loop->gate);
+    bool wait;
+    conc__lock_take(&loop->gate);
+    wait = loop->running;
+    conc__lock_give(&loop->gate);
+    if (wait) conc__bucket_push(b, &loop->gate, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
 conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline) {
+    static const conc_op_class turn = {"turn", CONC_BUSY, conc__loop_turn_attempt, conc__loop_turn_arm, NULL, NULL};
     const conc_loop *here = conc__self()->loop;
+    bool stopped = false;
     conc_result r;
     if (here != NULL) {
         op.result = op.cls->attempt(&op);
         if (op.result != CONC_PENDING) return op.result;
         return conc__fail(CONC_DEADLOCK, "a blocking wait for tasks, in a coroutine: %s would stand still", here->name);
     }
-    if (!conc__loop_enter(loop)) return conc__wait_op(&op, deadline);
+    if (!conc__loop_enter(loop)) {
+        conc_op ops[2];
+        int i;
+        ops[0] = op;
+        ops[1] = conc_op_make(&turn, loop, NULL);
+        i = conc_select(ops, 2, deadline);
+        if (i != 1) return i == 0 ? ops[0].result : i == CONC_BUSY ? conc__op_busy(&op) : (conc_result)i;
+    }
     do {
         r = conc__loop_go(loop, &op, deadline);
-    } while (r == CONC_CLOSED && op.result == CONC_PENDING); /* a stop is for conc_loop_run() */
+        stopped = stopped || (r == CONC_CLOSED && op.result == CONC_PENDING);
+    } while (r == CONC_CLOSED && op.result == CONC_PENDING);
+    if (stopped) conc__store32(&loop->stop, 1, CONC__RELAXED); /* that is for conc_loop_run() */
     conc__loop_leave(loop);
+    (void)conc__wake_waiters(&loop->gate, CONC__ANY_TAG, 1);
     return r;
 }
 
@@ -14569,10 +14872,22 @@ conc_task *conc_task_current(void) {
 
 /* ---- tasks, as users see them ------------------------------------------------------------------------------------- */
 
-conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task_desc *desc) {
+static CONC__ALWAYS_INLINE void conc__task_begin(conc_task *t, conc_loop *loop, unsigned flags) {
+    t->waiter.wake = conc__task_wake;
+    t->waiter.claimed = CONC__CLAIMED_NOT_WAITING;
+    t->timer.list.prev = NULL;
+    t->parked = NULL;
+    t->top = conc__task_root(t);
+    t->loop = loop;
+    t->limit = NULL;
+    t->shared = CONC__TASK_HANDLE;
+    t->flags = (uint8_t)flags;
+    t->code = 0;
+}
+
+static CONC__NOINLINE void *conc__co_new_any(conc_loop *loop, size_t size, const conc_task_desc *desc) {
     conc_group *group = desc != NULL ? desc->group : NULL;
     conc_task *t;
-    conc_co *co;
     conc__task_extra *extra = NULL;
     conc__slab *slab;
     size_t tokens = desc != NULL ? conc__tokens_count(desc->cancel) : 0;
@@ -14597,11 +14912,11 @@ conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task
         foreign = loop->running;
         if (foreign) slab = &loop->foreign;
     }
-    t = (conc_task *)conc__slab_take(slab, CONC__SLAB_TASKS, CONC__TASK_SIZE + cls->size, "a task");
+    t = (conc_task *)conc__slab_take(slab, CONC__SLAB_TASKS, CONC__TASK_SIZE + size, "a task");
     if (t != NULL && desc != NULL) {
         extra = (conc__task_extra *)conc__slab_take(slab, CONC__SLAB_BLOCKS, conc__extra_size(tokens), "a task's desc");
         if (extra == NULL) {
-            conc__slab_give(slab, CONC__SLAB_TASKS, t, CONC__TASK_SIZE + cls->size);
+            conc__slab_give(slab, CONC__SLAB_TASKS, t, CONC__TASK_SIZE + size);
             t = NULL;
         }
     }
@@ -14619,30 +14934,38 @@ conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task
         extra->start = desc->start.ns;
         extra->token_count = tokens;
     }
-    co = conc__task_root(t);
-    t->waiter.wake = conc__task_wake;
-    t->waiter.claimed = CONC__CLAIMED_NOT_WAITING;
-    t->timer.list.prev = NULL;
-    t->parked = NULL;
-    t->top = co;
-    t->loop = loop;
-    t->limit = NULL;
-    t->shared = CONC__TASK_HANDLE;
-    t->flags = foreign ? CONC__TASK_FOREIGN : 0;
-    t->code = 0;
-    co->conc__cls = cls;
-    co->conc__up = (conc_co *)(void *)extra;
-    co->conc__place = CONC__PLACE_START;
-    co->conc__line = 0;
-    co->result = CONC_OK;
-    co->value = 0;
-    return co;
+    conc__task_begin(t, loop, foreign ? CONC__TASK_FOREIGN : 0);
+    t->next = (conc_task *)(void *)extra; /* until the frame has been filled */
+    return conc__task_root(t);
 }
 
-conc_task *conc__co_start(conc_co *co) {
+/* The fast path: in the loop's thread, with free memory at hand. */
+void *conc__co_new(conc_loop *loop, size_t size, const conc_task_desc *desc) {
+    if (CONC__LIKELY(loop != NULL && desc == NULL && conc__loop_is_here(loop))) {
+        size_t slot = CONC__TASK_SIZE + size;
+        unsigned c = conc__size_class(&slot);
+        conc_task *t = (conc_task *)loop->own.free[CONC__SLAB_TASKS][c];
+        if (CONC__LIKELY(t != NULL)) {
+            loop->own.free[CONC__SLAB_TASKS][c] = t->next;
+            conc__task_begin(t, loop, 0);
+            t->state = CONC__TASK_NEW;
+            t->next = NULL;
+            return conc__task_root(t);
+        }
+    }
+    return conc__co_new_any(loop, size, desc);
+}
+
+conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
     conc_task *t = conc__task_of_root(co);
     conc_loop *loop = t->loop;
-    conc__task_extra *extra = conc__task_extra_of(t);
+    conc__task_extra *extra = (conc__task_extra *)(void *)t->next;
+    conc__co_begin(co, cls, extra);
+    if (CONC__LIKELY(extra == NULL && conc__loop_is_here(loop))) {
+        conc__pokez(&loop->alive, loop->alive + 1);
+        conc__task_ready(t);
+        return t;
+    }
     if (extra != NULL && extra->group != NULL) conc__group_enter(extra->group, t);
     if (conc__loop_is_here(loop)) {
         conc__task_admit(t);
@@ -14661,7 +14984,13 @@ conc_task *conc__co_start(conc_co *co) {
 }
 
 conc_result conc__co_go(conc_task *t) {
-    return t == NULL ? conc_error_result() : conc_task_detach(t);
+    if (CONC__UNLIKELY(t == NULL)) return conc_error_result();
+    if (CONC__LIKELY(conc__loop_is_here(t->loop))) { /* it has not run yet: nobody else has seen it, but for its group */
+        (void)(conc__task_extra_of(t) == NULL ? (conc__store32(&t->shared, 0, CONC__RELAXED), 0u)
+                                              : conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL));
+        return CONC_OK;
+    }
+    return conc_task_detach(t);
 }
 
 const conc_task_desc *conc__desc_later(double seconds) {
@@ -14709,8 +15038,9 @@ static conc_result conc__task_join_attempt(conc_op *op) {
 static bool conc__task_end_arm(conc_op *op, conc_node *node) {
     conc_task *t = (conc_task *)op->object;
     conc__bucket *b = conc__bucket_lock(t);
-    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. */
-    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) == 0;
+    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. So does a detach. */
+    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & (CONC__TASK_IS_ENDED | CONC__TASK_HANDLE)) ==
+                CONC__TASK_HANDLE;
     if (wait) conc__bucket_push(b, t, node, 0);
     conc__bucket_unlock(b);
     return wait;
@@ -14778,18 +15108,17 @@ conc_result conc_task_detach(conc_task *task) {
     uint32_t s = task != NULL ? conc__load32(&task->shared, CONC__ACQUIRE) : 0;
     if ((s & CONC__TASK_HANDLE) == 0) return conc__task_invalid(task, "conc_task_detach");
     if ((s & CONC__TASK_IS_ENDED) != 0) conc__task_report(task);
-    if (s == CONC__TASK_HANDLE && conc__loop_is_here(task->loop) && task->top->conc__line == 0) {
-        conc__store32(&task->shared, 0, CONC__RELAXED); /* it has not run yet: nobody else has seen it */
-        return CONC_OK;
-    }
     return conc__task_release(task) ? CONC_OK : conc__task_invalid(task, "conc_task_detach");
 }
 
 conc_result conc_task_cancel(conc_task *task) {
-    uint32_t waits = 0;
+    uint32_t ticket;
     if (task == NULL) return conc__fail(CONC_INVALID, "conc_task_cancel: NULL");
     if ((conc__or32(&task->shared, CONC__TASK_CANCEL, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) return CONC_CLOSED;
-    if (conc__cas32(&task->waiter.claimed, &waits, CONC__TICKET_CANCEL, CONC__SEQ_CST)) conc__task_wake(&task->waiter);
+    ticket = conc__load32(&task->waiter.claimed, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (ticket == 0 && conc__cas32(&task->waiter.claimed, &ticket, CONC__TICKET_CANCEL, CONC__SEQ_CST)) {
+        conc__task_wake(&task->waiter);
+    }
     return CONC_OK;
 }
 
@@ -14819,7 +15148,7 @@ size_t conc__loop_turns(const conc_loop *loop) {
 
 bool conc__loop_where(const conc_loop *loop, char *text, size_t size) {
     const conc_co_class *runs = (const conc_co_class *)conc__peekp(&loop->runs);
-    uint32_t line = conc__peek32(&loop->runs_from) & ~CONC__CO_CLEANS;
+    uint32_t line = conc__peek32(&loop->runs_from) & CONC__CO_LINE;
     if (runs == NULL) {
         (void)snprintf(text, size, "%s runs no coroutine", loop->name);
     } else {
@@ -14848,8 +15177,8 @@ static void conc__task_describe(conc_task *t, void *arg) {
         n += snprintf(text + n, sizeof text - (size_t)n, " in \"%s\"", top->conc__cls->name);
     }
     n += snprintf(text + n, sizeof text - (size_t)n, " at %s:%u ", top->conc__cls->file,
-                  (unsigned)(top->conc__line & ~CONC__CO_CLEANS));
-    if (t->state == CONC__TASK_RUNS) {
+                  (unsigned)(top->conc__line & CONC__CO_LINE));
+    if (t == conc__self()->task) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "runs");
     } else if (t->state == CONC__TASK_ASIDE) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits for room in its group");
@@ -15197,6 +15526,7 @@ enum { CONC__JOB_QUEUED, CONC__JOB_RUNS, CONC__JOB_DONE };
 typedef struct conc__job {
     struct conc__job *next;
     conc_fn fn;
+    conc_result (*finish)(void *arg); /* makes the wait's result of what fn left in `arg`; NULL: its code does */
     size_t size;
     int code;
     uint32_t state; /* atomic: DONE publishes the code and the bytes. Waited for under this address */
@@ -15355,11 +15685,14 @@ static conc_result conc__offload_pending(conc_op *op) {
 
 static conc_result conc__offload_attempt(conc_op *op) {
     conc__job *job = (conc__job *)op->object;
+    conc_result (*finish)(void *arg);
     int code;
     if (conc__load32(&job->state, CONC__ACQUIRE) != CONC__JOB_DONE) return CONC_PENDING;
     if (job->size != 0) memcpy(op->data, conc__job_bytes(job), job->size);
     code = job->code;
+    finish = job->finish;
     conc__job_unuse(job);
+    if (finish != NULL) return finish(op->data);
     return code == 0 ? CONC_OK : conc__fail(CONC_FAILED, "the offloaded function returned %d", code);
 }
 
@@ -15381,25 +15714,28 @@ static conc_result conc__offload_failed(conc_op *op) {
     return (conc_result)-(int)op->word;
 }
 
-static bool conc__offload_start(conc_op *op, conc_node *node);
+static bool conc__offload_start(conc_op *op, conc_node *node) {
+    conc_fn fn;
+    memcpy(&fn, &op->object, sizeof fn); /* ISO C has no cast between the two */
+    return conc__offload_arm_new(op, node, fn, (size_t)op->word, NULL);
+}
 
 static const conc_op_class conc__offload_new = {"offload", CONC_BUSY, conc__offload_pending, conc__offload_start, NULL, NULL};
 static const conc_op_class conc__offload_sent = {"offload", CONC_BUSY, conc__offload_attempt, conc__offload_arm,
                                                  NULL, conc__offload_abandon};
 static const conc_op_class conc__offload_lost = {"offload", CONC_BUSY, conc__offload_failed, conc__offload_arm, NULL, NULL};
 
-static bool conc__offload_start(conc_op *op, conc_node *node) {
-    size_t size = (size_t)op->word;
+bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size, conc_result (*finish)(void *arg)) {
     conc__job *job = size <= SIZE_MAX - CONC__JOB_HEAD ? (conc__job *)conc__alloc(1, CONC__JOB_HEAD + size, "an offloaded call")
                                                        : NULL;
     conc_result r = job != NULL ? CONC_OK : CONC_NO_MEMORY;
     conc__offload_begin();
     if (job != NULL) {
-        memcpy(&job->fn, &op->object, sizeof job->fn); /* ISO C has no cast between the two */
+        job->fn = fn;
+        job->finish = finish;
         job->size = size;
         job->users = 2;
         if (size != 0) memcpy(conc__job_bytes(job), op->data, size);
-        op->object = job;
         r = conc__offload_submit(job);
     }
     if (r != CONC_OK) {
@@ -15408,6 +15744,7 @@ static bool conc__offload_start(conc_op *op, conc_node *node) {
         op->word = (uint64_t)-(int)r;
         return false;
     }
+    op->object = job;
     op->cls = &conc__offload_sent;
     return conc__offload_arm(op, node);
 }
@@ -15588,26 +15925,6 @@ void conc__stall_free(conc__stall *s) {
 /* ============================================================================================
  * net: see net.h.
  * ========================================================================================== */
-
-#if !defined(CONC__POLLED) /* TEMPORARY: stands in for the wait layer's descriptors: looks every 2 ms */
-#define CONC__POLLED(fd, side, number) ((uint64_t)(number) << 32 | (uint32_t)((uint32_t)(fd) << 1 | (uint32_t)(side)))
-#define conc__polled_fd(word) ((intptr_t)((uint32_t)(word) >> 1))
-#define conc__polled_side(word) ((unsigned)(word)&1u)
-#define conc__polled_number(word) ((uint32_t)((word) >> 32))
-#define conc__polled_want(word) (conc__polled_side(word) != 0 ? CONC__PORT_WRITE : CONC__PORT_READ)
-#define conc__polled_key(fd, side) ((const void *)((uintptr_t)(fd)*8u + (uintptr_t)(side)*4u + 3u))
-#define conc__polled_may_be_ready(word) (true)
-#define conc__polled_drained(word) ((void)0)
-static bool conc__polled_arm(conc_op *op, conc_node *node) {
-    const void *key = conc__polled_key(conc__polled_fd(op->word), conc__polled_side(op->word));
-    conc__bucket *b = conc__bucket_lock(key);
-    bool wait = conc__polled_number(op->word) == 0 || conc__load32((const uint32_t *)op->object, CONC__ACQUIRE) == 0;
-    if (wait) conc__bucket_push(b, key, node, 0);
-    conc__bucket_unlock(b);
-    op->due = conc_after(0.002);
-    return wait;
-}
-#endif
 
 #define CONC__READS_SIDE 0u
 #define CONC__WRITES_SIDE 1u
@@ -15797,45 +16114,67 @@ static conc_address conc__address_for(unsigned family, const conc_address *a) {
 
 /* ---- addresses: names ------------------------------------------------------------------------------- */
 
-/* What the system is asked. The call blocks, and touches nothing else: it may be made by another thread. */
-typedef struct conc__lookup_task {
-    const char *host;
-    unsigned port;
-    conc_address *list;
-    size_t n, found;
-    conc__port_found answer;
-    char text[160];
-} conc__lookup_task;
-
+/* What is offloaded: the call blocks, and touches nothing but *arg. */
 static int conc__lookup_run(void *arg) {
-    conc__lookup_task *t = (conc__lookup_task *)arg;
-    t->answer = conc__port_lookup(t->host, t->port, t->list, t->n, &t->found, t->text, sizeof t->text);
+    conc_host *h = (conc_host *)arg;
+    h->conc__answer = (int)conc__port_lookup(h->name, h->port, h->list, sizeof h->list / sizeof h->list[0], &h->found,
+                                             h->conc__text, sizeof h->conc__text);
     return 0;
+}
+
+static conc_result conc__lookup_finish(void *arg) {
+    const conc_host *h = (const conc_host *)arg;
+    if (h->conc__answer == (int)CONC__PORT_FOUND && h->found > 0) return CONC_OK;
+    return conc__fail(h->conc__answer == (int)CONC__PORT_LOOKUP_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM,
+                      "cannot find host \"%.100s\": %s", h->name,
+                      h->conc__answer == (int)CONC__PORT_FOUND ? "it has no address of the internet" : h->conc__text);
+}
+
+static conc_result conc__lookup_attempt(conc_op *op) {
+    conc_host *h = (conc_host *)op->data;
+    if (h == NULL) return conc__fail(CONC_INVALID, "conc_lookup: no host, or no place for its addresses");
+    h->found = 0;
+    if (h->port > 65535) return conc__fail(CONC_INVALID, "conc_lookup: %u is no port: they end at 65535", h->port);
+    if (memchr(h->name, '\0', sizeof h->name) == NULL) return conc__fail(CONC_INVALID, "conc_lookup: a name of over 255 bytes");
+    if (!conc__parse_address(h->name, h->port, h->list)) return CONC_PENDING;
+    h->found = 1;
+    return CONC_OK;
+}
+
+static bool conc__lookup_arm(conc_op *op, conc_node *node) {
+    return conc__offload_arm_new(op, node, conc__lookup_run, sizeof(conc_host), conc__lookup_finish);
+}
+
+conc_op conc_op_lookup(conc_host *host) {
+    static const conc_op_class cls = { "lookup", CONC_BUSY, conc__lookup_attempt, conc__lookup_arm, NULL, NULL };
+    return conc_op_make(&cls, NULL, host);
 }
 
 conc_result conc_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                         conc_deadline deadline) {
-    conc__lookup_task t;
+    conc_host h;
+    conc_op op = conc_op_lookup(&h);
+    conc_result r;
     if (found != NULL) *found = 0;
     if (host == NULL || list == NULL || n == 0 || found == NULL) {
         return conc__fail(CONC_INVALID, "conc_lookup: no host, or no place for its addresses");
     }
-    if (port > 65535) return conc__fail(CONC_INVALID, "conc_lookup: %u is no port: they end at 65535", port);
-    if (conc__parse_address(host, port, list)) {
-        *found = 1;
-        return CONC_OK;
+    memset(&h, 0, sizeof h);
+    memset(h.name, 'x', sizeof h.name); /* if it is too long, there is no end */
+    memcpy(h.name, host, strlen(host) < sizeof h.name ? strlen(host) + 1 : sizeof h.name);
+    h.port = port;
+    r = conc__lookup_attempt(&op);
+    if (r == CONC_PENDING && conc_deadline_passed(deadline)) return CONC_TIMEOUT;
+    if (r == CONC_PENDING && deadline.ns == INT64_MAX && conc_cancel_current() == NULL) {
+        (void)conc__lookup_run(&h);
+        r = conc__lookup_finish(&h);
+    } else if (r == CONC_PENDING) {
+        r = conc__wait_op(&op, deadline);
     }
-    if (conc_deadline_passed(deadline)) return CONC_TIMEOUT;
-    memset(&t, 0, sizeof t);
-    t.host = host;
-    t.port = port;
-    t.list = list;
-    t.n = n;
-    (void)conc__lookup_run(&t);
-    *found = t.found;
-    if (t.answer == CONC__PORT_FOUND && t.found > 0) return CONC_OK;
-    return conc__fail(t.answer == CONC__PORT_LOOKUP_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM, "cannot find host \"%.100s\": %s",
-                      host, t.answer == CONC__PORT_FOUND ? "it has no address of the internet" : t.text);
+    if (r != CONC_OK) return r;
+    *found = h.found < n ? h.found : n;
+    memcpy(list, h.list, *found * sizeof *list);
+    return CONC_OK;
 }
 
 /* ---- the socket ----------------------------------------------------------------------------------------- */
@@ -16134,8 +16473,8 @@ static conc_result conc__accept_attempt(conc_op *op) {
     case CONC__PORT_TABLE_FULL: return conc__accept_none(s, e);
     case CONC__PORT_ABORTED:
     case CONC__PORT_BROKEN:
-        r = conc__socket_fail(s, e, "a connection was gone before it was accepted");
-        return r == CONC_SYSTEM ? CONC_BROKEN : r;
+        if (conc__socket_is_closed(s)) return CONC_CLOSED;
+        return conc__fail_system(CONC_BROKEN, e, "a connection was gone before it was accepted");
     case CONC__PORT_OTHER:
     case CONC__PORT_WOULD_BLOCK:
     case CONC__PORT_NO_BUFFERS:
@@ -16975,6 +17314,18 @@ void conc_sim_fail(const char *text, const char *file, int line) {
 #define conc_timer_cancel(...) CONC__AT("conc_timer_cancel(" #__VA_ARGS__ ")", conc_timer_cancel(__VA_ARGS__))
 #define conc_timer_release(...) \
     CONC__AT("conc_timer_release(" #__VA_ARGS__ ")", conc_timer_release(__VA_ARGS__))
+#define conc_lookup(...) CONC__AT("conc_lookup(" #__VA_ARGS__ ")", conc_lookup(__VA_ARGS__))
+#define conc_tcp_listen(...) CONC__AT("conc_tcp_listen(" #__VA_ARGS__ ")", conc_tcp_listen(__VA_ARGS__))
+#define conc_tcp_connect(...) CONC__AT("conc_tcp_connect(" #__VA_ARGS__ ")", conc_tcp_connect(__VA_ARGS__))
+#define conc_udp_bind(...) CONC__AT("conc_udp_bind(" #__VA_ARGS__ ")", conc_udp_bind(__VA_ARGS__))
+#define conc_accept(...) CONC__AT("conc_accept(" #__VA_ARGS__ ")", conc_accept(__VA_ARGS__))
+#define conc_receive(...) CONC__AT("conc_receive(" #__VA_ARGS__ ")", conc_receive(__VA_ARGS__))
+#define conc_receive_full(...) CONC__AT("conc_receive_full(" #__VA_ARGS__ ")", conc_receive_full(__VA_ARGS__))
+#define conc_send_all(...) CONC__AT("conc_send_all(" #__VA_ARGS__ ")", conc_send_all(__VA_ARGS__))
+#define conc_receive_from(...) CONC__AT("conc_receive_from(" #__VA_ARGS__ ")", conc_receive_from(__VA_ARGS__))
+#define conc_send_to(...) CONC__AT("conc_send_to(" #__VA_ARGS__ ")", conc_send_to(__VA_ARGS__))
+#define conc_socket_close(...) CONC__AT("conc_socket_close(" #__VA_ARGS__ ")", conc_socket_close(__VA_ARGS__))
+#define conc_socket_free(...) CONC__AT("conc_socket_free(" #__VA_ARGS__ ")", conc_socket_free(__VA_ARGS__))
 
 #endif
 

@@ -129,9 +129,10 @@ bank() {
 }
 
 # Two processes talk. Neither has to wait for the other to be up: lines are sent until they are answered.
+# One has two threads, the other two coroutines.
 chat() {
-    echo "== udp_chat"
-    compile udp_chat || return
+    echo "== udp_chat, chat_coroutines"
+    compile udp_chat && compile chat_coroutines || return
     port=$((20000 + $$ % 20000))
     printf 'hello\nhow are you?\n' >"$build/chat1.in"
     printf 'hello yourself\nfine\nand you?\n' >"$build/chat2.in"
@@ -139,7 +140,7 @@ chat() {
         "$build/udp_chat" $port 127.0.0.1:$((port + 1)) \
             <"$build/chat1.in" >"$build/chat1.out" 2>"$build/chat1.err" &
         one=$!
-        "$build/udp_chat" $((port + 1)) 127.0.0.1:$port \
+        "$build/chat_coroutines" $((port + 1)) 127.0.0.1:$port \
             <"$build/chat2.in" >"$build/chat2.out" 2>"$build/chat2.err"
         code2=$?
         [ $code2 -eq 2 ] && kill $one 2>/dev/null
@@ -156,7 +157,7 @@ chat() {
     check udp_chat "$build/chat1.expected" "$build/chat1.out" "$code1"
     echo "the second receives:"
     cat "$build/chat2.out"
-    check udp_chat "$build/chat2.expected" "$build/chat2.out" "$code2"
+    check chat_coroutines "$build/chat2.expected" "$build/chat2.out" "$code2"
 }
 
 # count_words DIRECTORY: "count word" for each word under it, with the system's own tools
@@ -228,7 +229,8 @@ compiler || { install_compiler && compiler; } || {
 }
 echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
 
-for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer; do
+for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer \
+    iterator generator generator_send take_turns tree pipeline echo; do
     example $name
 done
 bank

@@ -10,7 +10,7 @@
  * if none comes. To talk, in two terminals (Ctrl-D says goodbye):
  *     ./udp_chat 9001 127.0.0.1:9002
  *     ./udp_chat 9002 127.0.0.1:9001
- * A port alone is on 127.0.0.1; to talk across a network, give 0.0.0.0:9001.
+ * A port alone is on 127.0.0.1; to talk across a network, give 0.0.0.0:9001. Version 6: [::1]:9001.
  *
  * Compile:  cc -I.. udp_chat.c -pthread -o udp_chat
  *
@@ -18,22 +18,18 @@
  * Ends with 0 if all lines were delivered and both have said goodbye, 1 if not, 2 if the arguments are wrong or
  * the port is taken.
  */
-#define _POSIX_C_SOURCE 200809L
 #define CONC_IMPLEMENTATION
 #include "conc.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
 enum { LINE = 1000, PATIENCE = 30 }; /* PATIENCE: seconds without an answer after which a line is given up */
 
-static int sock;
+static conc_socket *sock; /* used by both threads at once: one receives, both send */
+static conc_address theirs;
 static conc_queue *answers; /* of unsigned: the numbers that the other side has answered */
 static conc_event they_left;
 
@@ -41,30 +37,32 @@ static conc_event they_left;
 static void send_datagram(char kind, unsigned number, const char *line) {
     char d[LINE + 32];
     int length = snprintf(d, sizeof d, "%c %u %s", kind, number, line);
-    (void)!send(sock, d, (size_t)length, 0); /* an error is a lost datagram: it will be sent again */
+    (void)conc_send_to(sock, d, (size_t)length, &theirs, CONC_FOREVER); /* an error is a lost datagram: it will be sent again */
 }
 
 static int receive(void *arg) {
     (void)arg;
-    char d[LINE + 32], kind;
+    char text[LINE + 32], kind;
     unsigned number, last = 0;
+    conc_datagram d = {.data = text, .size = sizeof text - 1};
     for (;;) {
-        ssize_t length = recv(sock, d, sizeof d - 1, 0);
-        if (length < 0) {
-            if (errno == EINTR || errno == ECONNREFUSED) continue; /* refused: nobody is there yet */
-            perror("udp_chat: receive");
+        conc_result r = conc_receive_from(sock, &d, CONC_FOREVER);
+        if (r == CONC_BROKEN) continue; /* nobody is there yet */
+        if (r != CONC_OK) {
+            fprintf(stderr, "udp_chat: %s\n", conc_explain(r));
             exit(1);
         }
-        d[length] = '\0';
+        text[d.done] = '\0';
         int line = 0;
-        if (sscanf(d, "%c %u%n", &kind, &number, &line) != 2 || d[line++] != ' ') continue; /* not ours */
+        if (!conc_address_equal(&d.address, &theirs)) continue; /* from a stranger */
+        if (sscanf(text, "%c %u%n", &kind, &number, &line) != 2 || text[line++] != ' ') continue; /* not ours */
         if (kind == 'a') {
             conc_queue_put(answers, &number, CONC_FOREVER);
         } else if (kind == 'm' || kind == 'b') {
             send_datagram('a', number, "");
             if (number == last) continue; /* sent again, because our answer came late or was lost */
             last = number;
-            if (kind == 'm') printf("> %s\n", d + line);
+            if (kind == 'm') printf("> %s\n", text + line);
             else conc_event_set(&they_left);
         }
     }
@@ -83,31 +81,29 @@ static bool deliver(char kind, unsigned number, const char *line) {
     return false;
 }
 
-static bool parse(const char *text, struct sockaddr_in *a) {
-    char host[64] = "127.0.0.1", rest;
-    unsigned port;
-    bool read = strchr(text, ':') != NULL ? sscanf(text, "%63[^:]:%5u%c", host, &port, &rest) == 2
-                                          : sscanf(text, "%5u%c", &port, &rest) == 1;
-    if (!read || port < 1 || port > 65535) return false;
-    memset(a, 0, sizeof *a);
-    a->sin_family = AF_INET;
-    a->sin_port = htons((unsigned short)port);
-    return inet_pton(AF_INET, host, &a->sin_addr) == 1;
+/* "127.0.0.1:9001", "[::1]:9001", or a port on 127.0.0.1. */
+static bool parse(const char *text, conc_address *a) {
+    char with_host[32];
+    if (strspn(text, "0123456789") == strlen(text)) {
+        snprintf(with_host, sizeof with_host, "127.0.0.1:%.8s", text);
+        text = with_host;
+    }
+    return conc_address_parse(text, 0, a) == CONC_OK && conc_address_port(a) != 0;
 }
 
 int main(int argc, char **argv) {
-    struct sockaddr_in mine, theirs;
+    conc_address mine;
     if (argc != 3 || !parse(argv[1], &mine) || !parse(argv[2], &theirs)) {
-        fputs("usage: udp_chat [ADDRESS:]PORT ADDRESS:PORT   (mine, the other's; IPv4 in numbers)\n", stderr);
+        fputs("usage: udp_chat [ADDRESS:]PORT ADDRESS:PORT   (mine, the other's; in numbers)\n", stderr);
         return 2;
     }
-    sock = socket(AF_INET, SOCK_DGRAM, 0);
-    if (sock < 0 || bind(sock, (struct sockaddr *)&mine, sizeof mine) != 0 ||
-        connect(sock, (struct sockaddr *)&theirs, sizeof theirs) != 0) {
-        fprintf(stderr, "udp_chat: %s to %s: %s\n", argv[1], argv[2], strerror(errno));
+    char host[CONC_ADDRESS_TEXT]; /* with its port, which comes to the same */
+    sock = conc_udp_bind(conc_address_text(&mine, host, sizeof host), conc_address_port(&mine));
+    if (sock == NULL) {
+        fprintf(stderr, "udp_chat: %s\n", conc_error_detail());
         return 2;
     }
-    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, also into a pipe */
+    setvbuf(stdout, NULL, _IOLBF, 1000); /* each line at once, also into a pipe */
     conc_thread_desc daemon = {.name = "receive", .daemon = true}; /* waits for ever; ends with the program */
     answers = conc_queue_new(sizeof(unsigned), 0);
     if (answers == NULL || conc_thread_start(receive, NULL, &daemon) == NULL) {

@@ -280,8 +280,8 @@ conc__agent *conc__self(void) {
             me = &conc__agent_emergency;
             (void)conc__port_key_set(me, conc__agent_end); /* from now on: an identity must not change */
         }
-        if (me->owner == 0) conc__agent_begin(me);
     }
+    if (CONC__UNLIKELY(me->owner == 0)) conc__agent_begin(me); /* new, or acts as a task that has none yet */
     return me;
 }
 

@@ -61,17 +61,16 @@ typedef struct conc_co_class {
     static conc_result conc__resume_##name(conc_co *co, conc_task *task);                          \
     static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)}; \
     static inline conc_task *conc__spawn_##name(conc_loop *loop, const struct conc_task_desc *desc, name frame) { \
-        conc_co *co = conc__co_new(loop, &conc__class_##name, desc);                               \
-        if (co == NULL) return NULL;                                                               \
-        frame.co = *co;                                                                            \
-        *(name *)(void *)co = frame;                                                               \
-        return conc__co_start(co);                                                           \
+        name *self = (name *)conc__co_new(loop, sizeof(name), desc);                               \
+        if (self == NULL) return NULL;                                                             \
+        *self = frame;                                                                             \
+        return conc__co_start(&self->co, &conc__class_##name);                                     \
     }                                                                                              \
-    static inline bool conc__call_##name(conc_task *task, name frame) {         \
-        conc_co *co = conc__co_call(task, &conc__class_##name);                                    \
-        if (co == NULL) return false;                                                              \
-        frame.co = *co;                                                                            \
-        *(name *)(void *)co = frame;                                                               \
+    static inline bool conc__call_##name(conc_task *task, name frame) {                            \
+        name *self = (name *)conc__co_call(task, sizeof(name));                                    \
+        if (self == NULL) return false;                                                            \
+        *self = frame;                                                                             \
+        conc__co_enter(task, &self->co, &conc__class_##name);                                      \
         return true;                                                                               \
     }                                                                                              \
     static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
@@ -91,7 +90,7 @@ typedef struct conc_co_class {
 #define CO_END                                                                                     \
     CONC__FRAME_END(self->co.conc__place,                                                          \
                     conc__frame_lost(self->co.conc__cls->name, self->co.conc__cls->file,            \
-                                     self->co.conc__line & ~CONC__CO_CLEANS))                      \
+                                     self->co.conc__line & CONC__CO_LINE))                         \
     self->co.conc__place = CONC__PLACE_DONE;                                                       \
     return CONC_OK
 
@@ -158,6 +157,7 @@ typedef struct conc_co_class {
 typedef struct conc_co_timeout {
     bool expired;
     uint8_t conc__inside;
+    bool conc__held; /* no time for it: a frame within it ends already */
     uint32_t conc__place;
     int64_t conc__due;
     struct conc_co_timeout *conc__outer;
@@ -195,8 +195,10 @@ typedef struct conc_co_timeout {
 #define CONC__CO_YIELDS CONC_BUSY
 #define CONC__CO_MARK(label)                                                                       \
     (CONC__FRAME_AT(self->co.conc__place, label),                                                  \
-     (void)(self->co.conc__line = (self->co.conc__line & CONC__CO_CLEANS) | (uint32_t)__LINE__))
-#define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part */
+     (void)(self->co.conc__line = (self->co.conc__line & ~CONC__CO_LINE) | (uint32_t)__LINE__))
+#define CONC__CO_LINE 0x3fffffffu
+#define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part; */
+#define CONC__CO_UNWINDS 0x40000000u /* its end goes on to its caller's, as a cancel or a time-out wants it */
 #define CONC__CO_SUSPEND(label, suspends)                                                          \
     do {                                                                                           \
         CONC__CO_MARK(label);                                                                      \
@@ -209,11 +211,12 @@ typedef struct conc_co_timeout {
     CONC__CO_SUSPEND(label, !conc__co_await(conc__task, (op), (deadline), (catches)))
 
 struct conc_task_desc;
-/* A new task's frame, its head filled, and its start. */
-CONC_API conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const struct conc_task_desc *desc);
-CONC_API conc_task *conc__co_start(conc_co *co);
-/* The frame of a called one; it runs when the caller returns CONC_PENDING. */
-CONC_API conc_co *conc__co_call(conc_task *task, const conc_co_class *cls);
+/* Memory for a new task's frame; and, once that is filled, but for its head, the task's start. */
+CONC_API void *conc__co_new(conc_loop *loop, size_t size, const struct conc_task_desc *desc);
+CONC_API conc_task *conc__co_start(conc_co *co, const conc_co_class *cls);
+/* The same for the frame of a called one, which runs when the caller returns CONC_PENDING. */
+CONC_API void *conc__co_call(conc_task *task, size_t size);
+CONC_API void conc__co_enter(conc_task *task, conc_co *co, const conc_co_class *cls);
 /* False: suspended, and to be resumed; true: completed, the result stored. */
 CONC_API bool conc__co_await(conc_task *task, conc_op op, conc_deadline deadline, bool catches);
 CONC_API bool conc__co_await_any(conc_task *task, conc_op *ops, size_t n, conc_deadline deadline);

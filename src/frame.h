@@ -53,9 +53,20 @@
 #if defined(CONC_COMPUTED_GOTO) && CONC_CC_GNU && !CONC_CC_TINY
 /* A place is the distance of its label from the first instruction's. */
 #define CONC__FRAME_AT(place, label)                                                               \
-    ((place) = (uint32_t)((char *)&&CONC__CAT(conc__at_, label) - (char *)&&conc__again) + 1u)
+    ((place) = (uint32_t)((char *)__extension__ &&CONC__CAT(conc__at_, label) - (char *)__extension__ &&conc__again) + 1u)
 #define CONC__FRAME_HERE(label) CONC__CAT(conc__at_, label) :
-#define CONC__FRAME_FIND(place) goto *(void *)((char *)&&conc__again + (int32_t)((place) - 1u))
+/* (It is no ISO C, but it was asked for.) */
+#if defined(__clang__)
+#define CONC__FRAME_FIND(place)                                                                    \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wpedantic\"")            \
+    goto *(void *)((char *)__extension__ &&conc__again + (int32_t)((place) - 1u));                 \
+    _Pragma("clang diagnostic pop")
+#else
+#define CONC__FRAME_FIND(place)                                                                    \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wpedantic\"")                \
+    goto *(void *)((char *)__extension__ &&conc__again + (int32_t)((place) - 1u));                 \
+    _Pragma("GCC diagnostic pop")
+#endif
 #if defined(__clang__)
 #define CONC__FRAME_FN CONC__NOINLINE /* there may be one copy of a label only */
 #else

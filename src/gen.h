@@ -69,7 +69,7 @@ typedef struct conc__gen_state {
 
 /* A body is one statement after another between CONC_BEGIN and CONC_END; what stands before CONC_BEGIN runs at each resume. */
 #define CONC_BEGIN                                                                                 \
-    (void)conc__out;                                                                               \
+    (void)conc__out, (void)conc__room;                                                             \
     CONC__FRAME_BEGIN(self->conc__gen.place)
 /* Here begins the clean-up part. At most once, not within a block, before CONC_END. A yield in it is possible at the end of a
  * generator that is used up; in one that is being closed it is an error, which is told, and ends it. */
@@ -193,7 +193,10 @@ typedef struct conc__gen_state {
 #define CONC__GEN_RUN(name, ...) { .iter = CONC__GEN_ITER(name), .conc__gen = { .running = 1 }, __VA_ARGS__ }
 #else
 #if __cplusplus >= 202002L
-#define CONC__GEN(name, ...) \
+#define CONC__GEN(name, ...)                                                                       \
+    CONC__EXPAND(CONC__CAT(CONC__GEN_WITH_, CONC__ARE_MANY(__VA_ARGS__))(name, __VA_ARGS__))
+#define CONC__GEN_WITH_1(name, ...) conc__zero_##name() /* without fields: no warning that there are none */
+#define CONC__GEN_WITH_2(name, ...)                                                                \
     (name{ .iter = CONC__GEN_ITER(name), .conc__gen = {}, .thrown = CONC_OK, __VA_ARGS__ })
 #else
 #define CONC__GEN(name, ...) conc__zero_##name(__VA_ARGS__) /* no fields can be given before C++20 */
@@ -217,11 +220,28 @@ typedef struct conc__gen_state {
         __VA_ARGS__                                                                                \
     };
 
-#define CONC__GEN_IN_PLACE(name) done = conc__step_##name(self, (conc__item_##name *)items, n, 0)
+/* With CONC_DEBUG the body's variables lie deeper than the part of the dead stack that scribbling cannot reach. */
+#if defined(CONC_DEBUG)
+#define CONC__GEN_DEEPER(name)                                                                     \
+    CONC__SPARE CONC__NOINLINE size_t conc__deeper_##name(struct name *self, conc__item_##name *out, size_t room) { \
+        volatile unsigned char above[256];                                                         \
+        volatile size_t first = 0;                                                                 \
+        size_t done;                                                                               \
+        above[first] = 0;                                                                          \
+        done = conc__step_##name(self, out, room, 0);                                              \
+        return done + above[first];                                                                 \
+    } CONC__SPARE_END
+#define CONC__GEN_STEP(name, self, out, room) conc__deeper_##name((self), (out), (room))
+#else
+#define CONC__GEN_DEEPER(name)
+#define CONC__GEN_STEP(name, self, out, room) conc__step_##name((self), (out), (room), 0)
+#endif
+
+#define CONC__GEN_IN_PLACE(name) done = CONC__GEN_STEP(name, self, (conc__item_##name *)items, n)
 #define CONC__GEN_ON_COPY(name)                                                                    \
     {                                                                                              \
         struct name copy = *self;                                                                  \
-        done = conc__step_##name(&copy, (conc__item_##name *)items, n, 0);                         \
+        done = CONC__GEN_STEP(name, &copy, (conc__item_##name *)items, n);                         \
         *self = copy;                                                                              \
     }                                                                                              \
     (void)0
@@ -231,16 +251,18 @@ typedef struct conc__gen_state {
 #define CONC__GEN_CODE(name, prepare, BATCH)                                                             \
     static CONC__FRAME_FN size_t conc__step_##name(                                                \
         struct name *self, conc__item_##name *conc__out, size_t conc__room, size_t conc__done); \
+    CONC__GEN_DEEPER(name)                                                                         \
     CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__resume_##name(struct name *self, conc__item_##name *item) { \
         bool more;                                                                                 \
         self->conc__gen.running = 1;                                                               \
         CONC__FRAME_SCRIBBLE();                                                                    \
-        more = conc__step_##name(self, item, 1, 0) != 0;                                           \
+        more = CONC__GEN_STEP(name, self, item, 1) != 0;                                           \
         self->conc__gen.running = 0;                                                               \
-        self->iter.result = more ? CONC_OK : conc__gen_end(&self->conc__gen);                      \
-        return self->iter.result;                                                                  \
+        if (!more) return self->iter.result = conc__gen_end(&self->conc__gen);                     \
+        self->iter.result = CONC_OK;                                                               \
+        return CONC_OK;                                                                            \
     } CONC__SPARE_END                                                                              \
-    CONC__SPARE CONC__ALWAYS_INLINE conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
+    CONC__SPARE inline conc_result conc__next_of_##name(struct name *self, conc__item_##name *item) { \
         if (self->conc__gen.running != 0) return conc__gen_refuse(#name, CONC__GEN_RUNNING);       \
         prepare;                                                                                   \
         return conc__resume_##name(self, item);                                                    \

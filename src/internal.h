@@ -358,6 +358,10 @@ CONC__LIB void conc__group_enter(conc_group *group, conc_task *task);
 CONC__LIB bool conc__group_admit(conc_group *group, conc_task *task);
 CONC__LIB void conc__group_leave(conc_group *group, conc_task *task, int code);
 
+/* For an op's arm(): queues fn on a copy of the `size` bytes at op->data and turns the op into one that waits for it. */
+CONC__LIB bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size,
+                                     conc_result (*finish)(void *arg));
+
 /* Who looks whether a loop stands still; see report.c. */
 typedef struct conc__stall conc__stall;
 CONC__LIB conc__stall *conc__stall_new(conc_loop *loop, double seconds);

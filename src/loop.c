@@ -22,8 +22,7 @@ enum {
     CONC__TASK_FREE,  /* memory */
     CONC__TASK_NEW,   /* being made, or in the inbox for the first time */
     CONC__TASK_ASIDE, /* until its group has room */
-    CONC__TASK_READY,
-    CONC__TASK_RUNS,
+    CONC__TASK_READY, /* or it runs */
     CONC__TASK_WAITS, /* and, once it has been claimed, is in the list of those ready, or the inbox */
     CONC__TASK_ENDED
 };
@@ -31,7 +30,7 @@ enum {
 /* Of a task's flags. */
 #define CONC__TASK_FOREIGN 1u  /* its memory is of the loop's part for other threads */
 #define CONC__TASK_SHIELDED 2u /* its cancel has been seen */
-#define CONC__TASK_UNWINDS 4u  /* frames end, down to the one whose time-out expired; if none has, all */
+#define CONC__TASK_UNWINDS 4u  /* some of its frames do: till they have ended no cancel strikes */
 #define CONC__TASK_CATCHES 8u  /* the wait under way is told of a cancel */
 #define CONC__TASK_POINT 16u   /* the wait under way is for a point in time alone, which is the timer's */
 
@@ -230,7 +229,7 @@ static size_t conc__extra_size(size_t tokens) {
 }
 
 /* In the loop's thread, or under the gate while it has none. */
-static void conc__task_recycle(conc_task *t) {
+static CONC__NOINLINE void conc__task_recycle(conc_task *t) {
     conc_loop *loop = t->loop;
     size_t size = CONC__TASK_SIZE + conc__task_root(t)->conc__cls->size;
     conc__task_extra *extra = conc__task_extra_of(t);
@@ -278,8 +277,8 @@ void conc__task_ready(conc_task *t) {
 
 /* If the loop sleeps, wakes it. Whoever takes the mark away calls; so at most one call is under way. */
 static void conc__loop_nudge(conc_loop *loop) {
-    void *mark = CONC__ASLEEP;
-    if (conc__casp(&loop->inbox, &mark, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
+    void *old = conc__loadp(&loop->inbox, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (old == CONC__ASLEEP && conc__casp(&loop->inbox, &old, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
 }
 
 /* A push on the inbox; `link` is where the item keeps the next one. Release: what was done before is seen by the loop. The
@@ -310,7 +309,7 @@ static void conc__task_wake(void *waiter) {
 
 static bool conc__task_wants_cancel(conc_task *t) {
     const conc__task_extra *extra = conc__task_extra_of(t);
-    if ((t->flags & CONC__TASK_SHIELDED) != 0) return false;
+    if ((t->flags & (CONC__TASK_SHIELDED | CONC__TASK_UNWINDS)) != 0) return false;
     return (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_CANCEL) != 0 ||
            (extra != NULL && extra->cancel != NULL && conc_cancel_fired(extra->cancel));
 }
@@ -320,7 +319,10 @@ static bool conc__task_release(conc_task *t) {
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
     conc_loop *loop = t->loop;
     if ((s & CONC__TASK_HANDLE) == 0) return false;
-    if ((s & CONC__TASK_IS_ENDED) == 0) return true; /* the loop will see to it */
+    if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
+        if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+        return true;
+    }
     if (conc__loop_is_here(loop)) {
         conc__task_recycle(t);
     } else {
@@ -346,8 +348,17 @@ static void conc__task_end(conc_task *t) {
     conc__task_extra *extra = conc__task_extra_of(t);
     conc_group *group = extra != NULL ? extra->group : NULL;
     uint32_t s;
-    t->state = CONC__TASK_ENDED;
     conc__pokez(&loop->alive, loop->alive - 1);
+    if (CONC__LIKELY(extra == NULL && t->code == 0 && t->flags == 0 &&
+                     (conc__load32(&t->shared, CONC__ACQUIRE) & CONC__TASK_HANDLE) == 0)) {
+        size_t slot = CONC__TASK_SIZE + conc__task_root(t)->conc__cls->size; /* as conc__task_recycle() */
+        unsigned c = conc__size_class(&slot);
+        t->state = CONC__TASK_FREE;
+        t->next = (conc_task *)loop->own.free[CONC__SLAB_TASKS][c];
+        loop->own.free[CONC__SLAB_TASKS][c] = t;
+        return;
+    }
+    t->state = CONC__TASK_ENDED;
     if (group != NULL) conc__group_leave(group, t, t->code);
     /* Without a handle nobody else can have anything to do with it. */
     s = conc__load32(&t->shared, CONC__ACQUIRE);
@@ -366,10 +377,10 @@ static void conc__task_end(conc_task *t) {
 
 /* ---- time-outs and unwinding ------------------------------------------------------------------------- */
 
-/* The outermost block whose time is up; NULL: none. */
+/* The outermost block whose time is up; NULL: none. (Whatever is around one that is held is held, too.) */
 static conc_co_timeout *conc__limit_passed(const conc_task *t, int64_t now) {
     conc_co_timeout *l, *found = NULL;
-    for (l = t->limit; l != NULL; l = l->conc__outer) {
+    for (l = t->limit; l != NULL && !l->conc__held; l = l->conc__outer) {
         if (l->conc__due <= now) found = l;
     }
     return found;
@@ -382,22 +393,51 @@ static conc_co_timeout *conc__limit_expired(const conc_task *t) {
     return l;
 }
 
+/* A frame's blocks, which it leaves. */
+static void conc__limits_drop(conc_task *t, const conc_co *frame) {
+    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+}
+
+/* The top frame ends: blocks around it have to wait for that. */
+static void conc__limits_hold(conc_task *t) {
+    conc_co_timeout *l;
+    for (l = t->limit; l != NULL && !l->conc__held; l = l->conc__outer) {
+        if (l->conc__frame != t->top) l->conc__held = true;
+    }
+}
+
+/* The block that expired has been left: if this was in the clean-up of a frame that ends itself, that goes on. */
+static void conc__limits_let_go(conc_task *t) {
+    conc_co_timeout *l = t->limit;
+    conc_co *f = t->top;
+    for (; f != NULL; f = f == conc__task_root(t) ? NULL : f->conc__up) {
+        for (; l != NULL && l->conc__frame == f; l = l->conc__outer) l->conc__held = false;
+        if ((f->conc__line & CONC__CO_UNWINDS) != 0) return;
+    }
+    t->flags &= (uint8_t)~CONC__TASK_UNWINDS;
+}
+
 /* The top frame goes on at its block's end, or in its clean-up part, or, if it is there already, after the wait. */
 static void conc__task_unwind(conc_task *t) {
     conc_co_timeout *limit = conc__limit_expired(t);
     conc_co *top = t->top;
     if (limit != NULL && limit->conc__frame == top) {
         t->limit = limit->conc__outer;
-        t->flags &= (uint8_t)~CONC__TASK_UNWINDS;
         limit->conc__inside = 0;
         top->conc__place = limit->conc__place;
         top->result = CONC_TIMEOUT;
+        conc__limits_let_go(t);
         return;
     }
     t->flags |= CONC__TASK_UNWINDS;
     top->result = limit != NULL ? CONC_TIMEOUT : CONC_CANCELED;
     top->value = -1;
-    if ((top->conc__line & CONC__CO_CLEANS) == 0) top->conc__place = CONC__PLACE_CLEANUP;
+    if ((top->conc__line & CONC__CO_CLEANS) == 0) {
+        conc__limits_drop(t, top);
+        top->conc__place = CONC__PLACE_CLEANUP;
+    }
+    top->conc__line |= CONC__CO_UNWINDS;
+    conc__limits_hold(t);
 }
 
 /* The cancel has come: true, the wait under way is told; else the task unwinds. */
@@ -405,7 +445,6 @@ static void conc__task_take_cancel(conc_task *t) {
     t->flags |= CONC__TASK_SHIELDED;
     if ((t->flags & CONC__TASK_CATCHES) != 0) {
         t->top->result = CONC_CANCELED;
-        t->top->value = -1;
     } else {
         conc__task_unwind(t);
     }
@@ -414,6 +453,7 @@ static void conc__task_take_cancel(conc_task *t) {
 void conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
     timeout->expired = false;
     timeout->conc__inside = 1;
+    timeout->conc__held = false;
     timeout->conc__due = due.ns;
     timeout->conc__frame = frame;
     timeout->conc__outer = t->limit;
@@ -426,7 +466,7 @@ void conc__co_timeout_leave(conc_task *t, conc_co_timeout *timeout) {
 }
 
 uint32_t conc__co_return(conc_task *t, conc_co *frame, int code) {
-    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+    conc__limits_drop(t, frame);
     t->code = code;
     return (frame->conc__line & CONC__CO_CLEANS) != 0 ? CONC__PLACE_DONE : CONC__PLACE_CLEANUP;
 }
@@ -436,33 +476,37 @@ uint32_t conc__co_return(conc_task *t, conc_co *frame, int code) {
 /* Before a called frame: what its caller had returned already when its clean-up part made the call. */
 #define CONC__CALL_HEAD 16u
 
-conc_co *conc__co_call(conc_task *t, const conc_co_class *cls) {
-    char *block = (char *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, CONC__CALL_HEAD + cls->size, "a called coroutine");
-    conc_co *co;
-    if (block == NULL) {
-        t->top->result = CONC_NO_MEMORY;
-        t->top->value = 0;
-        return NULL;
-    }
-    memcpy(block, &t->code, sizeof t->code);
-    t->code = 0;
-    co = (conc_co *)(void *)(block + CONC__CALL_HEAD);
+static void conc__co_begin(conc_co *co, const conc_co_class *cls, void *up) {
     co->conc__cls = cls;
-    co->conc__up = t->top;
+    co->conc__up = (conc_co *)up;
     co->conc__place = CONC__PLACE_START;
     co->conc__line = 0;
     co->result = CONC_OK;
     co->value = 0;
+}
+
+void *conc__co_call(conc_task *t, size_t size) {
+    char *block = (char *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, CONC__CALL_HEAD + size, "a called coroutine");
+    if (block != NULL) return block + CONC__CALL_HEAD;
+    t->top->result = CONC_NO_MEMORY;
+    t->top->value = 0;
+    return NULL;
+}
+
+void conc__co_enter(conc_task *t, conc_co *co, const conc_co_class *cls) {
+    memcpy((char *)co - CONC__CALL_HEAD, &t->code, sizeof t->code);
+    t->code = 0;
+    conc__co_begin(co, cls, t->top);
     t->top = co;
-    return co;
 }
 
 /* The top frame has ended: false, the task has. */
 static bool conc__task_pop(conc_task *t) {
     conc_co *frame = t->top, *up;
-    while (t->limit != NULL && t->limit->conc__frame == frame) t->limit = t->limit->conc__outer;
+    bool unwinds = (frame->conc__line & CONC__CO_UNWINDS) != 0;
+    conc__limits_drop(t, frame);
     if (frame == conc__task_root(t)) {
-        if ((t->flags & CONC__TASK_UNWINDS) != 0) t->code = CONC_CANCELED;
+        if (unwinds) t->code = CONC_CANCELED;
         return false;
     }
     up = frame->conc__up;
@@ -472,7 +516,7 @@ static bool conc__task_pop(conc_task *t) {
     conc__slab_give(&t->loop->own, CONC__SLAB_BLOCKS, (char *)frame - CONC__CALL_HEAD,
                     CONC__CALL_HEAD + frame->conc__cls->size);
     t->top = up;
-    if ((t->flags & CONC__TASK_UNWINDS) != 0) conc__task_unwind(t);
+    if (unwinds) conc__task_unwind(t);
     return true;
 }
 
@@ -493,7 +537,7 @@ static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
         r = p->ops[0].result; /* abandon() found it complete after all */
     }
     t->top->result = r;
-    t->top->value = winner < p->count ? (int)winner : -1;
+    if (p->any) t->top->value = winner < p->count ? (int)winner : -1;
     conc__task_unpark(t);
 }
 
@@ -539,7 +583,7 @@ static void conc__task_disarm(conc_task *t) {
 static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t first) {
     conc__parked *p = t->parked;
     conc__task_extra *extra = conc__task_extra_of(t);
-    bool shielded = (t->flags & CONC__TASK_SHIELDED) != 0;
+    bool shielded = (t->flags & (CONC__TASK_SHIELDED | CONC__TASK_UNWINDS)) != 0;
     t->since = (uint32_t)(t->loop->now / 1000000);
     for (;;) {
         size_t tokens = 0;
@@ -548,7 +592,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
         uint32_t ticket;
         bool quiet;
         const conc_co_timeout *limit;
-        for (limit = t->limit; limit != NULL; limit = limit->conc__outer) {
+        for (limit = t->limit; limit != NULL && !limit->conc__held; limit = limit->conc__outer) {
             if (limit->conc__due < due) due = limit->conc__due;
         }
         if (p != NULL) {
@@ -624,7 +668,7 @@ static bool conc__task_settle(conc_task *t) {
     int64_t until = p != NULL ? p->deadline : t->timer.due;
     ticket &= ~CONC__TICKET_SWEPT;
     conc__task_disarm(t);
-    t->state = CONC__TASK_RUNS;
+    t->state = CONC__TASK_READY;
     conc__store32(&t->waiter.claimed, CONC__CLAIMED_NOT_WAITING, CONC__RELAXED);
     if (ticket == CONC__TICKET_CANCEL && conc__task_wants_cancel(t)) {
         if (p != NULL) conc__task_complete(t, p->count, CONC_CANCELED);
@@ -637,17 +681,21 @@ static bool conc__task_settle(conc_task *t) {
 }
 
 /* With CONC_NOW, or no need to wait: completes it without a park. */
-static bool conc__co_complete(conc_task *t, conc_result r, int value) {
+static bool conc__co_complete(conc_task *t, conc_result r) {
     t->top->result = r;
-    t->top->value = value;
     return true;
+}
+
+static bool conc__co_complete_any(conc_task *t, conc_result r, int index) {
+    t->top->value = index;
+    return conc__co_complete(t, r);
 }
 
 static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline, bool any, bool catches) {
     conc__parked *p = (conc__parked *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, sizeof *p, "a wait");
     if (p == NULL) {
         conc__abandon_but(ops, n, n);
-        return conc__co_complete(t, CONC_NO_MEMORY, -1);
+        return any ? conc__co_complete_any(t, CONC_NO_MEMORY, -1) : conc__co_complete(t, CONC_NO_MEMORY);
     }
     p->count = (uint16_t)n;
     p->armed = 0;
@@ -668,27 +716,26 @@ static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline de
 bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catches) {
     conc_result r;
     if (conc__op_is_until(&op) && deadline.ns == INT64_MAX) {
-        if (conc_deadline_passed(op.due)) return conc__co_complete(t, CONC_OK, 0);
+        if (conc_deadline_passed(op.due)) return conc__co_complete(t, CONC_OK);
         t->flags = (uint8_t)((t->flags & ~CONC__TASK_CATCHES) | CONC__TASK_POINT | (catches ? CONC__TASK_CATCHES : 0u));
         t->timer.due = op.due.ns;
         (void)conc__task_suspend(t, op.due.ns, false, 0);
         return false;
     }
     if (!conc__op_valid(&op)) {
-        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT: an op without a class"), -1);
+        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT: an op without a class"));
     }
     conc__ops_begin(&op, 1);
     t->loop->attempting = true;
     r = op.cls->attempt(&op);
     t->loop->attempting = false;
-    if (r != CONC_PENDING) return conc__co_complete(t, r, 0);
+    if (r != CONC_PENDING) return conc__co_complete(t, r);
     op.result = CONC_PENDING;
     if (conc_deadline_passed(deadline)) {
         conc__abandon_but(&op, 1, 1);
         return conc__co_complete(t, op.result != CONC_PENDING     ? op.result
                                     : deadline.ns == INT64_MIN ? conc__op_busy(&op)
-                                                               : CONC_TIMEOUT,
-                                 -1);
+                                                               : CONC_TIMEOUT);
     }
     return conc__co_park(t, &op, 1, deadline, false, catches);
 }
@@ -696,12 +743,12 @@ bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catch
 bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline) {
     size_t i, winner;
     if (ops == NULL || n == 0 || n > CONC__MAX_OPS) {
-        return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: %zu ops; 1 to %d can be waited for",
+        return conc__co_complete_any(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: %zu ops; 1 to %d can be waited for",
                                                ops == NULL ? 0 : n, CONC__MAX_OPS), -1);
     }
     for (i = 0; i < n; i++) {
         if (!conc__op_valid(&ops[i])) {
-            return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: op %zu has no class", i), -1);
+            return conc__co_complete_any(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: op %zu has no class", i), -1);
         }
     }
     conc__ops_begin(ops, n);
@@ -710,8 +757,8 @@ bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline dead
     t->loop->attempting = false;
     if (winner < n || conc_deadline_passed(deadline)) {
         conc__abandon_but(ops, n, winner);
-        if (winner < n) return conc__co_complete(t, ops[winner].result, (int)winner);
-        return conc__co_complete(t, deadline.ns == INT64_MIN ? CONC_BUSY : CONC_TIMEOUT, -1);
+        if (winner < n) return conc__co_complete_any(t, ops[winner].result, (int)winner);
+        return conc__co_complete_any(t, deadline.ns == INT64_MIN ? CONC_BUSY : CONC_TIMEOUT, -1);
     }
     return conc__co_park(t, ops, n, deadline, true, false);
 }
@@ -723,15 +770,16 @@ static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
     for (;;) {
         conc_co *top = t->top;
         conc_result r;
-        t->state = CONC__TASK_RUNS;
         conc__pokep(&loop->runs, top->conc__cls);
-        conc__poke32(&loop->runs_from, top->conc__line);
-        conc__pokez(&loop->turns, loop->turns + 1);
+        if (CONC__UNLIKELY(loop->stall != NULL)) {
+            conc__poke32(&loop->runs_from, top->conc__line);
+            conc__pokez(&loop->turns, loop->turns + 1);
+        }
         CONC__FRAME_SCRIBBLE();
         r = top->conc__cls->resume(top, t);
         if (CONC__UNLIKELY(t->waiter.owner == 0)) t->waiter.owner = me->owner; /* given now, if at all */
         if (r == CONC__CO_YIELDS) {
-            conc__task_ready(t);
+            conc__ready_append(loop, t);
             return;
         }
         if (r == CONC_PENDING) {
@@ -748,20 +796,21 @@ static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
 /* The next of those ready. The thread acts as the task meanwhile. */
 static void conc__loop_step(conc_loop *loop, conc__agent *me) {
     conc_task *t = loop->ready;
-    conc__task_extra *extra = conc__task_extra_of(t);
+    const conc__task_extra *extra = conc__task_extra_of(t);
     loop->ready = t->next;
     if (loop->ready == NULL) loop->ready_end = &loop->ready;
     me->task = t;
     me->owner = t->waiter.owner;
-    me->cancel = extra != NULL ? extra->cancel : NULL;
+    me->cancel = CONC__UNLIKELY(extra != NULL) ? extra->cancel : NULL;
     if (t->state == CONC__TASK_WAITS) {
         if (!conc__task_settle(t)) return;
-    } else if (CONC__UNLIKELY(conc__task_wants_cancel(t))) {
+    } else if (CONC__UNLIKELY(extra != NULL || (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_CANCEL) != 0) &&
+               conc__task_wants_cancel(t)) {
         t->flags &= (uint8_t)~CONC__TASK_CATCHES;
         conc__task_take_cancel(t);
     }
     if (CONC__UNLIKELY((t->flags & CONC__TASK_UNWINDS) != 0) && conc__task_root(t) == t->top &&
-        t->top->conc__line == 0) { /* it has not begun: there is nothing to clean up */
+        (t->top->conc__line & CONC__CO_LINE) == 0) { /* it has not begun: there is nothing to clean up */
         t->code = CONC_CANCELED;
         conc__task_end(t);
     } else {
@@ -1089,6 +1138,7 @@ conc_result conc_loop_free(conc_loop *loop) {
 /* The token of the thread that runs the loop has fired. */
 static void conc__host_wake(void *waiter) {
     conc__loop_waiter *host = (conc__loop_waiter *)waiter;
+    (void)conc__or32(&host->base.claimed, 0, CONC__SEQ_CST); /* before our look at the mark, as the mark is before its look at this */
     conc__loop_nudge(host->loop);
     conc__store32(&host->done, 1, CONC__RELEASE); /* the last touch; then only the address is used */
     conc__port_wake_one(&host->done);
@@ -1214,19 +1264,48 @@ conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline) {
     return r;
 }
 
+/* Takes the loop to run it: waited for, beside what they want, by those who found that another of them runs it. */
+static conc_result conc__loop_turn_attempt(conc_op *op) {
+    return conc__loop_enter((conc_loop *)op->object) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__loop_turn_arm(conc_op *op, conc_node *node) {
+    conc_loop *loop = (conc_loop *)op->object;
+    conc__bucket *b = conc__bucket_lock(&loop->gate);
+    bool wait;
+    conc__lock_take(&loop->gate);
+    wait = loop->running;
+    conc__lock_give(&loop->gate);
+    if (wait) conc__bucket_push(b, &loop->gate, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
 conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline) {
+    static const conc_op_class turn = {"turn", CONC_BUSY, conc__loop_turn_attempt, conc__loop_turn_arm, NULL, NULL};
     const conc_loop *here = conc__self()->loop;
+    bool stopped = false;
     conc_result r;
     if (here != NULL) {
         op.result = op.cls->attempt(&op);
         if (op.result != CONC_PENDING) return op.result;
         return conc__fail(CONC_DEADLOCK, "a blocking wait for tasks, in a coroutine: %s would stand still", here->name);
     }
-    if (!conc__loop_enter(loop)) return conc__wait_op(&op, deadline);
+    if (!conc__loop_enter(loop)) {
+        conc_op ops[2];
+        int i;
+        ops[0] = op;
+        ops[1] = conc_op_make(&turn, loop, NULL);
+        i = conc_select(ops, 2, deadline);
+        if (i != 1) return i == 0 ? ops[0].result : i == CONC_BUSY ? conc__op_busy(&op) : (conc_result)i;
+    }
     do {
         r = conc__loop_go(loop, &op, deadline);
-    } while (r == CONC_CLOSED && op.result == CONC_PENDING); /* a stop is for conc_loop_run() */
+        stopped = stopped || (r == CONC_CLOSED && op.result == CONC_PENDING);
+    } while (r == CONC_CLOSED && op.result == CONC_PENDING);
+    if (stopped) conc__store32(&loop->stop, 1, CONC__RELAXED); /* that is for conc_loop_run() */
     conc__loop_leave(loop);
+    (void)conc__wake_waiters(&loop->gate, CONC__ANY_TAG, 1);
     return r;
 }
 
@@ -1292,10 +1371,22 @@ conc_task *conc_task_current(void) {
 
 /* ---- tasks, as users see them ------------------------------------------------------------------------------------- */
 
-conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task_desc *desc) {
+static CONC__ALWAYS_INLINE void conc__task_begin(conc_task *t, conc_loop *loop, unsigned flags) {
+    t->waiter.wake = conc__task_wake;
+    t->waiter.claimed = CONC__CLAIMED_NOT_WAITING;
+    t->timer.list.prev = NULL;
+    t->parked = NULL;
+    t->top = conc__task_root(t);
+    t->loop = loop;
+    t->limit = NULL;
+    t->shared = CONC__TASK_HANDLE;
+    t->flags = (uint8_t)flags;
+    t->code = 0;
+}
+
+static CONC__NOINLINE void *conc__co_new_any(conc_loop *loop, size_t size, const conc_task_desc *desc) {
     conc_group *group = desc != NULL ? desc->group : NULL;
     conc_task *t;
-    conc_co *co;
     conc__task_extra *extra = NULL;
     conc__slab *slab;
     size_t tokens = desc != NULL ? conc__tokens_count(desc->cancel) : 0;
@@ -1320,11 +1411,11 @@ conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task
         foreign = loop->running;
         if (foreign) slab = &loop->foreign;
     }
-    t = (conc_task *)conc__slab_take(slab, CONC__SLAB_TASKS, CONC__TASK_SIZE + cls->size, "a task");
+    t = (conc_task *)conc__slab_take(slab, CONC__SLAB_TASKS, CONC__TASK_SIZE + size, "a task");
     if (t != NULL && desc != NULL) {
         extra = (conc__task_extra *)conc__slab_take(slab, CONC__SLAB_BLOCKS, conc__extra_size(tokens), "a task's desc");
         if (extra == NULL) {
-            conc__slab_give(slab, CONC__SLAB_TASKS, t, CONC__TASK_SIZE + cls->size);
+            conc__slab_give(slab, CONC__SLAB_TASKS, t, CONC__TASK_SIZE + size);
             t = NULL;
         }
     }
@@ -1342,30 +1433,38 @@ conc_co *conc__co_new(conc_loop *loop, const conc_co_class *cls, const conc_task
         extra->start = desc->start.ns;
         extra->token_count = tokens;
     }
-    co = conc__task_root(t);
-    t->waiter.wake = conc__task_wake;
-    t->waiter.claimed = CONC__CLAIMED_NOT_WAITING;
-    t->timer.list.prev = NULL;
-    t->parked = NULL;
-    t->top = co;
-    t->loop = loop;
-    t->limit = NULL;
-    t->shared = CONC__TASK_HANDLE;
-    t->flags = foreign ? CONC__TASK_FOREIGN : 0;
-    t->code = 0;
-    co->conc__cls = cls;
-    co->conc__up = (conc_co *)(void *)extra;
-    co->conc__place = CONC__PLACE_START;
-    co->conc__line = 0;
-    co->result = CONC_OK;
-    co->value = 0;
-    return co;
+    conc__task_begin(t, loop, foreign ? CONC__TASK_FOREIGN : 0);
+    t->next = (conc_task *)(void *)extra; /* until the frame has been filled */
+    return conc__task_root(t);
 }
 
-conc_task *conc__co_start(conc_co *co) {
+/* The fast path: in the loop's thread, with free memory at hand. */
+void *conc__co_new(conc_loop *loop, size_t size, const conc_task_desc *desc) {
+    if (CONC__LIKELY(loop != NULL && desc == NULL && conc__loop_is_here(loop))) {
+        size_t slot = CONC__TASK_SIZE + size;
+        unsigned c = conc__size_class(&slot);
+        conc_task *t = (conc_task *)loop->own.free[CONC__SLAB_TASKS][c];
+        if (CONC__LIKELY(t != NULL)) {
+            loop->own.free[CONC__SLAB_TASKS][c] = t->next;
+            conc__task_begin(t, loop, 0);
+            t->state = CONC__TASK_NEW;
+            t->next = NULL;
+            return conc__task_root(t);
+        }
+    }
+    return conc__co_new_any(loop, size, desc);
+}
+
+conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
     conc_task *t = conc__task_of_root(co);
     conc_loop *loop = t->loop;
-    conc__task_extra *extra = conc__task_extra_of(t);
+    conc__task_extra *extra = (conc__task_extra *)(void *)t->next;
+    conc__co_begin(co, cls, extra);
+    if (CONC__LIKELY(extra == NULL && conc__loop_is_here(loop))) {
+        conc__pokez(&loop->alive, loop->alive + 1);
+        conc__task_ready(t);
+        return t;
+    }
     if (extra != NULL && extra->group != NULL) conc__group_enter(extra->group, t);
     if (conc__loop_is_here(loop)) {
         conc__task_admit(t);
@@ -1384,7 +1483,13 @@ conc_task *conc__co_start(conc_co *co) {
 }
 
 conc_result conc__co_go(conc_task *t) {
-    return t == NULL ? conc_error_result() : conc_task_detach(t);
+    if (CONC__UNLIKELY(t == NULL)) return conc_error_result();
+    if (CONC__LIKELY(conc__loop_is_here(t->loop))) { /* it has not run yet: nobody else has seen it, but for its group */
+        (void)(conc__task_extra_of(t) == NULL ? (conc__store32(&t->shared, 0, CONC__RELAXED), 0u)
+                                              : conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL));
+        return CONC_OK;
+    }
+    return conc_task_detach(t);
 }
 
 const conc_task_desc *conc__desc_later(double seconds) {
@@ -1432,8 +1537,9 @@ static conc_result conc__task_join_attempt(conc_op *op) {
 static bool conc__task_end_arm(conc_op *op, conc_node *node) {
     conc_task *t = (conc_task *)op->object;
     conc__bucket *b = conc__bucket_lock(t);
-    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. */
-    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) == 0;
+    /* The end sets its bit and looks at ours in one step, as we do: one of us sees the other. So does a detach. */
+    bool wait = (conc__or32(&t->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & (CONC__TASK_IS_ENDED | CONC__TASK_HANDLE)) ==
+                CONC__TASK_HANDLE;
     if (wait) conc__bucket_push(b, t, node, 0);
     conc__bucket_unlock(b);
     return wait;
@@ -1501,18 +1607,17 @@ conc_result conc_task_detach(conc_task *task) {
     uint32_t s = task != NULL ? conc__load32(&task->shared, CONC__ACQUIRE) : 0;
     if ((s & CONC__TASK_HANDLE) == 0) return conc__task_invalid(task, "conc_task_detach");
     if ((s & CONC__TASK_IS_ENDED) != 0) conc__task_report(task);
-    if (s == CONC__TASK_HANDLE && conc__loop_is_here(task->loop) && task->top->conc__line == 0) {
-        conc__store32(&task->shared, 0, CONC__RELAXED); /* it has not run yet: nobody else has seen it */
-        return CONC_OK;
-    }
     return conc__task_release(task) ? CONC_OK : conc__task_invalid(task, "conc_task_detach");
 }
 
 conc_result conc_task_cancel(conc_task *task) {
-    uint32_t waits = 0;
+    uint32_t ticket;
     if (task == NULL) return conc__fail(CONC_INVALID, "conc_task_cancel: NULL");
     if ((conc__or32(&task->shared, CONC__TASK_CANCEL, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) return CONC_CLOSED;
-    if (conc__cas32(&task->waiter.claimed, &waits, CONC__TICKET_CANCEL, CONC__SEQ_CST)) conc__task_wake(&task->waiter);
+    ticket = conc__load32(&task->waiter.claimed, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
+    if (ticket == 0 && conc__cas32(&task->waiter.claimed, &ticket, CONC__TICKET_CANCEL, CONC__SEQ_CST)) {
+        conc__task_wake(&task->waiter);
+    }
     return CONC_OK;
 }
 
@@ -1542,7 +1647,7 @@ size_t conc__loop_turns(const conc_loop *loop) {
 
 bool conc__loop_where(const conc_loop *loop, char *text, size_t size) {
     const conc_co_class *runs = (const conc_co_class *)conc__peekp(&loop->runs);
-    uint32_t line = conc__peek32(&loop->runs_from) & ~CONC__CO_CLEANS;
+    uint32_t line = conc__peek32(&loop->runs_from) & CONC__CO_LINE;
     if (runs == NULL) {
         (void)snprintf(text, size, "%s runs no coroutine", loop->name);
     } else {
@@ -1571,8 +1676,8 @@ static void conc__task_describe(conc_task *t, void *arg) {
         n += snprintf(text + n, sizeof text - (size_t)n, " in \"%s\"", top->conc__cls->name);
     }
     n += snprintf(text + n, sizeof text - (size_t)n, " at %s:%u ", top->conc__cls->file,
-                  (unsigned)(top->conc__line & ~CONC__CO_CLEANS));
-    if (t->state == CONC__TASK_RUNS) {
+                  (unsigned)(top->conc__line & CONC__CO_LINE));
+    if (t == conc__self()->task) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "runs");
     } else if (t->state == CONC__TASK_ASIDE) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits for room in its group");

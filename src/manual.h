@@ -1,7 +1,8 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
- * Threads, locks, blocking queues, timers, cancellation, and one way to wait for any of them. C99 or later, C++11 or
- * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads.
+ * Threads, locks, blocking queues, timers, cancellation, iterators, generators, coroutines with an event loop, sockets; and one
+ * way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
+ * system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -89,10 +90,14 @@
  *  CONC_IMPLEMENTATION                 one file              brings the code, not only the declarations
  *  CONC_STATIC                         any file              everything static: a private copy for that file
  *  CONC_DEBUG                          implementation; and   checks lock order, relocking, foreign unlocks; the places are
- *                                      everywhere for places known where the including file defines it too
+ *                                      everywhere for places known where the including file defines it too; variables that
+ *                                                            a suspension has lost show at once
  *  CONC_MALLOC(n), CONC_REALLOC(p, n), implementation        your allocator; all three or none
  *  CONC_FREE(p)
  *  CONC_PORT_PORTABLE=1                implementation        pthreads only, even where there is a futex
+ *  CONC_COMPUTED_GOTO                  any file              generators and coroutines with labels as values (gcc, clang): a
+ *                                                            suspension may then stand in a switch of yours; see frame.h
+ *  CONC_ITERABLE_TYPES(X)              any file              your types for CONC_IS_ITERABLE(): see iter.h
  *  CONC_SIM                            everywhere            conc_sim_run(): see SIMULATION (gcc and clang; for tests)
  *
  * No option changes a public type: files with and without them can be linked together.
@@ -147,6 +152,160 @@
  * ```
  *
  * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
+ *
+ * ---- ITERATORS --------------------------------------------------------------------------------- iter.h below
+ *
+ * An iterator is a struct that begins with a conc_iter: next() gives up to n items and says how many, 0 is the end. Arrays, ranges,
+ * queues and generators are iterators; adaptors make new ones of them, lazily; whoever is handed one closes it. A chain needs no
+ * checks: what failed on the way is the result at its end.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * CONC_FILTER_FN(odd, int64_t, x, x % 2 != 0)                 // functions over batches, from an expression
+ * CONC_MAP_FN(half, int64_t, x, double, (double)x / 2)
+ * CONC_FOLD_FN(add, double, sum, double, x, sum + x)
+ *
+ * struct line { int number; const char *text; };
+ *
+ * int main(void) {
+ *     const char *words[] = { "one", "two", "three" };
+ *     double sum = 0;
+ *     CONC_FOREACH(const char *, w, conc_iter_array(words, 3)) printf("%s ", w);
+ *     CONC_FOREACH(struct line, l, conc_enumerate(struct line, number, text, conc_take(conc_iter_array(words, 3), 2), 1))
+ *         printf("%d:%s ", l.number, l.text);
+ *     conc_result r = conc_fold(conc_map(conc_filter(conc_iter_range(0, 10, 1), odd, NULL), half, NULL), add, &sum, NULL);
+ *     printf("%g\n", r == CONC_OK ? sum : -1);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * one two three 1:one 2:two 12.5
+ * ```
+ *
+ * Also: conc_skip, conc_chain, conc_zip, conc_batch, conc_collect, conc_count, conc_any, conc_all, conc_iter_queue, conc_iter_borrow
+ * (take five, and go on). CONC_FOREACH asks for one item at a time, so a break loses nothing.
+ *
+ * ---- GENERATORS --------------------------------------------------------------------------------- gen.h below
+ *
+ * A function that yields. What lives from one yield to the next is a field of its frame (self->i, not i); a yield may not stand in
+ * a switch of your own. By name it compiles to the plain loop; as an iterator it fills batches.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * CONC_GENERATOR(fibonacci, long, int n, i; long a, b;) {     // name, type of its items, fields
+ *     CONC_BEGIN;
+ *     self->b = 1;
+ *     for (self->i = 0; self->i < self->n; self->i++) {
+ *         CONC_YIELD(self->a);
+ *         long next = self->a + self->b;
+ *         self->a = self->b;
+ *         self->b = next;
+ *     }
+ *     CONC_FINALLY;                                           // also when it is closed, or fails; may be left out
+ *     puts("over");
+ *     CONC_END;
+ * }
+ *
+ * static const long more[] = { 70, 80 };
+ * CONC_GENERATOR(twice, long) {
+ *     CONC_BEGIN;
+ *     CONC_YIELD_FROM(CONC_GEN_NEW(fibonacci, .n = 3));       // CONC_GEN_NEW: on the heap, an iterator
+ *     CONC_YIELD_FROM(conc_iter_array(more, 2));
+ *     CONC_END;
+ * }
+ *
+ * int main(void) {
+ *     long x = 0;
+ *     fibonacci g = CONC_GEN(fibonacci, .n = 10);             // by value
+ *     CONC_FOR_GEN(fibonacci, y, .n = 7) printf("%ld ", y);
+ *     while (CONC_NEXT(fibonacci, &g, &x) == CONC_OK && x < 5) printf("%ld ", x);
+ *     conc_iter_close(&g.iter);                               // it was not used up
+ *     CONC_FOREACH(long, y, CONC_GEN_NEW(twice)) printf("%ld ", y);
+ *     puts("");
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * 0 1 1 2 3 5 8 over
+ * 0 1 1 2 3 over
+ * 0 1 1 over
+ * 70 80 
+ * ```
+ *
+ * Values can be sent in (CONC_GENERATOR_SEND, CONC_SEND) and errors thrown in (CONC_THROW, CONC_TRY_YIELD).
+ *
+ * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int serve(void *arg) {                               // an echo server's end of one connection
+ *     conc_socket *c = arg;
+ *     char buffer[4096];
+ *     size_t n;
+ *     while (conc_receive(c, buffer, sizeof buffer, &n, conc_after(60)) == CONC_OK) {   // CONC_CLOSED: its end
+ *         if (conc_send_all(c, buffer, n, NULL, conc_after(60)) != CONC_OK) break;
+ *     }
+ *     conc_socket_free(c);
+ *     return 0;
+ * }
+ *
+ * static int listener(void *arg) {
+ *     conc_socket *c;
+ *     conc_thread *t;
+ *     conc_result r;
+ *     while ((r = conc_accept(arg, &c, CONC_FOREVER)) != CONC_CLOSED) {
+ *         if (r != CONC_OK) fprintf(stderr, "%s\n", conc_explain(r));   // out of descriptors, say: the listener goes on
+ *         else if ((t = conc_thread_start(serve, c, NULL)) != NULL) conc_thread_detach(t);
+ *         else conc_socket_free(c);
+ *     }
+ *     return 0;
+ * }
+ *
+ * int main(void) {
+ *     char answer[6] = "";
+ *     conc_address a;
+ *     conc_socket *l = conc_tcp_listen("127.0.0.1", 0, NULL), *s;        // port 0: the system chooses one
+ *     conc_thread *t;
+ *     if (l == NULL || conc_socket_address(l, &a) != CONC_OK) return puts(conc_error_detail()), 1;
+ *     t = conc_thread_start(listener, l, NULL);
+ *     s = conc_tcp_connect("localhost", conc_address_port(&a), conc_after(10));
+ *     if (s == NULL) return puts(conc_error_detail()), 1;                // "cannot connect to 127.0.0.1:8080: Connection refused"
+ *     if (conc_send_all(s, "hello", 5, NULL, conc_after(10)) != CONC_OK ||
+ *         conc_receive_full(s, answer, 5, NULL, conc_after(10)) != CONC_OK) return 1;
+ *     puts(answer);
+ *     conc_socket_free(s);
+ *     conc_socket_close(l);                                              // whoever waits on it gets CONC_CLOSED
+ *     conc_thread_join(t, NULL, CONC_FOREVER);
+ *     conc_socket_free(l);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * hello
+ * ```
+ *
+ * Datagrams, and the first of several:
+ *
+ * ```c
+ * conc_socket *u = conc_udp_bind(NULL, 9001);                 // on all addresses of this machine
+ * char text[1500];
+ * conc_datagram d = { .data = text, .size = sizeof text };
+ * conc_op ops[] = { conc_op_receive_from(u, &d), conc_op_get(q, &x), conc_op_readable(0) };
+ * if (conc_select(ops, 3, conc_after(1)) == 0 && ops[0].result == CONC_OK) {
+ *     conc_send_to(u, "thanks", 6, &d.address, CONC_FOREVER); // another thread may receive on it meanwhile
+ * }
+ * ```
+ *
+ * Not for a simulation: there are no sockets in one.
  *
  * ---- CANCELLATION ------------------------------------------------------------------------------ wait.h below
  *

@@ -6,26 +6,6 @@
 
 #include <stdio.h>
 
-#if !defined(CONC__POLLED) /* TEMPORARY: stands in for the wait layer's descriptors: looks every 2 ms */
-#define CONC__POLLED(fd, side, number) ((uint64_t)(number) << 32 | (uint32_t)((uint32_t)(fd) << 1 | (uint32_t)(side)))
-#define conc__polled_fd(word) ((intptr_t)((uint32_t)(word) >> 1))
-#define conc__polled_side(word) ((unsigned)(word)&1u)
-#define conc__polled_number(word) ((uint32_t)((word) >> 32))
-#define conc__polled_want(word) (conc__polled_side(word) != 0 ? CONC__PORT_WRITE : CONC__PORT_READ)
-#define conc__polled_key(fd, side) ((const void *)((uintptr_t)(fd)*8u + (uintptr_t)(side)*4u + 3u))
-#define conc__polled_may_be_ready(word) (true)
-#define conc__polled_drained(word) ((void)0)
-static bool conc__polled_arm(conc_op *op, conc_node *node) {
-    const void *key = conc__polled_key(conc__polled_fd(op->word), conc__polled_side(op->word));
-    conc__bucket *b = conc__bucket_lock(key);
-    bool wait = conc__polled_number(op->word) == 0 || conc__load32((const uint32_t *)op->object, CONC__ACQUIRE) == 0;
-    if (wait) conc__bucket_push(b, key, node, 0);
-    conc__bucket_unlock(b);
-    op->due = conc_after(0.002);
-    return wait;
-}
-#endif
-
 #define CONC__READS_SIDE 0u
 #define CONC__WRITES_SIDE 1u
 
@@ -214,45 +194,67 @@ static conc_address conc__address_for(unsigned family, const conc_address *a) {
 
 /* ---- addresses: names ------------------------------------------------------------------------------- */
 
-/* What the system is asked. The call blocks, and touches nothing else: it may be made by another thread. */
-typedef struct conc__lookup_task {
-    const char *host;
-    unsigned port;
-    conc_address *list;
-    size_t n, found;
-    conc__port_found answer;
-    char text[160];
-} conc__lookup_task;
-
+/* What is offloaded: the call blocks, and touches nothing but *arg. */
 static int conc__lookup_run(void *arg) {
-    conc__lookup_task *t = (conc__lookup_task *)arg;
-    t->answer = conc__port_lookup(t->host, t->port, t->list, t->n, &t->found, t->text, sizeof t->text);
+    conc_host *h = (conc_host *)arg;
+    h->conc__answer = (int)conc__port_lookup(h->name, h->port, h->list, sizeof h->list / sizeof h->list[0], &h->found,
+                                             h->conc__text, sizeof h->conc__text);
     return 0;
+}
+
+static conc_result conc__lookup_finish(void *arg) {
+    const conc_host *h = (const conc_host *)arg;
+    if (h->conc__answer == (int)CONC__PORT_FOUND && h->found > 0) return CONC_OK;
+    return conc__fail(h->conc__answer == (int)CONC__PORT_LOOKUP_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM,
+                      "cannot find host \"%.100s\": %s", h->name,
+                      h->conc__answer == (int)CONC__PORT_FOUND ? "it has no address of the internet" : h->conc__text);
+}
+
+static conc_result conc__lookup_attempt(conc_op *op) {
+    conc_host *h = (conc_host *)op->data;
+    if (h == NULL) return conc__fail(CONC_INVALID, "conc_lookup: no host, or no place for its addresses");
+    h->found = 0;
+    if (h->port > 65535) return conc__fail(CONC_INVALID, "conc_lookup: %u is no port: they end at 65535", h->port);
+    if (memchr(h->name, '\0', sizeof h->name) == NULL) return conc__fail(CONC_INVALID, "conc_lookup: a name of over 255 bytes");
+    if (!conc__parse_address(h->name, h->port, h->list)) return CONC_PENDING;
+    h->found = 1;
+    return CONC_OK;
+}
+
+static bool conc__lookup_arm(conc_op *op, conc_node *node) {
+    return conc__offload_arm_new(op, node, conc__lookup_run, sizeof(conc_host), conc__lookup_finish);
+}
+
+conc_op conc_op_lookup(conc_host *host) {
+    static const conc_op_class cls = { "lookup", CONC_BUSY, conc__lookup_attempt, conc__lookup_arm, NULL, NULL };
+    return conc_op_make(&cls, NULL, host);
 }
 
 conc_result conc_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                         conc_deadline deadline) {
-    conc__lookup_task t;
+    conc_host h;
+    conc_op op = conc_op_lookup(&h);
+    conc_result r;
     if (found != NULL) *found = 0;
     if (host == NULL || list == NULL || n == 0 || found == NULL) {
         return conc__fail(CONC_INVALID, "conc_lookup: no host, or no place for its addresses");
     }
-    if (port > 65535) return conc__fail(CONC_INVALID, "conc_lookup: %u is no port: they end at 65535", port);
-    if (conc__parse_address(host, port, list)) {
-        *found = 1;
-        return CONC_OK;
+    memset(&h, 0, sizeof h);
+    memset(h.name, 'x', sizeof h.name); /* if it is too long, there is no end */
+    memcpy(h.name, host, strlen(host) < sizeof h.name ? strlen(host) + 1 : sizeof h.name);
+    h.port = port;
+    r = conc__lookup_attempt(&op);
+    if (r == CONC_PENDING && conc_deadline_passed(deadline)) return CONC_TIMEOUT;
+    if (r == CONC_PENDING && deadline.ns == INT64_MAX && conc_cancel_current() == NULL) {
+        (void)conc__lookup_run(&h);
+        r = conc__lookup_finish(&h);
+    } else if (r == CONC_PENDING) {
+        r = conc__wait_op(&op, deadline);
     }
-    if (conc_deadline_passed(deadline)) return CONC_TIMEOUT;
-    memset(&t, 0, sizeof t);
-    t.host = host;
-    t.port = port;
-    t.list = list;
-    t.n = n;
-    (void)conc__lookup_run(&t);
-    *found = t.found;
-    if (t.answer == CONC__PORT_FOUND && t.found > 0) return CONC_OK;
-    return conc__fail(t.answer == CONC__PORT_LOOKUP_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM, "cannot find host \"%.100s\": %s",
-                      host, t.answer == CONC__PORT_FOUND ? "it has no address of the internet" : t.text);
+    if (r != CONC_OK) return r;
+    *found = h.found < n ? h.found : n;
+    memcpy(list, h.list, *found * sizeof *list);
+    return CONC_OK;
 }
 
 /* ---- the socket ----------------------------------------------------------------------------------------- */
@@ -551,8 +553,8 @@ static conc_result conc__accept_attempt(conc_op *op) {
     case CONC__PORT_TABLE_FULL: return conc__accept_none(s, e);
     case CONC__PORT_ABORTED:
     case CONC__PORT_BROKEN:
-        r = conc__socket_fail(s, e, "a connection was gone before it was accepted");
-        return r == CONC_SYSTEM ? CONC_BROKEN : r;
+        if (conc__socket_is_closed(s)) return CONC_CLOSED;
+        return conc__fail_system(CONC_BROKEN, e, "a connection was gone before it was accepted");
     case CONC__PORT_OTHER:
     case CONC__PORT_WOULD_BLOCK:
     case CONC__PORT_NO_BUFFERS:

@@ -41,11 +41,22 @@ CONC_API unsigned conc_address_port(const conc_address *address);
 CONC_API bool conc_address_equal(const conc_address *a, const conc_address *b);
 
 /* The addresses of a host, by name or in numbers, in the order in which to try them. *found: how many of them are in `list`,
- * at most `n`. CONC_OK (one or more), CONC_INVALID (NULL, n is 0, port over 65535), CONC_NO_MEMORY, CONC_SYSTEM with what the
- * system says ("no such host"). A name blocks the thread for as long as the system takes to find it; with a deadline that has
- * passed it is not asked for names: CONC_TIMEOUT. */
+ * at most `n` (and 16). CONC_OK (one or more), CONC_TIMEOUT, CONC_CANCELED, CONC_INVALID (NULL, n is 0, port over 65535, a name
+ * over 255 bytes), CONC_NO_MEMORY, CONC_NO_THREADS, CONC_SYSTEM with what the system says ("no such host"). The system's own
+ * look-up cannot be interrupted: so where there is a deadline or a token, it is offloaded (see loop.h). */
 CONC_API conc_result conc_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                                  conc_deadline deadline);
+
+/* The same as an op: name and port in, `found` of `list` out. Must live as long as the op. */
+typedef struct conc_host {
+    char name[256];
+    unsigned port;
+    size_t found;
+    conc_address list[16];
+    int conc__answer;
+    char conc__text[160];
+} conc_host;
+CONC_API conc_op conc_op_lookup(conc_host *host);
 
 /* ---- making sockets --------------------------------------------------------------------------------
  * Each gives a socket, or NULL with the reason in conc_error_result() and conc_error_detail(): CONC_INVALID,

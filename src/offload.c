@@ -13,6 +13,7 @@ enum { CONC__JOB_QUEUED, CONC__JOB_RUNS, CONC__JOB_DONE };
 typedef struct conc__job {
     struct conc__job *next;
     conc_fn fn;
+    conc_result (*finish)(void *arg); /* makes the wait's result of what fn left in `arg`; NULL: its code does */
     size_t size;
     int code;
     uint32_t state; /* atomic: DONE publishes the code and the bytes. Waited for under this address */
@@ -171,11 +172,14 @@ static conc_result conc__offload_pending(conc_op *op) {
 
 static conc_result conc__offload_attempt(conc_op *op) {
     conc__job *job = (conc__job *)op->object;
+    conc_result (*finish)(void *arg);
     int code;
     if (conc__load32(&job->state, CONC__ACQUIRE) != CONC__JOB_DONE) return CONC_PENDING;
     if (job->size != 0) memcpy(op->data, conc__job_bytes(job), job->size);
     code = job->code;
+    finish = job->finish;
     conc__job_unuse(job);
+    if (finish != NULL) return finish(op->data);
     return code == 0 ? CONC_OK : conc__fail(CONC_FAILED, "the offloaded function returned %d", code);
 }
 
@@ -197,25 +201,28 @@ static conc_result conc__offload_failed(conc_op *op) {
     return (conc_result)-(int)op->word;
 }
 
-static bool conc__offload_start(conc_op *op, conc_node *node);
+static bool conc__offload_start(conc_op *op, conc_node *node) {
+    conc_fn fn;
+    memcpy(&fn, &op->object, sizeof fn); /* ISO C has no cast between the two */
+    return conc__offload_arm_new(op, node, fn, (size_t)op->word, NULL);
+}
 
 static const conc_op_class conc__offload_new = {"offload", CONC_BUSY, conc__offload_pending, conc__offload_start, NULL, NULL};
 static const conc_op_class conc__offload_sent = {"offload", CONC_BUSY, conc__offload_attempt, conc__offload_arm,
                                                  NULL, conc__offload_abandon};
 static const conc_op_class conc__offload_lost = {"offload", CONC_BUSY, conc__offload_failed, conc__offload_arm, NULL, NULL};
 
-static bool conc__offload_start(conc_op *op, conc_node *node) {
-    size_t size = (size_t)op->word;
+bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size, conc_result (*finish)(void *arg)) {
     conc__job *job = size <= SIZE_MAX - CONC__JOB_HEAD ? (conc__job *)conc__alloc(1, CONC__JOB_HEAD + size, "an offloaded call")
                                                        : NULL;
     conc_result r = job != NULL ? CONC_OK : CONC_NO_MEMORY;
     conc__offload_begin();
     if (job != NULL) {
-        memcpy(&job->fn, &op->object, sizeof job->fn); /* ISO C has no cast between the two */
+        job->fn = fn;
+        job->finish = finish;
         job->size = size;
         job->users = 2;
         if (size != 0) memcpy(conc__job_bytes(job), op->data, size);
-        op->object = job;
         r = conc__offload_submit(job);
     }
     if (r != CONC_OK) {
@@ -224,6 +231,7 @@ static bool conc__offload_start(conc_op *op, conc_node *node) {
         op->word = (uint64_t)-(int)r;
         return false;
     }
+    op->object = job;
     op->cls = &conc__offload_sent;
     return conc__offload_arm(op, node);
 }

@@ -100,5 +100,17 @@
 #define conc_timer_cancel(...) CONC__AT("conc_timer_cancel(" #__VA_ARGS__ ")", conc_timer_cancel(__VA_ARGS__))
 #define conc_timer_release(...) \
     CONC__AT("conc_timer_release(" #__VA_ARGS__ ")", conc_timer_release(__VA_ARGS__))
+#define conc_lookup(...) CONC__AT("conc_lookup(" #__VA_ARGS__ ")", conc_lookup(__VA_ARGS__))
+#define conc_tcp_listen(...) CONC__AT("conc_tcp_listen(" #__VA_ARGS__ ")", conc_tcp_listen(__VA_ARGS__))
+#define conc_tcp_connect(...) CONC__AT("conc_tcp_connect(" #__VA_ARGS__ ")", conc_tcp_connect(__VA_ARGS__))
+#define conc_udp_bind(...) CONC__AT("conc_udp_bind(" #__VA_ARGS__ ")", conc_udp_bind(__VA_ARGS__))
+#define conc_accept(...) CONC__AT("conc_accept(" #__VA_ARGS__ ")", conc_accept(__VA_ARGS__))
+#define conc_receive(...) CONC__AT("conc_receive(" #__VA_ARGS__ ")", conc_receive(__VA_ARGS__))
+#define conc_receive_full(...) CONC__AT("conc_receive_full(" #__VA_ARGS__ ")", conc_receive_full(__VA_ARGS__))
+#define conc_send_all(...) CONC__AT("conc_send_all(" #__VA_ARGS__ ")", conc_send_all(__VA_ARGS__))
+#define conc_receive_from(...) CONC__AT("conc_receive_from(" #__VA_ARGS__ ")", conc_receive_from(__VA_ARGS__))
+#define conc_send_to(...) CONC__AT("conc_send_to(" #__VA_ARGS__ ")", conc_send_to(__VA_ARGS__))
+#define conc_socket_close(...) CONC__AT("conc_socket_close(" #__VA_ARGS__ ")", conc_socket_close(__VA_ARGS__))
+#define conc_socket_free(...) CONC__AT("conc_socket_free(" #__VA_ARGS__ ")", conc_socket_free(__VA_ARGS__))
 
 #endif

@@ -60,4 +60,16 @@
 #undef conc_timer_start
 #undef conc_timer_cancel
 #undef conc_timer_release
+#undef conc_lookup
+#undef conc_tcp_listen
+#undef conc_tcp_connect
+#undef conc_udp_bind
+#undef conc_accept
+#undef conc_receive
+#undef conc_receive_full
+#undef conc_send_all
+#undef conc_receive_from
+#undef conc_send_to
+#undef conc_socket_close
+#undef conc_socket_free
 #endif

@@ -750,6 +750,8 @@ int conc__port_socket_option(intptr_t fd, conc__port_option option, int value) {
     case CONC__PORT_REUSE_PORT:
 #if defined(SO_REUSEPORT)
         name = SO_REUSEPORT;
+#elif CONC_OS_LINUX && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__) && !defined(__hppa__)
+        name = 15; /* SO_REUSEPORT, which strict C99 hides */
 #endif
         break;
     case CONC__PORT_V6_ONLY:

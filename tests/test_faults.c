@@ -303,8 +303,215 @@ static void ring_scene(void) {
     CHECK_OK(conc_queue_free(q));
 }
 
+/* Chains of iterators and generators: whatever of it cannot be made, all of it is closed, and the end says so. */
+struct pair {
+    int64_t a, b;
+};
+struct batch {
+    size_t count;
+    struct pair items[3];
+};
+static int64_t begun, ended;
+CONC_GENERATOR(upto, int64_t, int64_t n, x;) {
+    CONC_BEGIN;
+    begun++;
+    for (self->x = 0; self->x < self->n; self->x++) CONC_YIELD(self->x);
+    CONC_FINALLY;
+    ended++;
+    CONC_END;
+}
+CONC_GENERATOR(both, int64_t, conc_iter *a;) {
+    CONC_BEGIN;
+    CONC_YIELD_FROM(self->a);
+    CONC_YIELD_FROM(conc_iter_range(0, 4, 1));
+    CONC_END;
+}
+CONC_MAP_FN(next_number, int64_t, x, int64_t, x + 1)
+CONC_FILTER_FN(not_two, int64_t, x, x != 2)
+
+static void iterators_scene(void) {
+    conc_queue *q = conc_queue_new(sizeof(int64_t), 4);
+    conc_iter *its[3], *all;
+    struct batch *batches = NULL;
+    size_t count = 0, i, n = 0;
+    upto u = CONC_GEN(upto, .n = 4);
+    conc_result r;
+    int64_t x = 0;
+    begun = ended = 0;
+    if (q != NULL) {
+        CHECK_OK(conc_queue_put(q, &x, CONC_NOW));
+        CHECK_OK(conc_queue_close(q));
+    }
+    its[0] = CONC_GEN_NEW(both, .a = CONC_GEN_NEW(upto, .n = 1000));
+    its[1] = conc_filter(conc_map(conc_iter_borrow(&u.iter), next_number, NULL), not_two, NULL); /* 1, 3, 4 */
+    its[2] = q != NULL ? conc_iter_queue(q) : conc_iter_failed(CONC_NO_MEMORY);
+    all = conc_skip(conc_chain_n(its, 3), 1);
+    all = conc_zip(struct pair, a, all, b, conc_chain(conc_iter_array(&x, 1), conc_iter_range(0, 10000, 1)));
+    all = conc_batch(struct batch, count, items, conc_take(all, 5000));
+    r = conc_collect(all, &batches, &count);
+    for (i = 0; i < count; i++) n += batches[i].count;
+    if (r == CONC_OK) CHECK_EQ(n, 999 + 4 + 3 + 1);
+    else (void)failed_well(r);
+    conc_free_items(batches);
+    if (q != NULL) CHECK_OK(conc_queue_free(q));
+    conc_iter_close(&u.iter);
+    CHECK_EQ(begun, ended);
+    r = conc_count(conc_enumerate(struct pair, a, b, conc_iter_range(0, 3, 1), 0), &n);
+    if (r == CONC_OK) CHECK_EQ(n, 3);
+    else (void)failed_well(r);
+}
+
 static void processors_scene(void) {
     CHECK(conc_cpu_count() >= 1 && conc_cpu_count() <= 16384);
+}
+
+/* Sockets, in a thread of their own, with which go what it has for waiting. What a call gives that did not do it. */
+static bool refused_well(conc_result r) {
+    return CHECK(r == CONC_NO_MEMORY || r == CONC_NO_THREADS || r == CONC_SYSTEM || r == CONC_BROKEN || r == CONC_REJECTED) &&
+           CHECK(conc_error_detail()[0] != '\0') && CHECK_R(conc_error_result(), r);
+}
+
+static bool did(conc_result r) {
+    return r == CONC_OK || (refused_well(r), false);
+}
+
+static bool made(const void *p) {
+    return p != NULL || (refused_well(conc_error_result()), false);
+}
+
+static int listen_and_connect(void *arg) {
+    conc_address a;
+    conc_socket *c = NULL, *l = conc_tcp_listen("127.0.0.1", 0, NULL), *s = NULL;
+    char text[4] = "";
+    size_t n;
+    (void)arg;
+    if (made(l) && did(conc_socket_address(l, &a))) {
+        s = conc_tcp_connect("127.0.0.1", a.port, conc_after(60));
+        if (made(s)) {
+            if (did(conc_accept(l, &c, conc_after(60)))) {
+                if (did(conc_send_all(s, "abc", 3, &n, conc_after(60)))) {
+                    if (did(conc_receive_full(c, text, 3, &n, conc_after(60)))) CHECK_STR(text, "abc");
+                    if (did(conc_socket_set(c, CONC_NO_DELAY, 1))) (void)did(conc_socket_peer(c, &a));
+                }
+            } else {
+                CHECK(c == NULL);
+            }
+        }
+    }
+    CHECK_OK(conc_socket_free(c));
+    CHECK_OK(conc_socket_free(s));
+    CHECK_OK(conc_socket_free(l));
+    return 0;
+}
+
+static int listen_everywhere(void *arg) {
+    conc_listen_desc desc;
+    conc_socket *l;
+    memset(&desc, 0, sizeof desc);
+    (void)arg;
+    l = conc_tcp_listen(NULL, 0, &desc);
+    if (made(l)) CHECK_OK(conc_socket_free(l));
+    return 0;
+}
+
+static int exchange_datagrams(void *arg) {
+    conc_socket *a = conc_udp_bind("127.0.0.1", 0), *b = conc_udp_open(4);
+    conc_address at;
+    conc_datagram d;
+    char text[4] = "";
+    (void)arg;
+    memset(&d, 0, sizeof d);
+    d.data = text;
+    d.size = 3;
+    if (made(a) && made(b) && did(conc_socket_address(a, &at)) && did(conc_send_to(b, "abc", 3, &at, conc_after(60))) &&
+        did(conc_receive_from(a, &d, conc_after(60)))) {
+        CHECK_STR(text, "abc");
+        (void)did(conc_wait(conc_op_writable(conc_socket_fd(b)), conc_after(60)));
+    }
+    CHECK_OK(conc_socket_free(a));
+    CHECK_OK(conc_socket_free(b));
+    return 0;
+}
+
+/* A wait for something that does not come, and one that is woken by another thread. */
+static int wait_for_nothing(void *arg) {
+    conc_socket *a = conc_udp_bind("127.0.0.1", 0);
+    conc_datagram d;
+    char c;
+    conc_result r;
+    (void)arg;
+    if (!made(a)) return 0;
+    memset(&d, 0, sizeof d);
+    d.data = &c;
+    d.size = 1;
+    r = conc_receive_from(a, &d, conc_after(0.002));
+    if (r != CONC_TIMEOUT) (void)refused_well(r);
+    CHECK_OK(conc_socket_free(a));
+    return 0;
+}
+
+static int look_up(void *arg) {
+    conc_address list[4];
+    size_t n;
+    conc_result r = conc_lookup("localhost", 1, list, 4, &n, conc_after(60));
+    (void)arg;
+    if (r != CONC_OK) (void)refused_well(r);
+    CHECK(r == CONC_OK ? n > 0 : n == 0);
+    return 0;
+}
+
+/* The pollers themselves: what is not told now is told later. */
+static int poll_by_poller(void *arg) {
+    conc__port_poller p;
+    conc__port_event events[4];
+    conc__port_signal s;
+    bool signaled = false;
+    size_t n = 0;
+    int i, e = conc__port_poller_open(&p);
+    (void)arg;
+    if (e != 0) return 0;
+    if (conc__port_signal_open(&s) == 0) {
+        conc__port_signal_raise(&s);
+        e = conc__port_poller_want(&p, s.fd[0], CONC__PORT_READ);
+        for (i = 0; i < 3 && n == 0; i++) n = conc__port_poller_wait(&p, events, 4, conc_clock_ns() + 1000000, &signaled);
+        CHECK(n <= 1 && (e == 0 || n == 0));
+        if (n == 1) CHECK(events[0].fd == s.fd[0] && events[0].got == CONC__PORT_READ);
+        n = conc__port_poller_wait(&p, events, 4, INT64_MIN, &signaled);
+        (void)conc__port_poller_wait(&p, events, 4, conc_clock_ns() + 1000000, &signaled);
+        conc__port_poller_forget(&p, s.fd[0]);
+        conc__port_signal_close(&s);
+    }
+    CHECK(!signaled);
+    conc__port_poller_signal(&p);
+    for (i = 0; i < 1000 && !signaled; i++) (void)conc__port_poller_wait(&p, events, 4, INT64_MAX, &signaled);
+    CHECK(signaled);
+    conc__port_poller_close(&p);
+    return 0;
+}
+
+static void in_thread(conc_fn fn) {
+    conc_thread *t = conc_thread_start(fn, NULL, NULL);
+    if (t == NULL) (void)failed_well(conc_error_result());
+    else CHECK_OK(conc_thread_join(t, NULL, CONC_FOREVER));
+}
+
+static void connections_scene(void) {
+    in_thread(listen_and_connect);
+}
+static void everywhere_scene(void) {
+    in_thread(listen_everywhere);
+}
+static void datagrams_scene(void) {
+    in_thread(exchange_datagrams);
+}
+static void nothing_scene(void) {
+    in_thread(wait_for_nothing);
+}
+static void names_scene(void) {
+    in_thread(look_up);
+}
+static void pollers_scene(void) {
+    in_thread(poll_by_poller);
 }
 
 #if !defined(_WIN32)
@@ -330,7 +537,9 @@ static const struct {
 } scenes[] = {
     { "threads", threads_scene }, { "locals", locals_scene },         { "queues", queues_scene },
     { "timers", timers_scene },   { "waits", waits_scene },           { "ring", ring_scene },
-    { "processors", processors_scene }, { "foreign", foreign_scene },
+    { "processors", processors_scene }, { "foreign", foreign_scene }, { "iterators", iterators_scene },
+    { "connections", connections_scene }, { "everywhere", everywhere_scene }, { "datagrams", datagrams_scene },
+    { "nothing", nothing_scene }, { "names", names_scene },           { "pollers", pollers_scene },
 #if !defined(_WIN32)
     { "fork", fork_scene },
 #endif
@@ -356,9 +565,11 @@ static int run_scene(size_t scene, unsigned n, unsigned which, bool sticky, cons
     scenes[scene].run();
     CHECK_EQ(entries("/proc/self/fd"), descriptors);
     (void)conc_thread_join_all(CONC_FOREVER);
-    /* What may still live: this thread's record and values, and the timers' service with its heap and its record. */
+    /* What may still live: this thread's record and values; the timers' service with its heap and its record; a thread for
+     * offloaded calls, with its record and values. */
     i = conc__load32(&live, CONC__RELAXED) - others;
-    CHECK(i <= (strcmp(scenes[scene].name, "timers") == 0 ? 4u : 2u) + (CONC__HAS_TLS ? 0u : 2u));
+    CHECK(i <= (strcmp(scenes[scene].name, "timers") == 0 || strcmp(scenes[scene].name, "names") == 0 ? 4u : 2u) +
+                   (CONC__HAS_TLS ? 0u : 2u));
     if (log != NULL) {
         FILE *f = fopen(log, "a");
         for (i = 0; f != NULL && conc__fault_made(i, &site, error, sizeof error); i++) {

@@ -715,6 +715,7 @@ static void table_full(void) {
     CHECK_OK(conc_accept(l, &c, PATIENCE)); /* the third */
     CHECK_OK(conc_send_all(c, "y", 1, NULL, PATIENCE));
     CHECK_OK(conc_receive(s[2], &x, 1, &n, PATIENCE));
+    CHECK_OK(conc_socket_free(c));
     CHECK_R(conc_accept(l, &c, CONC_NOW), CONC_BUSY);
     for (i = 0; i < 3; i++) CHECK_OK(conc_socket_free(s[i]));
     CHECK_OK(conc_socket_free(l));

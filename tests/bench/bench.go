@@ -457,6 +457,93 @@ func sumsRun(c caseRow) {
 	c.print(best*1e3, "ms", "")
 }
 
+// ---- generators: closures, the way before iter.Seq
+
+const iterItems = 10000
+
+var iterFirst uint64
+
+func fibonacci(a, n uint64) func() (uint64, bool) {
+	b, i := uint64(1), uint64(0)
+	return func() (uint64, bool) {
+		if i == n {
+			return 0, false
+		}
+		x := a
+		a, b = b, a+b
+		i++
+		return x, true
+	}
+}
+
+func numbers(x, end int64) func() (int64, bool) {
+	return func() (int64, bool) {
+		if x >= end {
+			return 0, false
+		}
+		x++
+		return x - 1, true
+	}
+}
+
+func filter(from func() (int64, bool), keep func(int64) bool) func() (int64, bool) {
+	return func() (int64, bool) {
+		for {
+			x, ok := from()
+			if !ok || keep(x) {
+				return x, ok
+			}
+		}
+	}
+}
+
+func mapped(from func() (int64, bool), f func(int64) uint64) func() (uint64, bool) {
+	return func() (uint64, bool) {
+		x, ok := from()
+		if !ok {
+			return 0, false
+		}
+		return f(x), true
+	}
+}
+
+func total(next func() (uint64, bool)) (sum uint64) {
+	for x, ok := next(); ok; x, ok = next() {
+		sum += x
+	}
+	return sum
+}
+
+//go:noinline
+func iterOnce(which int, first uint64) uint64 {
+	if which == 0 {
+		return total(fibonacci(first, iterItems))
+	}
+	return total(mapped(filter(numbers(int64(first), iterItems), func(x int64) bool { return x%3 != 0 }),
+		func(x int64) uint64 { return uint64(x) * uint64(x) }))
+}
+
+func iterRun(c caseRow) {
+	var ops uint64
+	var done sync.WaitGroup
+	done.Add(1)
+	want := iterOnce(c.a, 0)
+	go func() {
+		for {
+			p := phase()
+			if p == over {
+				break
+			}
+			check(iterOnce(c.a, iterFirst) == want, "the sum")
+			ops += uint64(p) * iterItems
+		}
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	c.print(w.seconds*1e9/float64(ops), "ns", "")
+}
+
 // ---- coroutines: goroutines, on one P
 
 func coroYields(c caseRow) {
@@ -696,6 +783,9 @@ func main() {
 		{"queue", "4p4c", "Go channel", queueRun, 4, 4},
 		{"queue", "16p16c", "Go channel", queueRun, 16, 16},
 		{"queue", "round trip", "Go channel", queueTrip, 0, 0},
+		{"iter", "fibonacci, by name", "Go closure", iterRun, 0, 0},
+		{"iter", "fibonacci, iterator", "Go closure", iterRun, 0, 0},
+		{"iter", "filter, map, sum", "Go closures", iterRun, 1, 0},
 		{"thread", "start and join", "Go goroutine", threadRun, 0, 0},
 		{"coro", "resume and yield, 1 task", "Go", coroYields, 1, 0},
 		{"coro", "resume and yield, 2 tasks", "Go", coroYields, 2, 0},

@@ -1,4 +1,4 @@
-"""Peer: Python's queue.Queue and threading, and the four sums as the tutorial has them. The protocol is told in
+"""Peer: Python's queue.Queue, threading and generators, and the four sums as the tutorial has them. The protocol is told in
 bench.h."""
 
 import os
@@ -132,6 +132,28 @@ def sums_run(case, threaded):
     took = time.monotonic() - start
     assert results == [499999500000] * 4
     show(case, took * 1e3, "ms", "")
+
+
+ITEMS = 10000
+
+
+def fibonacci(n):
+    a, b = 0, 1
+    for _ in range(n):
+        yield a
+        a, b = b, (a + b) & 0xFFFFFFFFFFFFFFFF
+
+
+def iter_run(case, which):
+    ops = 0
+    start = time.monotonic()
+    while time.monotonic() - start < int(os.environ.get("BENCH_MS", 200)) / 1000:
+        if which == 0:
+            sum(fibonacci(ITEMS))
+        else:
+            sum(x * x for x in (n for n in range(ITEMS) if n % 3 != 0))
+        ops += ITEMS
+    show(case, (time.monotonic() - start) * 1e9 / ops, "ns", "")
 
 
 # ---- coroutines: asyncio, and gevent if it is installed; for scale
@@ -304,6 +326,9 @@ CASES = {
     ("queue", "4p4c", "Python"): (queue_run, 4),
     ("queue", "16p16c", "Python"): (queue_run, 16),
     ("queue", "round trip", "Python"): (queue_trip, 0),
+    ("iter", "fibonacci, by name", "Python"): (iter_run, 0),
+    ("iter", "fibonacci, iterator", "Python"): (iter_run, 0),
+    ("iter", "filter, map, sum", "Python"): (iter_run, 1),
     ("thread", "start and join", "Python"): (thread_run, 0),
     ("sums", "four in turn", "Python"): (sums_run, False),
     ("sums", "four threads", "Python"): (sums_run, True),

@@ -3,7 +3,7 @@
 #
 #     sh tests/bench/run.sh [options] [group ...]
 #
-# Groups: locks rwlock pingpong queue thread sums coro timers echo size. None named: all.
+# Groups: locks rwlock pingpong queue thread sums iter coro timers echo size. None named: all.
 # Options: -n ROUNDS  how often each is measured (default 5; conc.h once after each peer)
 #          -i REGEX   only the peers whose names match         -c REGEX  only the cases whose names match
 #          -H DIR     the directory of another conc.h          -b DIR    build here (default build/bench)
@@ -37,7 +37,7 @@ while getopts n:i:c:H:b:t:p:l option; do
     esac
 done
 shift $((OPTIND - 1))
-groups=${*:-locks rwlock pingpong queue thread sums coro timers echo size}
+groups=${*:-locks rwlock pingpong queue thread sums iter coro timers echo size}
 
 mkdir -p "$build" || exit 1
 build=$(cd "$build" && pwd)
@@ -89,6 +89,7 @@ echo_server() {
 built pthread "pthread: does not build, see $log" c pthread ""
 if [ -f "$conc/conc.h" ]; then
     built conc "conc.h ITSELF: does not build, see $log" build_conc
+    built iter "conc.h's iterators: do not build, see $log" build_conc_with iter
     built coro "conc.h's coroutines: do not build, see $log" build_conc_with coro
     built timers "conc.h's timers: do not build, see $log" build_conc_timers
     rm -f "$build/echo_conc"
@@ -102,6 +103,8 @@ built ck "Concurrency Kit: install libck-dev" c ck ""
 built glib "GLib: install libglib2.0-dev" c glib "$(package glib-2.0 glib-2.0)"
 built absl "absl::Mutex: install libabsl-dev" cplusplus absl "$(package absl_synchronization absl_synchronization)"
 built tbb "oneTBB: install libtbb-dev" cplusplus tbb "$(package tbb tbb)"
+build_coroutine() { "$cxx" -std=c++20 $flags -I"$here" -o "$build/bench_coroutine" "$here/bench_coroutine.cc"; }
+built coroutine "C++20 coroutines: the C++ compiler has none" build_coroutine
 built moodycamel "moodycamel: install libconcurrentqueue-dev" cplusplus moodycamel ""
 
 built duff "Duff's device: does not build, see $log" c duff ""

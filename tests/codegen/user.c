@@ -237,6 +237,25 @@ ACQUIRES(timer_cancel, timer = conc_timer_start(succeed, NULL, CONC_FOREVER), IS
 ACQUIRES(op_timer, timer = conc_timer_start(succeed, NULL, CONC_NOW), IS_OK(conc_wait(conc_op_timer(timer), CONC_FOREVER)),
       conc_timer_release(timer))
 
+static conc_socket *near_end, *far_end;
+static char byte[1];
+static bool connected(void) {
+    conc_socket *l = conc_tcp_listen("127.0.0.1", 0, NULL);
+    conc_address a;
+    bool is = l != NULL && conc_socket_address(l, &a) == CONC_OK &&
+              (near_end = conc_tcp_connect("127.0.0.1", a.port, CONC_FOREVER)) != NULL &&
+              conc_accept(l, &far_end, CONC_FOREVER) == CONC_OK;
+    return conc_socket_free(l) == CONC_OK && is;
+}
+ACQUIRES(receive, MUST(conc_send_all(far_end, "x", 1, NULL, CONC_FOREVER)),
+         IS_OK(conc_receive(near_end, byte, 1, &moved, CONC_FOREVER)), NOTHING)
+RELEASES(send_all, NOTHING, IS_OK(conc_send_all(far_end, "x", 1, NULL, CONC_FOREVER)),
+         MUST(conc_receive_full(near_end, byte, 1, &moved, CONC_FOREVER)))
+RELEASES(socket_close, conc_socket *s = conc_udp_open(4), IS_OK(conc_socket_close(s)), conc_socket_free(s))
+ACQUIRES(op_readable, MUST(conc_send_all(far_end, "x", 1, NULL, CONC_FOREVER)),
+         IS_OK(conc_wait(conc_op_readable(conc_socket_fd(near_end)), CONC_FOREVER)),
+         MUST(conc_receive(near_end, byte, 1, &moved, CONC_FOREVER)))
+
 /* Every other function of the library, and why it is not probed (compile/checks.sh looks for each name here).
  * Nothing of another thread's is seen or shown, or the header promises nothing of the kind, by
  *   conc_strerror conc_error_detail conc_error_result conc_set_error_hook conc_after conc_deadline_at
@@ -246,15 +265,26 @@ ACQUIRES(op_timer, timer = conc_timer_start(succeed, NULL, CONC_NOW), IS_OK(conc
  *   conc_event_reset conc_latch_add conc_latch_count conc_queue_length conc_queue_capacity
  *   conc_queue_item_size conc_thread_current conc_thread_main conc_thread_name conc_thread_id
  *   conc_thread_is_daemon conc_thread_set_name conc_thread_count conc_thread_yield
- *   conc_local_get conc_local_set conc_debug_name;
+ *   conc_local_get conc_local_set conc_debug_name conc_address_parse conc_address_text conc_address_port
+ *   conc_address_equal conc_lookup conc_tcp_listen conc_tcp_open conc_udp_bind conc_udp_open conc_socket_address
+ *   conc_socket_peer conc_socket_set conc_socket_fd conc_socket_shutdown conc_op_writable
+ *   conc_next_bytes conc_next_n_bytes conc__next_ended conc_iter_close conc__each_enter conc__each_leave conc__each_next
+ *   conc_iter_array_bytes conc_iter_range conc_iter_queue conc_iter_borrow conc_iter_failed conc_map_bytes conc_filter_bytes
+ *   conc_take conc_skip conc_chain conc_chain_n conc_zip_bytes conc_enumerate_bytes conc_batch_bytes conc_fold_bytes
+ *   conc_collect_bytes conc_free_items conc_collect_into_bytes conc_count conc_any_bytes
+ *   conc_explain conc_op_never conc__frame_lost conc__frame_scribble conc__gen_refuse conc__gen_throw conc__gen_from conc__gen_drop conc__gen_yielded conc__gen_closed_running
+ *   conc__gen_failed conc__gen_new conc__gen_free conc__gen_end (what is over a queue goes to conc_queue_get_many_bytes
+ *   through the pointer conc_iter.next, which a compiler cannot see through);
  * nobody else may be using the object when it is the turn of
  *   conc_mutex_destroy conc_rmutex_destroy conc_cond_destroy conc_rwlock_destroy conc_brlock_new
  *   conc_brlock_free conc_semaphore_destroy conc_event_destroy conc_barrier_destroy conc_latch_destroy
- *   conc_queue_new conc_queue_new_ex conc_queue_free conc_thread_detach conc_timer_release;
+ *   conc_queue_new conc_queue_new_ex conc_queue_free conc_thread_detach conc_timer_release
+ *   conc_socket_free;
  * a function of the caller's is called back by conc_thread_each; and these do what is probed above, and more:
  *   conc_waiters_arm conc_waiters_disarm conc_wait conc_try conc_thread_join_all conc_barrier_abort
  *   conc_barrier_reset conc__mutex_lock_at conc__mutex_try_lock_at conc__mutex_unlock_at
- *   conc__lock_enter_at */
+ *   conc__lock_enter_at conc_tcp_connect conc_accept conc_op_accept conc_op_connect conc_op_receive
+ *   conc_receive_full conc_op_send conc_receive_from conc_op_receive_from conc_send_to conc_op_send_to */
 
 int main(void) {
     conc_thread *t = conc_thread_start(other, NULL, NULL);
@@ -338,6 +368,16 @@ int main(void) {
     probe_timer_start();
     probe_timer_cancel();
     probe_op_timer();
+    if (!connected()) {
+        printf("cannot begin: %s\n", conc_error_detail());
+        return 2;
+    }
+    probe_receive();
+    probe_send_all();
+    probe_socket_close();
+    probe_op_readable();
+    (void)conc_socket_free(near_end);
+    (void)conc_socket_free(far_end);
 
     stop = 1;
     if (conc_thread_join(t, NULL, CONC_FOREVER) != CONC_OK) wrong++;

@@ -42,6 +42,13 @@ int work(void *arg) {
     return conc_queue_put(job->log, &line, CONC_FOREVER) == CONC_OK ? 0 : 1;
 }
 
+CONC_GENERATOR(Numbers, int, int i, end;) {
+    CONC_BEGIN;
+    for (; self->i < self->end; self->i++) CONC_YIELD(self->i);
+    CONC_END;
+}
+CONC_MAP_FN(text_of, int, x, const char *, x % 2 ? "odd" : "even")
+
 } // namespace
 
 int main() {
@@ -79,5 +86,32 @@ int main() {
     }
     CHECK(thrown && conc_mutex_destroy(&account.lock) == CONC_OK); // the exception unlocked it
     CHECK(conc_queue_free(job.log) == CONC_OK);
+
+    Numbers numbers = CONC_GEN_ZERO(Numbers);
+    numbers.end = 5;
+    std::string all;
+    CONC_FOREACH(const char *, text, conc_map(conc_iter_borrow(&numbers.iter), text_of, nullptr)) all += text;
+    CHECK(all == "evenoddevenoddeven");
+    int sum = 0;
+#if __cplusplus >= 202002L
+    CONC_FOR_GEN(Numbers, x, .i = 1, .end = 4) sum += x;
+    CONC_FOREACH(int, x, CONC_GEN_NEW(Numbers, .i = 0, .end = 4)) sum += x;
+    numbers = CONC_GEN(Numbers, .i = 0, .end = 4);
+    CHECK(sum == 12);
+#else
+    numbers = CONC_GEN_ZERO(Numbers);
+    numbers.end = 4;
+#endif
+    thrown = false;
+    try {
+        CONC_FOREACH(int, x, &numbers.iter) {
+            sum += x;
+            if (x == 2) throw std::out_of_range("two");
+        }
+    } catch (const std::out_of_range &) {
+        thrown = true;
+    }
+    CHECK(thrown && CONC_NEXT(Numbers, &numbers, &sum) == CONC_CLOSED); // the exception closed it
+    CHECK(CONC_IS_ITERABLE(&numbers.iter) && !CONC_IS_ITERABLE(numbers));
     return 0;
 }

@@ -1,5 +1,7 @@
 /* Every public macro, alone, nested in itself and in the others, left in every way. Runs, in C and in C++, and
  * returns 0; otherwise the line of the first check that failed is printed. */
+struct my_names;
+#define CONC_ITERABLE_TYPES(X) X(struct my_names *) X(const char *const *)
 #define CONC_IMPLEMENTATION
 #include "../../conc.h"
 
@@ -141,6 +143,144 @@ static int queues(void) {
     return 0;
 }
 
+static int addresses(void) {
+    char text[CONC_ADDRESS_TEXT];
+    conc_address address;
+    CHECK(conc_address_parse("[::1]:80", 0, &address) == CONC_OK);
+    CHECK(conc_address_text(&address, text, sizeof text) == text && text[1] == ':');
+    return 0;
+}
+
+CONC_MAP_FN(tenfold, int64_t, x, long, (long)x * 10)
+CONC_FILTER_FN(not_one, int64_t, x, x != 1)
+CONC_FILTER_FN(positive, long, x, x > 0)
+CONC_FOLD_FN(add, long, sum, long, x, sum + x)
+CONC_FOLD_FN(unused_add, long, sum, int, x, sum + x)
+
+struct pair {
+    long a;
+    int64_t b;
+};
+struct three {
+    size_t count;
+    struct pair items[3];
+};
+
+static int iterators(void) {
+    long array[4] = { 1, 2, 3, 4 }, sum = 0, x = 0, some[4], *all;
+    size_t n = 0;
+    bool yes = false;
+    conc_iter *it = conc_iter_array(array, 4);
+    CHECK(conc_next(it, &x) == CONC_OK && x == 1);
+    CHECK(conc_next_n(it, some, 2, &n) == CONC_OK && n == 2 && some[1] == 3);
+    conc_iter_close(it);
+    CONC_FOREACH(long, y, conc_iter_array(array, 4)) CONC_FOREACH(long, z, conc_iter_array(array, 4)) sum += y * z;
+    CHECK(sum == 100);
+    sum = 0;
+    if (sum == 0)
+        CONC_FOREACH(long, y, conc_iter_array(array, 4)) sum += y;
+    else
+        sum = -1;
+    CHECK(sum == 10);
+    sum = 0;
+    CHECK(conc_fold(conc_map(conc_filter(conc_iter_range(0, 4, 1), not_one, NULL), tenfold, NULL), add, &sum, NULL) == CONC_OK);
+    CHECK(sum == 50);
+    CONC_FOREACH(struct three, t, conc_batch(struct three, count, items,
+                                             conc_zip(struct pair, a, conc_iter_array(array, 4), b, conc_iter_range(0, 9, 1)))) {
+        n = t.count;
+        if (n == 3) CHECK(t.items[2].a == 3 && t.items[2].b == 2);
+    }
+    CHECK(n == 1);
+    CONC_FOREACH(struct pair, p, conc_enumerate(struct pair, b, a, conc_iter_array(array, 4), 1)) CHECK(p.a == p.b);
+    CHECK(conc_any(conc_iter_array(array, 4), positive, NULL, &yes) == CONC_OK && yes);
+    CHECK(conc_all(conc_iter_array(array, 4), positive, NULL, &yes) == CONC_OK && yes);
+    CHECK(conc_collect(conc_iter_array(array, 4), &all, &n) == CONC_OK && n == 4 && all[3] == 4);
+    conc_free_items(all);
+    CHECK(conc_collect_into(conc_iter_array(array, 4), some, 4, &n) == CONC_FULL && n == 4 && some[3] == 4);
+    return 0;
+}
+
+static int iterable(void) {
+    conc_iter *const it = NULL;
+    struct my_names *mine = NULL;
+    const char *const *names = NULL;
+    int number = 0;
+    char text[4] = "abc";
+    char is[CONC_IS_ITERABLE(it) + 2 * CONC_IS_ITERABLE(mine) + 4 * CONC_IS_ITERABLE(names)]; /* a constant */
+    CHECK(sizeof is == 7);
+    CHECK(!CONC_IS_ITERABLE(number) && !CONC_IS_ITERABLE(text) && !CONC_IS_ITERABLE("abc") && !CONC_IS_ITERABLE(&number));
+    (void)it, (void)mine, (void)names, (void)number, (void)text, (void)is;
+    return 0;
+}
+
+CONC_GENERATOR(counter, int, int i, end;) {
+    CONC_BEGIN;
+    for (; self->i < self->end; self->i++) CONC_YIELD(self->i);
+    CONC_END;
+}
+CONC_GENERATOR_PLAIN(one_two, int) {
+    CONC_BEGIN;
+    CONC_YIELD(1); CONC_YIELD(2);
+    CONC_END;
+}
+static struct pair pair_of(long number, int64_t other) {
+    struct pair p;
+    p.a = number;
+    p.b = other;
+    return p;
+}
+CONC_GENERATOR_PLAIN(plain, struct pair, long i;) {
+    CONC_BEGIN;
+    CONC_YIELD_AT(900001, pair_of(self->i, 1));
+    CONC_END;
+}
+CONC_GENERATOR_SEND(talk, int, const char *, int cleaned, n, m;) {
+    CONC_BEGIN;
+    if (self->cleaned) CONC_RETURN;
+    CONC_TRY_YIELD(1); CONC_TRY_YIELD_AT(900002, self->was_sent ? self->sent[0] : 2);
+    if (self->thrown != CONC_OK) CONC_FAIL(CONC_BROKEN);
+    CONC_YIELD_FROM(CONC_GEN_NEW(one_two)); CONC_YIELD_FROM_AT(900003, conc_take(CONC_GEN_NEW(one_two), 1));
+    CONC_FINALLY;
+    self->cleaned++;
+    CONC_END;
+}
+
+static int generators(void) {
+    talk t = CONC_GEN(talk);
+    counter c = CONC_GEN_ZERO(counter);
+    plain p = CONC_GEN_ZERO(plain);
+    struct pair pair = { 0, 0 };
+    int x = 0, sum = 0;
+    p.i = 4;
+    CHECK(CONC_NEXT(plain, &p, &pair) == CONC_OK && pair.a == 4 && pair.b == 1 && CONC_NEXT(plain, &p, &pair) == CONC_CLOSED);
+    c.end = 3;
+    CHECK(CONC_NEXT(counter, &c, &x) == CONC_OK && conc_next(&c.iter, &x) == CONC_OK && x == 1);
+    CHECK(CONC_NEXT(talk, &t, &x) == CONC_OK && CONC_SEND(talk, &t, "a", &x) == CONC_OK && x == 'a');
+    CHECK(CONC_NEXT(talk, &t, &x) == CONC_OK && x == 1);
+    CHECK(CONC_THROW(talk, &t, CONC_SYSTEM, &x) == CONC_SYSTEM && t.cleaned == 1);
+    CONC_FOR_GEN(one_two, y) CONC_FOR_GEN(one_two, z) sum += y * z;
+    CHECK(sum == 9);
+    if (sum == 9)
+        CONC_FOR_GEN(one_two, y) {
+            if (y == 1) continue;
+            sum += y;
+            break;
+        }
+    else
+        sum = 0;
+    CHECK(sum == 11);
+    CONC_FOREACH(int, y, CONC_GEN_NEW(talk)) sum += y;
+    CHECK(sum == 11 + 1 + 2 + 1 + 2 + 1);
+#if !defined(__cplusplus)
+    CONC_FOR_GEN(counter, y, .i = 1, .end = 4) sum += y;
+    c = CONC_GEN(counter, .end = 3);
+    CONC_FOREACH(int, y, &c.iter) sum += y;
+    CONC_FOREACH(int, y, CONC_GEN_NEW(counter, .end = 3)) sum += y;
+    CHECK(sum == 18 + 6 + 3 + 3);
+#endif
+    return 0;
+}
+
 static int values(void) {
     size_t woken = CONC_ALL;
     int n = 0;
@@ -162,7 +302,8 @@ int marked(void) {
 }
 
 int main(void) {
-    if (nested() || left_early() || queues() || values() || marked()) return 1;
+    if (nested() || left_early() || queues() || addresses() || values() || marked()) return 1;
+    if (iterators() || iterable() || generators()) return 1;
 #if CONC_CC_GNU
     CHECK(left_by_return() == 7 && all_free());
     CHECK(left_by_goto() == 8 && all_free());

@@ -2,10 +2,25 @@
  * not. With CONC_MUST_CHECK that takes -Werror=unused-result. */
 #include "../../conc.h"
 
+#if defined(MISUSE) && MISUSE == 10
+#define YIELDED "text" /* a generator of int */
+#else
+#define YIELDED 1
+#endif
+CONC_GENERATOR(numbers, int, int n;) {
+    CONC_BEGIN;
+    CONC_YIELD(YIELDED);
+    CONC_END;
+}
+CONC_FOLD_FN(add, long, sum, int, x, sum + x)
+
 int misuse(conc_queue *q, conc_mutex *m, int *x);
 int misuse(conc_queue *q, conc_mutex *m, int *x) {
 #if !defined(MISUSE)
-    return conc_queue_get(q, x, conc_after(5)) == CONC_OK && conc_mutex_lock(m, CONC_NOW) == CONC_OK;
+    long sum = 0;
+    CONC_FOR_GEN(numbers, y) *x = y;
+    return conc_queue_get(q, x, conc_after(5)) == CONC_OK && conc_mutex_lock(m, CONC_NOW) == CONC_OK &&
+           conc_fold(CONC_GEN_NEW(numbers), add, &sum, NULL) == CONC_OK;
 #elif MISUSE == 1
     (void)m;
     return conc_queue_get(q, x, 5); /* a number is not a deadline */
@@ -25,5 +40,22 @@ int misuse(conc_queue *q, conc_mutex *m, int *x) {
 #elif MISUSE == 6
     (void)m;
     return conc_wait(conc_queue_get(q, x, CONC_NOW), CONC_FOREVER); /* a result is not an op */
+#elif MISUSE == 7
+    (void)m, (void)q;
+    return conc_fold(CONC_GEN_NEW(numbers), add, x, NULL); /* the sum is a long */
+#elif MISUSE == 8
+    (void)m, (void)q;
+    numbers g = CONC_GEN(numbers);
+    return CONC_NEXT(numbers, g, x); /* the generator, not a pointer to it */
+#elif MISUSE == 9
+    (void)m;
+    CONC_FOREACH(int, y, q) *x = y; /* a queue is no iterator: conc_iter_queue() makes one of it */
+    return 0;
+#elif MISUSE == 10
+    (void)m, (void)q;
+    return *x;
+#elif MISUSE == 11
+    (void)m, (void)q;
+    return conc_next(conc_map(conc_iter_range(0, 1, 1), add, NULL), x); /* not a function for conc_map() */
 #endif
 }
