@@ -187,7 +187,7 @@ CONC_CORO(serve, server *of; int index; conc_socket *s; unsigned char *body; siz
     conc_mutex_unlock(&self->of->lock);
     for (;;) {
         self->again = 0;
-        CO_TIMEOUT(self->limit, 0.5) {
+        CO_TIMEOUT(self->limit, 1.0) {
             CO_CALL(receive_full, .s = self->s, .data = self->head, .size = 4, .until = CONC_FOREVER);
             if (self->co.result != CONC_OK || self->co.value != 0) break;
             self->size = (size_t)self->head[0] | (size_t)self->head[1] << 8 | (size_t)self->head[2] << 16;

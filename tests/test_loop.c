@@ -451,6 +451,26 @@ static void failures(void) {
     reports = 0;
 }
 
+/* Detached at the moment of their end: each failure is told, once. */
+static void failures_of_detached(void) {
+    conc_loop *loop = new_loop(true);
+    crew runner = { 0 };
+    int i, n = check_rounds(3000);
+    run_in_thread(&runner, loop);
+    for (i = 0; i < n; i++) {
+        conc_task *t = CONC_SPAWN(loop, returns, .code = 1 + i);
+        uint32_t seed = (uint32_t)i + 1;
+        check_spin_us(5, &seed);
+        CHECK_OK(conc_task_detach(t));
+    }
+    UNTIL(conc_loop_count(loop) == 0);
+    CHECK_OK(conc_loop_stop(loop));
+    crew_join(&runner);
+    CHECK_OK(conc_loop_free(loop));
+    CHECK_EQ(reports, n);
+    reports = 0;
+}
+
 /* ---- many tasks ---- */
 
 static int woken;
@@ -1175,6 +1195,7 @@ int main(void) {
     RUN(joined_by_threads);
     RUN(join_some);
     RUN(failures);
+    RUN(failures_of_detached);
     RUN(many_sleep);
     RUN(timers);
 #if defined(CONC__IMPLEMENTED)

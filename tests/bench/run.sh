@@ -89,14 +89,11 @@ echo_server() {
 built pthread "pthread: does not build, see $log" c pthread ""
 if [ -f "$conc/conc.h" ]; then
     built conc "conc.h ITSELF: does not build, see $log" build_conc
+    built iter "conc.h's iterators: do not build, see $log" build_conc_with iter
     built coro "conc.h's coroutines: do not build, see $log" build_conc_with coro
     built timers "conc.h's timers: do not build, see $log" build_conc_timers
     rm -f "$build/echo_conc"
     build_conc_echo >>"$log" 2>&1 || skip "conc.h's echo server: does not build, see $log"
-    build_iter() {
-        "$cc" -std=c99 $flags -I"$conc" -I"$here" -o "$build/bench_iter" "$here/bench_iter.c" "$build/conc_code.o"
-    }
-    built iter "conc.h iterators: do not build, see $log" build_iter
     built size "size: does not build, see $log" c size ""
 else
     skip "conc.h ITSELF: there is none in $conc (./amalgamate.sh makes it)"
