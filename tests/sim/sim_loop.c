@@ -746,11 +746,19 @@ static int join_twice(void *unused) {
     return 0;
 }
 
+static uint32_t detached, reported; /* atomic */
+
+static void count_report(const conc_error *error, void *arg) {
+    CONC_SIM_ASSERT(error->result == CONC_FAILED && error->code == 4 && arg == NULL);
+    count(&reported);
+}
+
 static int detach_spawned(void *unused) {
     conc_result r = conc_task_detach(spawned[0]);
     (void)unused;
     if (r == CONC_OK) {
         count(&joined);
+        count(&detached);
     } else {
         CONC_SIM_ASSERT(r == CONC_INVALID);
         count(&refused);
@@ -758,17 +766,21 @@ static int detach_spawned(void *unused) {
     return 0;
 }
 
-/* One of the two has it. (The failure that nobody joined goes to the error hook.) */
+/* One of the two has it. The failure goes to the error hook if nobody joined. */
 static int join_or_detach(void *unused) {
     sim_crew crew = {0};
     (void)unused;
     begin_joins();
+    detached = reported = 0;
+    conc_set_error_hook(count_report, NULL);
     sim_start(&crew, join_spawned, NULL);
     sim_start(&crew, detach_spawned, NULL);
     SIM_OK(conc_loop_run(loop, CONC_FOREVER));
     sim_join(&crew);
     CONC_SIM_ASSERT(joined == 1 && refused == 1);
     finish();
+    conc_set_error_hook(NULL, NULL);
+    CONC_SIM_ASSERT(reported == detached);
     return 0;
 }
 
