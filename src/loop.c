@@ -1488,8 +1488,11 @@ conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
 conc_result conc__co_go(conc_task *t) {
     if (CONC__UNLIKELY(t == NULL)) return conc_error_result();
     if (CONC__LIKELY(conc__loop_is_here(t->loop))) { /* it has not run yet: nobody else has seen it, but for its group */
-        (void)(conc__task_extra_of(t) == NULL ? (conc__store32(&t->shared, 0, CONC__RELAXED), 0u)
-                                              : conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL));
+        if (conc__task_extra_of(t) == NULL) {
+            conc__store32(&t->shared, 0, CONC__RELAXED);
+        } else {
+            (void)conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
+        }
         return CONC_OK;
     }
     return conc_task_detach(t);
