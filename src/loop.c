@@ -1627,7 +1627,9 @@ conc_result conc_task_cancel(conc_task *task) {
 }
 
 bool conc_task_has_ended(const conc_task *task) {
-    return task != NULL && (conc__load32(&task->shared, CONC__ACQUIRE) & CONC__TASK_IS_ENDED) != 0;
+    bool has = task != NULL && (conc__load32(&task->shared, CONC__ACQUIRE) & CONC__TASK_IS_ENDED) != 0;
+    CONC__OPAQUE();
+    return has;
 }
 
 const char *conc_task_name(const conc_task *task) {
