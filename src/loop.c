@@ -11,12 +11,15 @@
 
 /* What a wait keeps while it lasts; a point in time alone needs none. */
 typedef struct conc__parked {
-    conc_op *ops;
-    uint16_t count, armed;
-    bool any;         /* CO_AWAIT_ANY: the index is wanted */
     int64_t deadline;
-    conc_op own;      /* CO_AWAIT's; the others are the user's */
+    uint16_t count, armed;
+    bool any;    /* CO_AWAIT_ANY: the ops are the user's, `own.object` points to them; the index is wanted */
+    conc_op own; /* CO_AWAIT's */
 } conc__parked;
+
+static conc_op *conc__parked_ops(conc__parked *p) {
+    return p->any ? (conc_op *)p->own.object : &p->own;
+}
 
 enum {
     CONC__TASK_FREE,  /* memory */
@@ -314,15 +317,24 @@ static bool conc__task_wants_cancel(conc_task *t) {
            (extra != NULL && extra->cancel != NULL && conc_cancel_fired(extra->cancel));
 }
 
+/* A failure that nobody has asked for; that of a group's member is the group's. */
+static void conc__task_report(conc_task *t) {
+    const conc__task_extra *extra = conc__task_extra_of(t);
+    if (t->code != 0 && t->code != CONC_CANCELED && (extra == NULL || extra->group == NULL)) {
+        conc__report(CONC_FAILED, t->code, NULL, "task \"%s\" returned %d", conc_task_name(t), t->code);
+    }
+}
+
 /* Gives a handle back: true if it was there to be. */
-static bool conc__task_release(conc_task *t) {
+static bool conc__task_release(conc_task *t, bool report) {
+    conc_loop *loop = t->loop; /* now: as soon as the handle is given back, the task may be gone */
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
-    conc_loop *loop = t->loop;
     if ((s & CONC__TASK_HANDLE) == 0) return false;
     if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
         if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
         return true;
     }
+    if (report) conc__task_report(t);
     if (conc__loop_is_here(loop)) {
         conc__task_recycle(t);
     } else {
@@ -334,12 +346,6 @@ static bool conc__task_release(conc_task *t) {
         if (running) conc__loop_push(loop, t, (void **)(void *)&t->next);
     }
     return true;
-}
-
-static void conc__task_report(conc_task *t) {
-    if (t->code != 0 && t->code != CONC_CANCELED) {
-        conc__report(CONC_FAILED, t->code, NULL, "task \"%s\" returned %d", conc_task_name(t), t->code);
-    }
 }
 
 /* It is in no list any more. */
@@ -370,7 +376,7 @@ static void conc__task_end(conc_task *t) {
         }
     }
     if ((s & CONC__TASK_HANDLE) == 0) {
-        if (group == NULL) conc__task_report(t);
+        conc__task_report(t);
         conc__task_recycle(t);
     }
 }
@@ -532,9 +538,9 @@ static void conc__task_unpark(conc_task *t) {
 /* The wait has its result; `winner` is the op's index, or the count. */
 static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
     conc__parked *p = t->parked;
-    conc__abandon_but(p->ops, p->count, winner);
-    if (winner == p->count && p->count == 1 && p->ops[0].result != CONC_PENDING) {
-        r = p->ops[0].result; /* abandon() found it complete after all */
+    conc__abandon_but(conc__parked_ops(p), p->count, winner);
+    if (winner == p->count && p->count == 1 && conc__parked_ops(p)[0].result != CONC_PENDING) {
+        r = conc__parked_ops(p)[0].result; /* abandon() found it complete after all */
     }
     t->top->result = r;
     if (p->any) t->top->value = winner < p->count ? (int)winner : -1;
@@ -546,10 +552,10 @@ static bool conc__task_attempt(conc_task *t, size_t first) {
     conc__parked *p = t->parked;
     size_t winner;
     t->loop->attempting = true;
-    winner = conc__attempt_all(p->ops, p->count, first);
+    winner = conc__attempt_all(conc__parked_ops(p), p->count, first);
     t->loop->attempting = false;
     if (winner == p->count) return false;
-    conc__task_complete(t, winner, p->ops[winner].result);
+    conc__task_complete(t, winner, conc__parked_ops(p)[winner].result);
     return true;
 }
 
@@ -559,7 +565,7 @@ static int conc__task_watch(conc_task *t) {
     size_t i;
     int e = 0;
     for (i = 0; i < p->armed && e == 0; i++) {
-        if (conc__is_polled(&p->ops[i])) e = conc__loop_watch(t->loop, p->ops[i].word);
+        if (conc__is_polled(&conc__parked_ops(p)[i])) e = conc__loop_watch(t->loop, conc__parked_ops(p)[i].word);
     }
     return e;
 }
@@ -571,7 +577,7 @@ static void conc__task_disarm(conc_task *t) {
     if (extra != NULL) {
         for (i = 0; i < extra->token_count; i++) conc_waiters_disarm(&extra->tokens[i]);
     }
-    if (t->parked != NULL) conc__disarm_all(t->parked->ops, t->parked->armed);
+    if (t->parked != NULL) conc__disarm_all(conc__parked_ops(t->parked), t->parked->armed);
 }
 
 /* Suspends: true, the task waits. False: it goes on at once, the wait complete, or canceled.
@@ -598,7 +604,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
         if (p != NULL) {
             p->armed = 0;
             t->waiter.owner = conc__self()->owner; /* given now, if it had none: locks and hand-overs go by it */
-            if (front) p->ops[first].node.conc__tag |= CONC__FRONT;
+            if (front) conc__parked_ops(p)[first].node.conc__tag |= CONC__FRONT;
         }
         conc__store32(&t->waiter.claimed, 0, CONC__SEQ_CST);
         quiet = shielded || (conc__load32(&t->shared, CONC__SEQ_CST) & CONC__TASK_CANCEL) == 0;
@@ -606,7 +612,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
             quiet = conc__tokens_arm(extra->cancel, extra->tokens, &tokens, &t->waiter);
         }
         if (quiet && p != NULL) {
-            p->armed = (uint16_t)conc__arm_all(p->ops, p->count, &t->waiter, &due);
+            p->armed = (uint16_t)conc__arm_all(conc__parked_ops(p), p->count, &t->waiter, &due);
             error = conc__task_watch(t);
         }
         if (quiet && error == 0 && (p == NULL || p->armed == p->count)) {
@@ -702,10 +708,9 @@ static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline de
     p->any = any;
     p->deadline = deadline.ns;
     if (any) {
-        p->ops = ops;
+        p->own.object = ops;
     } else {
         p->own = *ops;
-        p->ops = &p->own;
     }
     t->parked = p;
     t->flags = (uint8_t)((t->flags & ~(CONC__TASK_CATCHES | CONC__TASK_POINT)) | (catches ? CONC__TASK_CATCHES : 0u));
@@ -1123,6 +1128,7 @@ conc_result conc_loop_free(conc_loop *loop) {
         *loop->link = loop->next;
         if (loop->next != NULL) loop->next->link = loop->link;
         conc__lock_give(&conc__loops_lock);
+        conc__loop_take(loop); /* what conc_dump() has asked meanwhile */
         while (loop->owed) conc__loop_poll(loop, INT64_MAX); /* it is between the push and the call */
     }
     conc__port_poller_close(&loop->poller);
@@ -1234,7 +1240,7 @@ static bool conc__loop_enter(conc_loop *loop) {
     bool mine;
     conc__lock_take(&loop->gate);
     mine = !loop->running;
-    loop->running = true;
+    if (mine) loop->running = true; /* (who runs it reads this without the gate) */
     conc__lock_give(&loop->gate);
     return mine;
 }
@@ -1528,8 +1534,7 @@ static conc_result conc__task_join_attempt(conc_op *op) {
     int code;
     if (r != CONC_OK) return r;
     code = t->code;
-    if (op->data == NULL) conc__task_report(t);
-    if (!conc__task_release(t)) return conc__task_invalid(t, "join");
+    if (!conc__task_release(t, op->data == NULL)) return conc__task_invalid(t, "join");
     if (op->data != NULL) *(int *)op->data = code;
     return CONC_OK;
 }
@@ -1565,6 +1570,7 @@ conc_result conc_task_join(conc_task *task, int *code, conc_deadline deadline) {
 static conc_result conc__task_ends_attempt(conc_op *op) {
     conc_task *const *tasks = (conc_task *const *)op->object;
     size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
+    if (tasks == NULL && n != 0) return conc__fail(CONC_INVALID, "join of several: NULL");
     for (i = 0; i < n; i++) {
         if (tasks[i] == NULL || tasks[i]->loop != tasks[0]->loop) {
             return conc__fail(CONC_INVALID, "join of several: task %zu is %s", i, tasks[i] == NULL ? "NULL" : "another loop's");
@@ -1606,8 +1612,7 @@ conc_result conc_task_join_all(conc_task *const *tasks, size_t n, size_t count, 
 conc_result conc_task_detach(conc_task *task) {
     uint32_t s = task != NULL ? conc__load32(&task->shared, CONC__ACQUIRE) : 0;
     if ((s & CONC__TASK_HANDLE) == 0) return conc__task_invalid(task, "conc_task_detach");
-    if ((s & CONC__TASK_IS_ENDED) != 0) conc__task_report(task);
-    return conc__task_release(task) ? CONC_OK : conc__task_invalid(task, "conc_task_detach");
+    return conc__task_release(task, true) ? CONC_OK : conc__task_invalid(task, "conc_task_detach");
 }
 
 conc_result conc_task_cancel(conc_task *task) {
@@ -1626,9 +1631,9 @@ bool conc_task_has_ended(const conc_task *task) {
 }
 
 const char *conc_task_name(const conc_task *task) {
-    const conc__task_extra *extra = conc__task_extra_of((conc_task *)(uintptr_t)task);
-    const conc_co *root = conc__task_root((conc_task *)(uintptr_t)task);
-    return extra != NULL && extra->name != NULL ? extra->name : root->conc__cls->name;
+    const conc__task_extra *extra = task != NULL ? conc__task_extra_of((conc_task *)(uintptr_t)task) : NULL;
+    if (task == NULL) return "";
+    return extra != NULL && extra->name != NULL ? extra->name : conc__task_root((conc_task *)(uintptr_t)task)->conc__cls->name;
 }
 
 /* ---- for reports ------------------------------------------------------------------------------------------------------- */
@@ -1667,7 +1672,7 @@ static void conc__task_describe(conc_task *t, void *arg) {
     conc__describing *d = (conc__describing *)arg;
     char text[400];
     const conc_co *top = t->top;
-    const conc__parked *p = t->parked;
+    conc__parked *p = t->parked;
     double since = (double)((uint32_t)(d->loop->now / 1000000) - t->since) * 1e-3;
     int n;
     if (t->state == CONC__TASK_NEW || t->state == CONC__TASK_ENDED) return;
@@ -1689,7 +1694,7 @@ static void conc__task_describe(conc_task *t, void *arg) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits for the first of %u since %.3f s", (unsigned)p->count, since);
     } else {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits in %s for %p since %.3f s",
-                       p->ops[0].cls->name != NULL ? p->ops[0].cls->name : "?", p->ops[0].object, since);
+                       conc__parked_ops(p)[0].cls->name != NULL ? conc__parked_ops(p)[0].cls->name : "?", conc__parked_ops(p)[0].object, since);
     }
     d->count++;
     d->line(text, d->arg);

@@ -107,7 +107,7 @@ CONC_API conc_result conc_task_detach(conc_task *task);
 /* Cancels it: see coro.h. CONC_OK; CONC_CLOSED: it has ended. Any thread; does not wait. */
 CONC_API conc_result conc_task_cancel(conc_task *task);
 CONC_API bool conc_task_has_ended(const conc_task *task);
-/* Its coroutine's name, or its own. Lives as long as the handle. */
+/* Its coroutine's name, or its own; NULL has "". Lives as long as the handle. */
 CONC_API const char *conc_task_name(const conc_task *task);
 
 /* ---- groups ---------------------------------------------------------------------------------------------------

@@ -113,6 +113,7 @@ struct conc__stall {
 static int conc__stall_look(void *arg) {
     conc__stall *s = (conc__stall *)arg;
     size_t turns = conc__loop_turns(s->loop);
+    double period = s->period;
     char text[400];
     bool stalled = false;
     conc__lock_take(&s->lock);
@@ -125,20 +126,22 @@ static int conc__stall_look(void *arg) {
         conc_timer_release(before);
     }
     conc__lock_give(&s->lock);
-    if (stalled) conc__report(CONC_BUSY, 0, NULL, "%s, and has not suspended for %g s", text, s->period);
+    if (stalled) conc__report(CONC_BUSY, 0, NULL, "%s, and has not suspended for %g s", text, period); /* (`s` may be gone) */
     return 0;
 }
 
 conc__stall *conc__stall_new(conc_loop *loop, double seconds) {
     conc__stall *s = (conc__stall *)conc__alloc(1, sizeof *s, "who looks after a loop");
+    bool started;
     if (s == NULL) return NULL;
     s->loop = loop;
     s->period = seconds;
     s->told = (size_t)-1;
     conc__lock_take(&s->lock);
     s->timer = conc_timer_start(conc__stall_look, s, conc_after(seconds));
+    started = s->timer != NULL;
     conc__lock_give(&s->lock);
-    if (s->timer != NULL) return s;
+    if (started) return s;
     conc__free(s);
     return NULL;
 }

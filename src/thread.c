@@ -23,7 +23,7 @@ struct conc_thread {
     bool daemon;
     uint32_t owner;            /* its agent's; constant */
     char name[CONC__NAME_SIZE]; /* written by the thread itself only */
-    const conc__agent *agent;   /* its record, for conc_dump(); NULL before the thread has begun, and from the time, under the
+    const conc__agent *agent;   /* atomic: its record, for conc_dump(); NULL before the thread has begun, and from the time, under the
                                    registry's lock, that it is not alive */
 };
 
@@ -251,7 +251,7 @@ static void conc__thread_main(void *p) {
     me->thread = t;
     me->name = t->name;
     me->cancel = t->cancel;
-    conc__pokep(&t->agent, me);
+    conc__storep(&t->agent, me, CONC__RELEASE);
     (void)conc__agent_watch_end(me, conc__agent_is_ending); /* for pthread_exit(); without memory it has to do without */
     conc__port_thread_set_name(t->name);
     conc__thread_end(me, t, t->fn(t->arg));
@@ -526,7 +526,7 @@ void conc__agent_each(void (*visit)(const conc_thread *t, const conc__agent *age
     for (i = 0; i < CONC__CHAINS; i++) {
         conc_thread *t;
         for (t = conc__chains[i]; t != NULL; t = t->next) {
-            if (conc__is_alive(t)) visit(t, (const conc__agent *)conc__peekp(&t->agent), arg);
+            if (conc__is_alive(t)) visit(t, (const conc__agent *)conc__loadp(&t->agent, CONC__ACQUIRE), arg);
         }
     }
     conc__lock_give(&conc__registry);

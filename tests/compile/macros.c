@@ -6,12 +6,23 @@ struct my_names;
 #include "../../conc.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define CHECK(x)                                                                                   \
     do {                                                                                           \
         if (!(x)) {                                                                                \
             printf("macros.c:%d: not so: %s\n", __LINE__, #x);                                     \
             return 1;                                                                              \
+        }                                                                                          \
+    } while (0)
+
+/* In a coroutine, which may not return. */
+static int wrong_line;
+#define CHECK_CO(x)                                                                                \
+    do {                                                                                           \
+        if (!(x)) {                                                                                \
+            printf("macros.c:%d: not so: %s\n", __LINE__, #x);                                     \
+            wrong_line = __LINE__;                                                                 \
         }                                                                                          \
     } while (0)
 
@@ -281,6 +292,131 @@ static int generators(void) {
     return 0;
 }
 
+/* ---- coroutines ---- */
+
+CONC_CORO(doubles, int x;) {
+    CO_BEGIN;
+    CO_YIELD;
+    CO_RETURN(self->x * 2);
+    CO_END;
+}
+
+/* One that is run with AT, in a file of its own it may have any numbers. */
+CONC_CORO(numbered, int x, sum; conc_op ops[1]; conc_co_timeout limit;) {
+    CO_BEGIN;
+    CO_YIELD_AT(1); CO_AWAIT_AT(2, conc_op_sleep(0)); CO_AWAIT_UNTIL_AT(3, conc_op_never(), CONC_NOW);
+    CHECK_CO(self->co.result == CONC_BUSY);
+    CO_TRY_AWAIT_AT(4, conc_op_until(CONC_NOW), CONC_FOREVER);
+    self->ops[0] = conc_op_sleep(1e-6);
+    CO_AWAIT_ANY_AT(5, self->ops, 1); CO_AWAIT_ANY_UNTIL_AT(6, self->ops, 1, CONC_FOREVER);
+    CHECK_CO(self->co.value == 0 && self->co.result == CONC_OK);
+    CO_TIMEOUT_AT(7, self->limit, 1e-6) CO_AWAIT_AT(8, conc_op_never());
+    CHECK_CO(self->limit.expired);
+#if !defined(__cplusplus)
+    CO_CALL_AT(9, doubles, .x = 4);
+    CHECK_CO(self->co.value == 8);
+#endif
+    CO_END;
+}
+
+static int abs_of(void *arg) {
+    int *x = (int *)arg;
+    *x = *x < 0 ? -*x : *x;
+    return 0;
+}
+
+CONC_CORO(everything, conc_queue *q; long item; conc_op ops[2]; conc_co_timeout limit, inner; conc_task *t; doubles d; int n, sum;) {
+    CO_BEGIN;
+    self->item = 7;
+    CO_AWAIT(conc_op_put(self->q, &self->item)); CO_AWAIT(conc_op_get(self->q, &self->item)); CO_YIELD; CO_YIELD;
+    CHECK_CO(self->item == 7 && self->co.result == CONC_OK);
+    CO_AWAIT_UNTIL(conc_op_get(self->q, &self->item), CONC_NOW);
+    CHECK_CO(self->co.result == CONC_EMPTY);
+    CO_TRY_AWAIT(conc_op_get(self->q, &self->item), conc_after(1e-6));
+    CHECK_CO(self->co.result == CONC_TIMEOUT);
+    self->ops[0] = conc_op_get(self->q, &self->item);
+    self->ops[1] = conc_op_sleep(1e-6);
+    CO_AWAIT_ANY(self->ops, 2);
+    CHECK_CO(self->co.value == 1);
+    CO_AWAIT_ANY_UNTIL(self->ops, 1, CONC_NOW);
+    CHECK_CO(self->co.value == -1 && self->co.result == CONC_BUSY);
+    if (self->n == 0)
+        CO_YIELD;
+    else
+        CO_AWAIT(conc_op_never());
+    for (self->n = 0; self->n < 3; self->n++)
+        if (self->n == 1) CO_AWAIT(conc_op_sleep(1e-6));
+        else CO_YIELD;
+    CO_TIMEOUT(self->limit, 1000) {
+        CO_TIMEOUT(self->inner, 1e-6) {
+            CO_AWAIT(conc_op_never());
+            self->n = 1000;
+        }
+        if (self->inner.expired) break;
+        self->n = 1000;
+    }
+    CHECK_CO(self->n == 3 && !self->limit.expired);
+    self->n = -5;
+    CO_AWAIT(conc_op_offload(NULL, abs_of, &self->n));
+    CHECK_CO(self->n == 5 && self->co.result == CONC_OK);
+    self->d = CONC_FRAME_ZERO(doubles);
+    self->d.x = 5;
+    CO_CALL_FRAME(doubles, self->d);
+    self->sum += self->co.value;
+    self->t = CONC_SPAWN_FRAME(conc_loop_current(), NULL, doubles, self->d);
+    CO_JOIN(self->t);
+    self->sum += self->co.value;
+#if defined(__cplusplus)
+    self->sum += 26;
+#else
+    CO_CALL(doubles, .x = 6); self->sum += self->co.value; CO_CALL(doubles, .x = 7); self->sum += self->co.value;
+#endif
+    CO_RETURN(self->sum);
+    CO_FINALLY;
+    CO_YIELD;
+    self->sum = 0;
+    CO_END;
+}
+
+CONC_CORO(nothing, ) {
+    CO_BEGIN;
+    CO_END;
+}
+
+static int coroutines(void) {
+    conc_loop *loop = conc_loop_new(NULL);
+    conc_queue *q = conc_queue_new(sizeof(long), 4);
+    conc_group *group = conc_group_new(loop, NULL);
+    everything e = CONC_FRAME_ZERO(everything);
+    numbered n = CONC_FRAME_ZERO(numbered);
+    conc_task_desc desc;
+    conc_task *t;
+    int code = 0;
+    CHECK(loop != NULL && q != NULL && group != NULL);
+    e.q = q;
+    t = CONC_SPAWN_FRAME(loop, NULL, everything, e);
+    CHECK(conc_task_join(t, &code, CONC_FOREVER) == CONC_OK && code == 46);
+    memset(&desc, 0, sizeof desc);
+    desc.group = group;
+    CHECK(conc_task_detach(CONC_SPAWN_FRAME(loop, &desc, numbered, n)) == CONC_OK);
+    CHECK(conc_task_detach(CONC_SPAWN_FRAME(loop, NULL, nothing, CONC_FRAME_ZERO(nothing))) == CONC_OK);
+#if !defined(__cplusplus)
+    e = CONC_FRAME(everything, .q = q, .n = 0);
+    t = CONC_SPAWN(loop, everything, .q = q);
+    CHECK(conc_task_join(t, &code, CONC_FOREVER) == CONC_OK && code == 46);
+    t = CONC_SPAWN_EX(loop, &desc, doubles, .x = 4);
+    CHECK(conc_task_join(t, &code, CONC_FOREVER) == CONC_OK && code == 8);
+    t = CONC_SPAWN_LATER(loop, 1e-6, doubles, .x = 5);
+    CHECK(conc_task_join(t, &code, CONC_FOREVER) == CONC_OK && code == 10);
+    CHECK(CONC_GO(loop, nothing) == CONC_OK && CONC_GROUP_SPAWN(group, doubles) == CONC_OK);
+    CHECK(CONC_SPAWN(NULL, nothing) == NULL);
+    if (CONC_GO(loop, doubles) != CONC_OK) return 1;
+#endif
+    CHECK(conc_loop_run(loop, CONC_FOREVER) == CONC_OK);
+    CHECK(conc_group_free(group) == CONC_OK && conc_loop_free(loop) == CONC_OK && conc_queue_free(q) == CONC_OK);
+    return wrong_line;
+}
+
 static int values(void) {
     size_t woken = CONC_ALL;
     int n = 0;
@@ -303,7 +439,7 @@ int marked(void) {
 
 int main(void) {
     if (nested() || left_early() || queues() || addresses() || values() || marked()) return 1;
-    if (iterators() || iterable() || generators()) return 1;
+    if (iterators() || iterable() || generators() || coroutines()) return 1;
 #if CONC_CC_GNU
     CHECK(left_by_return() == 7 && all_free());
     CHECK(left_by_goto() == 8 && all_free());
