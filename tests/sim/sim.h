@@ -30,7 +30,7 @@
 typedef struct sim_test {
     const char *name;
     conc_fn body;
-    int depth;           /* the bound that depth first exhausts in a few seconds */
+    int depth;           /* the bound that depth first exhausts in a few seconds; 0: not depth first, whatever -d says */
     int rounds;          /* native: how often; 0: 300 */
     bool reports;        /* what goes to the error hook is part of the test */
 } sim_test;
@@ -118,7 +118,7 @@ static inline int sim_main(int argc, char **argv, const char *program, const sim
             conc_sim_desc d;
             conc_sim_report r;
             char way[20];
-            int bound = depth >= 0 ? depth : t->depth;
+            int bound = depth >= 0 && t->depth > 0 ? depth : t->depth;
             memset(&d, 0, sizeof d);
             d.name = t->name;
             d.schedules = (uint64_t)schedules;
