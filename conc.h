@@ -13516,12 +13516,15 @@ conc__wheel_node *conc__wheel_expire(conc__wheel *w, int64_t now) {
 
 /* What a wait keeps while it lasts; a point in time alone needs none. */
 typedef struct conc__parked {
-    conc_op *ops;
-    uint16_t count, armed;
-    bool any;         /* CO_AWAIT_ANY: the index is wanted */
     int64_t deadline;
-    conc_op own;      /* CO_AWAIT's; the others are the user's */
+    uint16_t count, armed;
+    bool any;    /* CO_AWAIT_ANY: the ops are the user's, `own.object` points to them; the index is wanted */
+    conc_op own; /* CO_AWAIT's */
 } conc__parked;
+
+static conc_op *conc__parked_ops(conc__parked *p) {
+    return p->any ? (conc_op *)p->own.object : &p->own;
+}
 
 enum {
     CONC__TASK_FREE,  /* memory */
@@ -14040,9 +14043,9 @@ static void conc__task_unpark(conc_task *t) {
 /* The wait has its result; `winner` is the op's index, or the count. */
 static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
     conc__parked *p = t->parked;
-    conc__abandon_but(p->ops, p->count, winner);
-    if (winner == p->count && p->count == 1 && p->ops[0].result != CONC_PENDING) {
-        r = p->ops[0].result; /* abandon() found it complete after all */
+    conc__abandon_but(conc__parked_ops(p), p->count, winner);
+    if (winner == p->count && p->count == 1 && conc__parked_ops(p)[0].result != CONC_PENDING) {
+        r = conc__parked_ops(p)[0].result; /* abandon() found it complete after all */
     }
     t->top->result = r;
     if (p->any) t->top->value = winner < p->count ? (int)winner : -1;
@@ -14054,10 +14057,10 @@ static bool conc__task_attempt(conc_task *t, size_t first) {
     conc__parked *p = t->parked;
     size_t winner;
     t->loop->attempting = true;
-    winner = conc__attempt_all(p->ops, p->count, first);
+    winner = conc__attempt_all(conc__parked_ops(p), p->count, first);
     t->loop->attempting = false;
     if (winner == p->count) return false;
-    conc__task_complete(t, winner, p->ops[winner].result);
+    conc__task_complete(t, winner, conc__parked_ops(p)[winner].result);
     return true;
 }
 
@@ -14067,7 +14070,7 @@ static int conc__task_watch(conc_task *t) {
     size_t i;
     int e = 0;
     for (i = 0; i < p->armed && e == 0; i++) {
-        if (conc__is_polled(&p->ops[i])) e = conc__loop_watch(t->loop, p->ops[i].word);
+        if (conc__is_polled(&conc__parked_ops(p)[i])) e = conc__loop_watch(t->loop, conc__parked_ops(p)[i].word);
     }
     return e;
 }
@@ -14079,7 +14082,7 @@ static void conc__task_disarm(conc_task *t) {
     if (extra != NULL) {
         for (i = 0; i < extra->token_count; i++) conc_waiters_disarm(&extra->tokens[i]);
     }
-    if (t->parked != NULL) conc__disarm_all(t->parked->ops, t->parked->armed);
+    if (t->parked != NULL) conc__disarm_all(conc__parked_ops(t->parked), t->parked->armed);
 }
 
 /* Suspends: true, the task waits. False: it goes on at once, the wait complete, or canceled.
@@ -14106,7 +14109,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
         if (p != NULL) {
             p->armed = 0;
             t->waiter.owner = conc__self()->owner; /* given now, if it had none: locks and hand-overs go by it */
-            if (front) p->ops[first].node.conc__tag |= CONC__FRONT;
+            if (front) conc__parked_ops(p)[first].node.conc__tag |= CONC__FRONT;
         }
         conc__store32(&t->waiter.claimed, 0, CONC__SEQ_CST);
         quiet = shielded || (conc__load32(&t->shared, CONC__SEQ_CST) & CONC__TASK_CANCEL) == 0;
@@ -14114,7 +14117,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
             quiet = conc__tokens_arm(extra->cancel, extra->tokens, &tokens, &t->waiter);
         }
         if (quiet && p != NULL) {
-            p->armed = (uint16_t)conc__arm_all(p->ops, p->count, &t->waiter, &due);
+            p->armed = (uint16_t)conc__arm_all(conc__parked_ops(p), p->count, &t->waiter, &due);
             error = conc__task_watch(t);
         }
         if (quiet && error == 0 && (p == NULL || p->armed == p->count)) {
@@ -14210,10 +14213,9 @@ static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline de
     p->any = any;
     p->deadline = deadline.ns;
     if (any) {
-        p->ops = ops;
+        p->own.object = ops;
     } else {
         p->own = *ops;
-        p->ops = &p->own;
     }
     t->parked = p;
     t->flags = (uint8_t)((t->flags & ~(CONC__TASK_CATCHES | CONC__TASK_POINT)) | (catches ? CONC__TASK_CATCHES : 0u));
@@ -14631,6 +14633,7 @@ conc_result conc_loop_free(conc_loop *loop) {
         *loop->link = loop->next;
         if (loop->next != NULL) loop->next->link = loop->link;
         conc__lock_give(&conc__loops_lock);
+        conc__loop_take(loop); /* what conc_dump() has asked meanwhile */
         while (loop->owed) conc__loop_poll(loop, INT64_MAX); /* it is between the push and the call */
     }
     conc__port_poller_close(&loop->poller);
@@ -15179,7 +15182,7 @@ static void conc__task_describe(conc_task *t, void *arg) {
     conc__describing *d = (conc__describing *)arg;
     char text[400];
     const conc_co *top = t->top;
-    const conc__parked *p = t->parked;
+    conc__parked *p = t->parked;
     double since = (double)((uint32_t)(d->loop->now / 1000000) - t->since) * 1e-3;
     int n;
     if (t->state == CONC__TASK_NEW || t->state == CONC__TASK_ENDED) return;
@@ -15201,7 +15204,7 @@ static void conc__task_describe(conc_task *t, void *arg) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits for the first of %u since %.3f s", (unsigned)p->count, since);
     } else {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits in %s for %p since %.3f s",
-                       p->ops[0].cls->name != NULL ? p->ops[0].cls->name : "?", p->ops[0].object, since);
+                       conc__parked_ops(p)[0].cls->name != NULL ? conc__parked_ops(p)[0].cls->name : "?", conc__parked_ops(p)[0].object, since);
     }
     d->count++;
     d->line(text, d->arg);
@@ -15326,6 +15329,7 @@ void conc__group_forgo(conc_group *g) {
     conc__lock_take(&g->lock);
     g->promised--;
     conc__lock_give(&g->lock);
+    (void)conc__wake_waiters(g, CONC__ANY_TAG, CONC_ALL);
 }
 
 void conc__group_enter(conc_group *g, conc_task *t) {
@@ -15378,23 +15382,24 @@ static void conc__group_fill(conc_group *g) {
 static void conc__group_deliver(conc__mail *mail, conc_loop *loop) {
     conc_group *g = (conc_group *)(void *)((char *)mail - offsetof(conc_group, mail));
     (void)loop;
+    conc__group_fill(g);
     conc__lock_take(&g->lock);
     g->mailed = false;
-    conc__lock_give(&g->lock);
-    conc__group_fill(g);
+    conc__lock_give(&g->lock); /* the last touch, if it was for this that its end had to wait */
+    (void)conc__wake_waiters(g, CONC__ANY_TAG, CONC_ALL);
 }
 
 conc_result conc_group_cancel(conc_group *g) {
     conc_task *t;
-    bool send;
     if (g == NULL) return conc__fail(CONC_INVALID, "conc_group_cancel: NULL");
     conc__lock_take(&g->lock);
     g->canceled = true;
     for (t = g->members; t != NULL; t = conc__task_extra_of(t)->group_next) (void)conc_task_cancel(t);
-    send = g->aside != NULL && !g->mailed;
-    if (send) g->mailed = true;
+    if (g->aside != NULL && !g->mailed) {
+        g->mailed = true;
+        conc__loop_send(g->loop, &g->mail); /* before the last of them can end, so that the loop does not end without it */
+    }
     conc__lock_give(&g->lock);
-    if (send) conc__loop_send(g->loop, &g->mail);
     return CONC_OK;
 }
 
@@ -15402,7 +15407,6 @@ void conc__group_leave(conc_group *g, conc_task *t, int code) {
     conc__task_extra *extra = conc__task_extra_of(t);
     bool cancel = false;
     conc__lock_take(&g->lock);
-    g->live--;
     g->running--;
     *extra->group_link = extra->group_next;
     if (extra->group_next != NULL) conc__task_extra_of(extra->group_next)->group_link = extra->group_link;
@@ -15410,14 +15414,22 @@ void conc__group_leave(conc_group *g, conc_task *t, int code) {
         g->code = code;
         cancel = g->desc.cancel_on_error;
     }
-    if (g->desc.keep_codes) g->codes[(g->first + g->told_of++) % g->space] = code;
     conc__lock_give(&g->lock);
     if (cancel) (void)conc_group_cancel(g);
     conc__group_fill(g);
+    conc__lock_take(&g->lock);
+    g->live--;
+    if (g->desc.keep_codes) g->codes[(g->first + g->told_of++) % g->space] = code;
+    conc__lock_give(&g->lock); /* the last touch: who waited may free it now */
     (void)conc__wake_waiters(g, CONC__ANY_TAG, CONC_ALL);
 }
 
 /* ---- what can be waited for ----------------------------------------------------------------------- */
+
+/* Nothing of it is left, nor will touch it. With the lock held. */
+static bool conc__group_is_over(const conc_group *g) {
+    return g->live + g->promised == 0 && !g->mailed;
+}
 
 static conc_result conc__group_attempt(conc_op *op) {
     conc_group *g = (conc_group *)op->object;
@@ -15426,7 +15438,7 @@ static conc_result conc__group_attempt(conc_op *op) {
     if (g == NULL) return conc__fail(CONC_INVALID, "conc_op_group: NULL");
     conc__lock_take(&g->lock);
     code = g->code;
-    if (g->live + g->promised == 0) r = code == 0 ? CONC_OK : CONC_FAILED;
+    if (conc__group_is_over(g)) r = code == 0 ? CONC_OK : CONC_FAILED;
     conc__lock_give(&g->lock);
     return r == CONC_FAILED ? conc__fail(r, "a task of the group returned %d", code) : r;
 }
@@ -15443,7 +15455,7 @@ static conc_result conc__group_next_attempt(conc_op *op) {
         g->first = (g->first + 1) % g->space;
         g->told_of--;
         r = CONC_OK;
-    } else if (g->live + g->promised == 0) {
+    } else if (conc__group_is_over(g)) {
         r = CONC_CLOSED;
     }
     conc__lock_give(&g->lock);
@@ -15472,7 +15484,7 @@ static bool conc__group_arm(conc_op *op, conc_node *node) {
     if (op->cls->attempt == conc__group_room_attempt) {
         wait = !g->canceled && g->desc.limit != 0 && (g->running >= g->desc.limit || g->aside != NULL);
     } else {
-        wait = g->live + g->promised != 0 && (op->cls->attempt == conc__group_attempt || g->told_of == 0);
+        wait = !conc__group_is_over(g) && (op->cls->attempt == conc__group_attempt || g->told_of == 0);
     }
     conc__lock_give(&g->lock);
     if (wait) conc__bucket_push(b, g, node, 0);
@@ -15883,6 +15895,7 @@ struct conc__stall {
 static int conc__stall_look(void *arg) {
     conc__stall *s = (conc__stall *)arg;
     size_t turns = conc__loop_turns(s->loop);
+    double period = s->period;
     char text[400];
     bool stalled = false;
     conc__lock_take(&s->lock);
@@ -15895,7 +15908,7 @@ static int conc__stall_look(void *arg) {
         conc_timer_release(before);
     }
     conc__lock_give(&s->lock);
-    if (stalled) conc__report(CONC_BUSY, 0, NULL, "%s, and has not suspended for %g s", text, s->period);
+    if (stalled) conc__report(CONC_BUSY, 0, NULL, "%s, and has not suspended for %g s", text, period); /* (`s` may be gone) */
     return 0;
 }
 
@@ -16195,11 +16208,11 @@ conc_result conc_lookup(const char *host, unsigned port, conc_address *list, siz
 struct conc_socket {
     uint32_t closed;     /* atomic; 1 from conc_socket_close() on. First: conc__polled_arm() looks at it */
     uint32_t number;     /* constant; see CONC__POLLED() */
-    intptr_t fd;         /* constant; open until the socket is freed */
+    int32_t fd;          /* constant; open until the socket is freed. (Windows' handles have 32 bits that count) */
     uint32_t connecting; /* atomic, one of CONC__CONNECT_...; of tcp alone */
     uint8_t family;      /* constant, as all that follow: 4 or 6 */
     bool stream, listens;
-    size_t reserve;      /* atomic; of a listener: a descriptor + 1 that it keeps for when there are no more; 0: none */
+    uint32_t reserve;    /* atomic; of a listener: a descriptor + 1 that it keeps for when there are no more; 0: none */
 };
 
 #define CONC__CONNECT_NOT 0u
@@ -16240,7 +16253,7 @@ static conc_socket *conc__socket_of(intptr_t fd, unsigned family, bool stream) {
     do {
         s->number = conc__add32(&conc__socket_numbers, 1, CONC__RELAXED) + 1;
     } while (s->number == 0);
-    s->fd = fd;
+    s->fd = (int32_t)fd;
     s->family = (uint8_t)family;
     s->stream = stream;
     return s;
@@ -16334,17 +16347,17 @@ conc_result conc_socket_close(conc_socket *s) {
 /* Puts a descriptor aside, if there is one to be had. */
 static int conc__socket_reserve(conc_socket *s) {
     intptr_t fd;
-    size_t before;
+    uint32_t before;
     int e = conc__port_socket(s->family, false, &fd);
     if (e != 0) return e;
-    before = conc__swapz(&s->reserve, (size_t)fd + 1, CONC__ACQ_REL);
-    if (before != 0) conc__port_socket_close((intptr_t)(before - 1));
+    before = conc__swap32(&s->reserve, (uint32_t)fd + 1, CONC__ACQ_REL);
+    if (before != 0) conc__port_socket_close((intptr_t)before - 1);
     return 0;
 }
 
 static bool conc__socket_let_reserve_go(conc_socket *s) {
-    size_t reserve = conc__swapz(&s->reserve, 0, CONC__ACQ_REL);
-    if (reserve != 0) conc__port_socket_close((intptr_t)(reserve - 1));
+    uint32_t reserve = conc__swap32(&s->reserve, 0, CONC__ACQ_REL);
+    if (reserve != 0) conc__port_socket_close((intptr_t)reserve - 1);
     return reserve != 0;
 }
 
@@ -16508,7 +16521,7 @@ conc_op conc_op_accept(conc_socket *listener, conc_socket **conn) {
 conc_result conc_accept(conc_socket *listener, conc_socket **conn, conc_deadline deadline) {
     conc_op op = conc_op_accept(listener, conn);
     conc_result r = conc__wait_spun(&op, deadline, true);
-    if (r == CONC_REJECTED && conc__loadz(&listener->reserve, CONC__RELAXED) == 0) {
+    if (r == CONC_REJECTED && conc__load32(&listener->reserve, CONC__RELAXED) == 0) {
         (void)conc_sleep(conc_deadline_min(conc_after(0.01), deadline)); /* the connection is still there: not again at once */
     }
     return r;

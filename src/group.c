@@ -91,6 +91,7 @@ void conc__group_forgo(conc_group *g) {
     conc__lock_take(&g->lock);
     g->promised--;
     conc__lock_give(&g->lock);
+    (void)conc__wake_waiters(g, CONC__ANY_TAG, CONC_ALL);
 }
 
 void conc__group_enter(conc_group *g, conc_task *t) {
@@ -143,23 +144,24 @@ static void conc__group_fill(conc_group *g) {
 static void conc__group_deliver(conc__mail *mail, conc_loop *loop) {
     conc_group *g = (conc_group *)(void *)((char *)mail - offsetof(conc_group, mail));
     (void)loop;
+    conc__group_fill(g);
     conc__lock_take(&g->lock);
     g->mailed = false;
-    conc__lock_give(&g->lock);
-    conc__group_fill(g);
+    conc__lock_give(&g->lock); /* the last touch, if it was for this that its end had to wait */
+    (void)conc__wake_waiters(g, CONC__ANY_TAG, CONC_ALL);
 }
 
 conc_result conc_group_cancel(conc_group *g) {
     conc_task *t;
-    bool send;
     if (g == NULL) return conc__fail(CONC_INVALID, "conc_group_cancel: NULL");
     conc__lock_take(&g->lock);
     g->canceled = true;
     for (t = g->members; t != NULL; t = conc__task_extra_of(t)->group_next) (void)conc_task_cancel(t);
-    send = g->aside != NULL && !g->mailed;
-    if (send) g->mailed = true;
+    if (g->aside != NULL && !g->mailed) {
+        g->mailed = true;
+        conc__loop_send(g->loop, &g->mail); /* before the last of them can end, so that the loop does not end without it */
+    }
     conc__lock_give(&g->lock);
-    if (send) conc__loop_send(g->loop, &g->mail);
     return CONC_OK;
 }
 
@@ -167,7 +169,6 @@ void conc__group_leave(conc_group *g, conc_task *t, int code) {
     conc__task_extra *extra = conc__task_extra_of(t);
     bool cancel = false;
     conc__lock_take(&g->lock);
-    g->live--;
     g->running--;
     *extra->group_link = extra->group_next;
     if (extra->group_next != NULL) conc__task_extra_of(extra->group_next)->group_link = extra->group_link;
@@ -175,14 +176,22 @@ void conc__group_leave(conc_group *g, conc_task *t, int code) {
         g->code = code;
         cancel = g->desc.cancel_on_error;
     }
-    if (g->desc.keep_codes) g->codes[(g->first + g->told_of++) % g->space] = code;
     conc__lock_give(&g->lock);
     if (cancel) (void)conc_group_cancel(g);
     conc__group_fill(g);
+    conc__lock_take(&g->lock);
+    g->live--;
+    if (g->desc.keep_codes) g->codes[(g->first + g->told_of++) % g->space] = code;
+    conc__lock_give(&g->lock); /* the last touch: who waited may free it now */
     (void)conc__wake_waiters(g, CONC__ANY_TAG, CONC_ALL);
 }
 
 /* ---- what can be waited for ----------------------------------------------------------------------- */
+
+/* Nothing of it is left, nor will touch it. With the lock held. */
+static bool conc__group_is_over(const conc_group *g) {
+    return g->live + g->promised == 0 && !g->mailed;
+}
 
 static conc_result conc__group_attempt(conc_op *op) {
     conc_group *g = (conc_group *)op->object;
@@ -191,7 +200,7 @@ static conc_result conc__group_attempt(conc_op *op) {
     if (g == NULL) return conc__fail(CONC_INVALID, "conc_op_group: NULL");
     conc__lock_take(&g->lock);
     code = g->code;
-    if (g->live + g->promised == 0) r = code == 0 ? CONC_OK : CONC_FAILED;
+    if (conc__group_is_over(g)) r = code == 0 ? CONC_OK : CONC_FAILED;
     conc__lock_give(&g->lock);
     return r == CONC_FAILED ? conc__fail(r, "a task of the group returned %d", code) : r;
 }
@@ -208,7 +217,7 @@ static conc_result conc__group_next_attempt(conc_op *op) {
         g->first = (g->first + 1) % g->space;
         g->told_of--;
         r = CONC_OK;
-    } else if (g->live + g->promised == 0) {
+    } else if (conc__group_is_over(g)) {
         r = CONC_CLOSED;
     }
     conc__lock_give(&g->lock);
@@ -237,7 +246,7 @@ static bool conc__group_arm(conc_op *op, conc_node *node) {
     if (op->cls->attempt == conc__group_room_attempt) {
         wait = !g->canceled && g->desc.limit != 0 && (g->running >= g->desc.limit || g->aside != NULL);
     } else {
-        wait = g->live + g->promised != 0 && (op->cls->attempt == conc__group_attempt || g->told_of == 0);
+        wait = !conc__group_is_over(g) && (op->cls->attempt == conc__group_attempt || g->told_of == 0);
     }
     conc__lock_give(&g->lock);
     if (wait) conc__bucket_push(b, g, node, 0);

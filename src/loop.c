@@ -11,12 +11,15 @@
 
 /* What a wait keeps while it lasts; a point in time alone needs none. */
 typedef struct conc__parked {
-    conc_op *ops;
-    uint16_t count, armed;
-    bool any;         /* CO_AWAIT_ANY: the index is wanted */
     int64_t deadline;
-    conc_op own;      /* CO_AWAIT's; the others are the user's */
+    uint16_t count, armed;
+    bool any;    /* CO_AWAIT_ANY: the ops are the user's, `own.object` points to them; the index is wanted */
+    conc_op own; /* CO_AWAIT's */
 } conc__parked;
+
+static conc_op *conc__parked_ops(conc__parked *p) {
+    return p->any ? (conc_op *)p->own.object : &p->own;
+}
 
 enum {
     CONC__TASK_FREE,  /* memory */
@@ -535,9 +538,9 @@ static void conc__task_unpark(conc_task *t) {
 /* The wait has its result; `winner` is the op's index, or the count. */
 static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
     conc__parked *p = t->parked;
-    conc__abandon_but(p->ops, p->count, winner);
-    if (winner == p->count && p->count == 1 && p->ops[0].result != CONC_PENDING) {
-        r = p->ops[0].result; /* abandon() found it complete after all */
+    conc__abandon_but(conc__parked_ops(p), p->count, winner);
+    if (winner == p->count && p->count == 1 && conc__parked_ops(p)[0].result != CONC_PENDING) {
+        r = conc__parked_ops(p)[0].result; /* abandon() found it complete after all */
     }
     t->top->result = r;
     if (p->any) t->top->value = winner < p->count ? (int)winner : -1;
@@ -549,10 +552,10 @@ static bool conc__task_attempt(conc_task *t, size_t first) {
     conc__parked *p = t->parked;
     size_t winner;
     t->loop->attempting = true;
-    winner = conc__attempt_all(p->ops, p->count, first);
+    winner = conc__attempt_all(conc__parked_ops(p), p->count, first);
     t->loop->attempting = false;
     if (winner == p->count) return false;
-    conc__task_complete(t, winner, p->ops[winner].result);
+    conc__task_complete(t, winner, conc__parked_ops(p)[winner].result);
     return true;
 }
 
@@ -562,7 +565,7 @@ static int conc__task_watch(conc_task *t) {
     size_t i;
     int e = 0;
     for (i = 0; i < p->armed && e == 0; i++) {
-        if (conc__is_polled(&p->ops[i])) e = conc__loop_watch(t->loop, p->ops[i].word);
+        if (conc__is_polled(&conc__parked_ops(p)[i])) e = conc__loop_watch(t->loop, conc__parked_ops(p)[i].word);
     }
     return e;
 }
@@ -574,7 +577,7 @@ static void conc__task_disarm(conc_task *t) {
     if (extra != NULL) {
         for (i = 0; i < extra->token_count; i++) conc_waiters_disarm(&extra->tokens[i]);
     }
-    if (t->parked != NULL) conc__disarm_all(t->parked->ops, t->parked->armed);
+    if (t->parked != NULL) conc__disarm_all(conc__parked_ops(t->parked), t->parked->armed);
 }
 
 /* Suspends: true, the task waits. False: it goes on at once, the wait complete, or canceled.
@@ -601,7 +604,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
         if (p != NULL) {
             p->armed = 0;
             t->waiter.owner = conc__self()->owner; /* given now, if it had none: locks and hand-overs go by it */
-            if (front) p->ops[first].node.conc__tag |= CONC__FRONT;
+            if (front) conc__parked_ops(p)[first].node.conc__tag |= CONC__FRONT;
         }
         conc__store32(&t->waiter.claimed, 0, CONC__SEQ_CST);
         quiet = shielded || (conc__load32(&t->shared, CONC__SEQ_CST) & CONC__TASK_CANCEL) == 0;
@@ -609,7 +612,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
             quiet = conc__tokens_arm(extra->cancel, extra->tokens, &tokens, &t->waiter);
         }
         if (quiet && p != NULL) {
-            p->armed = (uint16_t)conc__arm_all(p->ops, p->count, &t->waiter, &due);
+            p->armed = (uint16_t)conc__arm_all(conc__parked_ops(p), p->count, &t->waiter, &due);
             error = conc__task_watch(t);
         }
         if (quiet && error == 0 && (p == NULL || p->armed == p->count)) {
@@ -705,10 +708,9 @@ static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline de
     p->any = any;
     p->deadline = deadline.ns;
     if (any) {
-        p->ops = ops;
+        p->own.object = ops;
     } else {
         p->own = *ops;
-        p->ops = &p->own;
     }
     t->parked = p;
     t->flags = (uint8_t)((t->flags & ~(CONC__TASK_CATCHES | CONC__TASK_POINT)) | (catches ? CONC__TASK_CATCHES : 0u));
@@ -1126,6 +1128,7 @@ conc_result conc_loop_free(conc_loop *loop) {
         *loop->link = loop->next;
         if (loop->next != NULL) loop->next->link = loop->link;
         conc__lock_give(&conc__loops_lock);
+        conc__loop_take(loop); /* what conc_dump() has asked meanwhile */
         while (loop->owed) conc__loop_poll(loop, INT64_MAX); /* it is between the push and the call */
     }
     conc__port_poller_close(&loop->poller);
@@ -1674,7 +1677,7 @@ static void conc__task_describe(conc_task *t, void *arg) {
     conc__describing *d = (conc__describing *)arg;
     char text[400];
     const conc_co *top = t->top;
-    const conc__parked *p = t->parked;
+    conc__parked *p = t->parked;
     double since = (double)((uint32_t)(d->loop->now / 1000000) - t->since) * 1e-3;
     int n;
     if (t->state == CONC__TASK_NEW || t->state == CONC__TASK_ENDED) return;
@@ -1696,7 +1699,7 @@ static void conc__task_describe(conc_task *t, void *arg) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits for the first of %u since %.3f s", (unsigned)p->count, since);
     } else {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits in %s for %p since %.3f s",
-                       p->ops[0].cls->name != NULL ? p->ops[0].cls->name : "?", p->ops[0].object, since);
+                       conc__parked_ops(p)[0].cls->name != NULL ? conc__parked_ops(p)[0].cls->name : "?", conc__parked_ops(p)[0].object, since);
     }
     d->count++;
     d->line(text, d->arg);

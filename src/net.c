@@ -262,11 +262,11 @@ conc_result conc_lookup(const char *host, unsigned port, conc_address *list, siz
 struct conc_socket {
     uint32_t closed;     /* atomic; 1 from conc_socket_close() on. First: conc__polled_arm() looks at it */
     uint32_t number;     /* constant; see CONC__POLLED() */
-    intptr_t fd;         /* constant; open until the socket is freed */
+    int32_t fd;          /* constant; open until the socket is freed. (Windows' handles have 32 bits that count) */
     uint32_t connecting; /* atomic, one of CONC__CONNECT_...; of tcp alone */
     uint8_t family;      /* constant, as all that follow: 4 or 6 */
     bool stream, listens;
-    size_t reserve;      /* atomic; of a listener: a descriptor + 1 that it keeps for when there are no more; 0: none */
+    uint32_t reserve;    /* atomic; of a listener: a descriptor + 1 that it keeps for when there are no more; 0: none */
 };
 
 #define CONC__CONNECT_NOT 0u
@@ -307,7 +307,7 @@ static conc_socket *conc__socket_of(intptr_t fd, unsigned family, bool stream) {
     do {
         s->number = conc__add32(&conc__socket_numbers, 1, CONC__RELAXED) + 1;
     } while (s->number == 0);
-    s->fd = fd;
+    s->fd = (int32_t)fd;
     s->family = (uint8_t)family;
     s->stream = stream;
     return s;
@@ -401,17 +401,17 @@ conc_result conc_socket_close(conc_socket *s) {
 /* Puts a descriptor aside, if there is one to be had. */
 static int conc__socket_reserve(conc_socket *s) {
     intptr_t fd;
-    size_t before;
+    uint32_t before;
     int e = conc__port_socket(s->family, false, &fd);
     if (e != 0) return e;
-    before = conc__swapz(&s->reserve, (size_t)fd + 1, CONC__ACQ_REL);
-    if (before != 0) conc__port_socket_close((intptr_t)(before - 1));
+    before = conc__swap32(&s->reserve, (uint32_t)fd + 1, CONC__ACQ_REL);
+    if (before != 0) conc__port_socket_close((intptr_t)before - 1);
     return 0;
 }
 
 static bool conc__socket_let_reserve_go(conc_socket *s) {
-    size_t reserve = conc__swapz(&s->reserve, 0, CONC__ACQ_REL);
-    if (reserve != 0) conc__port_socket_close((intptr_t)(reserve - 1));
+    uint32_t reserve = conc__swap32(&s->reserve, 0, CONC__ACQ_REL);
+    if (reserve != 0) conc__port_socket_close((intptr_t)reserve - 1);
     return reserve != 0;
 }
 
@@ -575,7 +575,7 @@ conc_op conc_op_accept(conc_socket *listener, conc_socket **conn) {
 conc_result conc_accept(conc_socket *listener, conc_socket **conn, conc_deadline deadline) {
     conc_op op = conc_op_accept(listener, conn);
     conc_result r = conc__wait_spun(&op, deadline, true);
-    if (r == CONC_REJECTED && conc__loadz(&listener->reserve, CONC__RELAXED) == 0) {
+    if (r == CONC_REJECTED && conc__load32(&listener->reserve, CONC__RELAXED) == 0) {
         (void)conc_sleep(conc_deadline_min(conc_after(0.01), deadline)); /* the connection is still there: not again at once */
     }
     return r;

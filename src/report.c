@@ -113,6 +113,7 @@ struct conc__stall {
 static int conc__stall_look(void *arg) {
     conc__stall *s = (conc__stall *)arg;
     size_t turns = conc__loop_turns(s->loop);
+    double period = s->period;
     char text[400];
     bool stalled = false;
     conc__lock_take(&s->lock);
@@ -125,7 +126,7 @@ static int conc__stall_look(void *arg) {
         conc_timer_release(before);
     }
     conc__lock_give(&s->lock);
-    if (stalled) conc__report(CONC_BUSY, 0, NULL, "%s, and has not suspended for %g s", text, s->period);
+    if (stalled) conc__report(CONC_BUSY, 0, NULL, "%s, and has not suspended for %g s", text, period); /* (`s` may be gone) */
     return 0;
 }
 

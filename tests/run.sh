@@ -4,7 +4,8 @@
 #
 #   sh tests/run.sh [--long] [ARGUMENTS OF CTEST]        for example -L gcc-tsan, or -R queue
 #
-#   --long                 the simulated tests with their full budgets: an hour or two
+#   --long                 the simulated tests with their full budgets, connections that come and go for a minute: an
+#                          hour or two
 #
 #   CONC_TESTS_INSTALL=0   installs nothing
 #   CONC_TESTS_BUILD=DIR   builds there and not in tests/build

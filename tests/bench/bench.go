@@ -5,8 +5,11 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -541,6 +544,223 @@ func iterRun(c caseRow) {
 	c.print(w.seconds*1e9/float64(ops), "ns", "")
 }
 
+// ---- coroutines: goroutines, on one P
+
+func coroYields(c caseRow) {
+	runtime.GOMAXPROCS(1)
+	var ops uint64
+	var done sync.WaitGroup
+	for t := 0; t < c.a; t++ {
+		done.Add(1)
+		go func() {
+			var mine uint64
+			for phase() != over {
+				for i := 0; i < 16; i++ {
+					runtime.Gosched()
+				}
+				if phase() == on {
+					mine += 16
+				}
+			}
+			atomic.AddUint64(&ops, mine)
+			done.Done()
+		}()
+	}
+	w := measure()
+	done.Wait()
+	c.print(w.seconds*1e9/float64(ops), "ns", "")
+}
+
+func coroSpawns(c caseRow) {
+	runtime.GOMAXPROCS(1)
+	var ops, all uint64
+	var finished uint64
+	var done sync.WaitGroup
+	done.Add(1)
+	go func() {
+		for phase() != over {
+			for i := 0; i < 64; i++ {
+				go func() { atomic.AddUint64(&finished, 1) }()
+			}
+			all += 64
+			for atomic.LoadUint64(&finished) != all {
+				runtime.Gosched()
+			}
+			if phase() == on {
+				ops += 64
+			}
+		}
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	c.print(w.seconds*1e9/float64(ops), "ns", "")
+}
+
+// a closed channel can always be received from
+func coroReady(c caseRow) {
+	runtime.GOMAXPROCS(1)
+	set := make(chan struct{})
+	close(set)
+	var ops uint64
+	var done sync.WaitGroup
+	done.Add(1)
+	go func() {
+		for phase() != over {
+			for i := 0; i < 256; i++ {
+				<-set
+			}
+			if phase() == on {
+				ops += 256
+			}
+		}
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	c.print(w.seconds*1e9/float64(ops), "ns", "")
+}
+
+func coroQueues(c caseRow) {
+	runtime.GOMAXPROCS(1)
+	there, back := make(chan uint64, 64), make(chan uint64, 64)
+	var ops uint64
+	var done sync.WaitGroup
+	done.Add(2)
+	go func() {
+		var item uint64
+		for phase() != over {
+			for i := 0; i < 64; i++ {
+				item++
+				there <- item
+				check(<-back == item, "the item")
+			}
+			if phase() == on {
+				ops += 64
+			}
+		}
+		close(there)
+		done.Done()
+	}()
+	go func() {
+		for item := range there {
+			back <- item
+		}
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	c.print(w.seconds*1e9/float64(ops), "ns", "")
+}
+
+func resident() float64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.Atoi(fields[1])
+	return float64(pages * os.Getpagesize())
+}
+
+func coroMemory(c caseRow) {
+	runtime.GOMAXPROCS(1)
+	q := make(chan uint64)
+	var started uint64
+	before := resident()
+	for i := 0; i < c.a; i++ {
+		if c.b == 0 {
+			go func() {
+				atomic.AddUint64(&started, 1)
+				time.Sleep(time.Hour)
+			}()
+		} else {
+			go func() {
+				atomic.AddUint64(&started, 1)
+				<-q
+			}()
+		}
+	}
+	for atomic.LoadUint64(&started) != uint64(c.a) {
+		runtime.Gosched()
+	}
+	time.Sleep(10 * time.Millisecond)
+	after := resident()
+	c.print((after-before)/float64(c.a), "bytes", fmt.Sprintf("MB=%.1f", (after-before)*1e-6))
+}
+
+// ---- timers: see timer_cases.h
+
+func timersRun(c caseRow) {
+	runtime.GOMAXPROCS(1)
+	n := c.a
+	state := uint32(2463534242)
+	offset := make([]time.Duration, n)
+	for i := range offset {
+		state ^= state << 13
+		state ^= state >> 17
+		state ^= state << 5
+		offset[i] = time.Duration(uint64(state) * 500000000 >> 32)
+	}
+	timers := make([]*time.Timer, n)
+	var fired, early uint64
+	runtime.GC()
+	began := time.Now()
+	base := began.Add(1500 * time.Millisecond)
+	start := time.Until(base)
+	for i := range offset {
+		due := base.Add(offset[i])
+		timers[i] = time.AfterFunc(start+offset[i], func() {
+			fired++
+			if time.Now().Before(due) {
+				early++
+			}
+		})
+	}
+	armed := time.Since(began)
+	check(time.Now().Before(base), "to arm them before the first is due")
+	if c.b == 0 {
+		c.print(float64(armed.Nanoseconds())/float64(n), "ns", "")
+		return
+	}
+	// all overdue: the only P is kept from firing them meanwhile
+	for time.Since(base) < 500*time.Millisecond {
+	}
+	check(fired < uint64(n)/100, "to hold them back")
+	held := fired
+	began = time.Now()
+	for fired != uint64(n) {
+		runtime.Gosched()
+	}
+	c.print(float64(time.Since(began).Nanoseconds())/float64(uint64(n)-held), "ns", fmt.Sprintf("early=%d", early))
+}
+
+// ---- the echo server: bench_go echo; see bench_echo.c
+
+func echo() {
+	runtime.GOMAXPROCS(1)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	check(err == nil, "to listen")
+	fmt.Println(listener.Addr().(*net.TCPAddr).Port)
+	for {
+		conn, err := listener.Accept()
+		check(err == nil, "to accept")
+		go func() {
+			buffer := make([]byte, 64)
+			for {
+				n, err := conn.Read(buffer)
+				if err != nil {
+					break
+				}
+				if _, err = conn.Write(buffer[:n]); err != nil {
+					break
+				}
+			}
+			conn.Close()
+		}()
+	}
+}
+
 func main() {
 	cases := []caseRow{
 		{"locks", "uncontended", "Go", lockAlone, 1, 0},
@@ -567,10 +787,23 @@ func main() {
 		{"iter", "fibonacci, iterator", "Go closure", iterRun, 0, 0},
 		{"iter", "filter, map, sum", "Go closures", iterRun, 1, 0},
 		{"thread", "start and join", "Go goroutine", threadRun, 0, 0},
+		{"coro", "resume and yield, 1 task", "Go", coroYields, 1, 0},
+		{"coro", "resume and yield, 2 tasks", "Go", coroYields, 2, 0},
+		{"coro", "resume and yield, 1000 tasks", "Go", coroYields, 1000, 0},
+		{"coro", "spawn and finish", "Go", coroSpawns, 0, 0},
+		{"coro", "await what is ready", "Go channel", coroReady, 0, 0},
+		{"coro", "there and back through two queues", "Go channel", coroQueues, 0, 0},
+		{"coro", "memory of one of 1,000,000 that sleep", "Go", coroMemory, 200000, 0},
+		{"coro", "memory of one of 1,000,000 that await an item", "Go", coroMemory, 1000000, 1},
+		{"timers", "arm, of 1,000,000", "Go AfterFunc", timersRun, 1000000, 0},
+		{"timers", "fire, of 1,000,000", "Go AfterFunc", timersRun, 1000000, 1},
 		{"sums", "four in turn", "Go", sumsRun, 0, 1},
 		{"sums", "four threads", "Go", sumsRun, 1, 1},
 		{"sums", "four in turn, 100 times the work", "Go", sumsRun, 0, 100},
 		{"sums", "four threads, 100 times the work", "Go", sumsRun, 1, 100},
+	}
+	if len(os.Args) == 2 && os.Args[1] == "echo" {
+		echo()
 	}
 	if len(os.Args) == 2 && os.Args[1] == "list" {
 		for _, c := range cases {

@@ -156,6 +156,170 @@ def iter_run(case, which):
     show(case, (time.monotonic() - start) * 1e9 / ops, "ns", "")
 
 
+# ---- coroutines: asyncio, and gevent if it is installed; for scale
+
+
+def rss():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def window(ops, turn):
+    """What the timed cases share: while `turn` is run again and again, its ops are counted for BENCH_MS."""
+    end = time.monotonic() + int(os.environ.get("BENCH_WARM", 40)) / 1000
+    while time.monotonic() < end:
+        yield
+    start = time.monotonic()
+    end = start + int(os.environ.get("BENCH_MS", 200)) / 1000
+    count = 0
+    while time.monotonic() < end:
+        yield
+        count += ops
+    turn(count, time.monotonic() - start)
+
+
+def asyncio_run(case, what):
+    import asyncio
+
+    kind, n = what
+
+    def result(count, seconds):
+        show(case, seconds * 1e9 / count, "ns", "")
+
+    async def other(state):
+        while not state:
+            await asyncio.sleep(0)
+
+    async def yields():
+        state = []
+        tasks = [asyncio.create_task(other(state)) for _ in range(n - 1)]
+        for _ in window(n, result):
+            await asyncio.sleep(0)
+        state.append(1)
+        await asyncio.gather(*tasks)
+
+    async def empty():
+        pass
+
+    async def spawns():
+        for _ in window(64, result):
+            tasks = [asyncio.create_task(empty()) for _ in range(64)]
+            await asyncio.sleep(0)
+            assert all(t.done() for t in tasks)
+
+    async def ready():
+        event = asyncio.Event()
+        event.set()
+        for _ in window(64, result):
+            for _ in range(64):
+                await event.wait()
+
+    async def calls():
+        for _ in window(64, result):
+            for _ in range(64):
+                await empty()
+
+    async def pong(there, back):
+        while (item := await there.get()) != 0:
+            await back.put(item)
+
+    async def queues():
+        there, back = asyncio.Queue(64), asyncio.Queue(64)
+        task = asyncio.create_task(pong(there, back))
+        for _ in window(1, result):
+            await there.put(1)
+            await back.get()
+        await there.put(0)
+        await task
+
+    async def memory():
+        before = rss()
+        tasks = [asyncio.create_task(asyncio.sleep(3600)) for _ in range(n)]
+        await asyncio.sleep(0)
+        used = rss() - before
+        show(case, used / n, "bytes", "MB=%.1f" % (used * 1e-6))
+        sys.stdout.flush()
+        os._exit(0 if len(tasks) == n else 1)
+
+    asyncio.run({"yields": yields, "spawns": spawns, "ready": ready, "calls": calls, "queues": queues,
+                 "memory": memory}[kind]())
+
+
+def gevent_run(case, what):
+    import gevent
+    import gevent.event
+    import gevent.queue
+
+    kind, n = what
+
+    def result(count, seconds):
+        show(case, seconds * 1e9 / count, "ns", "")
+
+    def other(state):
+        while not state:
+            gevent.sleep(0)
+
+    if kind == "yields":
+        state = []
+        lets = [gevent.spawn(other, state) for _ in range(n - 1)]
+        for _ in window(n, result):
+            gevent.sleep(0)
+        state.append(1)
+        gevent.joinall(lets)
+    elif kind == "spawns":
+        for _ in window(64, result):
+            lets = [gevent.spawn(int) for _ in range(64)]
+            gevent.joinall(lets)
+    elif kind == "ready":
+        event = gevent.event.Event()
+        event.set()
+        for _ in window(64, result):
+            for _ in range(64):
+                event.wait()
+    elif kind == "queues":
+        there, back = gevent.queue.Queue(64), gevent.queue.Queue(64)
+
+        def pong():
+            while (item := there.get()) != 0:
+                back.put(item)
+
+        let = gevent.spawn(pong)
+        for _ in window(1, result):
+            there.put(1)
+            back.get()
+        there.put(0)
+        let.join()
+    else:
+        before = rss()
+        lets = [gevent.spawn(gevent.sleep, 3600) for _ in range(n)]
+        gevent.sleep(0)
+        used = rss() - before
+        show(case, used / n, "bytes", "MB=%.1f" % (used * 1e-6))
+        sys.stdout.flush()
+        os._exit(0 if len(lets) == n else 1)
+
+
+def coro_cases():
+    import importlib.util
+
+    kinds = {
+        "resume and yield, 1 task": ("yields", 1),
+        "resume and yield, 2 tasks": ("yields", 2),
+        "resume and yield, 1000 tasks": ("yields", 1000),
+        "spawn and finish": ("spawns", 0),
+        "await what is ready": ("ready", 0),
+        "there and back through two queues": ("queues", 0),
+        "call and return": ("calls", 0),
+        "memory of one of 1,000,000 that sleep": ("memory", 50000),  # of 50,000, here
+    }
+    cases = {}
+    for name, what in kinds.items():
+        cases["coro", name, "asyncio"] = (asyncio_run, what)
+        if what[0] != "calls" and importlib.util.find_spec("gevent"):
+            cases["coro", name, "gevent"] = (gevent_run, what)
+    return cases
+
+
 CASES = {
     ("queue", "1p1c", "Python"): (queue_run, 1),
     ("queue", "2p2c", "Python"): (queue_run, 2),
@@ -168,6 +332,7 @@ CASES = {
     ("thread", "start and join", "Python"): (thread_run, 0),
     ("sums", "four in turn", "Python"): (sums_run, False),
     ("sums", "four threads", "Python"): (sums_run, True),
+    **coro_cases(),
 }
 
 if sys.argv[1:] == ["list"]:

@@ -3,17 +3,18 @@
 #
 #     sh tests/bench/run.sh [options] [group ...]
 #
-# Groups: locks rwlock pingpong queue thread sums iter size. None named: all.
+# Groups: locks rwlock pingpong queue thread sums iter coro timers echo size. None named: all.
 # Options: -n ROUNDS  how often each is measured (default 5; conc.h once after each peer)
 #          -i REGEX   only the peers whose names match         -c REGEX  only the cases whose names match
 #          -H DIR     the directory of another conc.h          -b DIR    build here (default build/bench)
-#          -t SECONDS stop measuring after this time, with one round at least (default 500)
+#          -t SECONDS stop measuring after this time, with one round at least (default 900)
 #          -p CPUS    pin all programs to these processors, "0,1" (default: not pinned)
 #          -l         only list what would be measured
 #
 # Each measurement is a process of its own: 40 ms of warm-up, then 200 ms that count (BENCH_WARM, BENCH_MS). If
 # others kept the machine busy meanwhile it is measured again (runner.c), in the first part of the time. Nothing is
 # asserted about time; a failure means that an implementation lost an item or did not exclude.
+# The echo servers run on one processor and their load on another, of those that -p leaves (bench_echo.c).
 
 set -u
 LC_ALL=C
@@ -21,7 +22,7 @@ export LC_ALL
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 root=$(cd "$here/../.." && pwd) || exit 1
 
-rounds=5 peers=. only=. conc=$root build=$root/build/bench budget=500 pin='' list_only=''
+rounds=5 peers=. only=. conc=$root build=$root/build/bench budget=900 pin='' list_only=''
 while getopts n:i:c:H:b:t:p:l option; do
     case $option in
     n) rounds=$OPTARG ;;
@@ -36,7 +37,7 @@ while getopts n:i:c:H:b:t:p:l option; do
     esac
 done
 shift $((OPTIND - 1))
-groups=${*:-locks rwlock pingpong queue thread sums iter size}
+groups=${*:-locks rwlock pingpong queue thread sums iter coro timers echo size}
 
 mkdir -p "$build" || exit 1
 build=$(cd "$build" && pwd)
@@ -75,13 +76,24 @@ build_conc() {
     "$cc" -std=c99 $flags -c -I"$conc" -o "$build/conc_code.o" "$here/conc_code.c" &&
         "$cc" -std=c99 $flags -I"$conc" -I"$here" -o "$build/bench_conc" "$here/bench_conc.c" "$build/conc_code.o"
 }
+build_conc_with() {
+    "$cc" -std=c99 $flags -I"$conc" -I"$here" -o "$build/bench_$1" "$here/bench_$1.c" "$build/conc_code.o"
+}
+build_conc_timers() { "$cc" -std=c99 $flags -I"$conc" -I"$here" -o "$build/bench_timers" "$here/bench_timers.c"; }
+build_conc_echo() { "$cc" -std=c99 $flags -I"$conc" -I"$here" -o "$build/echo_conc" "$here/echo_conc.c" "$build/conc_code.o"; }
+# an echo server, which bench_echo finds beside itself
+echo_server() {
+    rm -f "$build/echo_$1"
+    "$cc" -std=c99 $flags -w -I"$here" -o "$build/echo_$1" "$here/echo_$1.c" $2 >>"$log" 2>&1
+}
 built pthread "pthread: does not build, see $log" c pthread ""
 if [ -f "$conc/conc.h" ]; then
     built conc "conc.h ITSELF: does not build, see $log" build_conc
-    build_iter() {
-        "$cc" -std=c99 $flags -I"$conc" -I"$here" -o "$build/bench_iter" "$here/bench_iter.c" "$build/conc_code.o"
-    }
-    built iter "conc.h iterators: do not build, see $log" build_iter
+    built iter "conc.h's iterators: do not build, see $log" build_conc_with iter
+    built coro "conc.h's coroutines: do not build, see $log" build_conc_with coro
+    built timers "conc.h's timers: do not build, see $log" build_conc_timers
+    rm -f "$build/echo_conc"
+    build_conc_echo >>"$log" 2>&1 || skip "conc.h's echo server: does not build, see $log"
     built size "size: does not build, see $log" c size ""
 else
     skip "conc.h ITSELF: there is none in $conc (./amalgamate.sh makes it)"
@@ -95,6 +107,15 @@ build_coroutine() { "$cxx" -std=c++20 $flags -I"$here" -o "$build/bench_coroutin
 built coroutine "C++20 coroutines: the C++ compiler has none" build_coroutine
 built moodycamel "moodycamel: install libconcurrentqueue-dev" cplusplus moodycamel ""
 
+built duff "Duff's device: does not build, see $log" c duff ""
+build_coroutines20() { "$cxx" -std=c++20 $flags -I"$here" -o "$build/bench_coro20" "$here/bench_coro20.cc"; }
+built coro20 "coroutines of C++20: the compiler has none" build_coroutines20
+built ev "libev: install libev-dev" c ev -lev
+built uv "libuv: install libuv1-dev" c uv "$(package libuv uv)"
+echo_server raw "" || skip "echo over epoll: does not build, see $log"
+echo_server ev -lev || skip "libev: install libev-dev"
+echo_server uv "$(package libuv uv)" || skip "libuv: install libuv1-dev"
+
 build_go() {
     GO111MODULE=off GOFLAGS= GOPROXY=off GOCACHE=$build/go-cache go build -o "$build/bench_go" "$here/bench.go"
 }
@@ -107,7 +128,15 @@ else
     skip "Java: install default-jdk"
 fi
 
-if have python3; then programs="$programs python"; else skip "Python: install python3"; fi
+built echo "echo: Linux only, see $log" c echo ""
+
+# the one that has gevent, if there are two
+python=${PYTHON:-python3}
+if ! "$python" -c 'import gevent' >/dev/null 2>&1; then
+    if [ -z "${PYTHON:-}" ] && /usr/bin/python3 -c 'import gevent' >/dev/null 2>&1; then python=/usr/bin/python3
+    else skip "gevent: install python3-gevent"; fi
+fi
+if have "$python"; then programs="$programs python"; else skip "Python: install python3"; fi
 
 # Rust: the crates are those that Debian installs as sources, which want Debian's compiler; no network.
 crates=/usr/share/cargo/registry
@@ -162,7 +191,7 @@ program() {
     shift
     case $name in
     java) set -- java -cp "$build/java" Bench "$@" ;;
-    python) set -- python3 "$here/bench.py" "$@" ;;
+    python) set -- "$python" "$here/bench.py" "$@" ;;
     *) set -- "$build/bench_$name" "$@" ;;
     esac
     "$@"
@@ -173,7 +202,7 @@ measure() {
     shift
     case $name in
     java) set -- java -cp "$build/java" Bench run "$@" ;;
-    python) set -- python3 "$here/bench.py" run "$@" ;;
+    python) set -- "$python" "$here/bench.py" run "$@" ;;
     *) set -- "$build/bench_$name" run "$@" ;;
     esac
     [ -z "$pin" ] || set -- taskset -c "$pin" "$@"
@@ -219,6 +248,8 @@ while [ "$round" -lt "$rounds" ]; do
         cut -f 3,4 "$build/list" | awk -F '\t' -v g="$group" '$1 == g && !seen[$2]++ { print $2 }' >"$build/cases"
         while IFS= read -r name; do
             time_is_up && break
+            # nor does the memory that something takes
+            case $name in memory*) [ "$round" -eq 1 ] || continue ;; esac
             # after each peer (or once, if there is none) every kind of conc.h
             awk -F '\t' -v g="$group" -v c="$name" '$3 == g && $4 == c' "$build/list" >"$build/one"
             awk -F '\t' '$1 == "conc"' "$build/one" >"$build/ours"

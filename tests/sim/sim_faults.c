@@ -12,7 +12,8 @@ static void choose_fault(unsigned most) {
 }
 
 static void failed_well(void) {
-    CONC_SIM_ASSERT(conc_error_result() == CONC_NO_MEMORY || conc_error_result() == CONC_NO_THREADS);
+    CONC_SIM_ASSERT(conc_error_result() == CONC_NO_MEMORY || conc_error_result() == CONC_NO_THREADS ||
+                    conc_error_result() == CONC_SYSTEM);
     CONC_SIM_ASSERT(conc_error_detail()[0] != '\0');
 }
 
@@ -158,11 +159,245 @@ static int faults_timers(void *unused) {
     return 0;
 }
 
+/* ---- loops ---- */
+
+static conc_loop *loop;
+static uint32_t begun, over; /* atomic: tasks that were made; that have ended */
+
+static void result_is_fine(conc_result r) {
+    CONC_SIM_ASSERT(r == CONC_OK || r == CONC_NO_MEMORY);
+}
+
+CONC_CORO(is_called, int i;) {
+    CO_BEGIN;
+    CO_AWAIT(conc_op_sleep(0.0001));
+    result_is_fine(self->co.result);
+    CO_RETURN(5);
+    CO_END;
+}
+
+/* Waits in each way there is; what cannot be done for want of memory says so, and the rest is done. */
+CONC_CORO(does_what_it_can, conc_op ops[2]; int x; int y;) {
+    CO_BEGIN;
+    CO_AWAIT_UNTIL(conc_op_get(q, &self->x), conc_after(0.0002));
+    CONC_SIM_ASSERT(self->co.result == CONC_OK || self->co.result == CONC_TIMEOUT || self->co.result == CONC_NO_MEMORY);
+    CO_CALL(is_called, .i = 0);
+    result_is_fine(self->co.result);
+    CONC_SIM_ASSERT(self->co.value == (self->co.result == CONC_OK ? 5 : 0));
+    self->ops[0] = conc_op_get(q, &self->y);
+    self->ops[1] = conc_op_sleep(0.0001);
+    CO_AWAIT_ANY(self->ops, 2);
+    result_is_fine(self->co.result);
+    CO_FINALLY;
+    (void)conc__add32(&over, 1, CONC__RELAXED);
+    CO_END;
+}
+
+static void spawned(conc_result r) {
+    if (r == CONC_OK) (void)conc__add32(&begun, 1, CONC__RELAXED);
+    else failed_well();
+}
+
+static int spawn_another(void *unused) {
+    conc_task_desc desc;
+    conc_task *t;
+    (void)unused;
+    memset(&desc, 0, sizeof desc);
+    desc.name = "with a desc";
+    spawned(CONC_GO(loop, does_what_it_can, .x = 0));
+    t = CONC_SPAWN_EX(loop, &desc, does_what_it_can, .x = 0);
+    spawned(t != NULL ? CONC_OK : conc_error_result());
+    if (t != NULL) CONC_SIM_ASSERT(conc_task_detach(t) == CONC_OK);
+    return 0;
+}
+
+static void post_nothing(void *counter) {
+    (void)conc__sub32((uint32_t *)counter, 1, CONC__RELAXED);
+}
+
+/* After the faults: the loop can still be used, and goes. */
+static void end_loop(void) {
+    conc__fault_plan(0, 0, false);
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    CONC_SIM_ASSERT(conc_loop_count(loop) == 0 && begun == over);
+    SIM_OK(CONC_GO(loop, does_what_it_can, .x = 0));
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    CONC_SIM_ASSERT(over == begun + 1);
+    SIM_OK(conc_loop_free(loop));
+    SIM_OK(conc_queue_free(q));
+}
+
+/* false: there is no loop; and nothing of it is left. */
+static bool begin_loop(const conc_loop_desc *desc, bool once) {
+    begun = over = ran = 0;
+    conc__fault_plan(0, 0, false);
+    (void)conc__self(); /* who runs the loop has a record of his own */
+    q = conc_queue_new(sizeof(int), 1);
+    CONC_SIM_ASSERT(q != NULL);
+    choose_fault(16);
+    if (once) conc__store32(&conc__fault_sticky, 0, CONC__RELAXED);
+    loop = conc_loop_new(desc);
+    if (loop != NULL) return true;
+    failed_well();
+    conc__fault_plan(0, 0, false);
+    SIM_OK(conc_queue_free(q));
+    return false;
+}
+
+static int faults_loop(void *unused) {
+    conc_thread *t;
+    conc_result r;
+    uint32_t to_come = 1;
+    (void)unused;
+    if (!begin_loop(NULL, false)) return 0;
+    spawned(CONC_GO(loop, does_what_it_can, .x = 0));
+    t = conc_thread_start(spawn_another, NULL, NULL);
+    r = conc_loop_post(loop, post_nothing, &to_come);
+    if (r != CONC_OK) {
+        CONC_SIM_ASSERT(r == CONC_NO_MEMORY);
+        to_come = 0;
+    }
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    if (t != NULL) CONC_SIM_ASSERT(conc_thread_join(t, NULL, CONC_FOREVER) == CONC_OK);
+    end_loop();
+    CONC_SIM_ASSERT(to_come == 0);
+    return 0;
+}
+
+/* With a timer to look after it. */
+static int faults_stall(void *unused) {
+    conc_loop_desc desc;
+    (void)unused;
+    memset(&desc, 0, sizeof desc);
+    desc.stall_after = 0.001;
+    if (!begin_loop(&desc, false)) return 0;
+    spawned(CONC_GO(loop, does_what_it_can, .x = 0));
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    end_loop();
+    return 0;
+}
+
+static conc_group *group;
+
+CONC_CORO(member, int i;) {
+    CO_BEGIN;
+    CO_YIELD;
+    (void)conc__add32(&ran, 1, CONC__RELAXED);
+    CO_END;
+}
+
+static int wait_for_group(void *unused) {
+    conc_result r = conc_wait(conc_op_group(group), CONC_FOREVER);
+    (void)unused;
+    CONC_SIM_ASSERT(r == CONC_OK);
+    return 0;
+}
+
+static int enter_group(void *unused) {
+    (void)unused;
+    if (CONC_GROUP_SPAWN(group, member, .i = 0) == CONC_OK) (void)conc__add32(&set, 1, CONC__RELAXED);
+    else failed_well();
+    return 0;
+}
+
+/* Those who entered run; one that could not, for want of memory, leaves nobody waiting. */
+static int faults_group(void *unused) {
+    conc_thread *waits, *enters;
+    conc_group_desc desc;
+    uint32_t told = 0;
+    int code;
+    (void)unused;
+    if (!begin_loop(NULL, false)) return 0;
+    set = 0;
+    memset(&desc, 0, sizeof desc);
+    desc.limit = 1;
+    desc.keep_codes = true;
+    group = conc_group_new(loop, &desc);
+    if (group == NULL) {
+        failed_well();
+        end_loop();
+        return 0;
+    }
+    waits = conc_thread_start(wait_for_group, NULL, NULL);
+    enters = conc_thread_start(enter_group, NULL, NULL);
+    (void)enter_group(NULL);
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    if (enters != NULL) CONC_SIM_ASSERT(conc_thread_join(enters, NULL, CONC_FOREVER) == CONC_OK);
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    if (waits != NULL) CONC_SIM_ASSERT(conc_thread_join(waits, NULL, CONC_FOREVER) == CONC_OK);
+    while (conc_try(conc_op_group_next(group, &code)) == CONC_OK) told++;
+    CONC_SIM_ASSERT(ran == set && told == set);
+    SIM_OK(conc_group_free(group));
+    end_loop();
+    return 0;
+}
+
+static int doubles(void *arg) {
+    *(int *)arg *= 2;
+    return 0;
+}
+
+static void offloaded_well(conc_result r, int x) {
+    CONC_SIM_ASSERT(r == CONC_OK || r == CONC_NO_MEMORY || r == CONC_NO_THREADS);
+    CONC_SIM_ASSERT(x == (r == CONC_OK ? 42 : 21));
+}
+
+CONC_CORO(offloads, int x;) {
+    CO_BEGIN;
+    CO_AWAIT(conc_op_offload(NULL, doubles, &self->x));
+    offloaded_well(self->co.result, self->x);
+    (void)conc__add32(&over, 1, CONC__RELAXED);
+    CO_END;
+}
+
+/* A call that cannot be made says so, and its argument is as it was. (Two threads without a record of their own could not
+ * be told apart by a lock: so but one is.) */
+static int faults_offload(void *unused) {
+    int x = 21;
+    conc_result r;
+    (void)unused;
+    if (!begin_loop(NULL, true)) return 0;
+    spawned(CONC_GO(loop, offloads, .x = 21));
+    spawned(CONC_GO(loop, offloads, .x = 21));
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    r = conc_wait(conc_op_offload(NULL, doubles, &x), CONC_FOREVER);
+    offloaded_well(r, x);
+    end_loop();
+    return 0;
+}
+
+static void no_line(const char *text, void *arg) {
+    CONC_SIM_ASSERT(text[0] != '\0' && arg == NULL);
+}
+
+static int dumps(void *unused) {
+    (void)unused;
+    conc_dump(no_line, NULL);
+    return 0;
+}
+
+static int faults_dump(void *unused) {
+    conc_thread *t;
+    (void)unused;
+    if (!begin_loop(NULL, false)) return 0;
+    spawned(CONC_GO(loop, does_what_it_can, .x = 0));
+    t = conc_thread_start(dumps, NULL, NULL);
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    if (t != NULL) CONC_SIM_ASSERT(conc_thread_join(t, NULL, CONC_FOREVER) == CONC_OK);
+    end_loop();
+    return 0;
+}
+
 static const sim_test tests[] = {
+    SIM_TEST(faults_loop, 1), /* first: it comes to all places, and not all faults are kept */
     SIM_TEST(faults_threads, 2),
     SIM_TEST(faults_locals, 2),
     SIM_TEST(faults_unbounded, 2),
     SIM_TEST(faults_timers, 2),
+    { "faults_stall", faults_stall, 0, 0, true },
+    SIM_TEST(faults_group, 1),
+    SIM_TEST(faults_offload, 1),
+    SIM_TEST(faults_dump, 1),
 };
 
 #if CHECK_TSAN
