@@ -43,10 +43,10 @@ static long in_memory(void) {
 int main(int argc, char **argv) {
     long n = argc > 1 ? atol(argv[1]) : 1000000, before = in_memory();
     conc_loop *loop = conc_loop_new(NULL);
-    dawn = conc_after(2);
     for (long i = 0; i < n; i++) {
         if (CONC_GO(loop, sleeper) != CONC_OK) return 1;
     }
+    dawn = conc_after(2); /* they have not begun yet: a task starts when its loop runs */
     conc_loop_run(loop, conc_after(0.3)); /* for a while: they go to sleep */
     puts(awake == 0 && conc_loop_count(loop) == (size_t)n ? "all of them sleep" : "some do not sleep");
     double each = (double)(in_memory() - before) * 1024 / (double)n;
