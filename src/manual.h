@@ -66,9 +66,9 @@
  * }
  * ```
  *
- * Exactly one of them happens; the others are as if never asked. In a coroutine the same is CO_AWAIT_ANY(self->ops, 3). Convenience calls such as conc_queue_get() are the same
- * ops with a fast path in front. An object of your own becomes awaitable by a class of three functions, at the end of
- * this manual. (A closed queue is always ready: put conc_op_never() in its place.)
+ * Exactly one of them happens; the others are as if never asked. In a coroutine it is CO_AWAIT_ANY(self->ops, 3). Convenience
+ * calls such as conc_queue_get() are the same ops with a fast path in front. An object of your own becomes awaitable by a class
+ * of three functions, at the end of this manual. (A closed queue is always ready: put conc_op_never() in its place.)
  *
  * ---- RULES THAT HOLD EVERYWHERE ------------------------------------------------------------------------------
  *
@@ -394,8 +394,8 @@
  *  Destroying   A mutex may be freed as soon as another thread has locked it after the last unlock; a semaphore, event
  *               or latch as soon as a wait on it has succeeded, by the last to use it. Freeing what somebody waits on is
  *               refused with CONC_BUSY.
- *  Fork         In a child of fork() only the calling thread exists. Queues and loops made before give CONC_FORKED there, as do locks
- *               held by another thread of the parent. Nobody waits there, and timers stay with the parent.
+ *  Fork         In a child of fork() only the calling thread exists. Queues and loops made before give CONC_FORKED there, as
+ *               do locks held by another thread of the parent. Nobody waits there, and timers stay with the parent.
  *  Signals      No handler is installed, no disposition or mask changed. Nothing here may be called in a signal handler but
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
  *  Exit         See thread.h. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
