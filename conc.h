@@ -14992,8 +14992,11 @@ conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
 conc_result conc__co_go(conc_task *t) {
     if (CONC__UNLIKELY(t == NULL)) return conc_error_result();
     if (CONC__LIKELY(conc__loop_is_here(t->loop))) { /* it has not run yet: nobody else has seen it, but for its group */
-        (void)(conc__task_extra_of(t) == NULL ? (conc__store32(&t->shared, 0, CONC__RELAXED), 0u)
-                                              : conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL));
+        if (conc__task_extra_of(t) == NULL) {
+            conc__store32(&t->shared, 0, CONC__RELAXED);
+        } else {
+            (void)conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
+        }
         return CONC_OK;
     }
     return conc_task_detach(t);
@@ -15128,7 +15131,9 @@ conc_result conc_task_cancel(conc_task *task) {
 }
 
 bool conc_task_has_ended(const conc_task *task) {
-    return task != NULL && (conc__load32(&task->shared, CONC__ACQUIRE) & CONC__TASK_IS_ENDED) != 0;
+    bool has = task != NULL && (conc__load32(&task->shared, CONC__ACQUIRE) & CONC__TASK_IS_ENDED) != 0;
+    CONC__OPAQUE();
+    return has;
 }
 
 const char *conc_task_name(const conc_task *task) {

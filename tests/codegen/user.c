@@ -26,6 +26,7 @@
 #include "../../conc.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define LIMIT 4000000000u
 
@@ -256,6 +257,53 @@ ACQUIRES(op_readable, MUST(conc_send_all(far_end, "x", 1, NULL, CONC_FOREVER)),
          IS_OK(conc_wait(conc_op_readable(conc_socket_fd(near_end)), CONC_FOREVER)),
          MUST(conc_receive(near_end, byte, 1, &moved, CONC_FOREVER)))
 
+/* Loops, which this thread runs. */
+static conc_loop *loop;
+static conc_group *group;
+static conc_task *ended_task, *waiting_task;
+CONC_CORO(ends, ) {
+    CO_BEGIN;
+    CO_END;
+}
+CONC_CORO(waits, ) {
+    CO_BEGIN;
+    CO_AWAIT(conc_op_never());
+    CO_FINALLY;
+    for (;;) CO_AWAIT(conc_op_never());
+    CO_END;
+}
+static void posted(void *arg) {
+    (void)arg;
+}
+static bool loops(void) {
+    conc_loop_desc desc;
+    memset(&desc, 0, sizeof desc);
+    loop = conc_loop_new(&desc);
+    group = conc_group_new(loop, NULL);
+    ended_task = CONC_SPAWN(loop, ends);
+    waiting_task = CONC_SPAWN(loop, waits);
+    return loop != NULL && group != NULL && ended_task != NULL && waiting_task != NULL &&
+           conc_loop_run(loop, CONC_NOW) == CONC_TIMEOUT && conc_task_has_ended(ended_task);
+}
+BOTH(loop_run, NOTHING, conc_loop_run(loop, CONC_NOW) == CONC_TIMEOUT, NOTHING)
+RELEASES(loop_post, NOTHING, IS_OK(conc_loop_post(loop, posted, NULL)), (void)conc_loop_run(loop, CONC_NOW))
+RELEASES(loop_stop, NOTHING, IS_OK(conc_loop_stop(loop)), (void)conc_loop_run(loop, CONC_NOW))
+RELEASES(spawn, NOTHING, IS_OK(CONC_GO(loop, ends)), (void)conc_loop_run(loop, CONC_NOW))
+RELEASES(task_cancel, NOTHING, IS_OK(conc_task_cancel(waiting_task)), NOTHING)
+RELEASES(task_detach, conc_task *t = CONC_SPAWN(loop, ends); (void)conc_loop_run(loop, CONC_NOW), IS_OK(conc_task_detach(t)),
+         NOTHING)
+ACQUIRES(task_has_ended, NOTHING, conc_task_has_ended(ended_task), NOTHING)
+ACQUIRES(op_task_end, NOTHING, IS_OK(conc_try(conc_op_task_end(ended_task))), NOTHING)
+ACQUIRES(op_task_ends, NOTHING, IS_OK(conc_try(conc_op_task_ends(&ended_task, 1, 1))), NOTHING)
+ACQUIRES(task_join_all, NOTHING, IS_OK(conc_task_join_all(&ended_task, 1, 1, CONC_NOW)), NOTHING)
+ACQUIRES(task_join, conc_task *t = CONC_SPAWN(loop, ends); (void)conc_loop_run(loop, CONC_NOW),
+         IS_OK(conc_task_join(t, NULL, CONC_NOW)), NOTHING)
+ACQUIRES(op_join, conc_task *t = CONC_SPAWN(loop, ends); (void)conc_loop_run(loop, CONC_NOW),
+         IS_OK(conc_try(conc_op_join(t, NULL))), NOTHING)
+ACQUIRES(group_wait, NOTHING, IS_OK(conc_group_wait(group, CONC_FOREVER)), NOTHING)
+ACQUIRES(op_group, NOTHING, IS_OK(conc_try(conc_op_group(group))), NOTHING)
+BOTH(op_offload, NOTHING, IS_OK(conc_wait(conc_op_offload_bytes(NULL, succeed, NULL, 0), CONC_FOREVER)), NOTHING)
+
 /* Every other function of the library, and why it is not probed (compile/checks.sh looks for each name here).
  * Nothing of another thread's is seen or shown, or the header promises nothing of the kind, by
  *   conc_strerror conc_error_detail conc_error_result conc_set_error_hook conc_after conc_deadline_at
@@ -275,10 +323,16 @@ ACQUIRES(op_readable, MUST(conc_send_all(far_end, "x", 1, NULL, CONC_FOREVER)),
  *   conc_explain conc_op_never conc__frame_lost conc__frame_scribble conc__gen_refuse conc__gen_throw conc__gen_from conc__gen_drop conc__gen_yielded conc__gen_closed_running
  *   conc__gen_failed conc__gen_new conc__gen_free conc__gen_end (what is over a queue goes to conc_queue_get_many_bytes
  *   through the pointer conc_iter.next, which a compiler cannot see through);
+ *   conc_loop_count conc_loop_current conc_task_current conc_task_name conc_group_code conc_group_count conc_dump
+ *   conc_op_group_next conc_op_group_room conc__desc_later conc__desc_group conc_op_lookup;
+ * in coroutines, which a loop resumes through a pointer, is the turn of
+ *   conc__co_await conc__co_await_any conc__co_call conc__co_enter conc__co_return conc__co_timeout_enter conc__co_timeout_leave;
+ * what is probed above is made of, or does more with the same,
+ *   conc__co_new conc__co_start conc__co_go conc_loop_cancel conc_group_cancel conc_group_new;
  * nobody else may be using the object when it is the turn of
  *   conc_mutex_destroy conc_rmutex_destroy conc_cond_destroy conc_rwlock_destroy conc_brlock_new
  *   conc_brlock_free conc_semaphore_destroy conc_event_destroy conc_barrier_destroy conc_latch_destroy
- *   conc_queue_new conc_queue_new_ex conc_queue_free conc_thread_detach conc_timer_release
+ *   conc_loop_new conc_loop_free conc_group_free conc_queue_new conc_queue_new_ex conc_queue_free conc_thread_detach conc_timer_release
  *   conc_socket_free;
  * a function of the caller's is called back by conc_thread_each; and these do what is probed above, and more:
  *   conc_waiters_arm conc_waiters_disarm conc_wait conc_try conc_thread_join_all conc_barrier_abort
@@ -378,6 +432,26 @@ int main(void) {
     probe_op_readable();
     (void)conc_socket_free(near_end);
     (void)conc_socket_free(far_end);
+
+    if (!loops()) {
+        printf("no loop: %s\n", conc_error_detail());
+        return 2;
+    }
+    probe_loop_run();
+    probe_loop_post();
+    probe_loop_stop();
+    probe_spawn();
+    probe_task_cancel();
+    probe_task_detach();
+    probe_task_has_ended();
+    probe_op_task_end();
+    probe_op_task_ends();
+    probe_task_join_all();
+    probe_task_join();
+    probe_op_join();
+    probe_group_wait();
+    probe_op_group();
+    probe_op_offload();
 
     stop = 1;
     if (conc_thread_join(t, NULL, CONC_FOREVER) != CONC_OK) wrong++;

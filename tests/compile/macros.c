@@ -2,7 +2,9 @@
  * returns 0; otherwise the line of the first check that failed is printed. */
 struct my_names;
 #define CONC_ITERABLE_TYPES(X) X(struct my_names *) X(const char *const *)
+#if !defined(CONC_TEST_DECLARATIONS) /* only what the macros leave in a user's file */
 #define CONC_IMPLEMENTATION
+#endif
 #include "../../conc.h"
 
 #include <stdio.h>

@@ -14,11 +14,33 @@ CONC_GENERATOR(numbers, int, int n;) {
 }
 CONC_FOLD_FN(add, long, sum, int, x, sum + x)
 
+#if defined(MISUSE) && MISUSE == 12
+#define AWAITED conc_queue_get(self->q, &self->x, CONC_NOW) /* a result is not an op */
+#else
+#define AWAITED conc_op_get(self->q, &self->x)
+#endif
+#if defined(MISUSE) && MISUSE == 13
+#define LIMIT self->n /* not a conc_co_timeout */
+#else
+#define LIMIT self->limit
+#endif
+CONC_CORO(takes, conc_queue *q; int x, n; conc_co_timeout limit;) {
+    CO_BEGIN;
+    CO_AWAIT(AWAITED);
+    CO_TIMEOUT(LIMIT, 1) CO_YIELD;
+#if defined(MISUSE) && MISUSE == 14
+    CO_AWAIT_UNTIL(AWAITED, 0.5); /* a number is not a deadline */
+#endif
+    CO_END;
+}
+
 int misuse(conc_queue *q, conc_mutex *m, int *x);
 int misuse(conc_queue *q, conc_mutex *m, int *x) {
 #if !defined(MISUSE)
     long sum = 0;
     CONC_FOR_GEN(numbers, y) *x = y;
+    takes frame = CONC_FRAME_ZERO(takes);
+    if (CONC_SPAWN_FRAME(NULL, NULL, takes, frame) != NULL) return 1;
     return conc_queue_get(q, x, conc_after(5)) == CONC_OK && conc_mutex_lock(m, CONC_NOW) == CONC_OK &&
            conc_fold(CONC_GEN_NEW(numbers), add, &sum, NULL) == CONC_OK;
 #elif MISUSE == 1
@@ -57,5 +79,11 @@ int misuse(conc_queue *q, conc_mutex *m, int *x) {
 #elif MISUSE == 11
     (void)m, (void)q;
     return conc_next(conc_map(conc_iter_range(0, 1, 1), add, NULL), x); /* not a function for conc_map() */
+#elif MISUSE == 15
+    (void)m, (void)q, (void)x;
+    return CONC_SPAWN_FRAME(NULL, NULL, takes, x) != NULL; /* not a frame of it */
+#else
+    (void)m, (void)q, (void)x;
+    return 0;
 #endif
 }

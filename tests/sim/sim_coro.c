@@ -344,6 +344,29 @@ static int mutex_canceled(void *unused) {
     return 0;
 }
 
+static int lock_twice(void *unused) {
+    (void)lock_once(unused);
+    return lock_once(unused);
+}
+
+/* One that was woken for a lock, which another took meanwhile, is canceled: who is behind it is not forgotten. */
+static int mutex_cancel_passes_on(void *unused) {
+    sim_crew crew = {0};
+    (void)unused;
+    begin_locks();
+    task = CONC_SPAWN(loop, locks, .held = false);
+    CONC_SIM_ASSERT(task != NULL);
+    SIM_OK(CONC_GO(loop, locks, .held = false));
+    sim_start(&crew, lock_twice, NULL);
+    sim_start(&crew, cancel_task, NULL);
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    sim_join(&crew);
+    SIM_OK(conc_task_detach(task));
+    CONC_SIM_ASSERT(entered == 3 || entered == 4);
+    finish_locks();
+    return 0;
+}
+
 /* Waits for it no longer than that: in the middle of a hand-over, too. */
 CONC_CORO(locks_in_time, conc_result r;) {
     CO_BEGIN;
@@ -661,6 +684,7 @@ static const sim_test tests[] = {
     SIM_TEST(iterate_a_queue, 2),
     SIM_TEST(mutex_mixed, 1),
     SIM_TEST(mutex_canceled, 1),
+    SIM_TEST(mutex_cancel_passes_on, 1),
     SIM_TEST(mutex_in_time, 1),
     SIM_TEST(cond_signaled, 2),
     SIM_TEST(cond_broadcast, 1),

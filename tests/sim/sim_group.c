@@ -316,21 +316,28 @@ static int group_room(void *unused) {
 
 typedef struct call {
     int in, out;
+    int *also; /* written by the call, too, where it is; NULL: nowhere */
 } call;
 
 static uint32_t called; /* atomic */
 
 static int doubles(void *arg) {
     call *c = (call *)arg;
-    CONC_SIM_WRITE(c->out);
     c->out = 2 * c->in;
+    if (c->also != NULL) {
+        CONC_SIM_WRITE(*c->also);
+        *c->also = c->in;
+    }
     count(&called);
     return c->in == 13;
 }
 
-CONC_CORO(offloads, call c; bool late;) {
+CONC_CORO(offloads, call c; int also;) {
     CO_BEGIN;
+    self->c.also = &self->also;
     CO_AWAIT(conc_op_offload(NULL, doubles, &self->c));
+    CONC_SIM_READ(self->also);
+    CONC_SIM_ASSERT(self->also == self->c.in);
     CONC_SIM_ASSERT(self->co.result == (self->c.in == 13 ? CONC_FAILED : CONC_OK));
     CONC_SIM_ASSERT(self->c.out == 2 * self->c.in);
     count(&ran);
@@ -341,15 +348,15 @@ static int offload_result(void *unused) {
     (void)unused;
     begin(0);
     called = 0;
-    SIM_OK(CONC_GO(loop, offloads, .c = {4, 0}));
-    SIM_OK(CONC_GO(loop, offloads, .c = {13, 0}));
+    SIM_OK(CONC_GO(loop, offloads, .c = {4, 0, NULL}));
+    SIM_OK(CONC_GO(loop, offloads, .c = {13, 0, NULL}));
     run_and_free();
     CONC_SIM_ASSERT(ran == 2 && called == 2);
     finish();
     return 0;
 }
 
-CONC_CORO(offloads_in_time, call c; bool late; double seconds;) {
+CONC_CORO(offloads_in_time, call c; double seconds;) {
     CO_BEGIN;
     CO_AWAIT_UNTIL(conc_op_offload(NULL, doubles, &self->c), conc_after(self->seconds));
     CONC_SIM_ASSERT(self->co.result == CONC_OK || self->co.result == CONC_TIMEOUT);
@@ -363,8 +370,8 @@ static int offload_in_time(void *unused) {
     (void)unused;
     begin(0);
     called = 0;
-    SIM_OK(CONC_GO(loop, offloads_in_time, .c = {5, 0}, .seconds = 0.0001));
-    SIM_OK(CONC_GO(loop, offloads_in_time, .c = {5, 0}, .seconds = 0.0002));
+    SIM_OK(CONC_GO(loop, offloads_in_time, .c = {5, 0, NULL}, .seconds = 0.0001));
+    SIM_OK(CONC_GO(loop, offloads_in_time, .c = {5, 0, NULL}, .seconds = 0.0002));
     run_and_free();
     CONC_SIM_ASSERT(ran <= 2);
     finish();
@@ -396,7 +403,7 @@ static int offload_canceled(void *unused) {
     (void)unused;
     begin(0);
     called = 0;
-    task = CONC_SPAWN(loop, offloads_canceled, .c = {5, 0}, .done = false);
+    task = CONC_SPAWN(loop, offloads_canceled, .c = {5, 0, NULL}, .done = false);
     CONC_SIM_ASSERT(task != NULL);
     sim_start(&crew, cancel_task, NULL);
     SIM_OK(conc_loop_run(loop, CONC_FOREVER));
@@ -407,10 +414,9 @@ static int offload_canceled(void *unused) {
 }
 
 static int offload_by_thread(void *seconds) {
-    call c = {3, 0};
+    call c = {3, 0, NULL};
     conc_result r = conc_wait(conc_op_offload(NULL, doubles, &c), seconds != NULL ? conc_after(0.0001) : CONC_FOREVER);
     CONC_SIM_ASSERT(r == CONC_OK || (seconds != NULL && r == CONC_TIMEOUT));
-    CONC_SIM_READ(c.out);
     CONC_SIM_ASSERT(c.out == (r == CONC_OK ? 6 : 0));
     return 0;
 }

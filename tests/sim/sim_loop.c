@@ -362,6 +362,7 @@ static int cancel_is_seen(void *unused) {
 /* The wait is told; it is not canceled twice. */
 CONC_CORO(catches, int *p; conc_result first;) {
     CO_BEGIN;
+    count(&ran);
     CO_TRY_AWAIT(conc_op_get(q, &self->p), CONC_FOREVER);
     self->first = self->co.result;
     if (self->first == CONC_OK) {
@@ -390,7 +391,7 @@ static int cancel_caught(void *unused) {
     SIM_OK(conc_loop_run(loop, CONC_FOREVER));
     sim_join(&crew);
     SIM_OK(conc_task_join(spawned[0], &code, CONC_NOW));
-    CONC_SIM_ASSERT((code == 5 && out(0) == 1) || (code == CONC_CANCELED && out(0) == 0 && conc_queue_length(q) == 1));
+    CONC_SIM_ASSERT(code == (ran == 1 ? 5 : CONC_CANCELED) && out(0) == ran);
     finish();
     return 0;
 }
@@ -548,6 +549,25 @@ static int timeout_block(void *unused) {
     sim_join(&crew);
     SIM_OK(conc_task_join(spawned[0], &code, CONC_NOW));
     CONC_SIM_ASSERT(out(0) == (uint32_t)code && cleaned == 1);
+    CONC_SIM_ASSERT(out(0) + conc_queue_length(q) == 1);
+    finish();
+    return 0;
+}
+
+/* The same, and a cancel. */
+static int timeout_and_cancel(void *unused) {
+    sim_crew crew = {0};
+    int code = -1;
+    (void)unused;
+    begin(1);
+    spawned[0] = CONC_SPAWN(loop, in_time, .got = false);
+    CONC_SIM_ASSERT(spawned[0] != NULL);
+    sim_start(&crew, put_0, NULL);
+    sim_start(&crew, cancel_spawned, NULL);
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    sim_join(&crew);
+    SIM_OK(conc_task_join(spawned[0], &code, CONC_NOW));
+    CONC_SIM_ASSERT(code == CONC_CANCELED || out(0) == (uint32_t)code);
     CONC_SIM_ASSERT(out(0) + conc_queue_length(q) == 1);
     finish();
     return 0;
@@ -896,6 +916,7 @@ static const sim_test tests[] = {
     SIM_TEST(token_shared, 1),
     SIM_TEST(token_parent, 1),
     SIM_TEST(timeout_block, 2),
+    SIM_TEST(timeout_and_cancel, 1),
     SIM_TEST(timeout_nested, 1),
     SIM_TEST(sleeps_and_cancel, 1),
     SIM_TEST(wheel_alone, 0),
