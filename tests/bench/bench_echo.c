@@ -276,7 +276,7 @@ static void run_by_turns(const bench_case *c) {
             answers = 0;
             now = bench_clock();
             for (k = 0; k < n; k++) client_send(&clients[at][k]);
-            load(now + bench_env("BENCH_MS", 200) * (n > 5000 ? 1e-3 : 0.3e-3), UINT64_MAX);
+            load(now + bench_env("BENCH_MS", 200) * (n > 500 ? 0.75e-3 : 0.3e-3), UINT64_MAX);
             drain();
             each[at] = (server_cpu(at) - cpu) / (double)answers;
         }

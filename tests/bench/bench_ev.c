@@ -23,21 +23,21 @@ static void run(const bench_case *c) {
     for (i = 0; i < TIMERS; i++) ev_timer_init(&timers[i], on_timer, 0., 0.);
     ev_now_update(loop);
     lead = timer_base - bench_clock();
-    took = bench_clock();
+    took = timers_cpu();
     for (i = 0; i < TIMERS; i++) {
         ev_timer_set(&timers[i], lead + (double)timer_offsets[i] * 1e-9, 0.);
         ev_timer_start(loop, &timers[i]);
     }
-    took = bench_clock() - took;
+    took = timers_cpu() - took;
     timers_armed();
     if (c->a != 0) {
         timers_wait_overdue();
-        took = bench_clock();
+        took = timers_cpu();
         ev_run(loop, 0);
-        took = bench_clock() - took;
+        took = timers_cpu() - took;
         BENCH_CHECK(fired == TIMERS);
     }
-    bench_print(c, took * 1e9 / TIMERS, "ns", "");
+    bench_print(c, took * 1e9 / TIMERS, "ns of CPU", "");
 }
 
 static const bench_case cases[] = {

@@ -22,20 +22,20 @@ static void run(const bench_case *c) {
     for (i = 0; i < TIMERS; i++) BENCH_CHECK(uv_timer_init(loop, &timers[i]) == 0);
     uv_update_time(loop);
     lead = (uint64_t)((timer_base - bench_clock()) * 1e3);
-    took = bench_clock();
+    took = timers_cpu();
     for (i = 0; i < TIMERS; i++) {
         BENCH_CHECK(uv_timer_start(&timers[i], on_timer, lead + (uint64_t)timer_offsets[i] / 1000000, 0) == 0);
     }
-    took = bench_clock() - took;
+    took = timers_cpu() - took;
     timers_armed();
     if (c->a != 0) {
         timers_wait_overdue();
-        took = bench_clock();
+        took = timers_cpu();
         BENCH_CHECK(uv_run(loop, UV_RUN_DEFAULT) == 0);
-        took = bench_clock() - took;
+        took = timers_cpu() - took;
         BENCH_CHECK(fired == TIMERS);
     }
-    bench_print(c, took * 1e9 / TIMERS, "ns", "");
+    bench_print(c, took * 1e9 / TIMERS, "ns of CPU", "");
 }
 
 static const bench_case cases[] = {
