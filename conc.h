@@ -58,7 +58,7 @@
  * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
  *
  * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
- * thread's end, a point in time, a cancel token. One op can be waited for, or the first of several:
+ * thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the first of several:
  *
  * ```c
  * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
@@ -70,9 +70,9 @@
  * }
  * ```
  *
- * Exactly one of them happens; the others are as if never asked. Convenience calls such as conc_queue_get() are the same
- * ops with a fast path in front. An object of your own becomes awaitable by a class of three functions, at the end of
- * this manual. (A closed queue is always ready: put conc_op_never() in its place.)
+ * Exactly one of them happens; the others are as if never asked. In a coroutine it is CO_AWAIT_ANY(self->ops, 3). Convenience
+ * calls such as conc_queue_get() are the same ops with a fast path in front. An object of your own becomes awaitable by a class
+ * of three functions, at the end of this manual. (A closed queue is always ready: put conc_op_never() in its place.)
  *
  * ---- RULES THAT HOLD EVERYWHERE ------------------------------------------------------------------------------
  *
@@ -244,6 +244,69 @@
  *
  * Values can be sent in (CONC_GENERATOR_SEND, CONC_SEND) and errors thrown in (CONC_THROW, CONC_TRY_YIELD).
  *
+ * ---- COROUTINES AND THEIR LOOP ----------------------------------------------------------- coro.h, loop.h below
+ *
+ * A coroutine suspends at each wait instead of blocking its thread; a loop runs thousands of them in one. It waits for any op:
+ * of a queue that threads put into, too. What lives across a wait is a field of its frame, as with generators.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * CONC_CORO(worker, conc_queue *jobs; int job, done;) {       // name, fields
+ *     CO_BEGIN;
+ *     for (;;) {
+ *         CO_AWAIT(conc_op_get(self->jobs, &self->job));
+ *         if (self->co.result != CONC_OK) break;              // closed, and empty
+ *         CO_AWAIT(conc_op_sleep(0.001));
+ *         self->done++;
+ *     }
+ *     CO_FINALLY;                                             // all ways out lead through here, a cancel too; may be left out
+ *     printf("%d done\n", self->done);
+ *     CO_END;
+ * }
+ *
+ * CONC_CORO(boss, conc_queue *jobs; conc_task *w; conc_co_timeout limit; int i;) {
+ *     CO_BEGIN;
+ *     self->w = CONC_SPAWN(conc_loop_current(), worker, .jobs = self->jobs);  // a task of its own
+ *     for (self->i = 0; self->i < 3; self->i++) CO_AWAIT(conc_op_put(self->jobs, &self->i));
+ *     conc_queue_close(self->jobs);
+ *     CO_JOIN(self->w);                                       // self->co.value: what it returned
+ *     CO_TIMEOUT(self->limit, 0.001) {                        // whatever waits are in it, in calls too
+ *         CO_CALL(worker, .jobs = self->jobs);                // as part of this task
+ *         CO_AWAIT(conc_op_never());
+ *     }
+ *     if (self->limit.expired) puts("time is up");
+ *     CO_RETURN(7);
+ *     CO_END;
+ * }
+ *
+ * int main(void) {
+ *     conc_loop *loop = conc_loop_new(NULL);
+ *     conc_queue *jobs = conc_queue_new(sizeof(int), 1);
+ *     int code = 0;
+ *     if (loop == NULL || jobs == NULL) return puts(conc_error_detail()), 1;
+ *     conc_task_join(CONC_SPAWN(loop, boss, .jobs = jobs), &code, CONC_FOREVER); // nobody runs the loop, so this does
+ *     printf("%d\n", code);
+ *     conc_queue_free(jobs);
+ *     return conc_loop_free(loop) == CONC_OK ? 0 : 1;
+ * }
+ * ```
+ * ```output
+ * 3 done
+ * 0 done
+ * time is up
+ * 7
+ * ```
+ *
+ *  Wait         CO_AWAIT, CO_AWAIT_UNTIL, CO_AWAIT_ANY (the first of several), CO_YIELD, CO_JOIN; CO_TRY_AWAIT sees a cancel
+ *  Tasks        CONC_SPAWN (join or detach it), CONC_GO (detached), CONC_SPAWN_LATER; from any thread
+ *  Together     conc_task_join_all(), conc_op_task_ends(); groups: CONC_GROUP_SPAWN, at most so many at a time, the first
+ *               failure cancels the others
+ *  Blocking     conc_op_offload(NULL, fn, &args) runs a call that blocks in another thread, on a copy of args
+ *  Looking      conc_dump(NULL, NULL) writes where every thread and task waits; .stall_after tells of a coroutine that blocks
+ *
  * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
  *
  * ```c
@@ -335,12 +398,13 @@
  *  Destroying   A mutex may be freed as soon as another thread has locked it after the last unlock; a semaphore, event
  *               or latch as soon as a wait on it has succeeded, by the last to use it. Freeing what somebody waits on is
  *               refused with CONC_BUSY.
- *  Fork         In a child of fork() only the calling thread exists. Queues made before give CONC_FORKED there, as do locks
- *               held by another thread of the parent. Nobody waits there, and timers stay with the parent.
+ *  Fork         In a child of fork() only the calling thread exists. Queues and loops made before give CONC_FORKED there, as
+ *               do locks held by another thread of the parent. Nobody waits there, and timers stay with the parent.
  *  Signals      No handler is installed, no disposition or mask changed. Nothing here may be called in a signal handler but
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
  *  Exit         See thread.h. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
- *  Hidden       No thread that you did not start, but one, "conc-timer", with the first timer.
+ *  Hidden       No threads that you did not start, but for "conc-timer", with the first timer, and up to 32 "conc-offload",
+ *               with conc_op_offload().
  *
  * ---- SIMULATION ---------------------------------------------------------------------------------- sim.h below
  *
@@ -2213,25 +2277,26 @@ typedef struct conc_co_class {
         __VA_ARGS__                                                                                \
     } name;                                                                                        \
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task);        \
-    static conc_result conc__resume_##name(conc_co *co, conc_task *task);                          \
-    static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)}; \
-    static inline conc_task *conc__spawn_##name(conc_loop *loop, const struct conc_task_desc *desc, name frame) { \
-        name *self = (name *)conc__co_new(loop, sizeof(name), desc);                               \
-        if (self == NULL) return NULL;                                                             \
-        *self = frame;                                                                             \
-        return conc__co_start(&self->co, &conc__class_##name);                                     \
+    static conc_result conc__resume_##name(conc_co *conc__co, conc_task *conc__task);              \
+    static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)};\
+    static inline conc_task *conc__spawn_##name(conc_loop *conc__loop, const struct conc_task_desc *conc__desc,\
+                                                name conc__frame) {                                \
+        name *conc__it = (name *)conc__co_new(conc__loop, sizeof(name), conc__desc);               \
+        if (conc__it == NULL) return NULL;                                                         \
+        *conc__it = conc__frame;                                                                   \
+        return conc__co_start(&conc__it->co, &conc__class_##name);                                 \
     }                                                                                              \
-    static inline bool conc__call_##name(conc_task *task, name frame) {                            \
-        name *self = (name *)conc__co_call(task, sizeof(name));                                    \
-        if (self == NULL) return false;                                                            \
-        *self = frame;                                                                             \
-        conc__co_enter(task, &self->co, &conc__class_##name);                                      \
+    static inline bool conc__call_##name(conc_task *conc__task, name conc__frame) {                \
+        name *conc__it = (name *)conc__co_call(conc__task, sizeof(name));                          \
+        if (conc__it == NULL) return false;                                                        \
+        *conc__it = conc__frame;                                                                   \
+        conc__co_enter(conc__task, &conc__it->co, &conc__class_##name);                            \
         return true;                                                                               \
     }                                                                                              \
-    static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
+    static conc_result conc__resume_##name(conc_co *conc__co, conc_task *conc__task) {             \
         (void)conc__spawn_##name; /* none of them is unused */                                     \
         (void)conc__call_##name;                                                                   \
-        return conc__body_##name((name *)(void *)co, task);                                        \
+        return conc__body_##name((name *)(void *)conc__co, conc__task);                            \
     }                                                                                              \
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task)
 
@@ -2928,6 +2993,21 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 #undef conc_send_to
 #undef conc_socket_close
 #undef conc_socket_free
+#undef conc_loop_run
+#undef conc_loop_stop
+#undef conc_loop_cancel
+#undef conc_loop_post
+#undef conc_loop_free
+#undef conc_task_join
+#undef conc_task_join_all
+#undef conc_task_detach
+#undef conc_task_cancel
+#undef conc_group_wait
+#undef conc_group_cancel
+#undef conc_group_free
+#undef conc__co_go
+#undef conc__co_await
+#undef conc__co_await_any
 #endif
 
 /* ==== end src/places_off.h ==== */
@@ -6493,7 +6573,11 @@ void CONC__PORT(signal_close)(conc__port_signal *s) {
 
 void CONC__PORT(signal_raise)(conc__port_signal *s) {
     DWORD saved = GetLastError();
-    (void)conc__ws.p_send((conc__ws_socket)s->fd[0], "", 1, 0);
+    unsigned tries = 0;
+    /* Another thread's call on the socket may be in the way (Wine's sockets answer so); a signal that is lost is a hang. */
+    while (conc__ws.p_send((conc__ws_socket)s->fd[0], "", 1, 0) < 0 && GetLastError() == WSAEWOULDBLOCK && ++tries < 1000000) {
+        conc__port_yield();
+    }
     SetLastError(saved);
 }
 
@@ -17348,6 +17432,23 @@ void conc_sim_fail(const char *text, const char *file, int line) {
 #define conc_send_to(...) CONC__AT("conc_send_to(" #__VA_ARGS__ ")", conc_send_to(__VA_ARGS__))
 #define conc_socket_close(...) CONC__AT("conc_socket_close(" #__VA_ARGS__ ")", conc_socket_close(__VA_ARGS__))
 #define conc_socket_free(...) CONC__AT("conc_socket_free(" #__VA_ARGS__ ")", conc_socket_free(__VA_ARGS__))
+#define conc_loop_run(...) CONC__AT("conc_loop_run(" #__VA_ARGS__ ")", conc_loop_run(__VA_ARGS__))
+#define conc_loop_stop(...) CONC__AT("conc_loop_stop(" #__VA_ARGS__ ")", conc_loop_stop(__VA_ARGS__))
+#define conc_loop_cancel(...) CONC__AT("conc_loop_cancel(" #__VA_ARGS__ ")", conc_loop_cancel(__VA_ARGS__))
+#define conc_loop_post(...) CONC__AT("conc_loop_post(" #__VA_ARGS__ ")", conc_loop_post(__VA_ARGS__))
+#define conc_loop_free(...) CONC__AT("conc_loop_free(" #__VA_ARGS__ ")", conc_loop_free(__VA_ARGS__))
+#define conc_task_join(...) CONC__AT("conc_task_join(" #__VA_ARGS__ ")", conc_task_join(__VA_ARGS__))
+#define conc_task_join_all(...) CONC__AT("conc_task_join_all(" #__VA_ARGS__ ")", conc_task_join_all(__VA_ARGS__))
+#define conc_task_detach(...) CONC__AT("conc_task_detach(" #__VA_ARGS__ ")", conc_task_detach(__VA_ARGS__))
+#define conc_task_cancel(...) CONC__AT("conc_task_cancel(" #__VA_ARGS__ ")", conc_task_cancel(__VA_ARGS__))
+#define conc_group_wait(...) CONC__AT("conc_group_wait(" #__VA_ARGS__ ")", conc_group_wait(__VA_ARGS__))
+#define conc_group_cancel(...) CONC__AT("conc_group_cancel(" #__VA_ARGS__ ")", conc_group_cancel(__VA_ARGS__))
+#define conc_group_free(...) CONC__AT("conc_group_free(" #__VA_ARGS__ ")", conc_group_free(__VA_ARGS__))
+#define conc__co_go(...) CONC__AT("CONC_GO(...)", conc__co_go(__VA_ARGS__))
+#define conc__co_await(task, op, deadline, catches) \
+    CONC__AT("CO_AWAIT(" #op ")", conc__co_await((task), op, (deadline), (catches)))
+#define conc__co_await_any(task, ops, n, deadline) \
+    CONC__AT("CO_AWAIT_ANY(" #ops ", " #n ")", conc__co_await_any((task), ops, n, (deadline)))
 
 #endif
 

@@ -230,7 +230,7 @@ compiler || { install_compiler && compiler; } || {
 echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
 
 for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer \
-    iterator generator generator_send take_turns tree pipeline echo; do
+    iterator generator generator_send take_turns tree pipeline coroutines greenlets sieve feeding mirrors million echo; do
     example $name
 done
 bank

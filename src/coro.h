@@ -58,25 +58,26 @@ typedef struct conc_co_class {
         __VA_ARGS__                                                                                \
     } name;                                                                                        \
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task);        \
-    static conc_result conc__resume_##name(conc_co *co, conc_task *task);                          \
-    static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)}; \
-    static inline conc_task *conc__spawn_##name(conc_loop *loop, const struct conc_task_desc *desc, name frame) { \
-        name *self = (name *)conc__co_new(loop, sizeof(name), desc);                               \
-        if (self == NULL) return NULL;                                                             \
-        *self = frame;                                                                             \
-        return conc__co_start(&self->co, &conc__class_##name);                                     \
+    static conc_result conc__resume_##name(conc_co *conc__co, conc_task *conc__task);              \
+    static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)};\
+    static inline conc_task *conc__spawn_##name(conc_loop *conc__loop, const struct conc_task_desc *conc__desc,\
+                                                name conc__frame) {                                \
+        name *conc__it = (name *)conc__co_new(conc__loop, sizeof(name), conc__desc);               \
+        if (conc__it == NULL) return NULL;                                                         \
+        *conc__it = conc__frame;                                                                   \
+        return conc__co_start(&conc__it->co, &conc__class_##name);                                 \
     }                                                                                              \
-    static inline bool conc__call_##name(conc_task *task, name frame) {                            \
-        name *self = (name *)conc__co_call(task, sizeof(name));                                    \
-        if (self == NULL) return false;                                                            \
-        *self = frame;                                                                             \
-        conc__co_enter(task, &self->co, &conc__class_##name);                                      \
+    static inline bool conc__call_##name(conc_task *conc__task, name conc__frame) {                \
+        name *conc__it = (name *)conc__co_call(conc__task, sizeof(name));                          \
+        if (conc__it == NULL) return false;                                                        \
+        *conc__it = conc__frame;                                                                   \
+        conc__co_enter(conc__task, &conc__it->co, &conc__class_##name);                            \
         return true;                                                                               \
     }                                                                                              \
-    static conc_result conc__resume_##name(conc_co *co, conc_task *task) {                         \
+    static conc_result conc__resume_##name(conc_co *conc__co, conc_task *conc__task) {             \
         (void)conc__spawn_##name; /* none of them is unused */                                     \
         (void)conc__call_##name;                                                                   \
-        return conc__body_##name((name *)(void *)co, task);                                        \
+        return conc__body_##name((name *)(void *)conc__co, conc__task);                            \
     }                                                                                              \
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task)
 

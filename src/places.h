@@ -112,5 +112,22 @@
 #define conc_send_to(...) CONC__AT("conc_send_to(" #__VA_ARGS__ ")", conc_send_to(__VA_ARGS__))
 #define conc_socket_close(...) CONC__AT("conc_socket_close(" #__VA_ARGS__ ")", conc_socket_close(__VA_ARGS__))
 #define conc_socket_free(...) CONC__AT("conc_socket_free(" #__VA_ARGS__ ")", conc_socket_free(__VA_ARGS__))
+#define conc_loop_run(...) CONC__AT("conc_loop_run(" #__VA_ARGS__ ")", conc_loop_run(__VA_ARGS__))
+#define conc_loop_stop(...) CONC__AT("conc_loop_stop(" #__VA_ARGS__ ")", conc_loop_stop(__VA_ARGS__))
+#define conc_loop_cancel(...) CONC__AT("conc_loop_cancel(" #__VA_ARGS__ ")", conc_loop_cancel(__VA_ARGS__))
+#define conc_loop_post(...) CONC__AT("conc_loop_post(" #__VA_ARGS__ ")", conc_loop_post(__VA_ARGS__))
+#define conc_loop_free(...) CONC__AT("conc_loop_free(" #__VA_ARGS__ ")", conc_loop_free(__VA_ARGS__))
+#define conc_task_join(...) CONC__AT("conc_task_join(" #__VA_ARGS__ ")", conc_task_join(__VA_ARGS__))
+#define conc_task_join_all(...) CONC__AT("conc_task_join_all(" #__VA_ARGS__ ")", conc_task_join_all(__VA_ARGS__))
+#define conc_task_detach(...) CONC__AT("conc_task_detach(" #__VA_ARGS__ ")", conc_task_detach(__VA_ARGS__))
+#define conc_task_cancel(...) CONC__AT("conc_task_cancel(" #__VA_ARGS__ ")", conc_task_cancel(__VA_ARGS__))
+#define conc_group_wait(...) CONC__AT("conc_group_wait(" #__VA_ARGS__ ")", conc_group_wait(__VA_ARGS__))
+#define conc_group_cancel(...) CONC__AT("conc_group_cancel(" #__VA_ARGS__ ")", conc_group_cancel(__VA_ARGS__))
+#define conc_group_free(...) CONC__AT("conc_group_free(" #__VA_ARGS__ ")", conc_group_free(__VA_ARGS__))
+#define conc__co_go(...) CONC__AT("CONC_GO(...)", conc__co_go(__VA_ARGS__))
+#define conc__co_await(task, op, deadline, catches) \
+    CONC__AT("CO_AWAIT(" #op ")", conc__co_await((task), op, (deadline), (catches)))
+#define conc__co_await_any(task, ops, n, deadline) \
+    CONC__AT("CO_AWAIT_ANY(" #ops ", " #n ")", conc__co_await_any((task), ops, n, (deadline)))
 
 #endif

@@ -72,4 +72,19 @@
 #undef conc_send_to
 #undef conc_socket_close
 #undef conc_socket_free
+#undef conc_loop_run
+#undef conc_loop_stop
+#undef conc_loop_cancel
+#undef conc_loop_post
+#undef conc_loop_free
+#undef conc_task_join
+#undef conc_task_join_all
+#undef conc_task_detach
+#undef conc_task_cancel
+#undef conc_group_wait
+#undef conc_group_cancel
+#undef conc_group_free
+#undef conc__co_go
+#undef conc__co_await
+#undef conc__co_await_any
 #endif

@@ -396,7 +396,11 @@ void CONC__PORT(signal_close)(conc__port_signal *s) {
 
 void CONC__PORT(signal_raise)(conc__port_signal *s) {
     DWORD saved = GetLastError();
-    (void)conc__ws.p_send((conc__ws_socket)s->fd[0], "", 1, 0);
+    unsigned tries = 0;
+    /* Another thread's call on the socket may be in the way (Wine's sockets answer so); a signal that is lost is a hang. */
+    while (conc__ws.p_send((conc__ws_socket)s->fd[0], "", 1, 0) < 0 && GetLastError() == WSAEWOULDBLOCK && ++tries < 1000000) {
+        conc__port_yield();
+    }
     SetLastError(saved);
 }
 

@@ -385,37 +385,51 @@ CONC_CORO(nothing, ) {
     CO_END;
 }
 
+/* Names that are likely. */
+CONC_CORO(task, ) {
+    CO_BEGIN;
+    CO_END;
+}
+CONC_CORO(loop, task *frame;) {
+    CO_BEGIN;
+    CO_END;
+}
+CONC_CORO(frame, loop *co_; int desc;) {
+    CO_BEGIN;
+    CO_END;
+}
+
 static int coroutines(void) {
-    conc_loop *loop = conc_loop_new(NULL);
+    conc_loop *lp = conc_loop_new(NULL);
     conc_queue *q = conc_queue_new(sizeof(long), 4);
-    conc_group *group = conc_group_new(loop, NULL);
+    conc_group *group = conc_group_new(lp, NULL);
     everything e = CONC_FRAME_ZERO(everything);
     numbered n = CONC_FRAME_ZERO(numbered);
     conc_task_desc desc;
     conc_task *t;
     int code = 0;
-    CHECK(loop != NULL && q != NULL && group != NULL);
+    CHECK(lp != NULL && q != NULL && group != NULL);
     e.q = q;
-    t = CONC_SPAWN_FRAME(loop, NULL, everything, e);
+    t = CONC_SPAWN_FRAME(lp, NULL, everything, e);
     CHECK(conc_task_join(t, &code, CONC_FOREVER) == CONC_OK && code == 46);
     memset(&desc, 0, sizeof desc);
     desc.group = group;
-    CHECK(conc_task_detach(CONC_SPAWN_FRAME(loop, &desc, numbered, n)) == CONC_OK);
-    CHECK(conc_task_detach(CONC_SPAWN_FRAME(loop, NULL, nothing, CONC_FRAME_ZERO(nothing))) == CONC_OK);
+    CHECK(conc_task_detach(CONC_SPAWN_FRAME(lp, &desc, numbered, n)) == CONC_OK);
+    CHECK(conc_task_detach(CONC_SPAWN_FRAME(lp, NULL, nothing, CONC_FRAME_ZERO(nothing))) == CONC_OK);
 #if !defined(__cplusplus)
     e = CONC_FRAME(everything, .q = q, .n = 0);
-    t = CONC_SPAWN(loop, everything, .q = q);
+    t = CONC_SPAWN(lp, everything, .q = q);
     CHECK(conc_task_join(t, &code, CONC_FOREVER) == CONC_OK && code == 46);
-    t = CONC_SPAWN_EX(loop, &desc, doubles, .x = 4);
+    t = CONC_SPAWN_EX(lp, &desc, doubles, .x = 4);
     CHECK(conc_task_join(t, &code, CONC_FOREVER) == CONC_OK && code == 8);
-    t = CONC_SPAWN_LATER(loop, 1e-6, doubles, .x = 5);
+    t = CONC_SPAWN_LATER(lp, 1e-6, doubles, .x = 5);
     CHECK(conc_task_join(t, &code, CONC_FOREVER) == CONC_OK && code == 10);
-    CHECK(CONC_GO(loop, nothing) == CONC_OK && CONC_GROUP_SPAWN(group, doubles) == CONC_OK);
+    CHECK(CONC_GO(lp, nothing) == CONC_OK && CONC_GROUP_SPAWN(group, doubles) == CONC_OK);
     CHECK(CONC_SPAWN(NULL, nothing) == NULL);
-    if (CONC_GO(loop, doubles) != CONC_OK) return 1;
+    if (CONC_GO(lp, doubles) != CONC_OK) return 1;
 #endif
-    CHECK(conc_loop_run(loop, CONC_FOREVER) == CONC_OK);
-    CHECK(conc_group_free(group) == CONC_OK && conc_loop_free(loop) == CONC_OK && conc_queue_free(q) == CONC_OK);
+    CHECK(conc_loop_run(lp, CONC_FOREVER) == CONC_OK);
+    CHECK(conc_group_free(group) == CONC_OK && conc_loop_free(lp) == CONC_OK && conc_queue_free(q) == CONC_OK);
     return wrong_line;
 }
 

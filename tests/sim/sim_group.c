@@ -498,16 +498,22 @@ CONC_CORO(blocks, int i;) {
     CO_END;
 }
 
+static void see_report(const conc_error *error, void *arg) {
+    CONC_SIM_ASSERT(error->result == CONC_BUSY && strstr(error->text, "blocks") != NULL && arg == NULL);
+}
+
 /* The timer comes back while the loop ends and goes. */
 static int stall_and_free(void *unused) {
     conc_loop_desc desc;
     (void)unused;
     memset(&desc, 0, sizeof desc);
     desc.stall_after = 0.001;
+    conc_set_error_hook(see_report, NULL);
     begin_ex(0, &desc);
     SIM_OK(CONC_GO(loop, blocks, .i = 0));
     run_and_free();
     finish();
+    conc_set_error_hook(NULL, NULL);
     return 0;
 }
 

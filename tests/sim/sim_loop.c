@@ -87,6 +87,26 @@ static int inbox_owed(void *unused) {
     return 0;
 }
 
+/* The loop is left and taken up again, by its deadline, while its item comes. */
+static int run_in_slices(void *unused) {
+    sim_crew crew = {0};
+    conc_result r;
+    (void)unused;
+    begin(1);
+    SIM_OK(CONC_GO(loop, get_some, .n = 2));
+    sim_start(&crew, put_at_once, NULL);
+    do {
+        r = conc_loop_run(loop, conc_after(0.0002));
+    } while (r == CONC_TIMEOUT);
+    SIM_OK(r);
+    SIM_OK(conc_loop_free(loop));
+    loop = NULL;
+    sim_join(&crew);
+    CONC_SIM_ASSERT(out(0) == 1 && out(1) == 1);
+    finish();
+    return 0;
+}
+
 /* ---- spawn ------------------------------------------------------------------------------------------------- */
 
 static conc_task *spawned[2];
@@ -630,6 +650,26 @@ static int sleeps_and_cancel(void *unused) {
     return 0;
 }
 
+/* One that is to start later is canceled before, then, or after. */
+static int cancel_before_the_start(void *unused) {
+    sim_crew crew = {0};
+    conc_task_desc desc;
+    int code = -1;
+    (void)unused;
+    begin(0);
+    memset(&desc, 0, sizeof desc);
+    desc.start = conc_after(0.0005);
+    spawned[0] = CONC_SPAWN_EX(loop, &desc, yields, .code = 0);
+    CONC_SIM_ASSERT(spawned[0] != NULL);
+    sim_start(&crew, cancel_spawned, NULL);
+    SIM_OK(conc_loop_run(loop, CONC_FOREVER));
+    sim_join(&crew);
+    SIM_OK(conc_task_join(spawned[0], &code, CONC_NOW));
+    CONC_SIM_ASSERT(code == (ran == 1 ? 0 : CONC_CANCELED));
+    finish();
+    return 0;
+}
+
 /* The wheel by itself: entries come out in the first look after their time, rounded up to a tick, and not before. */
 #define WHEEL_NODES 6
 #define WHEEL_TICK ((int64_t)1 << 16)
@@ -746,11 +786,19 @@ static int join_twice(void *unused) {
     return 0;
 }
 
+static uint32_t detached, reported; /* atomic */
+
+static void count_report(const conc_error *error, void *arg) {
+    CONC_SIM_ASSERT(error->result == CONC_FAILED && error->code == 4 && arg == NULL);
+    count(&reported);
+}
+
 static int detach_spawned(void *unused) {
     conc_result r = conc_task_detach(spawned[0]);
     (void)unused;
     if (r == CONC_OK) {
         count(&joined);
+        count(&detached);
     } else {
         CONC_SIM_ASSERT(r == CONC_INVALID);
         count(&refused);
@@ -758,17 +806,21 @@ static int detach_spawned(void *unused) {
     return 0;
 }
 
-/* One of the two has it. (The failure that nobody joined goes to the error hook.) */
+/* One of the two has it. The failure goes to the error hook if nobody joined. */
 static int join_or_detach(void *unused) {
     sim_crew crew = {0};
     (void)unused;
     begin_joins();
+    detached = reported = 0;
+    conc_set_error_hook(count_report, NULL);
     sim_start(&crew, join_spawned, NULL);
     sim_start(&crew, detach_spawned, NULL);
     SIM_OK(conc_loop_run(loop, CONC_FOREVER));
     sim_join(&crew);
     CONC_SIM_ASSERT(joined == 1 && refused == 1);
     finish();
+    conc_set_error_hook(NULL, NULL);
+    CONC_SIM_ASSERT(reported == detached);
     return 0;
 }
 
@@ -850,6 +902,37 @@ static int join_runs_the_loop(void *unused) {
     return 0;
 }
 
+static int join_first_blocking(void *unused) {
+    (void)unused;
+    SIM_OK(conc_task_join_all(spawned, 2, 1, CONC_FOREVER));
+    CONC_SIM_ASSERT(conc_task_has_ended(spawned[0]) || conc_task_has_ended(spawned[1]));
+    return 0;
+}
+
+static int join_both_blocking(void *unused) {
+    (void)unused;
+    SIM_OK(conc_task_join_all(spawned, 2, 0, CONC_FOREVER));
+    CONC_SIM_ASSERT(conc_task_has_ended(spawned[0]) && conc_task_has_ended(spawned[1]));
+    return 0;
+}
+
+static int join_all_runs_the_loop(void *unused) {
+    sim_crew crew = {0};
+    (void)unused;
+    begin(0);
+    spawned[0] = CONC_SPAWN(loop, sleeps, .ns = 300000);
+    spawned[1] = CONC_SPAWN(loop, just_runs, .code = 0);
+    CONC_SIM_ASSERT(spawned[0] != NULL && spawned[1] != NULL);
+    sim_start(&crew, join_first_blocking, NULL);
+    sim_start(&crew, join_both_blocking, NULL);
+    sim_join(&crew);
+    CONC_SIM_ASSERT(ran == 2);
+    SIM_OK(conc_task_detach(spawned[0]));
+    SIM_OK(conc_task_detach(spawned[1]));
+    finish();
+    return 0;
+}
+
 /* A stop that comes while one who joins runs the loop is still there for the run. */
 static int join_and_stop(void *unused) {
     sim_crew crew = {0};
@@ -900,6 +983,7 @@ static const sim_test tests[] = {
     SIM_TEST(inbox_put_twice, 1),
     SIM_TEST(inbox_two_push, 1),
     SIM_TEST(inbox_owed, 1),
+    SIM_TEST(run_in_slices, 1),
     SIM_TEST(spawn_by_threads, 1),
     SIM_TEST(spawn_at_the_end, 2),
     SIM_TEST(spawn_later, 1),
@@ -919,6 +1003,7 @@ static const sim_test tests[] = {
     SIM_TEST(timeout_and_cancel, 1),
     SIM_TEST(timeout_nested, 1),
     SIM_TEST(sleeps_and_cancel, 1),
+    SIM_TEST(cancel_before_the_start, 1),
     SIM_TEST(wheel_alone, 0),
     SIM_TEST(join_by_thread, 2),
     SIM_TEST(join_twice, 1),
@@ -926,6 +1011,7 @@ static const sim_test tests[] = {
     SIM_TEST(end_as_an_op, 1),
     SIM_TEST(join_all, 1),
     SIM_TEST(join_runs_the_loop, 1),
+    SIM_TEST(join_all_runs_the_loop, 1),
     SIM_TEST(join_and_stop, 1),
     SIM_TEST(join_across, 1),
 };
