@@ -799,6 +799,12 @@ typedef int (*conc_fn)(void *arg);
  * What follows from it, for whoever writes one:
  *  - variables that must survive a suspension are fields of the frame (self->i); others are lost at it. With
  *    CONC_DEBUG the dead stack is overwritten before each resume, so that a lost one shows at once;
+ *  - so are pointers to them: &x of a local x, or an array on the stack, must not be what is waited with or for. (A wait of a
+ *    coroutine that would have to suspend with one says CONC_INVALID);
+ *  - a suspension may not stand inside a block that undoes itself: CONC_WITH_LOCK, CONC_WITH_CANCEL, CONC_FOREACH,
+ *    CONC_FOR_GEN, CONC_FOR_QUEUE. It leaves the function, and so the block; and on its way back it finds the block's variables
+ *    lost. (A coroutine's wait in one ends the program with a message that names the place.) Lock with
+ *    CO_AWAIT(conc_op_lock(&m)), and unlock in the clean-up part;
  *  - a suspension may not stand inside a switch of your own: its label would belong to that switch. Resuming it ends
  *    the program with a message that names the place. With CONC_COMPUTED_GOTO (gcc, clang) it may;
  *  - C++ wants variables with initialisers in braces of their own, with no suspension after them there.
@@ -878,6 +884,9 @@ typedef int (*conc_fn)(void *arg);
  * loop of it.
  * Ends the program: "NAME, FILE:LINE: cannot be resumed there: ..." */
 CONC_API CONC__NORETURN void conc__frame_lost(const char *name, const char *file, uint32_t line);
+
+/* Ends the program: a coroutine suspends inside of a block that undoes itself. */
+CONC_API CONC__NORETURN void conc__frame_torn(const char *name, const char *file, uint32_t line);
 
 /* CONC_DEBUG: overwrites what lies dead on the stack below the caller. */
 CONC_API void conc__frame_scribble(void);
@@ -2244,7 +2253,10 @@ template <class G> G conc__gen_run_of(G frame) {
  * THE END, AND WHAT COMES BEFORE IT. A coroutine ends at CO_END, by CO_RETURN(code), or because its task was canceled
  * (conc_task_cancel(), or a cancel token). A cancel strikes at a wait, at the next one that really has to wait: the
  * coroutine goes on with what stands after CO_FINALLY, if it has that part, and ends. So whatever it took it gives back
- * there; every other way out runs through that part, too. It may wait in it, and is not canceled a second time there.
+ * there; every other way out runs through that part, too. It may wait in it, and is not canceled a second time there. A
+ * task that is canceled before it has begun goes through its clean-up part likewise, with its fields as they were given.
+ *
+ * Waits that need not wait do not suspend: but after 128 of them in a row the others come first. A sleep always lets them.
  * ========================================================================================== */
 
 #ifndef CONC__CORO_H
@@ -2269,6 +2281,13 @@ typedef struct conc_co_class {
     size_t size;
 } conc_co_class;
 
+/* A frame is copied as bytes, and nobody destroys its fields. */
+#if defined(__cplusplus)
+#define CONC__CO_PLAIN(name) static_assert(__is_trivially_copyable(name), "a coroutine's fields are copied as bytes");
+#else
+#define CONC__CO_PLAIN(name)
+#endif
+
 /* CONC_CORO(name, fields) { CO_BEGIN; ... CO_END; } defines a coroutine and its frame, struct `name`: a conc_co, then
  * your fields. Without fields: CONC_CORO(name, ). The body has `self`, the frame. At file scope; static. */
 #define CONC_CORO(name, ...)                                                                       \
@@ -2279,6 +2298,7 @@ typedef struct conc_co_class {
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task);        \
     static conc_result conc__resume_##name(conc_co *conc__co, conc_task *conc__task);              \
     static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)};\
+    CONC__CO_PLAIN(name)                                                                           \
     static inline conc_task *conc__spawn_##name(conc_loop *conc__loop, const struct conc_task_desc *conc__desc,\
                                                 name conc__frame) {                                \
         name *conc__it = (name *)conc__co_new(conc__loop, sizeof(name), conc__desc);               \
@@ -2413,8 +2433,13 @@ typedef struct conc_co_timeout {
 
 /* What a coroutine's function returns: CONC_OK, it has ended; CONC_PENDING, it waits, or has called another; or this. */
 #define CONC__CO_YIELDS CONC_BUSY
+#if defined(CONC_DEBUG) /* else only waits that suspend are looked at */
+#define CONC__CO_CHECK() conc__co_check(conc__task)
+#else
+#define CONC__CO_CHECK() ((void)0)
+#endif
 #define CONC__CO_MARK(label)                                                                       \
-    (CONC__FRAME_AT(self->co.conc__place, label),                                                  \
+    (CONC__CO_CHECK(), CONC__FRAME_AT(self->co.conc__place, label),                                                  \
      (void)(self->co.conc__line = (self->co.conc__line & ~CONC__CO_LINE) | (uint32_t)__LINE__))
 #define CONC__CO_LINE 0x3fffffffu
 #define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part; */
@@ -2440,6 +2465,7 @@ CONC_API void conc__co_enter(conc_task *task, conc_co *co, const conc_co_class *
 /* False: suspended, and to be resumed; true: completed, the result stored. */
 CONC_API bool conc__co_await(conc_task *task, conc_op op, conc_deadline deadline, bool catches);
 CONC_API bool conc__co_await_any(conc_task *task, conc_op *ops, size_t n, conc_deadline deadline);
+CONC_API void conc__co_check(const conc_task *task); /* not inside of a block that undoes itself */
 CONC_API uint32_t conc__co_return(conc_task *task, conc_co *frame, int code);
 CONC_API void conc__co_timeout_enter(conc_task *task, conc_co *frame, conc_co_timeout *timeout, conc_deadline due);
 CONC_API void conc__co_timeout_leave(conc_task *task, conc_co_timeout *timeout);
@@ -2495,7 +2521,8 @@ CONC_API conc_result conc_loop_free(conc_loop *loop);
 
 /* Runs the tasks in the calling thread. CONC_OK: all have ended (and none is to start later). CONC_TIMEOUT: the deadline passed
  * first; CONC_CLOSED: conc_loop_stop() was called; CONC_CANCELED: the thread's token fired: call it again to go on.
- * CONC_BUSY: it runs already; CONC_DEADLOCK: called in a coroutine of another loop's; CONC_INVALID: NULL; CONC_FORKED; CONC_SYSTEM: the poller failed. */
+ * CONC_BUSY: it runs already; CONC_DEADLOCK: called in a coroutine of another loop's; CONC_INVALID: NULL; CONC_FORKED, also
+ * in the child of a fork() that a coroutine has made. */
 CONC_API conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline);
 /* Makes the present, or the next, conc_loop_run() return as soon as no coroutine runs. Any thread. */
 CONC_API conc_result conc_loop_stop(conc_loop *loop);
@@ -2601,7 +2628,10 @@ CONC_API size_t conc_group_count(const conc_group *group);
  * daemons named "conc-offload", as many as there are calls under way, up to 32; each ends when it has had nothing to do
  * for 5 seconds. They are the process's. `pool` is NULL. An op for any world; conc_try() does not start it. */
 struct conc_pool;
-#define conc_op_offload(pool, fn, arg) conc_op_offload_bytes((pool), (fn), (arg), sizeof *(arg))
+/* (What is one byte, or a void *, is refused: it is nearly always text, or something whose size only you know. Say
+ * conc_op_offload_bytes(pool, fn, arg, size).) */
+#define conc_op_offload(pool, fn, arg)                                                             \
+    conc_op_offload_bytes((pool), (fn), (arg), sizeof *(arg) + 0 * sizeof(char[sizeof *(arg) > 1 ? 1 : -1]))
 CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------
@@ -2739,8 +2769,7 @@ CONC_API conc_result conc_socket_free(conc_socket *s);
  *   CONC_BROKEN     one came and was gone again
  *   CONC_REJECTED   this process, or the machine, has no more descriptors. The connection was accepted with one that the
  *                   listener keeps for that, and closed, so that nobody waits at the other end in vain, and the next one gets
- *                   its turn. (If others took that one too, the connection stays with the system; conc_accept() then lets
- *                   10 ms pass. Who uses the op had better do so too.)
+ *                   its turn. (If others took that one too, the connection stays with the system until there is one.)
  *   CONC_NO_MEMORY  of ours (the connection was closed) or of the system's
  *   CONC_SYSTEM     anything else */
 CONC_API conc_result conc_accept(conc_socket *listener, conc_socket **conn, conc_deadline deadline);
@@ -3315,7 +3344,7 @@ CONC__LIB bool conc__sim_is_here(void);
 #define CONC__BUCKET_BITS 7
 #define conc__port_hash(address, bits) ((size_t)conc__sim_number(address) & (((size_t)1 << (bits)) - 1))
 #else /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits */
-#define CONC__BUCKET_BITS 10
+#define CONC__BUCKET_BITS 13
 #define conc__port_hash(address, bits)                                                             \
     ((size_t)((uint64_t)((uintptr_t)(address) >> 2) * (uint64_t)0x9E3779B97F4A7C15u >> (64 - (bits))))
 #endif
@@ -3748,7 +3777,8 @@ typedef struct conc__agent {
     void *thread;        /* its conc_thread, if it has one */
     void (*ended)(struct conc__agent *agent); /* see conc__agent_watch_end() */
     conc_loop *loop; /* the loop that this thread runs, */
-    conc_task *task; /* and the task that runs in it */
+    conc_task *task; /* and the task that runs in it, whose identity `owner` then is; */
+    uint32_t host;   /* the thread's own meanwhile */
     conc__port_signal signal; /* wakes it when it sleeps in conc__port_poll(); */
     bool has_signal;          /* made when first wanted, gone with the thread */
     /* For conc_dump(), which reads them from other threads: what it sleeps for. Hints, stored with conc__poke...(); `name` is
@@ -3757,6 +3787,7 @@ typedef struct conc__agent {
     const void *sleeps_for;
     size_t sleeps_since; /* milliseconds of the clock */
     conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
+    uint32_t scopes;     /* blocks of CONC_WITH_LOCK(), CONC_WITH_CANCEL() and CONC_FOREACH() that it is in */
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
     uint32_t held_count; /* CONC_DEBUG: the locks held, in order; sync_debug's */
@@ -3996,6 +4027,16 @@ CONC__LIB int64_t conc__wheel_next(conc__wheel *w);
 /* Takes out one whose time has come; NULL: there is none. */
 CONC__LIB conc__wheel_node *conc__wheel_expire(conc__wheel *w, int64_t now);
 
+/* An address on the calling function's stack. */
+#if CONC_CC_GNU
+#define conc__stack_here() ((uintptr_t)__builtin_frame_address(0))
+#else
+static __inline uintptr_t conc__stack_here(void) {
+    volatile char here = 0;
+    return (uintptr_t)&here + (uintptr_t)here;
+}
+#endif
+
 /* ---- loop: what its other files use of it ------------------------------------------------------------------ */
 
 /* What is in a loop's inbox beside tasks. */
@@ -4019,8 +4060,8 @@ CONC__LIB conc__task_extra *conc__task_extra_of(conc_task *task);
 /* Next in a list that whoever calls has to itself: a task that was admitted to no list of its loop's. */
 CONC__LIB conc_task **conc__task_next(conc_task *task);
 CONC__LIB conc_loop *conc__task_loop(const conc_task *task);
-/* A task that may run now: in the loop's thread. */
-CONC__LIB void conc__task_ready(conc_task *task);
+/* A task that may run now, or when its start has come: in the loop's thread. */
+CONC__LIB void conc__task_begins(conc_task *task);
 /* Runs the loop in the calling thread until op completes, if nobody runs it; else just waits. */
 CONC__LIB conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline);
 CONC__LIB bool conc__loop_is_forked(const conc_loop *loop);
@@ -4141,7 +4182,7 @@ void conc_set_error_hook(conc_error_fn fn, void *user) {
 const char *conc__self_name(void) {
     conc__agent *me = conc__self();
     if (me->name != NULL) return me->name;
-    (void)snprintf(me->number, sizeof me->number, "thread %u", (unsigned)(me->owner >> 2));
+    (void)snprintf(me->number, sizeof me->number, "thread %u", (unsigned)((me->task != NULL ? me->host : me->owner) >> 2));
     return me->number;
 }
 
@@ -4256,6 +4297,8 @@ static void conc__forked(void) {
     conc__forks++;
     conc__survivor = conc__self()->owner;
     conc__signal_end(conc__self()); /* the parent has it too */
+    conc__self()->loop = NULL;      /* and that is the parent's */
+    conc__self()->task = NULL;
     conc__ids_before_fork = conc__load32(&conc__next_id, CONC__RELAXED) - 1;
     conc__reset_all();
 }
@@ -5650,7 +5693,9 @@ static int conc__epoll_fd(const conc__epoll_event *e) {
     return fd;
 }
 
-#define CONC__EPOLL_BOTH ((uint32_t)EPOLLIN | (uint32_t)EPOLLOUT | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLET)
+/* (EPOLLPRI: a receive ends at urgent data, and a short one is then not the end of what there is.) */
+#define CONC__EPOLL_BOTH                                                                           \
+    ((uint32_t)EPOLLIN | (uint32_t)EPOLLOUT | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLPRI | (uint32_t)EPOLLET)
 
 static int conc__epoll_set(conc__port_poller *p, intptr_t fd, uint32_t events) {
     int saved = errno, small = (int)fd, e = CONC__FAULT("epoll_ctl", ENOMEM, ENOSPC, EPERM);
@@ -5750,7 +5795,7 @@ size_t CONC__PORT(poller_wait)(conc__port_poller *p, conc__port_event *events, s
         events[count].fd = fd;
         events[count].got =
             ((got & (uint32_t)EPOLLIN) != 0 ? CONC__PORT_READ : 0) | ((got & (uint32_t)EPOLLOUT) != 0 ? CONC__PORT_WRITE : 0) |
-            ((got & ((uint32_t)EPOLLERR | (uint32_t)EPOLLHUP | (uint32_t)EPOLLRDHUP)) != 0 ? CONC__PORT_HUP : 0);
+            ((got & ((uint32_t)EPOLLERR | (uint32_t)EPOLLHUP | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLPRI)) != 0 ? CONC__PORT_HUP : 0);
         count++;
     }
     errno = saved;
@@ -8571,13 +8616,16 @@ void conc__lock_give(conc__lock *l) {
 
 /* ---- the table ------------------------------------------------------------------------------------ */
 
-#define CONC__BUCKETS (1u << CONC__BUCKET_BITS) /* 64 KiB of zero pages, touched as used */
+#define CONC__BUCKETS (1u << CONC__BUCKET_BITS) /* 512 KiB of zero pages, touched as used */
 
 static conc__bucket conc__table[CONC__BUCKETS];
 
 /* In a child of fork() only the calling thread exists, and it does not wait: the table is empty there. */
 static void conc__table_reset(void) {
-    memset(conc__table, 0, sizeof conc__table);
+    size_t i;
+    for (i = 0; i < CONC__BUCKETS; i++) { /* pages that nobody has touched stay untouched */
+        if (conc__table[i].firsts != NULL || conc__table[i].lock != 0) memset(&conc__table[i], 0, sizeof conc__table[i]);
+    }
 }
 
 void conc__table_begin(void) {
@@ -9224,12 +9272,14 @@ conc__cancel_scope conc__cancel_enter(conc_cancel *token) {
     conc__cancel_scope s;
     s.live = 1;
     s.before = conc_cancel_use(token);
+    conc__self()->scopes++;
     return s;
 }
 
 void conc__cancel_leave(conc__cancel_scope *scope) {
     if (scope->live == 0) return;
     scope->live = 0;
+    conc__self()->scopes--;
     (void)conc_cancel_use(scope->before);
 }
 
@@ -9595,7 +9645,11 @@ static conc__lock_scope conc__lock_scope_of(conc_mutex *m, conc_result r) {
 #if defined(CONC_DEBUG)
     if (r == CONC_DEADLOCK) return s; /* told already, with the place */
 #endif
-    if (r != CONC_OK) conc__report(r, 0, NULL, "CONC_WITH_LOCK did not run its block: %s", conc_error_detail());
+    if (r == CONC_OK) {
+        conc__self_fast()->scopes++;
+    } else {
+        conc__report(r, 0, NULL, "CONC_WITH_LOCK did not run its block: %s", conc_error_detail());
+    }
     return s;
 }
 
@@ -9623,6 +9677,7 @@ conc__lock_scope (conc__lock_enter)(conc_mutex *m) {
 void conc__lock_leave(conc__lock_scope *scope) {
     if (scope->live == 0) return;
     scope->live = 0;
+    conc__self_fast()->scopes--;
     (void)conc_mutex_unlock(scope->mutex);
 }
 
@@ -12691,6 +12746,7 @@ conc__each conc__each_enter(conc_iter *it, size_t size) {
         conc_iter_close(it);
         each.iter = NULL;
     }
+    if (each.iter != NULL) conc__self()->scopes++;
     return each;
 }
 
@@ -12699,6 +12755,7 @@ void conc__each_leave(conc__each *each) {
     conc_result r;
     if (it == NULL) return;
     each->iter = NULL;
+    conc__self()->scopes--;
     r = each->ended ? conc__iter_end(it) : CONC_CLOSED;
     if (r != CONC_CLOSED && r != CONC_CANCELED && r != CONC_TIMEOUT)
         conc__report(r, 0, NULL, "CONC_FOREACH ended early: %s", conc_explain(r));
@@ -12847,7 +12904,7 @@ static void *conc__adapt(size_t size, conc_iter **from, size_t item_size, size_t
 
 /* How many items of `size` bytes are read at a time. */
 static size_t conc__iter_room(size_t size) {
-    return size < CONC__ITER_ROOM ? CONC__ITER_ROOM / size : 1;
+    return size != 0 && size < CONC__ITER_ROOM ? CONC__ITER_ROOM / size : 1;
 }
 
 /* `size` bytes and what follows them, at an address for anything; false: that is too much. */
@@ -13357,6 +13414,14 @@ void conc__frame_lost(const char *name, const char *file, uint32_t line) {
     abort();
 }
 
+void conc__frame_torn(const char *name, const char *file, uint32_t line) {
+    fprintf(stderr,
+            "conc: %s cannot suspend at %s:%u: it is inside of CONC_WITH_LOCK, CONC_WITH_CANCEL or CONC_FOREACH, which would be "
+            "left by it, and not come back\n",
+            name, file, (unsigned)line);
+    abort();
+}
+
 /* Not inlined, and the memory escapes: so it lies where the resumed function's own variables will, and is written. */
 CONC__NOINLINE void conc__frame_scribble(void) {
     volatile unsigned char dead[2048];
@@ -13570,9 +13635,14 @@ conc__wheel_node *conc__wheel_expire(conc__wheel *w, int64_t now) {
         conc__wheel_list *list = &w->slots[level][slot];
         w->used[level] &= ~((uint64_t)1 << slot);
         w->now = tick;
-        while ((node = conc__wheel_first(list)) != NULL) {
+        if (level == 0) { /* all of them at once */
+            w->due = *list;
+            w->due.next->prev = w->due.prev->next = &w->due;
+            conc__wheel_empty(list);
+        }
+        while ((node = conc__wheel_first(list)) != NULL) { /* some levels below */
             conc__wheel_unlink(node);
-            conc__wheel_enter(w, node); /* some levels below; from level 0 to those due */
+            conc__wheel_enter(w, node);
         }
     }
     node = conc__wheel_first(&w->due);
@@ -13611,7 +13681,8 @@ enum {
     CONC__TASK_FREE,  /* memory */
     CONC__TASK_NEW,   /* being made, or in the inbox for the first time */
     CONC__TASK_ASIDE, /* until its group has room */
-    CONC__TASK_READY, /* or it runs */
+    CONC__TASK_READY,  /* or it runs */
+    CONC__TASK_BEHIND, /* it is ready, with the result of a wait that needed none, but others go first */
     CONC__TASK_WAITS, /* and, once it has been claimed, is in the list of those ready, or the inbox */
     CONC__TASK_ENDED
 };
@@ -13703,7 +13774,10 @@ struct conc_loop {
     int64_t now;                   /* the clock, when it was last looked at */
     conc__slab own;
     bool owed;                     /* a wake-up call that somebody is about to make has not come yet */
-    bool attempting;               /* the attempts under way are a task's wait */
+    bool attempting;               /* the attempts under way are a task's wait, which may trust what `watches` says */
+    unsigned at_once;              /* waits that this resume has made and that needed none */
+    uint32_t scopes;               /* of the thread, outside of the loop */
+    uintptr_t stack;               /* where the loop's own variables end, and those of a coroutine that runs begin */
     size_t posts;                  /* being delivered */
 #if CONC__POLLER_EDGES
     conc__watch *watches;          /* by descriptor */
@@ -13859,7 +13933,7 @@ static void conc__ready_append(conc_loop *loop, conc_task *t) {
     loop->ready_end = &t->next;
 }
 
-void conc__task_ready(conc_task *t) {
+static void conc__task_ready(conc_task *t) {
     t->state = CONC__TASK_READY;
     conc__ready_append(t->loop, t);
 }
@@ -13917,7 +13991,10 @@ static bool conc__task_release(conc_task *t, bool report) {
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
     if ((s & CONC__TASK_HANDLE) == 0) return false;
     if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
-        if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+        if ((s & CONC__TASK_AWAITED) != 0) {
+            (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+            (void)conc__wake_waiters(&loop->alive, CONC__ANY_TAG, CONC_ALL);
+        }
         return true;
     }
     if (report) conc__task_report(t);
@@ -14027,6 +14104,9 @@ static void conc__task_unwind(conc_task *t) {
     if ((top->conc__line & CONC__CO_CLEANS) == 0) {
         conc__limits_drop(t, top);
         top->conc__place = CONC__PLACE_CLEANUP;
+    } else { /* it goes on where it is, and so do its blocks */
+        conc_co_timeout *l;
+        for (l = t->limit; l != NULL && l->conc__frame == top; l = l->conc__outer) l->conc__held = false;
     }
     top->conc__line |= CONC__CO_UNWINDS;
     conc__limits_hold(t);
@@ -14042,7 +14122,16 @@ static void conc__task_take_cancel(conc_task *t) {
     }
 }
 
+void conc__co_check(const conc_task *t) {
+    const conc_co *top = t->top;
+    if (CONC__LIKELY(conc__self()->scopes == t->loop->scopes)) return;
+    conc__frame_torn(top->conc__cls->name, top->conc__cls->file, top->conc__line & CONC__CO_LINE);
+}
+
 void conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
+    conc_co_timeout *l = t->limit;
+    while (l != NULL && l != timeout) l = l->conc__outer;
+    if (l != NULL) t->limit = l->conc__outer; /* it was left by goto, or is in itself: then the inner one counts */
     timeout->expired = false;
     timeout->conc__inside = 1;
     timeout->conc__held = false;
@@ -14133,11 +14222,12 @@ static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
     conc__task_unpark(t);
 }
 
-/* Attempts the ops of the wait: true, it is complete. */
-static bool conc__task_attempt(conc_task *t, size_t first) {
+/* Attempts the ops of the wait: true, it is complete. `trust`: what the loop knows of its sockets; before a time-out they are
+ * asked themselves. */
+static bool conc__task_attempt(conc_task *t, size_t first, bool trust) {
     conc__parked *p = t->parked;
     size_t winner;
-    t->loop->attempting = true;
+    t->loop->attempting = trust;
     winner = conc__attempt_all(conc__parked_ops(p), p->count, first);
     t->loop->attempting = false;
     if (winner == p->count) return false;
@@ -14225,7 +14315,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
             conc__task_complete(t, p->count, conc__fail_system(CONC_SYSTEM, error, "cannot wait for a descriptor"));
             return false;
         }
-        if (conc__task_attempt(t, first)) return false; /* the one that arm() found ready */
+        if (conc__task_attempt(t, first, true)) return false; /* the one that arm() found ready */
         front = false;
     }
 }
@@ -14267,15 +14357,22 @@ static bool conc__task_settle(conc_task *t) {
         conc__task_take_cancel(t);
         return true;
     }
-    if (p != NULL && conc__task_attempt(t, ticket - 1u < p->count ? ticket - 1u : p->count)) return true;
+    if (p != NULL && conc__task_attempt(t, ticket - 1u < p->count ? ticket - 1u : p->count, ticket != CONC__TICKET_TIMER)) {
+        return true;
+    }
     if (ticket == CONC__TICKET_TIMER && conc__task_time(t)) return true;
     return !conc__task_suspend(t, until, p != NULL && ticket - 1u < p->count && !swept, ticket - 1u);
 }
 
-/* With CONC_NOW, or no need to wait: completes it without a park. */
+/* A wait that needs none is complete: true; or, after so many of them that the others have to come first, false. */
+#define CONC__LOOP_AT_ONCE 128
 static bool conc__co_complete(conc_task *t, conc_result r) {
+    conc_loop *loop = t->loop;
     t->top->result = r;
-    return true;
+    if (CONC__LIKELY(++loop->at_once < CONC__LOOP_AT_ONCE)) return true;
+    t->state = CONC__TASK_BEHIND;
+    conc__ready_append(loop, t);
+    return false;
 }
 
 static bool conc__co_complete_any(conc_task *t, conc_result r, int index) {
@@ -14283,11 +14380,34 @@ static bool conc__co_complete_any(conc_task *t, conc_result r, int index) {
     return conc__co_complete(t, r);
 }
 
+/* Whether the op needs what lies on the coroutine's own stack, which will be another's as soon as it suspends. */
+static bool conc__co_is_lost(const conc_loop *loop, const void *p) {
+    uintptr_t here = conc__stack_here(), there = loop->stack, at = (uintptr_t)p;
+    return here < there ? at > here && at < there : at > there && at < here;
+}
+
+static bool conc__co_any_lost(const conc_loop *loop, const conc_op *ops, size_t n, bool any) {
+    size_t i;
+    if (any && conc__co_is_lost(loop, ops)) return true;
+    for (i = 0; i < n; i++) {
+        if (conc__co_is_lost(loop, ops[i].data) || conc__co_is_lost(loop, ops[i].object)) return true;
+    }
+    return false;
+}
+
 static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline, bool any, bool catches) {
-    conc__parked *p = (conc__parked *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, sizeof *p, "a wait");
+    conc__parked *p = NULL;
+    conc_result r = CONC_NO_MEMORY;
+    conc__co_check(t);
+    if (CONC__UNLIKELY(conc__co_any_lost(t->loop, ops, n, any))) {
+        r = conc__fail(CONC_INVALID, "%s:%u: \"%s\" cannot wait with a variable that is not in its frame: it would be lost",
+                       t->top->conc__cls->file, (unsigned)(t->top->conc__line & CONC__CO_LINE), t->top->conc__cls->name);
+    } else {
+        p = (conc__parked *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, sizeof *p, "a wait");
+    }
     if (p == NULL) {
         conc__abandon_but(ops, n, n);
-        return any ? conc__co_complete_any(t, CONC_NO_MEMORY, -1) : conc__co_complete(t, CONC_NO_MEMORY);
+        return any ? conc__co_complete_any(t, r, -1) : conc__co_complete(t, r);
     }
     p->count = (uint16_t)n;
     p->armed = 0;
@@ -14307,9 +14427,10 @@ static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline de
 bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catches) {
     conc_result r;
     if (conc__op_is_until(&op) && deadline.ns == INT64_MAX) {
-        if (conc_deadline_passed(op.due)) return conc__co_complete(t, CONC_OK);
+        /* (One that is due already comes out of the wheel when all who are ready have run.) */
         t->flags = (uint8_t)((t->flags & ~CONC__TASK_CATCHES) | CONC__TASK_POINT | (catches ? CONC__TASK_CATCHES : 0u));
         t->timer.due = op.due.ns;
+        conc__co_check(t);
         (void)conc__task_suspend(t, op.due.ns, false, 0);
         return false;
     }
@@ -14323,6 +14444,7 @@ bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catch
     if (r != CONC_PENDING) return conc__co_complete(t, r);
     op.result = CONC_PENDING;
     if (conc_deadline_passed(deadline)) {
+        if (conc__is_polled(&op) && (r = op.cls->attempt(&op)) != CONC_PENDING) return conc__co_complete(t, r); /* for sure */
         conc__abandon_but(&op, 1, 1);
         return conc__co_complete(t, op.result != CONC_PENDING     ? op.result
                                     : deadline.ns == INT64_MIN ? conc__op_busy(&op)
@@ -14374,7 +14496,7 @@ static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
             return;
         }
         if (r == CONC_PENDING) {
-            if (t->state == CONC__TASK_WAITS) return;
+            if (t->state == CONC__TASK_WAITS || t->state == CONC__TASK_BEHIND) return;
             continue; /* it has called another, or its wait was over at once */
         }
         if (!conc__task_pop(t)) {
@@ -14393,23 +14515,30 @@ static void conc__loop_step(conc_loop *loop, conc__agent *me) {
     me->task = t;
     me->owner = t->waiter.owner;
     me->cancel = CONC__UNLIKELY(extra != NULL) ? extra->cancel : NULL;
+    loop->at_once = 0;
     if (t->state == CONC__TASK_WAITS) {
         if (!conc__task_settle(t)) return;
+    } else if (CONC__UNLIKELY(t->state == CONC__TASK_BEHIND)) {
+        t->state = CONC__TASK_READY; /* no cancel: the result, an item perhaps, must arrive */
     } else if (CONC__UNLIKELY(extra != NULL || (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_CANCEL) != 0) &&
                conc__task_wants_cancel(t)) {
         t->flags &= (uint8_t)~CONC__TASK_CATCHES;
         conc__task_take_cancel(t);
     }
-    if (CONC__UNLIKELY((t->flags & CONC__TASK_UNWINDS) != 0) && conc__task_root(t) == t->top &&
-        (t->top->conc__line & CONC__CO_LINE) == 0) { /* it has not begun: there is nothing to clean up */
-        t->code = CONC_CANCELED;
-        conc__task_end(t);
-    } else {
-        conc__task_resume(loop, me, t);
-    }
+    conc__task_resume(loop, me, t);
 }
 
 /* ---- the inbox ----------------------------------------------------------------------------------------------------- */
+
+void conc__task_begins(conc_task *t) {
+    const conc__task_extra *extra = conc__task_extra_of(t);
+    if (extra != NULL && extra->start > conc__port_clock_ns()) {
+        t->flags |= CONC__TASK_POINT;
+        t->timer.due = extra->start;
+        if (conc__task_suspend(t, extra->start, false, 0)) return;
+    }
+    conc__task_ready(t);
+}
 
 /* A new task is the loop's from here on. In its thread, or under the gate while it has none. */
 static void conc__task_admit(conc_task *t) {
@@ -14420,12 +14549,7 @@ static void conc__task_admit(conc_task *t) {
         t->state = CONC__TASK_ASIDE;
         return;
     }
-    if (extra != NULL && extra->start > conc__port_clock_ns()) {
-        t->flags |= CONC__TASK_POINT;
-        t->timer.due = extra->start;
-        if (conc__task_suspend(t, extra->start, false, 0)) return;
-    }
-    conc__task_ready(t);
+    conc__task_begins(t);
 }
 
 /* Takes what is in the inbox, oldest first. */
@@ -14526,6 +14650,16 @@ static int conc__loop_watch(conc_loop *loop, uint64_t word) {
         return 0;
     }
 #endif
+    if (number == 0 && (size_t)fd < loop->watch_count && loop->watches[fd].number != 0) {
+        /* By number, what is a socket's, or was once: in either way it is watched like one. */
+        e = conc__port_poller_add(&loop->poller, fd);
+        if (e == 0) {
+            loop->watches[fd].armed |= (uint8_t)want;
+            return 0;
+        }
+        if (e != CONC__PORT_ALWAYS_READY) return e;
+        loop->watches[fd].number = 0;
+    }
     /* Once, and for the other side too if somebody waits for that. */
     if (conc__is_waited_for(conc__polled_key(fd, 1u - conc__polled_side(word)))) want = CONC__PORT_READ | CONC__PORT_WRITE;
     e = conc__port_poller_want(&loop->poller, fd, want);
@@ -14543,8 +14677,15 @@ static void conc__loop_wake_side(intptr_t fd, unsigned side) {
     while (more) {
         conc__wakes w;
         conc__bucket *b = conc__bucket_lock(key);
+        conc_node *node = conc__bucket_first(b, key);
         w.count = 0;
-        while (more && w.count < CONC__WAKES) more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
+        more = node != NULL;
+        while (more && w.count < CONC__WAKES) {
+            conc_node *next = node->conc__next;
+            more = next != node; /* else it is the last */
+            (void)conc__claim(b, node, 0, &w);
+            node = next;
+        }
         conc__bucket_unlock(b);
         conc__wakes_run(&w);
     }
@@ -14704,7 +14845,7 @@ conc_result conc_loop_free(conc_loop *loop) {
         running = loop->running;
         conc__lock_give(&loop->gate);
         if (running) return conc__fail(CONC_BUSY, "conc_loop_free: %s runs", loop->name);
-        conc__loop_take(loop);
+        while (conc__loadp(&loop->inbox, CONC__ACQUIRE) != NULL) conc__loop_take(loop); /* a post may post */
         if (loop->alive != 0) {
             return conc__fail(CONC_BUSY, "conc_loop_free: %zu tasks of %s have not ended", loop->alive, loop->name);
         }
@@ -14746,7 +14887,11 @@ static conc_result conc__loop_laps(conc_loop *loop, conc__agent *me, conc_deadli
     const conc_cancel *token = me->cancel;
     uint32_t owner = me->owner;
     size_t budget = CONC__LOOP_BUDGET;
-    int64_t polled = 0;
+    int64_t polled = 0;  /* when the poller was last looked at; */
+    bool looked = false; /* in each call once at least */
+    loop->stack = conc__stack_here();
+    loop->scopes = me->scopes;
+    me->host = owner;
     for (;;) {
         size_t n;
         int64_t began = loop->now, next;
@@ -14756,6 +14901,9 @@ static conc_result conc__loop_laps(conc_loop *loop, conc__agent *me, conc_deadli
         me->owner = owner;
         me->cancel = (conc_cancel *)(uintptr_t)token;
         conc__pokep(&loop->runs, (const conc_co_class *)NULL);
+        if (CONC__UNLIKELY(conc__loop_is_forked(loop))) { /* a coroutine has called fork(), and this is the child */
+            return conc__fail(CONC_FORKED, "conc_loop_run: %s was made before fork()", loop->name);
+        }
         if (conc__load32(&loop->stop, CONC__RELAXED) != 0) {
             conc__store32(&loop->stop, 0, CONC__RELAXED);
             return CONC_CLOSED;
@@ -14769,19 +14917,21 @@ static conc_result conc__loop_laps(conc_loop *loop, conc__agent *me, conc_deadli
             } else if (budget < CONC__LOOP_BUDGET) {
                 budget *= 2;
             }
-            if (loop->now - polled > 100000) {
+            if (deadline.ns <= loop->now && looked) return CONC_TIMEOUT;
+            if (loop->now - polled > 100000 || !looked) {
                 conc__loop_poll(loop, INT64_MIN);
                 polled = loop->now;
+                looked = true;
             }
-            if (deadline.ns <= loop->now) return CONC_TIMEOUT;
             continue;
         }
         if (drains && loop->alive == 0 && conc__loadp(&loop->inbox, CONC__ACQUIRE) == NULL) return CONC_OK;
-        if (deadline.ns <= loop->now) return CONC_TIMEOUT;
+        if (deadline.ns <= loop->now && looked) return CONC_TIMEOUT;
         next = conc__wheel_next(&loop->wheel);
         conc__loop_poll(loop, next < deadline.ns ? next : deadline.ns);
         loop->now = conc__port_clock_ns();
         polled = loop->now;
+        looked = true;
     }
 }
 
@@ -14861,15 +15011,18 @@ static conc_result conc__loop_turn_attempt(conc_op *op) {
     return conc__loop_enter((conc_loop *)op->object) ? CONC_OK : CONC_PENDING;
 }
 
+/* (The gate before the bucket, as in conc__co_start().) */
 static bool conc__loop_turn_arm(conc_op *op, conc_node *node) {
     conc_loop *loop = (conc_loop *)op->object;
-    conc__bucket *b = conc__bucket_lock(&loop->gate);
     bool wait;
     conc__lock_take(&loop->gate);
     wait = loop->running;
+    if (wait) {
+        conc__bucket *b = conc__bucket_lock(&loop->gate);
+        conc__bucket_push(b, &loop->gate, node, 0);
+        conc__bucket_unlock(b);
+    }
     conc__lock_give(&loop->gate);
-    if (wait) conc__bucket_push(b, &loop->gate, node, 0);
-    conc__bucket_unlock(b);
     return wait;
 }
 
@@ -14898,7 +15051,7 @@ conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline)
     if (stopped) conc__store32(&loop->stop, 1, CONC__RELAXED); /* that is for conc_loop_run() */
     conc__loop_leave(loop);
     (void)conc__wake_waiters(&loop->gate, CONC__ANY_TAG, 1);
-    return r;
+    return r == CONC_TIMEOUT && deadline.ns == INT64_MIN ? conc__op_busy(&op) : r;
 }
 
 conc_result conc_loop_stop(conc_loop *loop) {
@@ -15159,6 +15312,7 @@ conc_result conc_task_join(conc_task *task, int *code, conc_deadline deadline) {
 static conc_result conc__task_ends_attempt(conc_op *op) {
     conc_task *const *tasks = (conc_task *const *)op->object;
     size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
+    uint32_t shared;
     if (tasks == NULL && n != 0) return conc__fail(CONC_INVALID, "join of several: NULL");
     for (i = 0; i < n; i++) {
         if (tasks[i] == NULL || tasks[i]->loop != tasks[0]->loop) {
@@ -15166,7 +15320,11 @@ static conc_result conc__task_ends_attempt(conc_op *op) {
         }
         if (i == 0 && conc__loop_is_forked(tasks[0]->loop)) return conc__fail(CONC_FORKED, "join: the tasks were made before fork()");
         if (tasks[i] == conc__self()->task) return conc__fail(CONC_DEADLOCK, "join: a task cannot wait for its own end");
-        ended += conc_task_has_ended(tasks[i]) ? 1u : 0u;
+        shared = conc__load32(&tasks[i]->shared, CONC__ACQUIRE);
+        if ((shared & CONC__TASK_HANDLE) == 0) {
+            return conc__fail(CONC_INVALID, "join of several: task %zu was joined or detached before", i);
+        }
+        ended += (shared & CONC__TASK_IS_ENDED) != 0 ? 1u : 0u;
     }
     return ended >= wanted ? CONC_OK : CONC_PENDING;
 }
@@ -15176,12 +15334,16 @@ static bool conc__task_ends_arm(conc_op *op, conc_node *node) {
     const void *key = &tasks[0]->loop->alive;
     size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
     conc__bucket *b = conc__bucket_lock(key);
-    for (i = 0; i < n; i++) {
-        if ((conc__or32(&tasks[i]->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) ended++;
+    bool wait = true;
+    for (i = 0; i < n; i++) { /* as conc__task_end_arm() */
+        uint32_t shared = conc__or32(&tasks[i]->shared, CONC__TASK_AWAITED, CONC__SEQ_CST);
+        if ((shared & CONC__TASK_IS_ENDED) != 0) ended++;
+        if ((shared & CONC__TASK_HANDLE) == 0) wait = false;
     }
-    if (ended < wanted) conc__bucket_push(b, key, node, 0);
+    wait = wait && ended < wanted;
+    if (wait) conc__bucket_push(b, key, node, 0);
     conc__bucket_unlock(b);
-    return ended < wanted;
+    return wait;
 }
 
 conc_op conc_op_task_ends(conc_task *const *tasks, size_t n, size_t count) {
@@ -15474,7 +15636,7 @@ static void conc__group_fill(conc_group *g) {
         }
         conc__lock_give(&g->lock);
         if (t == NULL) return;
-        conc__task_ready(t);
+        conc__task_begins(t);
     }
 }
 
@@ -16322,6 +16484,7 @@ struct conc_socket {
 #define CONC__CONNECT_STARTED 1u
 #define CONC__CONNECT_DONE 2u
 #define CONC__CONNECT_FAILED 3u
+#define CONC__CONNECT_STARTS 4u /* the system is being asked to */
 
 static uint32_t conc__socket_numbers; /* atomic; publishes nothing */
 
@@ -16574,18 +16737,26 @@ static conc_result conc__socket_error(const conc_op *op, int e, const char *what
 
 /* ---- accepting ---------------------------------------------------------------------------------------------------- */
 
-/* There are no more descriptors. One connection is taken all the same, with the descriptor kept for this, and let go. */
-static conc_result conc__accept_none(conc_socket *s, int e) {
-    const char *what = "cannot accept a connection";
+/* There are no more descriptors (the system says so before it looks whether there is a connection). One connection, if there is
+ * one, is taken all the same, with the descriptor kept for this, and let go. If others have taken that one too, it waits: for a
+ * connection, or for 10 ms. */
+static conc_result conc__accept_none(conc_op *op, int e) {
+    conc_socket *s = (conc_socket *)op->object;
     intptr_t fd = -1;
-    if (conc__socket_let_reserve_go(s)) {
-        if (conc__port_socket_accept(s->fd, &fd, NULL) == 0) {
-            conc__port_socket_close(fd);
-            what = "a connection was accepted and closed";
-        }
+    int taken;
+    if (!conc__socket_let_reserve_go(s)) {
+        (void)conc__socket_reserve(s);
+        op->due = conc_after(0.01);
+        return CONC_PENDING;
     }
+    taken = conc__port_socket_accept(s->fd, &fd, NULL);
+    if (taken == 0) conc__port_socket_close(fd);
     (void)conc__socket_reserve(s);
-    return conc__socket_fail(s, e, what);
+    if (taken != 0 && conc__port_would_block(taken)) {
+        conc__polled_drained(op->word);
+        return CONC_PENDING;
+    }
+    return conc__socket_fail(s, e, taken == 0 ? "a connection was accepted and closed" : "cannot accept a connection");
 }
 
 static conc_result conc__accept_attempt(conc_op *op) {
@@ -16599,7 +16770,7 @@ static conc_result conc__accept_attempt(conc_op *op) {
     if (!s->listens) return conc__fail(CONC_INVALID, "conc_op_accept: the socket does not listen");
     e = conc__port_socket_accept(s->fd, &fd, NULL);
     switch (e == 0 ? CONC__PORT_OTHER : conc__port_kind_of(e)) {
-    case CONC__PORT_TABLE_FULL: return conc__accept_none(s, e);
+    case CONC__PORT_TABLE_FULL: return conc__accept_none(op, e);
     case CONC__PORT_ABORTED:
     case CONC__PORT_BROKEN:
         if (conc__socket_is_closed(s)) return CONC_CLOSED;
@@ -16623,11 +16794,7 @@ conc_op conc_op_accept(conc_socket *listener, conc_socket **conn) {
 
 conc_result conc_accept(conc_socket *listener, conc_socket **conn, conc_deadline deadline) {
     conc_op op = conc_op_accept(listener, conn);
-    conc_result r = conc__wait_spun(&op, deadline, true);
-    if (r == CONC_REJECTED && conc__load32(&listener->reserve, CONC__RELAXED) == 0) {
-        (void)conc_sleep(conc_deadline_min(conc_after(0.01), deadline)); /* the connection is still there: not again at once */
-    }
-    return r;
+    return conc__wait_spun(&op, deadline, true);
 }
 
 /* ---- connecting ----------------------------------------------------------------------------------------------------- */
@@ -16652,9 +16819,13 @@ static conc_result conc__connect_attempt(conc_op *op) {
     if (s->listens || (a->family != 4 && a->family != 6)) {
         return conc__fail(CONC_INVALID, "conc_op_connect: %s", s->listens ? "the socket listens" : "no address");
     }
-    if (!s->stream || conc__cas32(&s->connecting, &state, CONC__CONNECT_STARTED, CONC__ACQ_REL)) {
+    if (!s->stream || conc__cas32(&s->connecting, &state, CONC__CONNECT_STARTS, CONC__ACQ_REL)) {
         conc_address to = conc__address_for(s->family, a);
         e = conc__port_socket_connect(s->fd, &to);
+        if (s->stream) { /* others may wait for what comes of it already */
+            conc__store32(&s->connecting, e == 0 ? CONC__CONNECT_DONE : CONC__CONNECT_STARTED, CONC__RELEASE);
+            (void)conc__wake_waiters(conc__polled_key(s->fd, CONC__WRITES_SIDE), CONC__ANY_TAG, CONC_ALL);
+        }
         if (e != 0 && e != CONC__PORT_IN_PROGRESS) return conc__connect_fail(s, e, a);
         if (e == 0) {
             conc__store32(&s->connecting, CONC__CONNECT_DONE, CONC__RELEASE);
@@ -16664,6 +16835,7 @@ static conc_result conc__connect_attempt(conc_op *op) {
         return CONC_PENDING;
     }
     if (state == CONC__CONNECT_DONE) return CONC_OK;
+    if (state == CONC__CONNECT_STARTS) return CONC_PENDING;
     if (state == CONC__CONNECT_FAILED) return conc__fail(CONC_SYSTEM, "conc_op_connect: this socket could not be connected before");
     if (ready == CONC_PENDING) return CONC_PENDING;
     look.fd = s->fd;

@@ -63,7 +63,7 @@ void conc_set_error_hook(conc_error_fn fn, void *user) {
 const char *conc__self_name(void) {
     conc__agent *me = conc__self();
     if (me->name != NULL) return me->name;
-    (void)snprintf(me->number, sizeof me->number, "thread %u", (unsigned)(me->owner >> 2));
+    (void)snprintf(me->number, sizeof me->number, "thread %u", (unsigned)((me->task != NULL ? me->host : me->owner) >> 2));
     return me->number;
 }
 
@@ -178,6 +178,8 @@ static void conc__forked(void) {
     conc__forks++;
     conc__survivor = conc__self()->owner;
     conc__signal_end(conc__self()); /* the parent has it too */
+    conc__self()->loop = NULL;      /* and that is the parent's */
+    conc__self()->task = NULL;
     conc__ids_before_fork = conc__load32(&conc__next_id, CONC__RELAXED) - 1;
     conc__reset_all();
 }

@@ -22,7 +22,10 @@
  * THE END, AND WHAT COMES BEFORE IT. A coroutine ends at CO_END, by CO_RETURN(code), or because its task was canceled
  * (conc_task_cancel(), or a cancel token). A cancel strikes at a wait, at the next one that really has to wait: the
  * coroutine goes on with what stands after CO_FINALLY, if it has that part, and ends. So whatever it took it gives back
- * there; every other way out runs through that part, too. It may wait in it, and is not canceled a second time there.
+ * there; every other way out runs through that part, too. It may wait in it, and is not canceled a second time there. A
+ * task that is canceled before it has begun goes through its clean-up part likewise, with its fields as they were given.
+ *
+ * Waits that need not wait do not suspend: but after 128 of them in a row the others come first. A sleep always lets them.
  * ========================================================================================== */
 
 #ifndef CONC__CORO_H
@@ -50,6 +53,13 @@ typedef struct conc_co_class {
     size_t size;
 } conc_co_class;
 
+/* A frame is copied as bytes, and nobody destroys its fields. */
+#if defined(__cplusplus)
+#define CONC__CO_PLAIN(name) static_assert(__is_trivially_copyable(name), "a coroutine's fields are copied as bytes");
+#else
+#define CONC__CO_PLAIN(name)
+#endif
+
 /* CONC_CORO(name, fields) { CO_BEGIN; ... CO_END; } defines a coroutine and its frame, struct `name`: a conc_co, then
  * your fields. Without fields: CONC_CORO(name, ). The body has `self`, the frame. At file scope; static. */
 #define CONC_CORO(name, ...)                                                                       \
@@ -60,6 +70,7 @@ typedef struct conc_co_class {
     static CONC__FRAME_FN conc_result conc__body_##name(name *self, conc_task *conc__task);        \
     static conc_result conc__resume_##name(conc_co *conc__co, conc_task *conc__task);              \
     static const conc_co_class conc__class_##name = {#name, __FILE__, conc__resume_##name, sizeof(name)};\
+    CONC__CO_PLAIN(name)                                                                           \
     static inline conc_task *conc__spawn_##name(conc_loop *conc__loop, const struct conc_task_desc *conc__desc,\
                                                 name conc__frame) {                                \
         name *conc__it = (name *)conc__co_new(conc__loop, sizeof(name), conc__desc);               \
@@ -194,8 +205,13 @@ typedef struct conc_co_timeout {
 
 /* What a coroutine's function returns: CONC_OK, it has ended; CONC_PENDING, it waits, or has called another; or this. */
 #define CONC__CO_YIELDS CONC_BUSY
+#if defined(CONC_DEBUG) /* else only waits that suspend are looked at */
+#define CONC__CO_CHECK() conc__co_check(conc__task)
+#else
+#define CONC__CO_CHECK() ((void)0)
+#endif
 #define CONC__CO_MARK(label)                                                                       \
-    (CONC__FRAME_AT(self->co.conc__place, label),                                                  \
+    (CONC__CO_CHECK(), CONC__FRAME_AT(self->co.conc__place, label),                                                  \
      (void)(self->co.conc__line = (self->co.conc__line & ~CONC__CO_LINE) | (uint32_t)__LINE__))
 #define CONC__CO_LINE 0x3fffffffu
 #define CONC__CO_CLEANS 0x80000000u /* in a frame's line: it is in its clean-up part; */
@@ -221,6 +237,7 @@ CONC_API void conc__co_enter(conc_task *task, conc_co *co, const conc_co_class *
 /* False: suspended, and to be resumed; true: completed, the result stored. */
 CONC_API bool conc__co_await(conc_task *task, conc_op op, conc_deadline deadline, bool catches);
 CONC_API bool conc__co_await_any(conc_task *task, conc_op *ops, size_t n, conc_deadline deadline);
+CONC_API void conc__co_check(const conc_task *task); /* not inside of a block that undoes itself */
 CONC_API uint32_t conc__co_return(conc_task *task, conc_co *frame, int code);
 CONC_API void conc__co_timeout_enter(conc_task *task, conc_co *frame, conc_co_timeout *timeout, conc_deadline due);
 CONC_API void conc__co_timeout_leave(conc_task *task, conc_co_timeout *timeout);

@@ -15,6 +15,14 @@ void conc__frame_lost(const char *name, const char *file, uint32_t line) {
     abort();
 }
 
+void conc__frame_torn(const char *name, const char *file, uint32_t line) {
+    fprintf(stderr,
+            "conc: %s cannot suspend at %s:%u: it is inside of CONC_WITH_LOCK, CONC_WITH_CANCEL or CONC_FOREACH, which would be "
+            "left by it, and not come back\n",
+            name, file, (unsigned)line);
+    abort();
+}
+
 /* Not inlined, and the memory escapes: so it lies where the resumed function's own variables will, and is written. */
 CONC__NOINLINE void conc__frame_scribble(void) {
     volatile unsigned char dead[2048];

@@ -6,6 +6,12 @@
  * What follows from it, for whoever writes one:
  *  - variables that must survive a suspension are fields of the frame (self->i); others are lost at it. With
  *    CONC_DEBUG the dead stack is overwritten before each resume, so that a lost one shows at once;
+ *  - so are pointers to them: &x of a local x, or an array on the stack, must not be what is waited with or for. (A wait of a
+ *    coroutine that would have to suspend with one says CONC_INVALID);
+ *  - a suspension may not stand inside a block that undoes itself: CONC_WITH_LOCK, CONC_WITH_CANCEL, CONC_FOREACH,
+ *    CONC_FOR_GEN, CONC_FOR_QUEUE. It leaves the function, and so the block; and on its way back it finds the block's variables
+ *    lost. (A coroutine's wait in one ends the program with a message that names the place.) Lock with
+ *    CO_AWAIT(conc_op_lock(&m)), and unlock in the clean-up part;
  *  - a suspension may not stand inside a switch of your own: its label would belong to that switch. Resuming it ends
  *    the program with a message that names the place. With CONC_COMPUTED_GOTO (gcc, clang) it may;
  *  - C++ wants variables with initialisers in braces of their own, with no suspension after them there.
@@ -87,6 +93,9 @@
  * loop of it.
  * Ends the program: "NAME, FILE:LINE: cannot be resumed there: ..." */
 CONC_API CONC__NORETURN void conc__frame_lost(const char *name, const char *file, uint32_t line);
+
+/* Ends the program: a coroutine suspends inside of a block that undoes itself. */
+CONC_API CONC__NORETURN void conc__frame_torn(const char *name, const char *file, uint32_t line);
 
 /* CONC_DEBUG: overwrites what lies dead on the stack below the caller. */
 CONC_API void conc__frame_scribble(void);

@@ -154,7 +154,7 @@ static void conc__group_fill(conc_group *g) {
         }
         conc__lock_give(&g->lock);
         if (t == NULL) return;
-        conc__task_ready(t);
+        conc__task_begins(t);
     }
 }
 

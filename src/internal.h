@@ -72,7 +72,8 @@ typedef struct conc__agent {
     void *thread;        /* its conc_thread, if it has one */
     void (*ended)(struct conc__agent *agent); /* see conc__agent_watch_end() */
     conc_loop *loop; /* the loop that this thread runs, */
-    conc_task *task; /* and the task that runs in it */
+    conc_task *task; /* and the task that runs in it, whose identity `owner` then is; */
+    uint32_t host;   /* the thread's own meanwhile */
     conc__port_signal signal; /* wakes it when it sleeps in conc__port_poll(); */
     bool has_signal;          /* made when first wanted, gone with the thread */
     /* For conc_dump(), which reads them from other threads: what it sleeps for. Hints, stored with conc__poke...(); `name` is
@@ -81,6 +82,7 @@ typedef struct conc__agent {
     const void *sleeps_for;
     size_t sleeps_since; /* milliseconds of the clock */
     conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
+    uint32_t scopes;     /* blocks of CONC_WITH_LOCK(), CONC_WITH_CANCEL() and CONC_FOREACH() that it is in */
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
     uint32_t held_count; /* CONC_DEBUG: the locks held, in order; sync_debug's */
@@ -320,6 +322,16 @@ CONC__LIB int64_t conc__wheel_next(conc__wheel *w);
 /* Takes out one whose time has come; NULL: there is none. */
 CONC__LIB conc__wheel_node *conc__wheel_expire(conc__wheel *w, int64_t now);
 
+/* An address on the calling function's stack. */
+#if CONC_CC_GNU
+#define conc__stack_here() ((uintptr_t)__builtin_frame_address(0))
+#else
+static __inline uintptr_t conc__stack_here(void) {
+    volatile char here = 0;
+    return (uintptr_t)&here + (uintptr_t)here;
+}
+#endif
+
 /* ---- loop: what its other files use of it ------------------------------------------------------------------ */
 
 /* What is in a loop's inbox beside tasks. */
@@ -343,8 +355,8 @@ CONC__LIB conc__task_extra *conc__task_extra_of(conc_task *task);
 /* Next in a list that whoever calls has to itself: a task that was admitted to no list of its loop's. */
 CONC__LIB conc_task **conc__task_next(conc_task *task);
 CONC__LIB conc_loop *conc__task_loop(const conc_task *task);
-/* A task that may run now: in the loop's thread. */
-CONC__LIB void conc__task_ready(conc_task *task);
+/* A task that may run now, or when its start has come: in the loop's thread. */
+CONC__LIB void conc__task_begins(conc_task *task);
 /* Runs the loop in the calling thread until op completes, if nobody runs it; else just waits. */
 CONC__LIB conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline);
 CONC__LIB bool conc__loop_is_forked(const conc_loop *loop);

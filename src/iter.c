@@ -78,6 +78,7 @@ conc__each conc__each_enter(conc_iter *it, size_t size) {
         conc_iter_close(it);
         each.iter = NULL;
     }
+    if (each.iter != NULL) conc__self()->scopes++;
     return each;
 }
 
@@ -86,6 +87,7 @@ void conc__each_leave(conc__each *each) {
     conc_result r;
     if (it == NULL) return;
     each->iter = NULL;
+    conc__self()->scopes--;
     r = each->ended ? conc__iter_end(it) : CONC_CLOSED;
     if (r != CONC_CLOSED && r != CONC_CANCELED && r != CONC_TIMEOUT)
         conc__report(r, 0, NULL, "CONC_FOREACH ended early: %s", conc_explain(r));
@@ -234,7 +236,7 @@ static void *conc__adapt(size_t size, conc_iter **from, size_t item_size, size_t
 
 /* How many items of `size` bytes are read at a time. */
 static size_t conc__iter_room(size_t size) {
-    return size < CONC__ITER_ROOM ? CONC__ITER_ROOM / size : 1;
+    return size != 0 && size < CONC__ITER_ROOM ? CONC__ITER_ROOM / size : 1;
 }
 
 /* `size` bytes and what follows them, at an address for anything; false: that is too much. */

@@ -25,7 +25,8 @@ enum {
     CONC__TASK_FREE,  /* memory */
     CONC__TASK_NEW,   /* being made, or in the inbox for the first time */
     CONC__TASK_ASIDE, /* until its group has room */
-    CONC__TASK_READY, /* or it runs */
+    CONC__TASK_READY,  /* or it runs */
+    CONC__TASK_BEHIND, /* it is ready, with the result of a wait that needed none, but others go first */
     CONC__TASK_WAITS, /* and, once it has been claimed, is in the list of those ready, or the inbox */
     CONC__TASK_ENDED
 };
@@ -117,7 +118,10 @@ struct conc_loop {
     int64_t now;                   /* the clock, when it was last looked at */
     conc__slab own;
     bool owed;                     /* a wake-up call that somebody is about to make has not come yet */
-    bool attempting;               /* the attempts under way are a task's wait */
+    bool attempting;               /* the attempts under way are a task's wait, which may trust what `watches` says */
+    unsigned at_once;              /* waits that this resume has made and that needed none */
+    uint32_t scopes;               /* of the thread, outside of the loop */
+    uintptr_t stack;               /* where the loop's own variables end, and those of a coroutine that runs begin */
     size_t posts;                  /* being delivered */
 #if CONC__POLLER_EDGES
     conc__watch *watches;          /* by descriptor */
@@ -273,7 +277,7 @@ static void conc__ready_append(conc_loop *loop, conc_task *t) {
     loop->ready_end = &t->next;
 }
 
-void conc__task_ready(conc_task *t) {
+static void conc__task_ready(conc_task *t) {
     t->state = CONC__TASK_READY;
     conc__ready_append(t->loop, t);
 }
@@ -331,7 +335,10 @@ static bool conc__task_release(conc_task *t, bool report) {
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
     if ((s & CONC__TASK_HANDLE) == 0) return false;
     if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
-        if ((s & CONC__TASK_AWAITED) != 0) (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+        if ((s & CONC__TASK_AWAITED) != 0) {
+            (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+            (void)conc__wake_waiters(&loop->alive, CONC__ANY_TAG, CONC_ALL);
+        }
         return true;
     }
     if (report) conc__task_report(t);
@@ -441,6 +448,9 @@ static void conc__task_unwind(conc_task *t) {
     if ((top->conc__line & CONC__CO_CLEANS) == 0) {
         conc__limits_drop(t, top);
         top->conc__place = CONC__PLACE_CLEANUP;
+    } else { /* it goes on where it is, and so do its blocks */
+        conc_co_timeout *l;
+        for (l = t->limit; l != NULL && l->conc__frame == top; l = l->conc__outer) l->conc__held = false;
     }
     top->conc__line |= CONC__CO_UNWINDS;
     conc__limits_hold(t);
@@ -456,7 +466,16 @@ static void conc__task_take_cancel(conc_task *t) {
     }
 }
 
+void conc__co_check(const conc_task *t) {
+    const conc_co *top = t->top;
+    if (CONC__LIKELY(conc__self()->scopes == t->loop->scopes)) return;
+    conc__frame_torn(top->conc__cls->name, top->conc__cls->file, top->conc__line & CONC__CO_LINE);
+}
+
 void conc__co_timeout_enter(conc_task *t, conc_co *frame, conc_co_timeout *timeout, conc_deadline due) {
+    conc_co_timeout *l = t->limit;
+    while (l != NULL && l != timeout) l = l->conc__outer;
+    if (l != NULL) t->limit = l->conc__outer; /* it was left by goto, or is in itself: then the inner one counts */
     timeout->expired = false;
     timeout->conc__inside = 1;
     timeout->conc__held = false;
@@ -547,11 +566,12 @@ static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
     conc__task_unpark(t);
 }
 
-/* Attempts the ops of the wait: true, it is complete. */
-static bool conc__task_attempt(conc_task *t, size_t first) {
+/* Attempts the ops of the wait: true, it is complete. `trust`: what the loop knows of its sockets; before a time-out they are
+ * asked themselves. */
+static bool conc__task_attempt(conc_task *t, size_t first, bool trust) {
     conc__parked *p = t->parked;
     size_t winner;
-    t->loop->attempting = true;
+    t->loop->attempting = trust;
     winner = conc__attempt_all(conc__parked_ops(p), p->count, first);
     t->loop->attempting = false;
     if (winner == p->count) return false;
@@ -639,7 +659,7 @@ static bool conc__task_suspend(conc_task *t, int64_t until, bool front, size_t f
             conc__task_complete(t, p->count, conc__fail_system(CONC_SYSTEM, error, "cannot wait for a descriptor"));
             return false;
         }
-        if (conc__task_attempt(t, first)) return false; /* the one that arm() found ready */
+        if (conc__task_attempt(t, first, true)) return false; /* the one that arm() found ready */
         front = false;
     }
 }
@@ -681,15 +701,22 @@ static bool conc__task_settle(conc_task *t) {
         conc__task_take_cancel(t);
         return true;
     }
-    if (p != NULL && conc__task_attempt(t, ticket - 1u < p->count ? ticket - 1u : p->count)) return true;
+    if (p != NULL && conc__task_attempt(t, ticket - 1u < p->count ? ticket - 1u : p->count, ticket != CONC__TICKET_TIMER)) {
+        return true;
+    }
     if (ticket == CONC__TICKET_TIMER && conc__task_time(t)) return true;
     return !conc__task_suspend(t, until, p != NULL && ticket - 1u < p->count && !swept, ticket - 1u);
 }
 
-/* With CONC_NOW, or no need to wait: completes it without a park. */
+/* A wait that needs none is complete: true; or, after so many of them that the others have to come first, false. */
+#define CONC__LOOP_AT_ONCE 128
 static bool conc__co_complete(conc_task *t, conc_result r) {
+    conc_loop *loop = t->loop;
     t->top->result = r;
-    return true;
+    if (CONC__LIKELY(++loop->at_once < CONC__LOOP_AT_ONCE)) return true;
+    t->state = CONC__TASK_BEHIND;
+    conc__ready_append(loop, t);
+    return false;
 }
 
 static bool conc__co_complete_any(conc_task *t, conc_result r, int index) {
@@ -697,11 +724,34 @@ static bool conc__co_complete_any(conc_task *t, conc_result r, int index) {
     return conc__co_complete(t, r);
 }
 
+/* Whether the op needs what lies on the coroutine's own stack, which will be another's as soon as it suspends. */
+static bool conc__co_is_lost(const conc_loop *loop, const void *p) {
+    uintptr_t here = conc__stack_here(), there = loop->stack, at = (uintptr_t)p;
+    return here < there ? at > here && at < there : at > there && at < here;
+}
+
+static bool conc__co_any_lost(const conc_loop *loop, const conc_op *ops, size_t n, bool any) {
+    size_t i;
+    if (any && conc__co_is_lost(loop, ops)) return true;
+    for (i = 0; i < n; i++) {
+        if (conc__co_is_lost(loop, ops[i].data) || conc__co_is_lost(loop, ops[i].object)) return true;
+    }
+    return false;
+}
+
 static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline, bool any, bool catches) {
-    conc__parked *p = (conc__parked *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, sizeof *p, "a wait");
+    conc__parked *p = NULL;
+    conc_result r = CONC_NO_MEMORY;
+    conc__co_check(t);
+    if (CONC__UNLIKELY(conc__co_any_lost(t->loop, ops, n, any))) {
+        r = conc__fail(CONC_INVALID, "%s:%u: \"%s\" cannot wait with a variable that is not in its frame: it would be lost",
+                       t->top->conc__cls->file, (unsigned)(t->top->conc__line & CONC__CO_LINE), t->top->conc__cls->name);
+    } else {
+        p = (conc__parked *)conc__slab_take(&t->loop->own, CONC__SLAB_BLOCKS, sizeof *p, "a wait");
+    }
     if (p == NULL) {
         conc__abandon_but(ops, n, n);
-        return any ? conc__co_complete_any(t, CONC_NO_MEMORY, -1) : conc__co_complete(t, CONC_NO_MEMORY);
+        return any ? conc__co_complete_any(t, r, -1) : conc__co_complete(t, r);
     }
     p->count = (uint16_t)n;
     p->armed = 0;
@@ -721,9 +771,10 @@ static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline de
 bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catches) {
     conc_result r;
     if (conc__op_is_until(&op) && deadline.ns == INT64_MAX) {
-        if (conc_deadline_passed(op.due)) return conc__co_complete(t, CONC_OK);
+        /* (One that is due already comes out of the wheel when all who are ready have run.) */
         t->flags = (uint8_t)((t->flags & ~CONC__TASK_CATCHES) | CONC__TASK_POINT | (catches ? CONC__TASK_CATCHES : 0u));
         t->timer.due = op.due.ns;
+        conc__co_check(t);
         (void)conc__task_suspend(t, op.due.ns, false, 0);
         return false;
     }
@@ -737,6 +788,7 @@ bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catch
     if (r != CONC_PENDING) return conc__co_complete(t, r);
     op.result = CONC_PENDING;
     if (conc_deadline_passed(deadline)) {
+        if (conc__is_polled(&op) && (r = op.cls->attempt(&op)) != CONC_PENDING) return conc__co_complete(t, r); /* for sure */
         conc__abandon_but(&op, 1, 1);
         return conc__co_complete(t, op.result != CONC_PENDING     ? op.result
                                     : deadline.ns == INT64_MIN ? conc__op_busy(&op)
@@ -788,7 +840,7 @@ static void conc__task_resume(conc_loop *loop, conc__agent *me, conc_task *t) {
             return;
         }
         if (r == CONC_PENDING) {
-            if (t->state == CONC__TASK_WAITS) return;
+            if (t->state == CONC__TASK_WAITS || t->state == CONC__TASK_BEHIND) return;
             continue; /* it has called another, or its wait was over at once */
         }
         if (!conc__task_pop(t)) {
@@ -807,23 +859,30 @@ static void conc__loop_step(conc_loop *loop, conc__agent *me) {
     me->task = t;
     me->owner = t->waiter.owner;
     me->cancel = CONC__UNLIKELY(extra != NULL) ? extra->cancel : NULL;
+    loop->at_once = 0;
     if (t->state == CONC__TASK_WAITS) {
         if (!conc__task_settle(t)) return;
+    } else if (CONC__UNLIKELY(t->state == CONC__TASK_BEHIND)) {
+        t->state = CONC__TASK_READY; /* no cancel: the result, an item perhaps, must arrive */
     } else if (CONC__UNLIKELY(extra != NULL || (conc__load32(&t->shared, CONC__RELAXED) & CONC__TASK_CANCEL) != 0) &&
                conc__task_wants_cancel(t)) {
         t->flags &= (uint8_t)~CONC__TASK_CATCHES;
         conc__task_take_cancel(t);
     }
-    if (CONC__UNLIKELY((t->flags & CONC__TASK_UNWINDS) != 0) && conc__task_root(t) == t->top &&
-        (t->top->conc__line & CONC__CO_LINE) == 0) { /* it has not begun: there is nothing to clean up */
-        t->code = CONC_CANCELED;
-        conc__task_end(t);
-    } else {
-        conc__task_resume(loop, me, t);
-    }
+    conc__task_resume(loop, me, t);
 }
 
 /* ---- the inbox ----------------------------------------------------------------------------------------------------- */
+
+void conc__task_begins(conc_task *t) {
+    const conc__task_extra *extra = conc__task_extra_of(t);
+    if (extra != NULL && extra->start > conc__port_clock_ns()) {
+        t->flags |= CONC__TASK_POINT;
+        t->timer.due = extra->start;
+        if (conc__task_suspend(t, extra->start, false, 0)) return;
+    }
+    conc__task_ready(t);
+}
 
 /* A new task is the loop's from here on. In its thread, or under the gate while it has none. */
 static void conc__task_admit(conc_task *t) {
@@ -834,12 +893,7 @@ static void conc__task_admit(conc_task *t) {
         t->state = CONC__TASK_ASIDE;
         return;
     }
-    if (extra != NULL && extra->start > conc__port_clock_ns()) {
-        t->flags |= CONC__TASK_POINT;
-        t->timer.due = extra->start;
-        if (conc__task_suspend(t, extra->start, false, 0)) return;
-    }
-    conc__task_ready(t);
+    conc__task_begins(t);
 }
 
 /* Takes what is in the inbox, oldest first. */
@@ -940,6 +994,16 @@ static int conc__loop_watch(conc_loop *loop, uint64_t word) {
         return 0;
     }
 #endif
+    if (number == 0 && (size_t)fd < loop->watch_count && loop->watches[fd].number != 0) {
+        /* By number, what is a socket's, or was once: in either way it is watched like one. */
+        e = conc__port_poller_add(&loop->poller, fd);
+        if (e == 0) {
+            loop->watches[fd].armed |= (uint8_t)want;
+            return 0;
+        }
+        if (e != CONC__PORT_ALWAYS_READY) return e;
+        loop->watches[fd].number = 0;
+    }
     /* Once, and for the other side too if somebody waits for that. */
     if (conc__is_waited_for(conc__polled_key(fd, 1u - conc__polled_side(word)))) want = CONC__PORT_READ | CONC__PORT_WRITE;
     e = conc__port_poller_want(&loop->poller, fd, want);
@@ -957,8 +1021,15 @@ static void conc__loop_wake_side(intptr_t fd, unsigned side) {
     while (more) {
         conc__wakes w;
         conc__bucket *b = conc__bucket_lock(key);
+        conc_node *node = conc__bucket_first(b, key);
         w.count = 0;
-        while (more && w.count < CONC__WAKES) more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
+        more = node != NULL;
+        while (more && w.count < CONC__WAKES) {
+            conc_node *next = node->conc__next;
+            more = next != node; /* else it is the last */
+            (void)conc__claim(b, node, 0, &w);
+            node = next;
+        }
         conc__bucket_unlock(b);
         conc__wakes_run(&w);
     }
@@ -1118,7 +1189,7 @@ conc_result conc_loop_free(conc_loop *loop) {
         running = loop->running;
         conc__lock_give(&loop->gate);
         if (running) return conc__fail(CONC_BUSY, "conc_loop_free: %s runs", loop->name);
-        conc__loop_take(loop);
+        while (conc__loadp(&loop->inbox, CONC__ACQUIRE) != NULL) conc__loop_take(loop); /* a post may post */
         if (loop->alive != 0) {
             return conc__fail(CONC_BUSY, "conc_loop_free: %zu tasks of %s have not ended", loop->alive, loop->name);
         }
@@ -1160,7 +1231,11 @@ static conc_result conc__loop_laps(conc_loop *loop, conc__agent *me, conc_deadli
     const conc_cancel *token = me->cancel;
     uint32_t owner = me->owner;
     size_t budget = CONC__LOOP_BUDGET;
-    int64_t polled = 0;
+    int64_t polled = 0;  /* when the poller was last looked at; */
+    bool looked = false; /* in each call once at least */
+    loop->stack = conc__stack_here();
+    loop->scopes = me->scopes;
+    me->host = owner;
     for (;;) {
         size_t n;
         int64_t began = loop->now, next;
@@ -1170,6 +1245,9 @@ static conc_result conc__loop_laps(conc_loop *loop, conc__agent *me, conc_deadli
         me->owner = owner;
         me->cancel = (conc_cancel *)(uintptr_t)token;
         conc__pokep(&loop->runs, (const conc_co_class *)NULL);
+        if (CONC__UNLIKELY(conc__loop_is_forked(loop))) { /* a coroutine has called fork(), and this is the child */
+            return conc__fail(CONC_FORKED, "conc_loop_run: %s was made before fork()", loop->name);
+        }
         if (conc__load32(&loop->stop, CONC__RELAXED) != 0) {
             conc__store32(&loop->stop, 0, CONC__RELAXED);
             return CONC_CLOSED;
@@ -1183,19 +1261,21 @@ static conc_result conc__loop_laps(conc_loop *loop, conc__agent *me, conc_deadli
             } else if (budget < CONC__LOOP_BUDGET) {
                 budget *= 2;
             }
-            if (loop->now - polled > 100000) {
+            if (deadline.ns <= loop->now && looked) return CONC_TIMEOUT;
+            if (loop->now - polled > 100000 || !looked) {
                 conc__loop_poll(loop, INT64_MIN);
                 polled = loop->now;
+                looked = true;
             }
-            if (deadline.ns <= loop->now) return CONC_TIMEOUT;
             continue;
         }
         if (drains && loop->alive == 0 && conc__loadp(&loop->inbox, CONC__ACQUIRE) == NULL) return CONC_OK;
-        if (deadline.ns <= loop->now) return CONC_TIMEOUT;
+        if (deadline.ns <= loop->now && looked) return CONC_TIMEOUT;
         next = conc__wheel_next(&loop->wheel);
         conc__loop_poll(loop, next < deadline.ns ? next : deadline.ns);
         loop->now = conc__port_clock_ns();
         polled = loop->now;
+        looked = true;
     }
 }
 
@@ -1275,15 +1355,18 @@ static conc_result conc__loop_turn_attempt(conc_op *op) {
     return conc__loop_enter((conc_loop *)op->object) ? CONC_OK : CONC_PENDING;
 }
 
+/* (The gate before the bucket, as in conc__co_start().) */
 static bool conc__loop_turn_arm(conc_op *op, conc_node *node) {
     conc_loop *loop = (conc_loop *)op->object;
-    conc__bucket *b = conc__bucket_lock(&loop->gate);
     bool wait;
     conc__lock_take(&loop->gate);
     wait = loop->running;
+    if (wait) {
+        conc__bucket *b = conc__bucket_lock(&loop->gate);
+        conc__bucket_push(b, &loop->gate, node, 0);
+        conc__bucket_unlock(b);
+    }
     conc__lock_give(&loop->gate);
-    if (wait) conc__bucket_push(b, &loop->gate, node, 0);
-    conc__bucket_unlock(b);
     return wait;
 }
 
@@ -1312,7 +1395,7 @@ conc_result conc__loop_wait(conc_loop *loop, conc_op op, conc_deadline deadline)
     if (stopped) conc__store32(&loop->stop, 1, CONC__RELAXED); /* that is for conc_loop_run() */
     conc__loop_leave(loop);
     (void)conc__wake_waiters(&loop->gate, CONC__ANY_TAG, 1);
-    return r;
+    return r == CONC_TIMEOUT && deadline.ns == INT64_MIN ? conc__op_busy(&op) : r;
 }
 
 conc_result conc_loop_stop(conc_loop *loop) {
@@ -1573,6 +1656,7 @@ conc_result conc_task_join(conc_task *task, int *code, conc_deadline deadline) {
 static conc_result conc__task_ends_attempt(conc_op *op) {
     conc_task *const *tasks = (conc_task *const *)op->object;
     size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
+    uint32_t shared;
     if (tasks == NULL && n != 0) return conc__fail(CONC_INVALID, "join of several: NULL");
     for (i = 0; i < n; i++) {
         if (tasks[i] == NULL || tasks[i]->loop != tasks[0]->loop) {
@@ -1580,7 +1664,11 @@ static conc_result conc__task_ends_attempt(conc_op *op) {
         }
         if (i == 0 && conc__loop_is_forked(tasks[0]->loop)) return conc__fail(CONC_FORKED, "join: the tasks were made before fork()");
         if (tasks[i] == conc__self()->task) return conc__fail(CONC_DEADLOCK, "join: a task cannot wait for its own end");
-        ended += conc_task_has_ended(tasks[i]) ? 1u : 0u;
+        shared = conc__load32(&tasks[i]->shared, CONC__ACQUIRE);
+        if ((shared & CONC__TASK_HANDLE) == 0) {
+            return conc__fail(CONC_INVALID, "join of several: task %zu was joined or detached before", i);
+        }
+        ended += (shared & CONC__TASK_IS_ENDED) != 0 ? 1u : 0u;
     }
     return ended >= wanted ? CONC_OK : CONC_PENDING;
 }
@@ -1590,12 +1678,16 @@ static bool conc__task_ends_arm(conc_op *op, conc_node *node) {
     const void *key = &tasks[0]->loop->alive;
     size_t n = (size_t)(op->word >> 32), wanted = (size_t)(op->word & 0xffffffffu), i, ended = 0;
     conc__bucket *b = conc__bucket_lock(key);
-    for (i = 0; i < n; i++) {
-        if ((conc__or32(&tasks[i]->shared, CONC__TASK_AWAITED, CONC__SEQ_CST) & CONC__TASK_IS_ENDED) != 0) ended++;
+    bool wait = true;
+    for (i = 0; i < n; i++) { /* as conc__task_end_arm() */
+        uint32_t shared = conc__or32(&tasks[i]->shared, CONC__TASK_AWAITED, CONC__SEQ_CST);
+        if ((shared & CONC__TASK_IS_ENDED) != 0) ended++;
+        if ((shared & CONC__TASK_HANDLE) == 0) wait = false;
     }
-    if (ended < wanted) conc__bucket_push(b, key, node, 0);
+    wait = wait && ended < wanted;
+    if (wait) conc__bucket_push(b, key, node, 0);
     conc__bucket_unlock(b);
-    return ended < wanted;
+    return wait;
 }
 
 conc_op conc_op_task_ends(conc_task *const *tasks, size_t n, size_t count) {

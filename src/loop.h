@@ -46,7 +46,8 @@ CONC_API conc_result conc_loop_free(conc_loop *loop);
 
 /* Runs the tasks in the calling thread. CONC_OK: all have ended (and none is to start later). CONC_TIMEOUT: the deadline passed
  * first; CONC_CLOSED: conc_loop_stop() was called; CONC_CANCELED: the thread's token fired: call it again to go on.
- * CONC_BUSY: it runs already; CONC_DEADLOCK: called in a coroutine of another loop's; CONC_INVALID: NULL; CONC_FORKED; CONC_SYSTEM: the poller failed. */
+ * CONC_BUSY: it runs already; CONC_DEADLOCK: called in a coroutine of another loop's; CONC_INVALID: NULL; CONC_FORKED, also
+ * in the child of a fork() that a coroutine has made. */
 CONC_API conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline);
 /* Makes the present, or the next, conc_loop_run() return as soon as no coroutine runs. Any thread. */
 CONC_API conc_result conc_loop_stop(conc_loop *loop);
@@ -152,7 +153,10 @@ CONC_API size_t conc_group_count(const conc_group *group);
  * daemons named "conc-offload", as many as there are calls under way, up to 32; each ends when it has had nothing to do
  * for 5 seconds. They are the process's. `pool` is NULL. An op for any world; conc_try() does not start it. */
 struct conc_pool;
-#define conc_op_offload(pool, fn, arg) conc_op_offload_bytes((pool), (fn), (arg), sizeof *(arg))
+/* (What is one byte, or a void *, is refused: it is nearly always text, or something whose size only you know. Say
+ * conc_op_offload_bytes(pool, fn, arg, size).) */
+#define conc_op_offload(pool, fn, arg)                                                             \
+    conc_op_offload_bytes((pool), (fn), (arg), sizeof *(arg) + 0 * sizeof(char[sizeof *(arg) > 1 ? 1 : -1]))
 CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------

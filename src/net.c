@@ -273,6 +273,7 @@ struct conc_socket {
 #define CONC__CONNECT_STARTED 1u
 #define CONC__CONNECT_DONE 2u
 #define CONC__CONNECT_FAILED 3u
+#define CONC__CONNECT_STARTS 4u /* the system is being asked to */
 
 static uint32_t conc__socket_numbers; /* atomic; publishes nothing */
 
@@ -525,18 +526,26 @@ static conc_result conc__socket_error(const conc_op *op, int e, const char *what
 
 /* ---- accepting ---------------------------------------------------------------------------------------------------- */
 
-/* There are no more descriptors. One connection is taken all the same, with the descriptor kept for this, and let go. */
-static conc_result conc__accept_none(conc_socket *s, int e) {
-    const char *what = "cannot accept a connection";
+/* There are no more descriptors (the system says so before it looks whether there is a connection). One connection, if there is
+ * one, is taken all the same, with the descriptor kept for this, and let go. If others have taken that one too, it waits: for a
+ * connection, or for 10 ms. */
+static conc_result conc__accept_none(conc_op *op, int e) {
+    conc_socket *s = (conc_socket *)op->object;
     intptr_t fd = -1;
-    if (conc__socket_let_reserve_go(s)) {
-        if (conc__port_socket_accept(s->fd, &fd, NULL) == 0) {
-            conc__port_socket_close(fd);
-            what = "a connection was accepted and closed";
-        }
+    int taken;
+    if (!conc__socket_let_reserve_go(s)) {
+        (void)conc__socket_reserve(s);
+        op->due = conc_after(0.01);
+        return CONC_PENDING;
     }
+    taken = conc__port_socket_accept(s->fd, &fd, NULL);
+    if (taken == 0) conc__port_socket_close(fd);
     (void)conc__socket_reserve(s);
-    return conc__socket_fail(s, e, what);
+    if (taken != 0 && conc__port_would_block(taken)) {
+        conc__polled_drained(op->word);
+        return CONC_PENDING;
+    }
+    return conc__socket_fail(s, e, taken == 0 ? "a connection was accepted and closed" : "cannot accept a connection");
 }
 
 static conc_result conc__accept_attempt(conc_op *op) {
@@ -550,7 +559,7 @@ static conc_result conc__accept_attempt(conc_op *op) {
     if (!s->listens) return conc__fail(CONC_INVALID, "conc_op_accept: the socket does not listen");
     e = conc__port_socket_accept(s->fd, &fd, NULL);
     switch (e == 0 ? CONC__PORT_OTHER : conc__port_kind_of(e)) {
-    case CONC__PORT_TABLE_FULL: return conc__accept_none(s, e);
+    case CONC__PORT_TABLE_FULL: return conc__accept_none(op, e);
     case CONC__PORT_ABORTED:
     case CONC__PORT_BROKEN:
         if (conc__socket_is_closed(s)) return CONC_CLOSED;
@@ -574,11 +583,7 @@ conc_op conc_op_accept(conc_socket *listener, conc_socket **conn) {
 
 conc_result conc_accept(conc_socket *listener, conc_socket **conn, conc_deadline deadline) {
     conc_op op = conc_op_accept(listener, conn);
-    conc_result r = conc__wait_spun(&op, deadline, true);
-    if (r == CONC_REJECTED && conc__load32(&listener->reserve, CONC__RELAXED) == 0) {
-        (void)conc_sleep(conc_deadline_min(conc_after(0.01), deadline)); /* the connection is still there: not again at once */
-    }
-    return r;
+    return conc__wait_spun(&op, deadline, true);
 }
 
 /* ---- connecting ----------------------------------------------------------------------------------------------------- */
@@ -603,9 +608,13 @@ static conc_result conc__connect_attempt(conc_op *op) {
     if (s->listens || (a->family != 4 && a->family != 6)) {
         return conc__fail(CONC_INVALID, "conc_op_connect: %s", s->listens ? "the socket listens" : "no address");
     }
-    if (!s->stream || conc__cas32(&s->connecting, &state, CONC__CONNECT_STARTED, CONC__ACQ_REL)) {
+    if (!s->stream || conc__cas32(&s->connecting, &state, CONC__CONNECT_STARTS, CONC__ACQ_REL)) {
         conc_address to = conc__address_for(s->family, a);
         e = conc__port_socket_connect(s->fd, &to);
+        if (s->stream) { /* others may wait for what comes of it already */
+            conc__store32(&s->connecting, e == 0 ? CONC__CONNECT_DONE : CONC__CONNECT_STARTED, CONC__RELEASE);
+            (void)conc__wake_waiters(conc__polled_key(s->fd, CONC__WRITES_SIDE), CONC__ANY_TAG, CONC_ALL);
+        }
         if (e != 0 && e != CONC__PORT_IN_PROGRESS) return conc__connect_fail(s, e, a);
         if (e == 0) {
             conc__store32(&s->connecting, CONC__CONNECT_DONE, CONC__RELEASE);
@@ -615,6 +624,7 @@ static conc_result conc__connect_attempt(conc_op *op) {
         return CONC_PENDING;
     }
     if (state == CONC__CONNECT_DONE) return CONC_OK;
+    if (state == CONC__CONNECT_STARTS) return CONC_PENDING;
     if (state == CONC__CONNECT_FAILED) return conc__fail(CONC_SYSTEM, "conc_op_connect: this socket could not be connected before");
     if (ready == CONC_PENDING) return CONC_PENDING;
     look.fd = s->fd;

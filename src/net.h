@@ -122,8 +122,7 @@ CONC_API conc_result conc_socket_free(conc_socket *s);
  *   CONC_BROKEN     one came and was gone again
  *   CONC_REJECTED   this process, or the machine, has no more descriptors. The connection was accepted with one that the
  *                   listener keeps for that, and closed, so that nobody waits at the other end in vain, and the next one gets
- *                   its turn. (If others took that one too, the connection stays with the system; conc_accept() then lets
- *                   10 ms pass. Who uses the op had better do so too.)
+ *                   its turn. (If others took that one too, the connection stays with the system until there is one.)
  *   CONC_NO_MEMORY  of ours (the connection was closed) or of the system's
  *   CONC_SYSTEM     anything else */
 CONC_API conc_result conc_accept(conc_socket *listener, conc_socket **conn, conc_deadline deadline);

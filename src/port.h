@@ -300,7 +300,7 @@ CONC__LIB bool conc__sim_is_here(void);
 #define CONC__BUCKET_BITS 7
 #define conc__port_hash(address, bits) ((size_t)conc__sim_number(address) & (((size_t)1 << (bits)) - 1))
 #else /* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the product's high bits */
-#define CONC__BUCKET_BITS 10
+#define CONC__BUCKET_BITS 13
 #define conc__port_hash(address, bits)                                                             \
     ((size_t)((uint64_t)((uintptr_t)(address) >> 2) * (uint64_t)0x9E3779B97F4A7C15u >> (64 - (bits))))
 #endif

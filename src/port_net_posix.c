@@ -315,7 +315,9 @@ static int conc__epoll_fd(const conc__epoll_event *e) {
     return fd;
 }
 
-#define CONC__EPOLL_BOTH ((uint32_t)EPOLLIN | (uint32_t)EPOLLOUT | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLET)
+/* (EPOLLPRI: a receive ends at urgent data, and a short one is then not the end of what there is.) */
+#define CONC__EPOLL_BOTH                                                                           \
+    ((uint32_t)EPOLLIN | (uint32_t)EPOLLOUT | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLPRI | (uint32_t)EPOLLET)
 
 static int conc__epoll_set(conc__port_poller *p, intptr_t fd, uint32_t events) {
     int saved = errno, small = (int)fd, e = CONC__FAULT("epoll_ctl", ENOMEM, ENOSPC, EPERM);
@@ -415,7 +417,7 @@ size_t CONC__PORT(poller_wait)(conc__port_poller *p, conc__port_event *events, s
         events[count].fd = fd;
         events[count].got =
             ((got & (uint32_t)EPOLLIN) != 0 ? CONC__PORT_READ : 0) | ((got & (uint32_t)EPOLLOUT) != 0 ? CONC__PORT_WRITE : 0) |
-            ((got & ((uint32_t)EPOLLERR | (uint32_t)EPOLLHUP | (uint32_t)EPOLLRDHUP)) != 0 ? CONC__PORT_HUP : 0);
+            ((got & ((uint32_t)EPOLLERR | (uint32_t)EPOLLHUP | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLPRI)) != 0 ? CONC__PORT_HUP : 0);
         count++;
     }
     errno = saved;

@@ -358,7 +358,11 @@ static conc__lock_scope conc__lock_scope_of(conc_mutex *m, conc_result r) {
 #if defined(CONC_DEBUG)
     if (r == CONC_DEADLOCK) return s; /* told already, with the place */
 #endif
-    if (r != CONC_OK) conc__report(r, 0, NULL, "CONC_WITH_LOCK did not run its block: %s", conc_error_detail());
+    if (r == CONC_OK) {
+        conc__self_fast()->scopes++;
+    } else {
+        conc__report(r, 0, NULL, "CONC_WITH_LOCK did not run its block: %s", conc_error_detail());
+    }
     return s;
 }
 
@@ -386,6 +390,7 @@ conc__lock_scope (conc__lock_enter)(conc_mutex *m) {
 void conc__lock_leave(conc__lock_scope *scope) {
     if (scope->live == 0) return;
     scope->live = 0;
+    conc__self_fast()->scopes--;
     (void)conc_mutex_unlock(scope->mutex);
 }
 

@@ -28,13 +28,16 @@ void conc__lock_give(conc__lock *l) {
 
 /* ---- the table ------------------------------------------------------------------------------------ */
 
-#define CONC__BUCKETS (1u << CONC__BUCKET_BITS) /* 64 KiB of zero pages, touched as used */
+#define CONC__BUCKETS (1u << CONC__BUCKET_BITS) /* 512 KiB of zero pages, touched as used */
 
 static conc__bucket conc__table[CONC__BUCKETS];
 
 /* In a child of fork() only the calling thread exists, and it does not wait: the table is empty there. */
 static void conc__table_reset(void) {
-    memset(conc__table, 0, sizeof conc__table);
+    size_t i;
+    for (i = 0; i < CONC__BUCKETS; i++) { /* pages that nobody has touched stay untouched */
+        if (conc__table[i].firsts != NULL || conc__table[i].lock != 0) memset(&conc__table[i], 0, sizeof conc__table[i]);
+    }
 }
 
 void conc__table_begin(void) {
@@ -681,11 +684,13 @@ conc__cancel_scope conc__cancel_enter(conc_cancel *token) {
     conc__cancel_scope s;
     s.live = 1;
     s.before = conc_cancel_use(token);
+    conc__self()->scopes++;
     return s;
 }
 
 void conc__cancel_leave(conc__cancel_scope *scope) {
     if (scope->live == 0) return;
     scope->live = 0;
+    conc__self()->scopes--;
     (void)conc_cancel_use(scope->before);
 }

@@ -122,9 +122,14 @@ conc__wheel_node *conc__wheel_expire(conc__wheel *w, int64_t now) {
         conc__wheel_list *list = &w->slots[level][slot];
         w->used[level] &= ~((uint64_t)1 << slot);
         w->now = tick;
-        while ((node = conc__wheel_first(list)) != NULL) {
+        if (level == 0) { /* all of them at once */
+            w->due = *list;
+            w->due.next->prev = w->due.prev->next = &w->due;
+            conc__wheel_empty(list);
+        }
+        while ((node = conc__wheel_first(list)) != NULL) { /* some levels below */
             conc__wheel_unlink(node);
-            conc__wheel_enter(w, node); /* some levels below; from level 0 to those due */
+            conc__wheel_enter(w, node);
         }
     }
     node = conc__wheel_first(&w->due);
