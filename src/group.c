@@ -6,7 +6,8 @@
 #include "internal.h"
 
 struct conc_group {
-    conc_loop *loop;              /* constant, as is the desc */
+    conc_loop *loop;              /* constant, as are the next two */
+    uint32_t generation;
     conc_group_desc desc;
     conc__lock lock;              /* guards all below */
     size_t live, running;         /* entered and not ended; admitted and not ended */
@@ -32,16 +33,32 @@ conc_group *conc_group_new(conc_loop *loop, const conc_group_desc *desc) {
     g = (conc_group *)conc__alloc(1, sizeof *g, "a group");
     if (g == NULL) return NULL;
     g->loop = loop;
+    g->generation = conc__fork_generation();
     g->mail.deliver = conc__group_deliver;
     if (desc != NULL) g->desc = *desc;
     g->aside_end = &g->aside;
     return g;
 }
 
+/* Its lock may then be one that nobody will give back. */
+static bool conc__group_is_forked(const conc_group *g) {
+    return g->generation != conc__fork_generation();
+}
+
+static conc_result conc__group_usable(const conc_group *g, const char *what) {
+    if (g == NULL) return conc__fail(CONC_INVALID, "%s: no group", what);
+    return conc__group_is_forked(g) ? conc__fail(CONC_FORKED, "%s: the group was made before fork()", what) : CONC_OK;
+}
+
 conc_result conc_group_free(conc_group *g) {
     size_t live;
     bool mailed;
     if (g == NULL) return CONC_OK;
+    if (conc__group_is_forked(g)) {
+        conc__free(g->codes);
+        conc__free(g);
+        return CONC_OK;
+    }
     conc__lock_take(&g->lock);
     live = g->live;
     mailed = g->mailed;
@@ -153,7 +170,8 @@ static void conc__group_deliver(conc__mail *mail, conc_loop *loop) {
 
 conc_result conc_group_cancel(conc_group *g) {
     conc_task *t;
-    if (g == NULL) return conc__fail(CONC_INVALID, "conc_group_cancel: NULL");
+    conc_result r = conc__group_usable(g, "conc_group_cancel");
+    if (r != CONC_OK) return r;
     conc__lock_take(&g->lock);
     g->canceled = true;
     for (t = g->members; t != NULL; t = conc__task_extra_of(t)->group_next) (void)conc_task_cancel(t);
@@ -195,9 +213,10 @@ static bool conc__group_is_over(const conc_group *g) {
 
 static conc_result conc__group_attempt(conc_op *op) {
     conc_group *g = (conc_group *)op->object;
-    conc_result r = CONC_PENDING;
+    conc_result r = conc__group_usable(g, "conc_op_group");
     int code;
-    if (g == NULL) return conc__fail(CONC_INVALID, "conc_op_group: NULL");
+    if (r != CONC_OK) return r;
+    r = CONC_PENDING;
     conc__lock_take(&g->lock);
     code = g->code;
     if (conc__group_is_over(g)) r = code == 0 ? CONC_OK : CONC_FAILED;
@@ -207,9 +226,10 @@ static conc_result conc__group_attempt(conc_op *op) {
 
 static conc_result conc__group_next_attempt(conc_op *op) {
     conc_group *g = (conc_group *)op->object;
-    conc_result r = CONC_PENDING;
+    conc_result r = conc__group_usable(g, "conc_op_group_next");
     int code = 0;
-    if (g == NULL) return conc__fail(CONC_INVALID, "conc_op_group_next: NULL");
+    if (r != CONC_OK) return r;
+    r = CONC_PENDING;
     if (!g->desc.keep_codes) return conc__fail(CONC_INVALID, "conc_op_group_next: the group does not keep codes");
     conc__lock_take(&g->lock);
     if (g->told_of != 0) {
@@ -227,8 +247,8 @@ static conc_result conc__group_next_attempt(conc_op *op) {
 
 static conc_result conc__group_room_attempt(conc_op *op) {
     conc_group *g = (conc_group *)op->object;
-    conc_result r;
-    if (g == NULL) return conc__fail(CONC_INVALID, "conc_op_group_room: NULL");
+    conc_result r = conc__group_usable(g, "conc_op_group_room");
+    if (r != CONC_OK) return r;
     conc__lock_take(&g->lock);
     r = g->canceled ? CONC_CANCELED
         : g->desc.limit == 0 || (g->running < g->desc.limit && g->aside == NULL) ? CONC_OK
@@ -270,14 +290,15 @@ conc_op conc_op_group_room(conc_group *group) {
 }
 
 conc_result conc_group_wait(conc_group *group, conc_deadline deadline) {
-    if (group == NULL) return conc__fail(CONC_INVALID, "conc_group_wait: NULL");
+    conc_result r = conc__group_usable(group, "conc_group_wait");
+    if (r != CONC_OK) return r;
     return conc__loop_wait(group->loop, conc_op_group(group), deadline);
 }
 
 int conc_group_code(const conc_group *group) {
     conc_group *g = (conc_group *)(uintptr_t)group;
     int code;
-    if (g == NULL) return 0;
+    if (g == NULL || conc__group_is_forked(g)) return 0;
     conc__lock_take(&g->lock);
     code = g->code;
     conc__lock_give(&g->lock);
@@ -287,7 +308,7 @@ int conc_group_code(const conc_group *group) {
 size_t conc_group_count(const conc_group *group) {
     conc_group *g = (conc_group *)(uintptr_t)group;
     size_t count;
-    if (g == NULL) return 0;
+    if (g == NULL || conc__group_is_forked(g)) return 0;
     conc__lock_take(&g->lock);
     count = g->live + g->promised;
     conc__lock_give(&g->lock);

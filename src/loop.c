@@ -1607,6 +1607,7 @@ static conc_result conc__task_ends_attempt(conc_op *op) {
         if (tasks[i] == NULL || tasks[i]->loop != tasks[0]->loop) {
             return conc__fail(CONC_INVALID, "join of several: task %zu is %s", i, tasks[i] == NULL ? "NULL" : "another loop's");
         }
+        if (i == 0 && conc__loop_is_forked(tasks[0]->loop)) return conc__fail(CONC_FORKED, "join: the tasks were made before fork()");
         if (tasks[i] == conc__self()->task) return conc__fail(CONC_DEADLOCK, "join: a task cannot wait for its own end");
         ended += conc_task_has_ended(tasks[i]) ? 1u : 0u;
     }

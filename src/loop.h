@@ -122,7 +122,8 @@ typedef struct conc_group_desc {
 
 /* NULL: CONC_INVALID, CONC_NO_MEMORY. */
 CONC_API conc_group *conc_group_new(conc_loop *loop, const conc_group_desc *desc);
-/* CONC_BUSY: tasks in it have not ended. NULL is CONC_OK. */
+/* CONC_BUSY: tasks in it have not ended. NULL is CONC_OK. In a child of fork() its memory is given back whatever its state; all
+ * else says CONC_FORKED there, and counts nothing. */
 CONC_API conc_result conc_group_free(conc_group *group);
 /* CONC_GROUP_SPAWN(group, name, ...): a task in it, detached: CONC_OK, or why not; CONC_CANCELED: the group has been canceled. */
 #define CONC_GROUP_SPAWN(group, ...) CONC__GROUP_SPAWN(group, __VA_ARGS__, )

@@ -514,6 +514,196 @@ static void pollers_scene(void) {
     in_thread(poll_by_poller);
 }
 
+/* Loops: what cannot be made is told to whoever wanted it, and the others go on. */
+CONC_CORO(gives_three, conc_queue *q; int i;) {
+    CO_BEGIN;
+    for (self->i = 1; self->i <= 3; self->i++) {
+        CO_AWAIT(conc_op_put(self->q, &self->i));
+        if (self->co.result == CONC_CLOSED || !did(self->co.result)) break;
+    }
+    CO_FINALLY;
+    (void)conc_queue_close(self->q);
+    CO_END;
+}
+
+CONC_CORO(takes_three, conc_queue *q; int x, sum; conc_op ops[2];) {
+    CO_BEGIN;
+    for (;;) {
+        self->ops[0] = conc_op_get(self->q, &self->x);
+        self->ops[1] = conc_op_never();
+        CO_AWAIT_ANY(self->ops, 2);
+        if (self->co.result == CONC_CLOSED) break;
+        if (did(self->co.result)) self->sum += self->x; /* or else once more; in the end it finds it closed */
+        else CO_YIELD;
+    }
+    CHECK(self->sum <= 6);
+    CO_END;
+}
+
+CONC_CORO(sums_up_to, int n;) {
+    CO_BEGIN;
+    CO_YIELD;
+    if (self->n == 0) CO_RETURN(0);
+    CO_CALL(sums_up_to, .n = self->n - 1);
+    if (!did(self->co.result)) CO_RETURN(-1);
+    CO_RETURN(self->co.value < 0 ? -1 : self->co.value + self->n);
+    CO_END;
+}
+
+CONC_CORO(limited, conc_co_timeout limit;) {
+    CO_BEGIN;
+    CO_TIMEOUT(self->limit, 0.0005) {
+        for (;;) {
+            CO_AWAIT_UNTIL(conc_op_never(), conc_after(100));
+            if (!did(self->co.result)) break;
+        }
+    }
+    CO_END;
+}
+
+static void post_called(void *arg) {
+    ++*(int *)arg;
+}
+
+static void loops_scene(void) {
+    conc_loop *loop = conc_loop_new(NULL);
+    conc_queue *q = conc_queue_new(sizeof(int), 1);
+    conc_cancel token = { NULL, 0 };
+    conc_task_desc desc;
+    conc_task *t[6];
+    int code = 0, called = 0, i;
+    if (made(loop) && made(q)) {
+        bool posted;
+        memset(&desc, 0, sizeof desc);
+        desc.cancel = &token;
+        t[0] = CONC_SPAWN(loop, gives_three, .q = q);
+        t[1] = CONC_SPAWN_EX(loop, &desc, takes_three, .q = q);
+        t[2] = CONC_SPAWN(loop, sums_up_to, .n = 40);
+        t[3] = CONC_SPAWN_LATER(loop, 0.0005, sums_up_to, .n = 3);
+        t[4] = CONC_SPAWN(loop, limited);
+        t[5] = CONC_SPAWN(loop, limited);
+        posted = did(conc_loop_post(loop, post_called, &called));
+        for (i = 0; i < 6; i++) (void)made(t[i]);
+        if (t[0] == NULL || t[1] == NULL) CHECK_OK(conc_queue_close(q));
+        CHECK_OK(conc_loop_run(loop, CONC_FOREVER));
+        CHECK_EQ(called, posted ? 1 : 0);
+        for (i = 0; i < 6; i++) {
+            if (t[i] == NULL) continue;
+            CHECK_OK(conc_task_join(t[i], &code, CONC_FOREVER));
+            if (i == 2) CHECK(code == 820 || code == -1);
+            else if (i == 3) CHECK(code == 6 || code == -1);
+            else CHECK_EQ(code, 0);
+        }
+    }
+    CHECK_OK(conc_loop_free(loop));
+    CHECK_OK(conc_queue_free(q));
+}
+
+CONC_CORO(returns_code, int code;) {
+    CO_BEGIN;
+    CO_YIELD;
+    CO_RETURN(self->code);
+    CO_END;
+}
+
+static void groups_scene(void) {
+    conc_loop *loop = conc_loop_new(NULL);
+    conc_group_desc desc;
+    conc_group *group = NULL;
+    int i, in = 0, code = 0, told = 0;
+    memset(&desc, 0, sizeof desc);
+    desc.limit = 2;
+    desc.keep_codes = true;
+    if (made(loop)) group = conc_group_new(loop, &desc);
+    if (loop != NULL && made(group)) {
+        for (i = 0; i < 40; i++) {
+            if (did(CONC_GROUP_SPAWN(group, returns_code, .code = 0))) in++;
+        }
+        CHECK_EQ(conc_group_count(group), in);
+        CHECK_OK(conc_group_wait(group, CONC_FOREVER));
+        while (conc_try(conc_op_group_next(group, &code)) == CONC_OK) told++;
+        CHECK_EQ(told, in);
+    }
+    CHECK_OK(conc_group_free(group));
+    CHECK_OK(conc_loop_free(loop));
+}
+
+/* A loop in a thread of its own, into which others put; and is asked where it stands. */
+static int runs_it(void *arg) {
+    return conc_loop_run((conc_loop *)arg, CONC_FOREVER) == CONC_CLOSED ? 0 : 1;
+}
+
+static void count_line(const char *text, void *arg) {
+    CHECK(text[0] != '\0');
+    ++*(int *)arg;
+}
+
+static void loop_threads_scene(void) {
+    conc_loop_desc desc;
+    conc_loop *loop;
+    conc_thread *t = NULL;
+    int i, lines = 0;
+    memset(&desc, 0, sizeof desc);
+    desc.until_stopped = true;
+    loop = conc_loop_new(&desc);
+    if (made(loop)) t = conc_thread_start(runs_it, loop, NULL);
+    if (loop != NULL && made(t)) {
+        for (i = 0; i < 30; i++) {
+            conc_task *task = CONC_SPAWN(loop, returns_code, .code = 5);
+            int code = 0;
+            if (!made(task)) continue;
+            CHECK_OK(conc_task_join(task, &code, CONC_FOREVER));
+            CHECK_EQ(code, 5);
+        }
+        conc_dump(count_line, &lines);
+        CHECK(lines >= 1);
+        (void)did(conc_loop_cancel(loop));
+        CHECK_OK(conc_loop_stop(loop));
+        CHECK_OK(conc_thread_join(t, NULL, CONC_FOREVER));
+    }
+    CHECK_OK(conc_loop_free(loop));
+}
+
+static void stalls_scene(void) {
+    conc_loop_desc desc;
+    conc_loop *loop;
+    memset(&desc, 0, sizeof desc);
+    desc.stall_after = 0.0005;
+    loop = conc_loop_new(&desc);
+    if (made(loop)) {
+        conc_task *t = CONC_SPAWN(loop, limited);
+        if (made(t)) CHECK_OK(conc_task_join(t, NULL, CONC_FOREVER));
+    }
+    CHECK_OK(conc_loop_free(loop));
+}
+
+static int double_it(void *arg) {
+    *(int *)arg *= 2;
+    return 0;
+}
+
+CONC_CORO(offloads, int x, i;) {
+    CO_BEGIN;
+    for (self->i = 0; self->i < 4; self->i++) {
+        self->x = 21;
+        CO_AWAIT(conc_op_offload(NULL, double_it, &self->x));
+        CHECK_EQ(self->x, did(self->co.result) ? 42 : 21);
+    }
+    CO_END;
+}
+
+static void offload_scene(void) {
+    conc_loop *loop = conc_loop_new(NULL);
+    int x = 4;
+    conc_result r;
+    if (made(loop)) {
+        if (did(CONC_GO(loop, offloads))) CHECK_OK(conc_loop_run(loop, CONC_FOREVER));
+    }
+    CHECK_OK(conc_loop_free(loop));
+    r = conc_wait(conc_op_offload(NULL, double_it, &x), CONC_FOREVER);
+    CHECK_EQ(x, did(r) ? 8 : 4);
+}
+
 #if !defined(_WIN32)
 /* Where fork() could not be watched it is only not noticed. */
 static void fork_scene(void) {
@@ -540,6 +730,8 @@ static const struct {
     { "processors", processors_scene }, { "foreign", foreign_scene }, { "iterators", iterators_scene },
     { "connections", connections_scene }, { "everywhere", everywhere_scene }, { "datagrams", datagrams_scene },
     { "nothing", nothing_scene }, { "names", names_scene },           { "pollers", pollers_scene },
+    { "loops", loops_scene },     { "groups", groups_scene },         { "loop-threads", loop_threads_scene },
+    { "stalls", stalls_scene },   { "offload", offload_scene },
 #if !defined(_WIN32)
     { "fork", fork_scene },
 #endif
@@ -565,10 +757,13 @@ static int run_scene(size_t scene, unsigned n, unsigned which, bool sticky, cons
     scenes[scene].run();
     CHECK_EQ(entries("/proc/self/fd"), descriptors);
     (void)conc_thread_join_all(CONC_FOREVER);
-    /* What may still live: this thread's record and values; the timers' service with its heap and its record; a thread for
-     * offloaded calls, with its record and values. */
+    /* What may still live: this thread's record and values; the timers' service with its heap and its record; threads for
+     * offloaded calls, with their records and values. */
     i = conc__load32(&live, CONC__RELAXED) - others;
-    CHECK(i <= (strcmp(scenes[scene].name, "timers") == 0 || strcmp(scenes[scene].name, "names") == 0 ? 4u : 2u) +
+    CHECK(i <= (strcmp(scenes[scene].name, "timers") == 0 || strcmp(scenes[scene].name, "names") == 0 ||
+                    strcmp(scenes[scene].name, "stalls") == 0 ? 4u
+             : strcmp(scenes[scene].name, "offload") == 0 ? 2u + (CONC__HAS_TLS ? 2u : 3u) * (uint32_t)conc_thread_count()
+                                                          : 2u) +
                    (CONC__HAS_TLS ? 0u : 2u));
     if (log != NULL) {
         FILE *f = fopen(log, "a");

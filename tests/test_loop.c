@@ -1119,8 +1119,13 @@ static conc_loop *before;
 static conc_task *before_task;
 static conc_group *before_group;
 
+static int doubles(void *arg) {
+    *(int *)arg *= 2;
+    return 0;
+}
+
 static void in_child(void) {
-    int x = 0;
+    int x = 0, two = 2;
     CHECK_R(conc_loop_run(before, CONC_FOREVER), CONC_FORKED);
     CHECK_R(conc_loop_stop(before), CONC_FORKED);
     CHECK_R(conc_loop_cancel(before), CONC_FORKED);
@@ -1129,7 +1134,19 @@ static void in_child(void) {
     CHECK_R(CONC_GO(before, returns), CONC_FORKED);
     CHECK_R(conc_task_join(before_task, &x, CONC_FOREVER), CONC_FORKED);
     CHECK_R(conc_wait(conc_op_task_end(before_task), CONC_FOREVER), CONC_FORKED);
+    CHECK_R(CONC_GROUP_SPAWN(before_group, returns), CONC_FORKED);
+    CHECK_R(conc_group_wait(before_group, CONC_FOREVER), CONC_FORKED);
+    CHECK_R(conc_wait(conc_op_group(before_group), CONC_FOREVER), CONC_FORKED);
+    CHECK_R(conc_wait(conc_op_group_next(before_group, NULL), CONC_FOREVER), CONC_FORKED);
+    CHECK_R(conc_wait(conc_op_group_room(before_group), CONC_FOREVER), CONC_FORKED);
+    CHECK_R(conc_group_cancel(before_group), CONC_FORKED);
+    CHECK_EQ(conc_group_count(before_group), 0);
+    CHECK_R(conc_task_join_all(&before_task, 1, 0, CONC_FOREVER), CONC_FORKED);
+    CHECK_R(conc_wait(conc_op_task_ends(&before_task, 1, 0), CONC_FOREVER), CONC_FORKED);
     CHECK_OK(conc_loop_free(before)); /* whatever its state */
+    CHECK_OK(conc_group_free(before_group));
+    CHECK_OK(conc_wait(conc_op_offload(NULL, doubles, &two), CONC_FOREVER)); /* its own threads */
+    CHECK_EQ(two, 4);
     { /* and one of its own works */
         conc_loop *loop = new_loop(false);
         int code = 0;
@@ -1168,18 +1185,24 @@ static void fork_while(bool running) {
 
 static void forked(void) {
     conc_event e = { 0 };
+    int two = 2;
     before = new_loop(false);
+    before_group = conc_group_new(before, NULL);
+    CHECK_OK(CONC_GROUP_SPAWN(before_group, sleeps, .seconds = 1000));
+    CHECK_OK(conc_wait(conc_op_offload(NULL, doubles, &two), CONC_FOREVER));
     before_task = CONC_SPAWN(before, waits, .e = &e);
     CHECK_OK(CONC_GO(before, sleeps, .seconds = 1000));
     CHECK_R(conc_loop_run(before, CONC_NOW), CONC_TIMEOUT);
-    fork_while(false);
-    if (!CHECK_TSAN && !CHECK_ASAN) fork_while(true); /* (sanitizers do not bear a child of several threads) */
+    if (!CHECK_TSAN && !CHECK_ASAN) { /* (sanitizers do not bear a child of several threads) */
+        fork_while(false);
+        fork_while(true);
+    }
     CHECK_OK(conc_event_set(&e));
     CHECK_OK(conc_task_join(before_task, NULL, CONC_FOREVER));
     CHECK_OK(conc_loop_cancel(before));
     CHECK_OK(conc_loop_run(before, CONC_FOREVER));
     CHECK_OK(conc_loop_free(before));
-    (void)before_group;
+    CHECK_OK(conc_group_free(before_group));
 }
 #endif
 

@@ -568,7 +568,7 @@ func coroYields(c caseRow) {
 	}
 	w := measure()
 	done.Wait()
-	c.print(w.seconds*1e9/float64(ops), "ns", "")
+	c.print(w.cpu*w.seconds*1e9/float64(ops), "ns of CPU", "")
 }
 
 func coroSpawns(c caseRow) {
@@ -594,7 +594,7 @@ func coroSpawns(c caseRow) {
 	}()
 	w := measure()
 	done.Wait()
-	c.print(w.seconds*1e9/float64(ops), "ns", "")
+	c.print(w.cpu*w.seconds*1e9/float64(ops), "ns of CPU", "")
 }
 
 // a closed channel can always be received from
@@ -618,7 +618,7 @@ func coroReady(c caseRow) {
 	}()
 	w := measure()
 	done.Wait()
-	c.print(w.seconds*1e9/float64(ops), "ns", "")
+	c.print(w.cpu*w.seconds*1e9/float64(ops), "ns of CPU", "")
 }
 
 func coroQueues(c caseRow) {
@@ -650,7 +650,7 @@ func coroQueues(c caseRow) {
 	}()
 	w := measure()
 	done.Wait()
-	c.print(w.seconds*1e9/float64(ops), "ns", "")
+	c.print(w.cpu*w.seconds*1e9/float64(ops), "ns of CPU", "")
 }
 
 func resident() float64 {

@@ -51,9 +51,12 @@ static struct {
 } running[2];
 
 static void pin(int which) {
-    cpu_set_t may, one;
+    static cpu_set_t may; /* at first: of children, too, whose parent is pinned already */
+    static int known;
+    cpu_set_t one;
     int cpu, n = 0;
-    if (sched_getaffinity(0, sizeof may, &may) != 0) return;
+    if (!known && sched_getaffinity(0, sizeof may, &may) != 0) return;
+    known = 1;
     CPU_ZERO(&one);
     for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (!CPU_ISSET(cpu, &may)) continue;
@@ -89,7 +92,6 @@ static void server_start(int at, int which) {
         _exit(127);
     }
     close(ends[1]);
-    pin(1);
     f = fdopen(ends[0], "r");
     BENCH_CHECK(f != NULL && fscanf(f, "%d", &running[at].port) == 1);
     fclose(f);
@@ -227,6 +229,7 @@ static void run(const bench_case *c) {
     int i;
     epoll_fd = epoll_create1(0);
     BENCH_CHECK(epoll_fd >= 0);
+    pin(1);
     begin(0, c->b);
     before = server_memory();
     for (i = 0; i < c->a; i++) client_open(&clients[0][i], 0);
@@ -264,6 +267,7 @@ static void run_by_turns(const bench_case *c) {
     char extra[100];
     epoll_fd = epoll_create1(0);
     BENCH_CHECK(epoll_fd >= 0);
+    pin(1);
     begin(0, c->b);
     begin(1, 0);
     for (at = 0; at < 2; at++) {

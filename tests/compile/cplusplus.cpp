@@ -49,6 +49,26 @@ CONC_GENERATOR(Numbers, int, int i, end;) {
 }
 CONC_MAP_FN(text_of, int, x, const char *, x % 2 ? "odd" : "even")
 
+// What a coroutine keeps is copied bytes; what has a destructor it holds by pointer, and deletes in its clean-up part.
+CONC_CORO(Adder, conc_queue *numbers; std::string *text; int x; long *sum;) {
+    CO_BEGIN;
+    self->text = new std::string;
+    for (;;) {
+        CO_AWAIT(conc_op_get(self->numbers, &self->x));
+        if (self->co.result != CONC_OK) break;
+        *self->sum += self->x;
+        {
+            std::string digits = std::to_string(self->x); // in braces of its own, and no suspension after it in them
+            *self->text += digits;
+        }
+        CO_YIELD;
+    }
+    if (*self->text != "123") CO_RETURN(1);
+    CO_FINALLY;
+    delete self->text;
+    CO_END;
+}
+
 } // namespace
 
 int main() {
@@ -113,5 +133,23 @@ int main() {
     }
     CHECK(thrown && CONC_NEXT(Numbers, &numbers, &sum) == CONC_CLOSED); // the exception closed it
     CHECK(CONC_IS_ITERABLE(&numbers.iter) && !CONC_IS_ITERABLE(numbers));
+
+    conc_loop *loop = conc_loop_new(nullptr);
+    conc_queue *ints = conc_queue_new(sizeof(int), 0);
+    CHECK(loop != nullptr && ints != nullptr);
+    for (int n = 1; n <= 3; n++) CHECK(conc_queue_put(ints, &n, CONC_FOREVER) == CONC_OK);
+    CHECK(conc_queue_close(ints) == CONC_OK);
+    long total = 0;
+#if __cplusplus >= 202002L
+    conc_task *adder = CONC_SPAWN(loop, Adder, .numbers = ints, .text = nullptr, .x = 0, .sum = &total); // (g++ wants all named)
+#else
+    Adder frame = CONC_FRAME_ZERO(Adder);
+    frame.numbers = ints;
+    frame.sum = &total;
+    conc_task *adder = CONC_SPAWN_FRAME(loop, nullptr, Adder, frame);
+#endif
+    int code = -1;
+    CHECK(conc_task_join(adder, &code, CONC_FOREVER) == CONC_OK && code == 0 && total == 6);
+    CHECK(conc_loop_free(loop) == CONC_OK && conc_queue_free(ints) == CONC_OK);
     return 0;
 }
