@@ -13774,11 +13774,11 @@ struct conc_loop {
     int64_t now;                   /* the clock, when it was last looked at */
     conc__slab own;
     bool owed;                     /* a wake-up call that somebody is about to make has not come yet */
+    bool answered;                 /* one has come; who made it may not have left it yet */
     bool attempting;               /* the attempts under way are a task's wait, which may trust what `watches` says */
     unsigned at_once;              /* waits that this resume has made and that needed none */
     uint32_t scopes;               /* of the thread, outside of the loop */
     uintptr_t stack;               /* where the loop's own variables end, and those of a coroutine that runs begin */
-    size_t posts;                  /* being delivered */
 #if CONC__POLLER_EDGES
     conc__watch *watches;          /* by descriptor */
     size_t watch_count;
@@ -13793,6 +13793,7 @@ struct conc_loop {
     conc__port_poller poller;
     void *inbox;                   /* atomic: a list of tasks and mail, newest first; or the mark: the loop sleeps */
     size_t arrivals;               /* atomic: new tasks in the inbox */
+    uint32_t called;               /* atomic: who made the call has left it */
     uint32_t stop;                 /* atomic; publishes nothing */
     uint32_t generation;           /* constant */
     bool until_stopped;            /* constant */
@@ -13938,10 +13939,32 @@ static void conc__task_ready(conc_task *t) {
     conc__ready_append(t->loop, t);
 }
 
-/* If the loop sleeps, wakes it. Whoever takes the mark away calls; so at most one call is under way. */
+/* Wakes the loop, whose mark the caller has taken away: so at most one call is under way. */
+static void conc__loop_call(conc_loop *loop) {
+    conc__port_poller_signal(&loop->poller);
+    conc__store32(&loop->called, 1, CONC__RELEASE); /* the last touch */
+}
+
+/* Waits until the one whose call has come has left it: it may have been seen before it was made whole. Before another can be
+ * called for, and before the loop goes. */
+static void conc__loop_call_settle(conc_loop *loop) {
+    unsigned looks = 0;
+    if (!loop->answered) return;
+    while (conc__load32(&loop->called, CONC__ACQUIRE) == 0) {
+        if (looks++ < 100) {
+            conc__port_yield();
+        } else {
+            (void)conc__port_wait(&loop->called, 0, conc__port_clock_ns() + 1000000); /* (nobody wakes it) */
+        }
+    }
+    conc__store32(&loop->called, 0, CONC__RELAXED);
+    loop->answered = false;
+}
+
+/* If the loop sleeps, wakes it. */
 static void conc__loop_nudge(conc_loop *loop) {
     void *old = conc__loadp(&loop->inbox, CONC__SEQ_CST); /* (a swap that fails may have seen an older value) */
-    if (old == CONC__ASLEEP && conc__casp(&loop->inbox, &old, NULL, CONC__SEQ_CST)) conc__port_poller_signal(&loop->poller);
+    if (old == CONC__ASLEEP && conc__casp(&loop->inbox, &old, NULL, CONC__SEQ_CST)) conc__loop_call(loop);
 }
 
 /* A push on the inbox; `link` is where the item keeps the next one. Release: what was done before is seen by the loop. The
@@ -13952,7 +13975,7 @@ static void conc__loop_push(conc_loop *loop, void *item, void **link) {
     do {
         *link = old == CONC__ASLEEP ? NULL : old;
     } while (!conc__casp(&loop->inbox, &old, item, CONC__SEQ_CST));
-    if (old == CONC__ASLEEP) conc__port_poller_signal(&loop->poller);
+    if (old == CONC__ASLEEP) conc__loop_call(loop);
 }
 
 void conc__loop_send(conc_loop *loop, conc__mail *mail) {
@@ -14730,11 +14753,15 @@ static void conc__loop_poll(conc_loop *loop, int64_t until) {
     bool signaled = false, marked = false;
     size_t i, n;
     if (until != INT64_MIN && !loop->owed) {
+        conc__loop_call_settle(loop);
         marked = conc__casp(&loop->inbox, &expected, CONC__ASLEEP, CONC__SEQ_CST);
         if (!marked || conc__loop_is_told(loop)) until = INT64_MIN;
     }
     n = conc__port_poller_wait(&loop->poller, events, CONC__LOOP_EVENTS, until, &signaled);
-    if (signaled) loop->owed = false;
+    if (signaled) {
+        loop->owed = false;
+        loop->answered = true;
+    }
     if (marked && !signaled) {
         expected = CONC__ASLEEP;
         if (!conc__casp(&loop->inbox, &expected, NULL, CONC__ACQUIRE)) loop->owed = true;
@@ -14857,6 +14884,7 @@ conc_result conc_loop_free(conc_loop *loop) {
         conc__lock_give(&conc__loops_lock);
         conc__loop_take(loop); /* what conc_dump() has asked meanwhile */
         while (loop->owed) conc__loop_poll(loop, INT64_MAX); /* it is between the push and the call */
+        conc__loop_call_settle(loop);
     }
     conc__port_poller_close(&loop->poller);
     conc__slab_free(&loop->own);

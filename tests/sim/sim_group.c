@@ -347,11 +347,11 @@ CONC_CORO(offloads, call c; int also;) {
 static int offload_result(void *unused) {
     (void)unused;
     begin(0);
-    called = 0;
+    conc__store32(&called, 0, CONC__RELAXED); /* (a call that nobody waits for may still be made) */
     SIM_OK(CONC_GO(loop, offloads, .c = {4, 0, NULL}));
     SIM_OK(CONC_GO(loop, offloads, .c = {13, 0, NULL}));
     run_and_free();
-    CONC_SIM_ASSERT(ran == 2 && called == 2);
+    CONC_SIM_ASSERT(ran == 2 && conc__load32(&called, CONC__RELAXED) == 2);
     finish();
     return 0;
 }
@@ -369,7 +369,7 @@ CONC_CORO(offloads_in_time, call c; double seconds;) {
 static int offload_in_time(void *unused) {
     (void)unused;
     begin(0);
-    called = 0;
+    conc__store32(&called, 0, CONC__RELAXED); /* (a call that nobody waits for may still be made) */
     SIM_OK(CONC_GO(loop, offloads_in_time, .c = {5, 0, NULL}, .seconds = 0.0001));
     SIM_OK(CONC_GO(loop, offloads_in_time, .c = {5, 0, NULL}, .seconds = 0.0002));
     run_and_free();
@@ -402,7 +402,7 @@ static int offload_canceled(void *unused) {
     sim_crew crew = {0};
     (void)unused;
     begin(0);
-    called = 0;
+    conc__store32(&called, 0, CONC__RELAXED); /* (a call that nobody waits for may still be made) */
     task = CONC_SPAWN(loop, offloads_canceled, .c = {5, 0, NULL}, .done = false);
     CONC_SIM_ASSERT(task != NULL);
     sim_start(&crew, cancel_task, NULL);
@@ -425,12 +425,12 @@ static int offload_by_thread(void *seconds) {
 static int offload_threads(void *unused) {
     sim_crew crew = {0};
     (void)unused;
-    called = 0;
+    conc__store32(&called, 0, CONC__RELAXED); /* (a call that nobody waits for may still be made) */
     sim_start(&crew, offload_by_thread, &called);
     (void)offload_by_thread(NULL);
     (void)offload_by_thread(NULL);
     sim_join(&crew);
-    CONC_SIM_ASSERT(called >= 2);
+    CONC_SIM_ASSERT(conc__load32(&called, CONC__RELAXED) >= 2);
     return 0;
 }
 
