@@ -803,7 +803,8 @@ typedef int (*conc_fn)(void *arg);
  *    coroutine that would have to suspend with one says CONC_INVALID);
  *  - a suspension may not stand inside a block that undoes itself: CONC_WITH_LOCK, CONC_WITH_CANCEL, CONC_FOREACH,
  *    CONC_FOR_GEN, CONC_FOR_QUEUE. It leaves the function, and so the block; and on its way back it finds the block's variables
- *    lost. (A coroutine's wait in one ends the program with a message that names the place.) Lock with
+ *    lost. (clang refuses to compile it; else a coroutine's wait in one ends the program with a message
+ *    that names the place.) Lock with
  *    CO_AWAIT(conc_op_lock(&m)), and unlock in the clean-up part;
  *  - a suspension may not stand inside a switch of your own: its label would belong to that switch. Resuming it ends
  *    the program with a message that names the place. With CONC_COMPUTED_GOTO (gcc, clang) it may;
@@ -13942,21 +13943,16 @@ static void conc__task_ready(conc_task *t) {
 /* Wakes the loop, whose mark the caller has taken away: so at most one call is under way. */
 static void conc__loop_call(conc_loop *loop) {
     conc__port_poller_signal(&loop->poller);
-    conc__store32(&loop->called, 1, CONC__RELEASE); /* the last touch */
+    /* The last touch, if nobody sleeps on it; and then only the address is used. */
+    if (conc__swap32(&loop->called, 1, CONC__ACQ_REL) == 2) conc__port_wake_one(&loop->called);
 }
 
-/* Waits until the one whose call has come has left it: it may have been seen before it was made whole. Before another can be
- * called for, and before the loop goes. */
+/* Whoever made the last call has left it: `called` is 0 while he is in it, 2 if we sleep until then; he stores 1. */
 static void conc__loop_call_settle(conc_loop *loop) {
-    unsigned looks = 0;
+    uint32_t in_it = 0;
     if (!loop->answered) return;
-    while (conc__load32(&loop->called, CONC__ACQUIRE) == 0) {
-        if (looks++ < 100) {
-            conc__port_yield();
-        } else {
-            (void)conc__port_wait(&loop->called, 0, conc__port_clock_ns() + 1000000); /* (nobody wakes it) */
-        }
-    }
+    (void)conc__cas32(&loop->called, &in_it, 2, CONC__RELAXED);
+    while (conc__load32(&loop->called, CONC__ACQUIRE) != 1) (void)conc__port_wait(&loop->called, 2, INT64_MAX);
     conc__store32(&loop->called, 0, CONC__RELAXED);
     loop->answered = false;
 }
@@ -14672,7 +14668,6 @@ static int conc__loop_watch(conc_loop *loop, uint64_t word) {
         w->armed |= (uint8_t)want;
         return 0;
     }
-#endif
     if (number == 0 && (size_t)fd < loop->watch_count && loop->watches[fd].number != 0) {
         /* By number, what is a socket's, or was once: in either way it is watched like one. */
         e = conc__port_poller_add(&loop->poller, fd);
@@ -14683,6 +14678,7 @@ static int conc__loop_watch(conc_loop *loop, uint64_t word) {
         if (e != CONC__PORT_ALWAYS_READY) return e;
         loop->watches[fd].number = 0;
     }
+#endif
     /* Once, and for the other side too if somebody waits for that. */
     if (conc__is_waited_for(conc__polled_key(fd, 1u - conc__polled_side(word)))) want = CONC__PORT_READ | CONC__PORT_WRITE;
     e = conc__port_poller_want(&loop->poller, fd, want);

@@ -10,7 +10,8 @@
  *    coroutine that would have to suspend with one says CONC_INVALID);
  *  - a suspension may not stand inside a block that undoes itself: CONC_WITH_LOCK, CONC_WITH_CANCEL, CONC_FOREACH,
  *    CONC_FOR_GEN, CONC_FOR_QUEUE. It leaves the function, and so the block; and on its way back it finds the block's variables
- *    lost. (A coroutine's wait in one ends the program with a message that names the place.) Lock with
+ *    lost. (clang refuses to compile it; else a coroutine's wait in one ends the program with a message
+ *    that names the place.) Lock with
  *    CO_AWAIT(conc_op_lock(&m)), and unlock in the clean-up part;
  *  - a suspension may not stand inside a switch of your own: its label would belong to that switch. Resuming it ends
  *    the program with a message that names the place. With CONC_COMPUTED_GOTO (gcc, clang) it may;

@@ -1190,9 +1190,9 @@ static void nested_time_outs(void) {
     CHECK_OK(CONC_GO(loop, nested, .outer_s = 0, .inner_s = 0, .sleep_s = 1000)); /* both are up: the outer counts */
     CHECK_OK(conc_loop_run(loop, CONC_FOREVER));
     TOLD("outer ");
-    CHECK_OK(CONC_GO(loop, nested, .outer_s = 0, .inner_s = 0, .sleep_s = 0)); /* nobody had to wait, at first */
+    CHECK_OK(CONC_GO(loop, nested, .outer_s = 0, .inner_s = 0, .sleep_s = 0)); /* a sleep always waits */
     CHECK_OK(conc_loop_run(loop, CONC_FOREVER));
-    TOLD("slept in outer ");
+    TOLD("outer ");
     finish();
 }
 
@@ -1360,7 +1360,7 @@ static void canceling(void) {
     finish();
 }
 
-/* Before it starts: it never does. After its end: told. */
+/* Before it starts: it goes to its clean-up part. After its end: told. */
 static void canceled_early_and_late(void) {
     int code = 0;
     conc_task *t;
@@ -1369,7 +1369,7 @@ static void canceled_early_and_late(void) {
     CHECK_OK(conc_task_cancel(t));
     CHECK_OK(conc_task_join(t, &code, CONC_FOREVER));
     CHECK_EQ(code, CONC_CANCELED);
-    TOLD("");
+    TOLD("f g ");
     t = CONC_SPAWN_LATER(loop, 1000, canceled_at);
     settle();
     CHECK_OK(conc_task_cancel(t));
@@ -1378,7 +1378,7 @@ static void canceled_early_and_late(void) {
     CHECK(conc_task_has_ended(t));
     CHECK_OK(conc_task_join(t, &code, CONC_NOW));
     CHECK_EQ(code, CONC_CANCELED);
-    TOLD("");
+    TOLD("f g ");
     CHECK_MISUSE(conc_task_cancel(NULL), CONC_INVALID);
     finish();
 }
@@ -1538,11 +1538,11 @@ static void tokens(void) {
         CHECK_EQ(code, CONC_CANCELED);
     }
     TOLD("f ");
-    /* fired before: it does not start */
+    /* fired before: it goes to its clean-up part at once */
     t[0] = CONC_SPAWN_EX(loop, &desc, under_token, .want = &parent);
     CHECK_OK(conc_task_join(t[0], &code, CONC_FOREVER));
     CHECK_EQ(code, CONC_CANCELED);
-    TOLD("");
+    TOLD("f ");
     finish();
 }
 
@@ -1562,8 +1562,7 @@ CONC_CORO(joins, conc_task *t, *u; conc_task *all[3]; conc_op ops[2]; int code;)
     CHECK_OK(self->co.result);
     CHECK_EQ(self->co.value, 3);
     self->t = CONC_SPAWN(conc_loop_current(), returns_after, .code = 4); /* has ended when it is joined */
-    CO_YIELD;
-    CO_YIELD;
+    CO_AWAIT(conc_op_task_end(self->t));
     CHECK(conc_task_has_ended(self->t));
     CO_JOIN(self->t);
     CHECK_EQ(self->co.value, 4);

@@ -280,7 +280,7 @@ static void later(void) {
     desc.name = "later";
     t = CONC_SPAWN_EX(loop, &desc, returns, .code = 7);
     CHECK_STR(conc_task_name(t), "later");
-    CHECK_R(conc_task_join(t, &code, CONC_NOW), CONC_TIMEOUT);
+    CHECK_R(conc_task_join(t, &code, CONC_NOW), CONC_BUSY);
     CHECK_OK(conc_task_join(t, &code, CONC_FOREVER));
     CHECK(conc_deadline_passed(d));
     CHECK_EQ(code, 7);
@@ -306,7 +306,7 @@ static void joins_by_running(void) { /* nobody runs the loop, so who joins does 
     CHECK_OK(conc_task_join(t[0], &code, CONC_FOREVER)); /* not until all have ended */
     CHECK_EQ(code, 4);
     CHECK(!conc_task_has_ended(rest));
-    CHECK_R(conc_task_join(rest, &code, CONC_NOW), CONC_TIMEOUT);
+    CHECK_R(conc_task_join(rest, &code, CONC_NOW), CONC_BUSY);
     CHECK_R(conc_task_join(rest, &code, conc_after(0.001)), CONC_TIMEOUT);
     for (i = 0; i < 4; i++) t[i] = CONC_SPAWN(loop, sleeps, .seconds = i == 3 ? 1000 : 0.001, .number = i);
     CHECK_OK(conc_loop_stop(loop)); /* a stop is not for those who join */
