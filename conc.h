@@ -300,6 +300,15 @@
  * 7
  * ```
  *
+ *  A coroutine may not, across a wait:
+ *    use its local variables, or let others use them: not &x of a local, not an array of ops on the stack. Fields of the frame
+ *    stand in a switch of its own, or in CONC_WITH_LOCK, CONC_FOREACH and their like. Lock with CO_AWAIT(conc_op_lock(&m))
+ *    block: conc_queue_get() has conc_op_get(), and so on; what has no op is offloaded
+ *  All but the first and the last are told (CONC_INVALID, or the end of the program with file and line). `break` and `continue`
+ *  in a CO_TIMEOUT block leave that block. What becomes of the code that a task returns: who joins it has it; non-zero and
+ *  detached, the error hook is told; in a group it is the group's; of a CO_CALL it is self->co.value; a canceled task's is
+ *  CONC_CANCELED.
+ *
  *  Wait         CO_AWAIT, CO_AWAIT_UNTIL, CO_AWAIT_ANY (the first of several), CO_YIELD, CO_JOIN; CO_TRY_AWAIT sees a cancel
  *  Tasks        CONC_SPAWN (join or detach it), CONC_GO (detached), CONC_SPAWN_LATER; from any thread
  *  Together     conc_task_join_all(), conc_op_task_ends(); groups: CONC_GROUP_SPAWN, at most so many at a time, the first
@@ -653,6 +662,7 @@
 #define CONC__WITH_(type, enter, leave, s)                                                         \
     for (type s CONC__CLEANUP(leave) = (enter); s.live; leave(&s))                                  \
         for (; s.live == 1; s.live = 2)
+#define CONC__HAS_CLEANUP (CONC_CC_GNU && !CONC_CC_TINY)
 #if CONC_CC_GNU
 #define CONC__CLEANUP(fn) __attribute__((cleanup(fn)))
 #else
@@ -2487,8 +2497,8 @@ CONC_API void conc__co_timeout_leave(conc_task *task, conc_co_timeout *timeout);
  *     conc_loop_free(loop);
  *
  * A loop is run by one thread at a time; there may be many loops in many threads. Its tasks run one after another, in the
- * order in which they became ready, each until it waits; so data that only the tasks of one loop touch needs no lock. From other
- * threads, and from a signal handler none of it, one may: spawn, post, cancel, join, stop, dump, and wake a task by
+ * order in which they became ready, each until it waits; so data that only the tasks of one loop touch needs no lock. Other threads
+ * (but no signal handler) may: spawn, post, cancel, join, stop, dump, and wake a task by
  * way of any object of this library: a put into the queue that it awaits, an event's set, a lock's unlock.
  *
  * HOW. A task that waits stands in the table of waiters as a blocked thread does (wait.h); its wake hands it to its loop:
@@ -2552,7 +2562,7 @@ typedef struct conc_task_desc {
  * thread. What the caller did before is seen by it. The handle is the caller's until it is joined or detached; one that is neither
  * keeps its memory until the loop is freed. NULL: CONC_NO_MEMORY, CONC_INVALID (no loop), CONC_FORKED. */
 #define CONC_SPAWN(loop, ...) CONC__SPAWN(loop, NULL, __VA_ARGS__, )
-/* With a desc; `seconds` later. */
+/* With a desc (a literal in parentheses: (&(conc_task_desc){ .name = "x" })); `seconds` later. */
 #define CONC_SPAWN_EX(loop, desc, ...) CONC__SPAWN(loop, desc, __VA_ARGS__, )
 #define CONC_SPAWN_LATER(loop, seconds, ...) CONC__SPAWN_LATER(loop, seconds, __VA_ARGS__, )
 /* Detached from the start: CONC_OK, or why not. */
@@ -2616,6 +2626,7 @@ CONC_API conc_op conc_op_group_next(conc_group *group, int *code);
 CONC_API conc_op conc_op_group_room(conc_group *group);
 /* The same by blocking, for threads; the caller runs the loop if nobody does. */
 CONC_API conc_result conc_group_wait(conc_group *group, conc_deadline deadline);
+/* Cancels all that are in it, and nobody enters any more. */
 CONC_API conc_result conc_group_cancel(conc_group *group);
 /* The code of the first task that returned non-zero and was not canceled for another's sake; 0: none. */
 CONC_API int conc_group_code(const conc_group *group);
@@ -2639,7 +2650,8 @@ CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void 
  * Writes a line for each thread (of this library, or that has asked for its handle) and each task of each loop: its name, where it
  * waits, for what and for how long. `line` is called for each; NULL: stderr. A loop writes about its tasks itself: one that
  * does not within half a second, because a coroutine blocks it, has one line that names the coroutine. Blocks for so
- * long at most. Not for signal handlers. */
+ * long at most. Not for signal handlers. `line` is called once at a time, in this thread or a loop's, with locks of the library
+ * held: it may not call the library. */
 CONC_API void conc_dump(void (*line)(const char *text, void *arg), void *arg);
 
 #endif
@@ -2801,11 +2813,17 @@ CONC_API conc_result conc_receive(conc_socket *s, void *buffer, size_t size, siz
 CONC_API conc_op conc_op_receive(conc_socket *s, conc_io *io);
 /* All `size` bytes: with any other result than CONC_OK, *done (NULL: not wanted) tells how many came before. */
 CONC_API conc_result conc_receive_full(conc_socket *s, void *buffer, size_t size, size_t *done, conc_deadline deadline);
+/* The same as an op. It sets `done` to 0 when it is made; what was received before the wait ended otherwise is not lost, but
+ * in the buffer: `done` tells. */
+CONC_API conc_op conc_op_receive_full(conc_socket *s, conc_io *io);
 
 /* All of it into the system's hands: with any other result than CONC_OK, *done (NULL: not wanted) tells how much was. The op:
  * some of it, 1 byte or more. Results as above; CONC_BROKEN: the other side is gone. */
 CONC_API conc_result conc_send_all(conc_socket *s, const void *data, size_t size, size_t *done, conc_deadline deadline);
 CONC_API conc_op conc_op_send(conc_socket *s, conc_out *out);
+/* All of it, as an op. It sets `done` to 0 when it is made; with any other result than CONC_OK, and if another op of a select
+ * won, `done` tells how much has gone. */
+CONC_API conc_op conc_op_send_all(conc_socket *s, conc_out *out);
 
 /* ---- datagrams ----------------------------------------------------------------------------------------- */
 
@@ -14143,7 +14161,8 @@ static void conc__task_take_cancel(conc_task *t) {
 
 void conc__co_check(const conc_task *t) {
     const conc_co *top = t->top;
-    if (CONC__LIKELY(conc__self()->scopes == t->loop->scopes)) return;
+    /* (Where a `return` does not leave such a block properly, the count says nothing.) */
+    if (!CONC__HAS_CLEANUP || CONC__LIKELY(conc__self()->scopes == t->loop->scopes)) return;
     conc__frame_torn(top->conc__cls->name, top->conc__cls->file, top->conc__line & CONC__CO_LINE);
 }
 
@@ -16930,6 +16949,30 @@ conc_op conc_op_receive(conc_socket *s, conc_io *io) {
     return conc__socket_op(&cls, s, io, CONC__READS_SIDE);
 }
 
+/* All of it: `done` is where it stands, from attempt to attempt. */
+static conc_result conc__receive_full_attempt(conc_op *op) {
+    conc_socket *s = (conc_socket *)op->object;
+    conc_io *io = (conc_io *)op->data;
+    conc_result r = conc__socket_ready(op);
+    while (r == CONC_OK && io->done < io->size) {
+        size_t n = 0;
+        int e = conc__port_socket_receive(s->fd, (char *)io->data + io->done, io->size - io->done, &n);
+        if (e != 0) {
+            r = conc__socket_error(op, e, "cannot receive");
+        } else if (n == 0) {
+            r = CONC_CLOSED;
+        }
+        io->done += n;
+    }
+    return r;
+}
+
+conc_op conc_op_receive_full(conc_socket *s, conc_io *io) {
+    static const conc_op_class cls = { "receive_full", CONC_BUSY, conc__receive_full_attempt, conc__polled_arm, NULL, NULL };
+    if (io != NULL) io->done = 0;
+    return conc__socket_op(&cls, s, io, CONC__READS_SIDE);
+}
+
 conc_result conc_receive(conc_socket *s, void *buffer, size_t size, size_t *done, conc_deadline deadline) {
     conc_io io;
     conc_op op = conc_op_receive(s, &io);
@@ -16943,14 +16986,14 @@ conc_result conc_receive(conc_socket *s, void *buffer, size_t size, size_t *done
 }
 
 conc_result conc_receive_full(conc_socket *s, void *buffer, size_t size, size_t *done, conc_deadline deadline) {
-    conc_result r = CONC_OK;
-    size_t all = 0;
-    while (r == CONC_OK && all < size) {
-        size_t n;
-        r = conc_receive(s, (char *)buffer + all, size - all, &n, deadline);
-        all += n;
-    }
-    if (done != NULL) *done = all;
+    conc_io io;
+    conc_op op = conc_op_receive_full(s, &io);
+    conc_result r;
+    io.data = buffer;
+    io.size = size;
+    io.done = 0;
+    r = conc__wait_spun(&op, deadline, true);
+    if (done != NULL) *done = io.done;
     return r;
 }
 
@@ -16973,19 +17016,34 @@ conc_op conc_op_send(conc_socket *s, conc_out *out) {
     return conc__socket_op(&cls, s, out, CONC__WRITES_SIDE);
 }
 
+static conc_result conc__send_all_attempt(conc_op *op) {
+    conc_socket *s = (conc_socket *)op->object;
+    conc_out *out = (conc_out *)op->data;
+    conc_result r = conc__socket_ready(op);
+    while (r == CONC_OK && out->done < out->size) {
+        size_t n = 0;
+        int e = conc__port_socket_send(s->fd, (const char *)out->data + out->done, out->size - out->done, &n);
+        if (e != 0) r = conc__socket_error(op, e, "cannot send");
+        out->done += n;
+    }
+    return r;
+}
+
+conc_op conc_op_send_all(conc_socket *s, conc_out *out) {
+    static const conc_op_class cls = { "send_all", CONC_BUSY, conc__send_all_attempt, conc__polled_arm, NULL, NULL };
+    if (out != NULL) out->done = 0;
+    return conc__socket_op(&cls, s, out, CONC__WRITES_SIDE);
+}
+
 conc_result conc_send_all(conc_socket *s, const void *data, size_t size, size_t *done, conc_deadline deadline) {
     conc_out out;
+    conc_op op = conc_op_send_all(s, &out);
     conc_result r;
-    size_t all = 0;
-    do {
-        conc_op op = conc_op_send(s, &out);
-        out.data = (const char *)data + all;
-        out.size = size - all;
-        out.done = 0;
-        r = conc__wait_spun(&op, deadline, true);
-        if (r == CONC_OK) all += out.done;
-    } while (r == CONC_OK && all < size);
-    if (done != NULL) *done = all;
+    out.data = data;
+    out.size = size;
+    out.done = 0;
+    r = conc__wait_spun(&op, deadline, true);
+    if (done != NULL) *done = out.done;
     return r;
 }
 

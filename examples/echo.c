@@ -42,12 +42,8 @@ CONC_CORO(handle, conc_socket *s; conc_io in; conc_out out; char buffer[4096];) 
         if (self->co.result != CONC_OK) break; /* CONC_CLOSED: the peer has sent all */
         self->out.data = self->buffer;
         self->out.size = self->in.done;
-        while (self->out.size > 0) { /* a send may take a part of it */
-            CO_AWAIT(conc_op_send(self->s, &self->out));
-            if (self->co.result != CONC_OK) CO_RETURN(0);
-            self->out.data = (const char *)self->out.data + self->out.done;
-            self->out.size -= self->out.done;
-        }
+        CO_AWAIT(conc_op_send_all(self->s, &self->out));
+        if (self->co.result != CONC_OK) break; /* CONC_BROKEN: nobody wants it any more */
     }
     CO_FINALLY;
     open_now--;
@@ -95,13 +91,11 @@ CONC_CORO(client, int id, i; conc_socket *s; conc_io in; conc_out out; char sent
         snprintf(self->sent, sizeof self->sent, "%d of %d", self->i, self->id);
         self->out.data = self->sent;
         self->out.size = sizeof self->sent;
-        CO_AWAIT(conc_op_send(self->s, &self->out)); /* 64 bytes: there is always room for them */
-        self->in.done = 0;
-        for (self->in.data = self->got, self->in.size = sizeof self->got; self->in.size > 0 && self->co.result == CONC_OK;) {
-            CO_AWAIT(conc_op_receive(self->s, &self->in));
-            self->in.data = (char *)self->in.data + self->in.done;
-            self->in.size -= self->in.done;
-        }
+        CO_AWAIT(conc_op_send_all(self->s, &self->out));
+        if (self->co.result != CONC_OK) break;
+        self->in.data = self->got;
+        self->in.size = sizeof self->got;
+        CO_AWAIT(conc_op_receive_full(self->s, &self->in));
         if (self->co.result == CONC_OK && memcmp(self->sent, self->got, sizeof self->sent) == 0) echoes++;
     }
     if (self->co.result != CONC_OK) fprintf(stderr, "echo: connection %d: %s\n", self->id, conc_explain(self->co.result));

@@ -143,6 +143,7 @@
 #define CONC__WITH_(type, enter, leave, s)                                                         \
     for (type s CONC__CLEANUP(leave) = (enter); s.live; leave(&s))                                  \
         for (; s.live == 1; s.live = 2)
+#define CONC__HAS_CLEANUP (CONC_CC_GNU && !CONC_CC_TINY)
 #if CONC_CC_GNU
 #define CONC__CLEANUP(fn) __attribute__((cleanup(fn)))
 #else

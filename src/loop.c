@@ -486,7 +486,8 @@ static void conc__task_take_cancel(conc_task *t) {
 
 void conc__co_check(const conc_task *t) {
     const conc_co *top = t->top;
-    if (CONC__LIKELY(conc__self()->scopes == t->loop->scopes)) return;
+    /* (Where a `return` does not leave such a block properly, the count says nothing.) */
+    if (!CONC__HAS_CLEANUP || CONC__LIKELY(conc__self()->scopes == t->loop->scopes)) return;
     conc__frame_torn(top->conc__cls->name, top->conc__cls->file, top->conc__line & CONC__CO_LINE);
 }
 

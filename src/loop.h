@@ -8,8 +8,8 @@
  *     conc_loop_free(loop);
  *
  * A loop is run by one thread at a time; there may be many loops in many threads. Its tasks run one after another, in the
- * order in which they became ready, each until it waits; so data that only the tasks of one loop touch needs no lock. From other
- * threads, and from a signal handler none of it, one may: spawn, post, cancel, join, stop, dump, and wake a task by
+ * order in which they became ready, each until it waits; so data that only the tasks of one loop touch needs no lock. Other threads
+ * (but no signal handler) may: spawn, post, cancel, join, stop, dump, and wake a task by
  * way of any object of this library: a put into the queue that it awaits, an event's set, a lock's unlock.
  *
  * HOW. A task that waits stands in the table of waiters as a blocked thread does (wait.h); its wake hands it to its loop:
@@ -76,7 +76,7 @@ typedef struct conc_task_desc {
  * thread. What the caller did before is seen by it. The handle is the caller's until it is joined or detached; one that is neither
  * keeps its memory until the loop is freed. NULL: CONC_NO_MEMORY, CONC_INVALID (no loop), CONC_FORKED. */
 #define CONC_SPAWN(loop, ...) CONC__SPAWN(loop, NULL, __VA_ARGS__, )
-/* With a desc; `seconds` later. */
+/* With a desc (a literal in parentheses: (&(conc_task_desc){ .name = "x" })); `seconds` later. */
 #define CONC_SPAWN_EX(loop, desc, ...) CONC__SPAWN(loop, desc, __VA_ARGS__, )
 #define CONC_SPAWN_LATER(loop, seconds, ...) CONC__SPAWN_LATER(loop, seconds, __VA_ARGS__, )
 /* Detached from the start: CONC_OK, or why not. */
@@ -140,6 +140,7 @@ CONC_API conc_op conc_op_group_next(conc_group *group, int *code);
 CONC_API conc_op conc_op_group_room(conc_group *group);
 /* The same by blocking, for threads; the caller runs the loop if nobody does. */
 CONC_API conc_result conc_group_wait(conc_group *group, conc_deadline deadline);
+/* Cancels all that are in it, and nobody enters any more. */
 CONC_API conc_result conc_group_cancel(conc_group *group);
 /* The code of the first task that returned non-zero and was not canceled for another's sake; 0: none. */
 CONC_API int conc_group_code(const conc_group *group);
@@ -163,7 +164,8 @@ CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void 
  * Writes a line for each thread (of this library, or that has asked for its handle) and each task of each loop: its name, where it
  * waits, for what and for how long. `line` is called for each; NULL: stderr. A loop writes about its tasks itself: one that
  * does not within half a second, because a coroutine blocks it, has one line that names the coroutine. Blocks for so
- * long at most. Not for signal handlers. */
+ * long at most. Not for signal handlers. `line` is called once at a time, in this thread or a loop's, with locks of the library
+ * held: it may not call the library. */
 CONC_API void conc_dump(void (*line)(const char *text, void *arg), void *arg);
 
 #endif

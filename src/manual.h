@@ -296,6 +296,15 @@
  * 7
  * ```
  *
+ *  A coroutine may not, across a wait:
+ *    use its local variables, or let others use them: not &x of a local, not an array of ops on the stack. Fields of the frame
+ *    stand in a switch of its own, or in CONC_WITH_LOCK, CONC_FOREACH and their like. Lock with CO_AWAIT(conc_op_lock(&m))
+ *    block: conc_queue_get() has conc_op_get(), and so on; what has no op is offloaded
+ *  All but the first and the last are told (CONC_INVALID, or the end of the program with file and line). `break` and `continue`
+ *  in a CO_TIMEOUT block leave that block. What becomes of the code that a task returns: who joins it has it; non-zero and
+ *  detached, the error hook is told; in a group it is the group's; of a CO_CALL it is self->co.value; a canceled task's is
+ *  CONC_CANCELED.
+ *
  *  Wait         CO_AWAIT, CO_AWAIT_UNTIL, CO_AWAIT_ANY (the first of several), CO_YIELD, CO_JOIN; CO_TRY_AWAIT sees a cancel
  *  Tasks        CONC_SPAWN (join or detach it), CONC_GO (detached), CONC_SPAWN_LATER; from any thread
  *  Together     conc_task_join_all(), conc_op_task_ends(); groups: CONC_GROUP_SPAWN, at most so many at a time, the first

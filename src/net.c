@@ -695,6 +695,30 @@ conc_op conc_op_receive(conc_socket *s, conc_io *io) {
     return conc__socket_op(&cls, s, io, CONC__READS_SIDE);
 }
 
+/* All of it: `done` is where it stands, from attempt to attempt. */
+static conc_result conc__receive_full_attempt(conc_op *op) {
+    conc_socket *s = (conc_socket *)op->object;
+    conc_io *io = (conc_io *)op->data;
+    conc_result r = conc__socket_ready(op);
+    while (r == CONC_OK && io->done < io->size) {
+        size_t n = 0;
+        int e = conc__port_socket_receive(s->fd, (char *)io->data + io->done, io->size - io->done, &n);
+        if (e != 0) {
+            r = conc__socket_error(op, e, "cannot receive");
+        } else if (n == 0) {
+            r = CONC_CLOSED;
+        }
+        io->done += n;
+    }
+    return r;
+}
+
+conc_op conc_op_receive_full(conc_socket *s, conc_io *io) {
+    static const conc_op_class cls = { "receive_full", CONC_BUSY, conc__receive_full_attempt, conc__polled_arm, NULL, NULL };
+    if (io != NULL) io->done = 0;
+    return conc__socket_op(&cls, s, io, CONC__READS_SIDE);
+}
+
 conc_result conc_receive(conc_socket *s, void *buffer, size_t size, size_t *done, conc_deadline deadline) {
     conc_io io;
     conc_op op = conc_op_receive(s, &io);
@@ -708,14 +732,14 @@ conc_result conc_receive(conc_socket *s, void *buffer, size_t size, size_t *done
 }
 
 conc_result conc_receive_full(conc_socket *s, void *buffer, size_t size, size_t *done, conc_deadline deadline) {
-    conc_result r = CONC_OK;
-    size_t all = 0;
-    while (r == CONC_OK && all < size) {
-        size_t n;
-        r = conc_receive(s, (char *)buffer + all, size - all, &n, deadline);
-        all += n;
-    }
-    if (done != NULL) *done = all;
+    conc_io io;
+    conc_op op = conc_op_receive_full(s, &io);
+    conc_result r;
+    io.data = buffer;
+    io.size = size;
+    io.done = 0;
+    r = conc__wait_spun(&op, deadline, true);
+    if (done != NULL) *done = io.done;
     return r;
 }
 
@@ -738,19 +762,34 @@ conc_op conc_op_send(conc_socket *s, conc_out *out) {
     return conc__socket_op(&cls, s, out, CONC__WRITES_SIDE);
 }
 
+static conc_result conc__send_all_attempt(conc_op *op) {
+    conc_socket *s = (conc_socket *)op->object;
+    conc_out *out = (conc_out *)op->data;
+    conc_result r = conc__socket_ready(op);
+    while (r == CONC_OK && out->done < out->size) {
+        size_t n = 0;
+        int e = conc__port_socket_send(s->fd, (const char *)out->data + out->done, out->size - out->done, &n);
+        if (e != 0) r = conc__socket_error(op, e, "cannot send");
+        out->done += n;
+    }
+    return r;
+}
+
+conc_op conc_op_send_all(conc_socket *s, conc_out *out) {
+    static const conc_op_class cls = { "send_all", CONC_BUSY, conc__send_all_attempt, conc__polled_arm, NULL, NULL };
+    if (out != NULL) out->done = 0;
+    return conc__socket_op(&cls, s, out, CONC__WRITES_SIDE);
+}
+
 conc_result conc_send_all(conc_socket *s, const void *data, size_t size, size_t *done, conc_deadline deadline) {
     conc_out out;
+    conc_op op = conc_op_send_all(s, &out);
     conc_result r;
-    size_t all = 0;
-    do {
-        conc_op op = conc_op_send(s, &out);
-        out.data = (const char *)data + all;
-        out.size = size - all;
-        out.done = 0;
-        r = conc__wait_spun(&op, deadline, true);
-        if (r == CONC_OK) all += out.done;
-    } while (r == CONC_OK && all < size);
-    if (done != NULL) *done = all;
+    out.data = data;
+    out.size = size;
+    out.done = 0;
+    r = conc__wait_spun(&op, deadline, true);
+    if (done != NULL) *done = out.done;
     return r;
 }
 

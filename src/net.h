@@ -153,11 +153,17 @@ CONC_API conc_result conc_receive(conc_socket *s, void *buffer, size_t size, siz
 CONC_API conc_op conc_op_receive(conc_socket *s, conc_io *io);
 /* All `size` bytes: with any other result than CONC_OK, *done (NULL: not wanted) tells how many came before. */
 CONC_API conc_result conc_receive_full(conc_socket *s, void *buffer, size_t size, size_t *done, conc_deadline deadline);
+/* The same as an op. It sets `done` to 0 when it is made; what was received before the wait ended otherwise is not lost, but
+ * in the buffer: `done` tells. */
+CONC_API conc_op conc_op_receive_full(conc_socket *s, conc_io *io);
 
 /* All of it into the system's hands: with any other result than CONC_OK, *done (NULL: not wanted) tells how much was. The op:
  * some of it, 1 byte or more. Results as above; CONC_BROKEN: the other side is gone. */
 CONC_API conc_result conc_send_all(conc_socket *s, const void *data, size_t size, size_t *done, conc_deadline deadline);
 CONC_API conc_op conc_op_send(conc_socket *s, conc_out *out);
+/* All of it, as an op. It sets `done` to 0 when it is made; with any other result than CONC_OK, and if another op of a select
+ * won, `done` tells how much has gone. */
+CONC_API conc_op conc_op_send_all(conc_socket *s, conc_out *out);
 
 /* ---- datagrams ----------------------------------------------------------------------------------------- */
 

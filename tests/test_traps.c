@@ -167,7 +167,7 @@ static void locals(void) {
     CHECK_OK(conc_queue_free(q));
 }
 
-#if !defined(_WIN32) && !defined(__clang__) /* which refuses to compile it */
+#if !defined(_WIN32) && !defined(__clang__) && CONC_CC_GNU && !CONC_CC_TINY /* clang refuses to compile it */
 static conc_mutex lock;
 
 CONC_CORO(waits_in_a_block, ) {
