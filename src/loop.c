@@ -1239,7 +1239,8 @@ conc_result conc_loop_free(conc_loop *loop) {
 /* The token of the thread that runs the loop has fired. */
 static void conc__host_wake(void *waiter) {
     conc__loop_waiter *host = (conc__loop_waiter *)waiter;
-    (void)conc__or32(&host->base.claimed, 0, CONC__SEQ_CST); /* before our look at the mark, as the mark is before its look at this */
+    /* Before our look at the mark, as the mark is before its look at this. */
+    (void)conc__or32(&host->base.claimed, 0, CONC__SEQ_CST);
     conc__loop_nudge(host->loop);
     conc__store32(&host->done, 1, CONC__RELEASE); /* the last touch; then only the address is used */
     conc__port_wake_one(&host->done);
@@ -1686,7 +1687,9 @@ static conc_result conc__task_ends_attempt(conc_op *op) {
         if (tasks[i] == NULL || tasks[i]->loop != tasks[0]->loop) {
             return conc__fail(CONC_INVALID, "join of several: task %zu is %s", i, tasks[i] == NULL ? "NULL" : "another loop's");
         }
-        if (i == 0 && conc__loop_is_forked(tasks[0]->loop)) return conc__fail(CONC_FORKED, "join: the tasks were made before fork()");
+        if (i == 0 && conc__loop_is_forked(tasks[0]->loop)) {
+            return conc__fail(CONC_FORKED, "join: the tasks were made before fork()");
+        }
         if (tasks[i] == conc__self()->task) return conc__fail(CONC_DEADLOCK, "join: a task cannot wait for its own end");
         shared = conc__load32(&tasks[i]->shared, CONC__ACQUIRE);
         if ((shared & CONC__TASK_HANDLE) == 0) {
@@ -1816,7 +1819,8 @@ static void conc__task_describe(conc_task *t, void *arg) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits for the first of %u since %.3f s", (unsigned)p->count, since);
     } else {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits in %s for %p since %.3f s",
-                       conc__parked_ops(p)[0].cls->name != NULL ? conc__parked_ops(p)[0].cls->name : "?", conc__parked_ops(p)[0].object, since);
+                       conc__parked_ops(p)[0].cls->name != NULL ? conc__parked_ops(p)[0].cls->name : "?",
+                       conc__parked_ops(p)[0].object, since);
     }
     d->count++;
     d->line(text, d->arg);

@@ -39,22 +39,22 @@ typedef struct conc_loop_desc {
 CONC_API conc_loop *conc_loop_new(const conc_loop_desc *desc);
 
 /* Frees it, and all handles of its tasks, which may not be used any more. CONC_BUSY, and nothing happens: it runs, or
- * some of its tasks have not ended (conc_error_detail() counts them; conc_loop_cancel(), then conc_loop_run(), ends them). A
- * task that returned non-zero, and was never joined, is told to the error hook. NULL is CONC_OK. In a child of fork() its
- * memory is given back whatever its state. No other thread may be using it. */
+ * some of its tasks have not ended (conc_error_detail() counts them; conc_loop_cancel(), then conc_loop_run(), ends
+ * them). A task that returned non-zero, and was never joined, is told to the error hook. NULL is CONC_OK. In a child
+ * of fork() its memory is given back whatever its state. No other thread may be using it. */
 CONC_API conc_result conc_loop_free(conc_loop *loop);
 
-/* Runs the tasks in the calling thread. CONC_OK: all have ended (and none is to start later). CONC_TIMEOUT: the deadline passed
- * first; CONC_CLOSED: conc_loop_stop() was called; CONC_CANCELED: the thread's token fired: call it again to go on.
- * CONC_BUSY: it runs already; CONC_DEADLOCK: called in a coroutine of another loop's; CONC_INVALID: NULL; CONC_FORKED, also
- * in the child of a fork() that a coroutine has made. */
+/* Runs the tasks in the calling thread. CONC_OK: all have ended (and none is to start later). CONC_TIMEOUT: the
+ * deadline passed first; CONC_CLOSED: conc_loop_stop() was called; CONC_CANCELED: the thread's token fired: call it
+ * again to go on. CONC_BUSY: it runs already; CONC_DEADLOCK: called in a coroutine of another loop's; CONC_INVALID:
+ * NULL; CONC_FORKED, also in the child of a fork() that a coroutine has made. */
 CONC_API conc_result conc_loop_run(conc_loop *loop, conc_deadline deadline);
 /* Makes the present, or the next, conc_loop_run() return as soon as no coroutine runs. Any thread. */
 CONC_API conc_result conc_loop_stop(conc_loop *loop);
 /* Cancels all its tasks. Any thread; takes effect when the loop runs. CONC_NO_MEMORY. */
 CONC_API conc_result conc_loop_cancel(conc_loop *loop);
-/* Has fn(arg) called in the loop's thread, soon, in the order of the posts; it may not block. Any thread. CONC_NO_MEMORY. What
- * is posted to a loop that is not run again is called by conc_loop_free(). */
+/* Has fn(arg) called in the loop's thread, soon, in the order of the posts; it may not block. Any thread.
+ * CONC_NO_MEMORY. What is posted to a loop that is not run again is called by conc_loop_free(). */
 CONC_API conc_result conc_loop_post(conc_loop *loop, void (*fn)(void *arg), void *arg);
 /* How many of its tasks have not ended. */
 CONC_API size_t conc_loop_count(const conc_loop *loop);
@@ -72,9 +72,10 @@ typedef struct conc_task_desc {
     conc_deadline start;      /* it starts then; zero or passed: at once */
 } conc_task_desc;
 
-/* CONC_SPAWN(loop, name, .field = value, ...): a new task that runs the coroutine `name`; it starts when the loop next comes to it. Any
- * thread. What the caller did before is seen by it. The handle is the caller's until it is joined or detached; one that is neither
- * keeps its memory until the loop is freed. NULL: CONC_NO_MEMORY, CONC_INVALID (no loop), CONC_FORKED. */
+/* CONC_SPAWN(loop, name, .field = value, ...): a new task that runs the coroutine `name`; it starts when the loop
+ * next comes to it. Any thread. What the caller did before is seen by it. The handle is the caller's until it is
+ * joined or detached; one that is neither keeps its memory until the loop is freed. NULL: CONC_NO_MEMORY,
+ * CONC_INVALID (no loop), CONC_FORKED. */
 #define CONC_SPAWN(loop, ...) CONC__SPAWN(loop, NULL, __VA_ARGS__, )
 /* With a desc (a literal in parentheses: (&(conc_task_desc){ .name = "x" })); `seconds` later. */
 #define CONC_SPAWN_EX(loop, desc, ...) CONC__SPAWN(loop, desc, __VA_ARGS__, )
@@ -123,10 +124,11 @@ typedef struct conc_group_desc {
 
 /* NULL: CONC_INVALID, CONC_NO_MEMORY. */
 CONC_API conc_group *conc_group_new(conc_loop *loop, const conc_group_desc *desc);
-/* CONC_BUSY: tasks in it have not ended. NULL is CONC_OK. In a child of fork() its memory is given back whatever its state; all
- * else says CONC_FORKED there, and counts nothing. */
+/* CONC_BUSY: tasks in it have not ended. NULL is CONC_OK. In a child of fork() its memory is given back whatever its
+ * state; all else says CONC_FORKED there, and counts nothing. */
 CONC_API conc_result conc_group_free(conc_group *group);
-/* CONC_GROUP_SPAWN(group, name, ...): a task in it, detached: CONC_OK, or why not; CONC_CANCELED: the group has been canceled. */
+/* CONC_GROUP_SPAWN(group, name, ...): a task in it, detached: CONC_OK, or why not; CONC_CANCELED: the group has been
+ * canceled. */
 #define CONC_GROUP_SPAWN(group, ...) CONC__GROUP_SPAWN(group, __VA_ARGS__, )
 #define CONC__GROUP_SPAWN(group, name, ...)                                                        \
     conc__co_go(conc__spawn_##name(NULL, conc__desc_group(group), CONC__CO_FRAME(name, __VA_ARGS__)))

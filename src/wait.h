@@ -11,7 +11,7 @@
  * ParkingLot): an object that may be waited for is 4 or 8 bytes and all zero when idle, and has no
  * list of its own; who waits for it stands in a bucket found by hashing its address, guarded by the
  * bucket's lock. So one mechanism, proven once, serves every object, and the kinds of waiter (a
- * blocked thread, later a suspended coroutine) differ in one function pointer. The other way, a list and a lock in each
+ * blocked thread, a suspended coroutine) differ in one function pointer. The other way, a list and a lock in each
  * object, was built and measured beside it: entering and leaving a list takes 18 ns there and 21 ns through the table
  * (37 and 44 with two threads, each on an object of its own), beside 5,000 to 40,000 ns for the sleep and the wake that
  * follow; so small objects and one place to look at cost nothing that counts.

@@ -315,7 +315,8 @@ BOTH(op_offload, NOTHING, IS_OK(conc_wait(conc_op_offload_bytes(NULL, succeed, N
  *   conc_thread_is_daemon conc_thread_set_name conc_thread_count conc_thread_yield
  *   conc_local_get conc_local_set conc_debug_name conc_address_parse conc_address_text conc_address_port
  *   conc_address_equal conc_lookup conc_tcp_listen conc_tcp_open conc_udp_bind conc_udp_open conc_socket_address
- *   conc_socket_peer conc_socket_set conc_socket_fd conc_socket_shutdown conc_op_writable conc_op_receive_full conc_op_send_all conc_op_lookup
+ *   conc_socket_peer conc_socket_set conc_socket_fd conc_socket_shutdown conc_op_writable conc_op_receive_full conc_op_send_all conc_op_lookup conc__co_check
+ *   conc__frame_torn
  *   conc_next_bytes conc_next_n_bytes conc__next_ended conc_iter_close conc__each_enter conc__each_leave conc__each_next
  *   conc_iter_array_bytes conc_iter_range conc_iter_queue conc_iter_borrow conc_iter_failed conc_map_bytes conc_filter_bytes
  *   conc_take conc_skip conc_chain conc_chain_n conc_zip_bytes conc_enumerate_bytes conc_batch_bytes conc_fold_bytes
