@@ -1811,7 +1811,7 @@ static void conc__task_describe(conc_task *t, void *arg) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "runs");
     } else if (t->state == CONC__TASK_ASIDE) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "waits for room in its group");
-    } else if (t->state == CONC__TASK_READY) {
+    } else if (t->state == CONC__TASK_READY || t->state == CONC__TASK_BEHIND) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "is ready");
     } else if (p == NULL) {
         (void)snprintf(text + n, sizeof text - (size_t)n, "sleeps since %.3f s", since);
