@@ -1206,6 +1206,73 @@ static void forked(void) {
 }
 #endif
 
+/* ---- several loops in several threads serve one port ---- */
+
+static conc_socket *door;
+static uint32_t served_here[3];
+
+CONC_CORO(answers, conc_socket *s; uint32_t *count; conc_io in; conc_out out; char buffer[4];) {
+    CO_BEGIN;
+    self->in.data = self->buffer;
+    self->in.size = 4;
+    CO_AWAIT(conc_op_receive_full(self->s, &self->in));
+    CHECK_OK(self->co.result);
+    self->out.data = self->buffer;
+    self->out.size = 4;
+    CO_AWAIT(conc_op_send_all(self->s, &self->out));
+    CHECK_OK(self->co.result);
+    ++*self->count;
+    CO_FINALLY;
+    CHECK_OK(conc_socket_free(self->s));
+    CO_END;
+}
+
+CONC_CORO(opens, uint32_t *count; conc_socket *s;) {
+    CO_BEGIN;
+    for (;;) {
+        CO_AWAIT(conc_op_accept(door, &self->s));
+        if (self->co.result == CONC_CLOSED) break;
+        if (self->co.result != CONC_OK) continue; /* one was gone before it was accepted */
+        CHECK_OK(CONC_GO(conc_loop_current(), answers, .s = self->s, .count = self->count));
+    }
+    CO_END;
+}
+
+static int serves(void *count) {
+    conc_loop *own = conc_loop_new(NULL);
+    if (!CHECK(own != NULL)) return 1;
+    CHECK_OK(CONC_GO(own, opens, .count = (uint32_t *)count));
+    CHECK_OK(conc_loop_run(own, CONC_FOREVER));
+    CHECK_OK(conc_loop_free(own));
+    return 0;
+}
+
+static void one_port(void) {
+    conc_thread *servers[3];
+    conc_address a;
+    int i;
+    door = conc_tcp_listen("127.0.0.1", 0, NULL);
+    if (!CHECK(door != NULL)) return;
+    CHECK_OK(conc_socket_address(door, &a));
+    for (i = 0; i < 3; i++) {
+        served_here[i] = 0;
+        servers[i] = conc_thread_start(serves, &served_here[i], NULL);
+    }
+    for (i = 0; i < 40; i++) {
+        char answer[4] = "";
+        conc_socket *s = conc_tcp_connect("127.0.0.1", conc_address_port(&a), conc_after(100));
+        if (!CHECK(s != NULL)) break;
+        CHECK_OK(conc_send_all(s, "ping", 4, NULL, conc_after(100)));
+        CHECK_OK(conc_receive_full(s, answer, 4, NULL, conc_after(100)));
+        CHECK(memcmp(answer, "ping", 4) == 0);
+        CHECK_OK(conc_socket_free(s));
+    }
+    CHECK_OK(conc_socket_close(door)); /* each of them gets CONC_CLOSED, and its loop ends */
+    for (i = 0; i < 3; i++) CHECK_OK(conc_thread_join(servers[i], NULL, CONC_FOREVER));
+    CHECK_EQ(served_here[0] + served_here[1] + served_here[2], 40);
+    CHECK_OK(conc_socket_free(door));
+}
+
 int main(void) {
     check_begin("loop");
     conc_set_error_hook(hook, NULL);
@@ -1233,6 +1300,7 @@ int main(void) {
     RUN(all_canceled);
     RUN(dumping);
     RUN(standing_still);
+    RUN(one_port);
 #if !defined(_WIN32)
     RUN(forked);
 #endif
