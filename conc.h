@@ -1967,7 +1967,8 @@ typedef struct conc__gen_state {
 #define CONC_GEN(...) CONC__EXPAND(CONC__GEN(__VA_ARGS__, ))
 #define CONC_GEN_ZERO(name) conc__zero_##name()
 /* conc_iter *it = CONC_GEN_NEW(fibonacci, .n = 10);    allocated; freed when it is closed. Without memory: an iterator that has
- * failed (see iter.h). With it generators may be recursive: CONC_YIELD_FROM(CONC_GEN_NEW(walk, .node = self->node->left)). */
+ * failed (see iter.h); what the fields hold is then still the caller's. With it generators may be recursive:
+ * CONC_YIELD_FROM(CONC_GEN_NEW(walk, .node = self->node->left)). */
 #define CONC_GEN_NEW(...) CONC__EXPAND(CONC__GEN_NEW(__VA_ARGS__, ))
 
 /* ---- running one by name ---------------------------------------------------------------------------
@@ -2272,7 +2273,8 @@ template <class G> G conc__gen_run_of(G frame) {
  * THE END, AND WHAT COMES BEFORE IT. A coroutine ends at CO_END, by CO_RETURN(code), or because its task was canceled
  * (conc_task_cancel(), or a cancel token). A cancel strikes at a wait, at the next one that really has to wait: the
  * coroutine goes on with what stands after CO_FINALLY, if it has that part, and ends. So whatever it took it gives back
- * there; every other way out runs through that part, too. It may wait in it, and is not canceled a second time there. A
+ * there; every other way out runs through that part, too. It may wait in it, and is not canceled a second time there
+ * (its token is not the current one any more). A
  * task that is canceled before it has begun goes through its clean-up part likewise, with its fields as they were given.
  *
  * Waits that need not wait do not suspend: but after 128 of them in a row the others come first. A sleep always lets them.
@@ -14161,7 +14163,9 @@ static void conc__task_unwind(conc_task *t) {
 
 /* The cancel has come: true, the wait under way is told; else the task unwinds. */
 static void conc__task_take_cancel(conc_task *t) {
+    conc__agent *me = conc__self();
     t->flags |= CONC__TASK_SHIELDED;
+    if (me->task == t) me->cancel = NULL; /* nor does the token end what it calls that blocks, from now on */
     if ((t->flags & CONC__TASK_CATCHES) != 0) {
         t->top->result = CONC_CANCELED;
     } else {
@@ -14562,7 +14566,7 @@ static void conc__loop_step(conc_loop *loop, conc__agent *me) {
     if (loop->ready == NULL) loop->ready_end = &loop->ready;
     me->task = t;
     me->owner = t->waiter.owner;
-    me->cancel = CONC__UNLIKELY(extra != NULL) ? extra->cancel : NULL;
+    me->cancel = CONC__UNLIKELY(extra != NULL) && (t->flags & CONC__TASK_SHIELDED) == 0 ? extra->cancel : NULL;
     loop->at_once = 0;
     if (t->state == CONC__TASK_WAITS) {
         if (!conc__task_settle(t)) return;

@@ -22,7 +22,8 @@
  * THE END, AND WHAT COMES BEFORE IT. A coroutine ends at CO_END, by CO_RETURN(code), or because its task was canceled
  * (conc_task_cancel(), or a cancel token). A cancel strikes at a wait, at the next one that really has to wait: the
  * coroutine goes on with what stands after CO_FINALLY, if it has that part, and ends. So whatever it took it gives back
- * there; every other way out runs through that part, too. It may wait in it, and is not canceled a second time there. A
+ * there; every other way out runs through that part, too. It may wait in it, and is not canceled a second time there
+ * (its token is not the current one any more). A
  * task that is canceled before it has begun goes through its clean-up part likewise, with its fields as they were given.
  *
  * Waits that need not wait do not suspend: but after 128 of them in a row the others come first. A sleep always lets them.

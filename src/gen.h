@@ -113,7 +113,8 @@ typedef struct conc__gen_state {
 #define CONC_GEN(...) CONC__EXPAND(CONC__GEN(__VA_ARGS__, ))
 #define CONC_GEN_ZERO(name) conc__zero_##name()
 /* conc_iter *it = CONC_GEN_NEW(fibonacci, .n = 10);    allocated; freed when it is closed. Without memory: an iterator that has
- * failed (see iter.h). With it generators may be recursive: CONC_YIELD_FROM(CONC_GEN_NEW(walk, .node = self->node->left)). */
+ * failed (see iter.h); what the fields hold is then still the caller's. With it generators may be recursive:
+ * CONC_YIELD_FROM(CONC_GEN_NEW(walk, .node = self->node->left)). */
 #define CONC_GEN_NEW(...) CONC__EXPAND(CONC__GEN_NEW(__VA_ARGS__, ))
 
 /* ---- running one by name ---------------------------------------------------------------------------

@@ -476,7 +476,9 @@ static void conc__task_unwind(conc_task *t) {
 
 /* The cancel has come: true, the wait under way is told; else the task unwinds. */
 static void conc__task_take_cancel(conc_task *t) {
+    conc__agent *me = conc__self();
     t->flags |= CONC__TASK_SHIELDED;
+    if (me->task == t) me->cancel = NULL; /* nor does the token end what it calls that blocks, from now on */
     if ((t->flags & CONC__TASK_CATCHES) != 0) {
         t->top->result = CONC_CANCELED;
     } else {
@@ -877,7 +879,7 @@ static void conc__loop_step(conc_loop *loop, conc__agent *me) {
     if (loop->ready == NULL) loop->ready_end = &loop->ready;
     me->task = t;
     me->owner = t->waiter.owner;
-    me->cancel = CONC__UNLIKELY(extra != NULL) ? extra->cancel : NULL;
+    me->cancel = CONC__UNLIKELY(extra != NULL) && (t->flags & CONC__TASK_SHIELDED) == 0 ? extra->cancel : NULL;
     loop->at_once = 0;
     if (t->state == CONC__TASK_WAITS) {
         if (!conc__task_settle(t)) return;

@@ -320,9 +320,9 @@ CONC_GENERATOR(upto, int64_t, int64_t n, x;) {
     ended++;
     CONC_END;
 }
-CONC_GENERATOR(both, int64_t, conc_iter *a;) {
+CONC_GENERATOR(both, int64_t, int64_t n;) {
     CONC_BEGIN;
-    CONC_YIELD_FROM(self->a);
+    CONC_YIELD_FROM(CONC_GEN_NEW(upto, .n = self->n));
     CONC_YIELD_FROM(conc_iter_range(0, 4, 1));
     CONC_END;
 }
@@ -342,7 +342,7 @@ static void iterators_scene(void) {
         CHECK_OK(conc_queue_put(q, &x, CONC_NOW));
         CHECK_OK(conc_queue_close(q));
     }
-    its[0] = CONC_GEN_NEW(both, .a = CONC_GEN_NEW(upto, .n = 1000));
+    its[0] = CONC_GEN_NEW(both, .n = 1000);
     its[1] = conc_filter(conc_map(conc_iter_borrow(&u.iter), next_number, NULL), not_two, NULL); /* 1, 3, 4 */
     its[2] = q != NULL ? conc_iter_queue(q) : conc_iter_failed(CONC_NO_MEMORY);
     all = conc_skip(conc_chain_n(its, 3), 1);

@@ -1,5 +1,8 @@
 /* Sockets and addresses, on the machine's own loopback: threads that send, receive, accept, connect, close. */
 
+#if !defined(CONC_TEST_SPLIT)
+#define CONC_IMPLEMENTATION
+#endif
 #include "../conc.h"
 
 #include "check.h"
