@@ -139,6 +139,7 @@ static void nothing_lost(void) {
 
 /* ---- what is lost in a suspension is told ---- */
 
+#if !CHECK_ASAN
 CONC_CORO(waits_for_locals, conc_queue *q;) {
     CO_BEGIN;
     {
@@ -157,14 +158,17 @@ CONC_CORO(waits_for_locals, conc_queue *q;) {
     counted += self->co.result == CONC_INVALID && self->co.value == -1 ? 1 : 100;
     CO_END;
 }
+#endif
 
 static void locals(void) {
+#if !CHECK_ASAN /* which may keep them elsewhere, and then tells of it itself */
     conc_queue *q = conc_queue_new(sizeof(int), 0);
     begin();
     CHECK_OK(CONC_GO(loop, waits_for_locals, .q = q));
     finish();
     CHECK_EQ(counted, 2);
     CHECK_OK(conc_queue_free(q));
+#endif
 }
 
 #if !defined(_WIN32) && !defined(__clang__) && CONC_CC_GNU && !CONC_CC_TINY /* clang refuses to compile it */
