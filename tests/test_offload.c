@@ -141,9 +141,9 @@ static void by_threads(void) {
 CONC_CORO(gives_up, int x; conc_op ops[2]; int how; conc_co_timeout limit; conc_event *e;) {
     CO_BEGIN;
     self->x = 5;
-    if (self->how == 0) CO_AWAIT_UNTIL(conc_op_offload(NULL, waits_at_gate, &self->x), conc_after(0.001));
+    if (self->how == 0) CO_AWAIT_UNTIL(conc_op_offload(NULL, waits_at_gate, &self->x), conc_after(0.02));
     if (self->how == 1) {
-        CO_TIMEOUT(self->limit, 0.001) CO_AWAIT(conc_op_offload(NULL, waits_at_gate, &self->x));
+        CO_TIMEOUT(self->limit, 0.02) CO_AWAIT(conc_op_offload(NULL, waits_at_gate, &self->x));
         CHECK(self->limit.expired);
     }
     if (self->how == 2) CO_TRY_AWAIT(conc_op_offload(NULL, waits_at_gate, &self->x), CONC_FOREVER);
@@ -160,9 +160,11 @@ static void given_up(void) {
     CHECK_OK(conc_event_reset(&gate));
     CONC_WITH_LOCK(&lock) calls = inside = 0;
     for (how = 0; how < 3; how++) {
+        int before = in_and_out(0);
         conc_task *t = CONC_SPAWN(loop, gives_up, .how = how);
         (void)conc_loop_run(loop, CONC_NOW);
-        UNTIL(in_and_out(0) > how); /* it runs, and stands at the gate */
+        /* It runs, and stands at the gate; or, where all is slow, it was given up before it began. */
+        UNTIL(in_and_out(0) > before || conc_task_has_ended(t));
         if (how == 2) CHECK_OK(conc_task_cancel(t));
         CHECK_OK(conc_task_join(t, &code, CONC_FOREVER));
         CHECK_EQ(code, how);
@@ -170,7 +172,7 @@ static void given_up(void) {
     CHECK_OK(conc_event_set(&gate));
     UNTIL(in_and_out(0) == 0);
     CONC_WITH_LOCK(&lock) n = calls;
-    CHECK_EQ(n, 3);
+    CHECK(n >= 1 && n <= 3);
     finish();
 }
 
