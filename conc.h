@@ -606,14 +606,6 @@
 #define CONC__SPARE_END
 #endif
 
-/* gcc stores two neighbouring fields with one instruction, where it can, and then waits for the store to load them one by one:
- * not in a loop that lives on such loads. */
-#if CONC_CC_GNU && !defined(__clang__) && !CONC_CC_TINY
-#define CONC__SINGLE_STORES __attribute__((optimize("no-tree-slp-vectorize")))
-#else
-#define CONC__SINGLE_STORES
-#endif
-
 /* A function that checks its format string against its arguments. */
 #if CONC_CC_GNU && defined(__MINGW32__)
 #define CONC__PRINTF(f, a) __attribute__((format(gnu_printf, f, a)))
@@ -2131,7 +2123,7 @@ typedef struct conc__gen_state {
         self->iter.result = error;                                                                 \
         return error;                                                                              \
     } CONC__SPARE_END                                                                              \
-    static CONC__SINGLE_STORES size_t conc__next_##name(conc_iter *iter, void *__restrict items, size_t n) { \
+    static size_t conc__next_##name(conc_iter *iter, void *__restrict items, size_t n) {           \
         struct name *self = (struct name *)(void *)iter;                                           \
         size_t done;                                                                               \
         if (self->conc__gen.running != 0) {                                                        \

@@ -87,14 +87,6 @@
 #define CONC__SPARE_END
 #endif
 
-/* gcc stores two neighbouring fields with one instruction, where it can, and then waits for the store to load them one by one:
- * not in a loop that lives on such loads. */
-#if CONC_CC_GNU && !defined(__clang__) && !CONC_CC_TINY
-#define CONC__SINGLE_STORES __attribute__((optimize("no-tree-slp-vectorize")))
-#else
-#define CONC__SINGLE_STORES
-#endif
-
 /* A function that checks its format string against its arguments. */
 #if CONC_CC_GNU && defined(__MINGW32__)
 #define CONC__PRINTF(f, a) __attribute__((format(gnu_printf, f, a)))

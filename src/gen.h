@@ -277,7 +277,7 @@ typedef struct conc__gen_state {
         self->iter.result = error;                                                                 \
         return error;                                                                              \
     } CONC__SPARE_END                                                                              \
-    static CONC__SINGLE_STORES size_t conc__next_##name(conc_iter *iter, void *__restrict items, size_t n) { \
+    static size_t conc__next_##name(conc_iter *iter, void *__restrict items, size_t n) {           \
         struct name *self = (struct name *)(void *)iter;                                           \
         size_t done;                                                                               \
         if (self->conc__gen.running != 0) {                                                        \
