@@ -126,10 +126,15 @@ void conc__group_enter(conc_group *g, conc_task *t) {
     if (canceled) (void)conc_task_cancel(t);
 }
 
+/* One more may run (all may, once they are canceled). With the lock held, as for the next. */
+static bool conc__group_has_room(const conc_group *g) {
+    return g->desc.limit == 0 || g->running < g->desc.limit || g->canceled;
+}
+
 bool conc__group_admit(conc_group *g, conc_task *t) {
     bool room;
     conc__lock_take(&g->lock);
-    room = g->desc.limit == 0 || g->running < g->desc.limit || g->canceled;
+    room = conc__group_has_room(g);
     if (room) {
         g->running++;
     } else {
@@ -146,7 +151,7 @@ static void conc__group_fill(conc_group *g) {
     for (;;) {
         conc_task *t = NULL;
         conc__lock_take(&g->lock);
-        if (g->aside != NULL && (g->running < g->desc.limit || g->canceled)) {
+        if (g->aside != NULL && conc__group_has_room(g)) {
             t = g->aside;
             g->aside = *conc__task_next(t);
             if (g->aside == NULL) g->aside_end = &g->aside;
@@ -245,14 +250,17 @@ static conc_result conc__group_next_attempt(conc_op *op) {
     return r;
 }
 
+/* Who enters would run at once: nobody stands aside before him. */
+static bool conc__group_is_open(const conc_group *g) {
+    return conc__group_has_room(g) && g->aside == NULL;
+}
+
 static conc_result conc__group_room_attempt(conc_op *op) {
     conc_group *g = (conc_group *)op->object;
     conc_result r = conc__group_usable(g, "conc_op_group_room");
     if (r != CONC_OK) return r;
     conc__lock_take(&g->lock);
-    r = g->canceled ? CONC_CANCELED
-        : g->desc.limit == 0 || (g->running < g->desc.limit && g->aside == NULL) ? CONC_OK
-                                                                                 : CONC_PENDING;
+    r = g->canceled ? CONC_CANCELED : conc__group_is_open(g) ? CONC_OK : CONC_PENDING;
     conc__lock_give(&g->lock);
     return r;
 }
@@ -264,7 +272,7 @@ static bool conc__group_arm(conc_op *op, conc_node *node) {
     bool wait;
     conc__lock_take(&g->lock);
     if (op->cls->attempt == conc__group_room_attempt) {
-        wait = !g->canceled && g->desc.limit != 0 && (g->running >= g->desc.limit || g->aside != NULL);
+        wait = !g->canceled && !conc__group_is_open(g);
     } else {
         wait = !conc__group_is_over(g) && (op->cls->attempt == conc__group_attempt || g->told_of == 0);
     }

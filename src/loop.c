@@ -306,11 +306,17 @@ static void conc__loop_nudge(conc_loop *loop) {
     if (old == CONC__ASLEEP && conc__casp(&loop->inbox, &old, NULL, CONC__SEQ_CST)) conc__loop_call(loop);
 }
 
-/* A push on the inbox; `link` is where the item keeps the next one. Release: what was done before is seen by the loop. The
+/* Where an item of the inbox, a task or mail, keeps the next one. */
+static void **conc__inbox_link(void *item) {
+    conc__mail *mail = conc__mail_of(item);
+    return mail != NULL ? (void **)(void *)&mail->next : (void **)(void *)&((conc_task *)item)->next;
+}
+
+/* A push on the inbox. Release: what was done before is seen by the loop. The
  * loop may take the item, end with it and be freed as soon as it is there: but for the call to one that sleeps, which
  * waits for the call before it goes (conc_loop_free()). */
-static void conc__loop_push(conc_loop *loop, void *item, void **link) {
-    void *old = conc__loadp(&loop->inbox, CONC__RELAXED);
+static void conc__loop_push(conc_loop *loop, void *item) {
+    void **link = conc__inbox_link(item), *old = conc__loadp(&loop->inbox, CONC__RELAXED);
     do {
         *link = old == CONC__ASLEEP ? NULL : old;
     } while (!conc__casp(&loop->inbox, &old, item, CONC__SEQ_CST));
@@ -318,7 +324,7 @@ static void conc__loop_push(conc_loop *loop, void *item, void **link) {
 }
 
 void conc__loop_send(conc_loop *loop, conc__mail *mail) {
-    conc__loop_push(loop, conc__mail_mark(mail), (void **)(void *)&mail->next);
+    conc__loop_push(loop, conc__mail_mark(mail));
 }
 
 /* A waiter's wake: it has been claimed. Until it is in a list of its loop's, the task stays where it is. */
@@ -328,7 +334,7 @@ static void conc__task_wake(void *waiter) {
     if (conc__loop_is_here(loop)) {
         conc__ready_append(loop, t);
     } else {
-        conc__loop_push(loop, t, (void **)(void *)&t->next);
+        conc__loop_push(loop, t);
     }
 }
 
@@ -347,16 +353,19 @@ static void conc__task_report(conc_task *t) {
     }
 }
 
+/* Nobody need wait for its end any more: in the loop's thread or another. Only addresses are used. */
+static void conc__task_wake_joiners(const conc_task *t, const conc_loop *loop) {
+    (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
+    (void)conc__wake_waiters(&loop->alive, CONC__ANY_TAG, CONC_ALL); /* who waits for several */
+}
+
 /* Gives a handle back: true if it was there to be. */
 static bool conc__task_release(conc_task *t, bool report) {
     conc_loop *loop = t->loop; /* now: as soon as the handle is given back, the task may be gone */
     uint32_t s = conc__and32(&t->shared, ~CONC__TASK_HANDLE, CONC__ACQ_REL);
     if ((s & CONC__TASK_HANDLE) == 0) return false;
     if ((s & CONC__TASK_IS_ENDED) == 0) { /* the loop will see to it, but not to those who wait for it */
-        if ((s & CONC__TASK_AWAITED) != 0) {
-            (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
-            (void)conc__wake_waiters(&loop->alive, CONC__ANY_TAG, CONC_ALL);
-        }
+        if ((s & CONC__TASK_AWAITED) != 0) conc__task_wake_joiners(t, loop);
         return true;
     }
     if (report) conc__task_report(t);
@@ -368,7 +377,7 @@ static bool conc__task_release(conc_task *t, bool report) {
         running = loop->running;
         if (!running) conc__task_recycle(t);
         conc__lock_give(&loop->gate);
-        if (running) conc__loop_push(loop, t, (void **)(void *)&t->next);
+        if (running) conc__loop_push(loop, t);
     }
     return true;
 }
@@ -382,11 +391,8 @@ static void conc__task_end(conc_task *t) {
     conc__pokez(&loop->alive, loop->alive - 1);
     if (CONC__LIKELY(extra == NULL && t->code == 0 && t->flags == 0 &&
                      (conc__load32(&t->shared, CONC__ACQUIRE) & CONC__TASK_HANDLE) == 0)) {
-        size_t slot = CONC__TASK_SIZE + conc__task_root(t)->conc__cls->size; /* as conc__task_recycle() */
-        unsigned c = conc__size_class(&slot);
-        t->state = CONC__TASK_FREE;
-        t->next = (conc_task *)loop->own.free[CONC__SLAB_TASKS][c];
-        loop->own.free[CONC__SLAB_TASKS][c] = t;
+        t->state = CONC__TASK_FREE; /* the short way of conc__task_recycle() */
+        conc__slab_give(&loop->own, CONC__SLAB_TASKS, t, CONC__TASK_SIZE + conc__task_root(t)->conc__cls->size);
         return;
     }
     t->state = CONC__TASK_ENDED;
@@ -395,10 +401,7 @@ static void conc__task_end(conc_task *t) {
     s = conc__load32(&t->shared, CONC__ACQUIRE);
     if ((s & CONC__TASK_HANDLE) != 0) {
         s = conc__or32(&t->shared, CONC__TASK_IS_ENDED, CONC__SEQ_CST);
-        if ((s & CONC__TASK_AWAITED) != 0) {
-            (void)conc__wake_waiters(t, CONC__ANY_TAG, CONC_ALL);
-            (void)conc__wake_waiters(&loop->alive, CONC__ANY_TAG, CONC_ALL); /* who waits for several */
-        }
+        if ((s & CONC__TASK_AWAITED) != 0) conc__task_wake_joiners(t, loop);
     }
     if ((s & CONC__TASK_HANDLE) == 0) {
         conc__task_report(t);
@@ -474,7 +477,7 @@ static void conc__task_unwind(conc_task *t) {
     conc__limits_hold(t);
 }
 
-/* The cancel has come: true, the wait under way is told; else the task unwinds. */
+/* The cancel has come: the wait under way is told, if it is one that catches it; else the task unwinds. */
 static void conc__task_take_cancel(conc_task *t) {
     conc__agent *me = conc__self();
     t->flags |= CONC__TASK_SHIELDED;
@@ -587,14 +590,19 @@ static void conc__task_complete(conc_task *t, size_t winner, conc_result r) {
     conc__task_unpark(t);
 }
 
-/* Attempts the ops of the wait: true, it is complete. `trust`: what the loop knows of its sockets; before a time-out they are
- * asked themselves. */
+/* conc__attempt_all() for a task. `trust`: what the loop knows of its sockets; before a time-out they are asked themselves. */
+static size_t conc__loop_attempt(conc_loop *loop, conc_op *ops, size_t n, size_t first, bool trust) {
+    size_t winner;
+    loop->attempting = trust;
+    winner = conc__attempt_all(ops, n, first);
+    loop->attempting = false;
+    return winner;
+}
+
+/* Attempts the ops of the wait: true, it is complete. */
 static bool conc__task_attempt(conc_task *t, size_t first, bool trust) {
     conc__parked *p = t->parked;
-    size_t winner;
-    t->loop->attempting = trust;
-    winner = conc__attempt_all(conc__parked_ops(p), p->count, first);
-    t->loop->attempting = false;
+    size_t winner = conc__loop_attempt(t->loop, conc__parked_ops(p), p->count, first, trust);
     if (winner == p->count) return false;
     conc__task_complete(t, winner, conc__parked_ops(p)[winner].result);
     return true;
@@ -789,8 +797,30 @@ static bool conc__co_park(conc_task *t, conc_op *ops, size_t n, conc_deadline de
     return false; /* waits; or the loop resumes it where it now stands */
 }
 
-bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catches) {
+/* Valid ops: those that need not wait, or may not any more, without a park. */
+static bool conc__co_wait(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline, bool any, bool catches) {
     conc_result r;
+    size_t winner;
+    conc__ops_begin(ops, n);
+    winner = conc__loop_attempt(t->loop, ops, n, n, true);
+    if (winner == n) {
+        if (!conc_deadline_passed(deadline)) return conc__co_park(t, ops, n, deadline, any, catches);
+        winner = conc__loop_attempt(t->loop, ops, n, n, false);
+    }
+    conc__abandon_but(ops, n, winner);
+    if (winner < n) {
+        r = ops[winner].result;
+    } else if (!any && ops->result != CONC_PENDING) {
+        r = ops->result; /* abandon() found it complete after all */
+    } else if (deadline.ns == INT64_MIN) {
+        r = any ? CONC_BUSY : conc__op_busy(ops);
+    } else {
+        r = CONC_TIMEOUT;
+    }
+    return any ? conc__co_complete_any(t, r, winner < n ? (int)winner : -1) : conc__co_complete(t, r);
+}
+
+bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catches) {
     if (conc__op_is_until(&op) && deadline.ns == INT64_MAX) {
         /* (One that is due already comes out of the wheel when all who are ready have run.) */
         t->flags = (uint8_t)((t->flags & ~CONC__TASK_CATCHES) | CONC__TASK_POINT | (catches ? CONC__TASK_CATCHES : 0u));
@@ -802,24 +832,11 @@ bool conc__co_await(conc_task *t, conc_op op, conc_deadline deadline, bool catch
     if (!conc__op_valid(&op)) {
         return conc__co_complete(t, conc__fail(CONC_INVALID, "CO_AWAIT: an op without a class"));
     }
-    conc__ops_begin(&op, 1);
-    t->loop->attempting = true;
-    r = op.cls->attempt(&op);
-    t->loop->attempting = false;
-    if (r != CONC_PENDING) return conc__co_complete(t, r);
-    op.result = CONC_PENDING;
-    if (conc_deadline_passed(deadline)) {
-        if (conc__is_polled(&op) && (r = op.cls->attempt(&op)) != CONC_PENDING) return conc__co_complete(t, r); /* for sure */
-        conc__abandon_but(&op, 1, 1);
-        return conc__co_complete(t, op.result != CONC_PENDING     ? op.result
-                                    : deadline.ns == INT64_MIN ? conc__op_busy(&op)
-                                                               : CONC_TIMEOUT);
-    }
-    return conc__co_park(t, &op, 1, deadline, false, catches);
+    return conc__co_wait(t, &op, 1, deadline, false, catches);
 }
 
 bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline deadline) {
-    size_t i, winner;
+    size_t i;
     if (ops == NULL || n == 0 || n > CONC__MAX_OPS) {
         return conc__co_complete_any(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: %zu ops; 1 to %d can be waited for",
                                                ops == NULL ? 0 : n, CONC__MAX_OPS), -1);
@@ -829,16 +846,7 @@ bool conc__co_await_any(conc_task *t, conc_op *ops, size_t n, conc_deadline dead
             return conc__co_complete_any(t, conc__fail(CONC_INVALID, "CO_AWAIT_ANY: op %zu has no class", i), -1);
         }
     }
-    conc__ops_begin(ops, n);
-    t->loop->attempting = true;
-    winner = conc__attempt_all(ops, n, n);
-    t->loop->attempting = false;
-    if (winner < n || conc_deadline_passed(deadline)) {
-        conc__abandon_but(ops, n, winner);
-        if (winner < n) return conc__co_complete_any(t, ops[winner].result, (int)winner);
-        return conc__co_complete_any(t, deadline.ns == INT64_MIN ? CONC_BUSY : CONC_TIMEOUT, -1);
-    }
-    return conc__co_park(t, ops, n, deadline, true, false);
+    return conc__co_wait(t, ops, n, deadline, true, false);
 }
 
 /* ---- running --------------------------------------------------------------------------------------------------- */
@@ -921,9 +929,7 @@ static void conc__task_admit(conc_task *t) {
 static void conc__loop_take(conc_loop *loop) {
     void *item = conc__swapp(&loop->inbox, NULL, CONC__ACQUIRE), *list = NULL;
     while (item != NULL) {
-        conc__mail *mail = conc__mail_of(item);
-        void **link = mail != NULL ? (void **)(void *)&mail->next : (void **)(void *)&((conc_task *)item)->next;
-        void *next = *link;
+        void **link = conc__inbox_link(item), *next = *link;
         *link = list;
         list = item;
         item = next;
@@ -931,7 +937,7 @@ static void conc__loop_take(conc_loop *loop) {
     while (list != NULL) {
         conc__mail *mail = conc__mail_of(list);
         conc_task *t = mail == NULL ? (conc_task *)list : NULL;
-        list = mail != NULL ? (void *)mail->next : (void *)t->next;
+        list = *conc__inbox_link(list);
         if (mail != NULL) {
             mail->deliver(mail, loop);
         } else if (t->state == CONC__TASK_NEW) {
@@ -1554,21 +1560,16 @@ static CONC__NOINLINE void *conc__co_new_any(conc_loop *loop, size_t size, const
     return conc__task_root(t);
 }
 
-/* The fast path: in the loop's thread, with free memory at hand. */
+/* The fast path: in the loop's thread. */
 void *conc__co_new(conc_loop *loop, size_t size, const conc_task_desc *desc) {
-    if (CONC__LIKELY(loop != NULL && desc == NULL && conc__loop_is_here(loop))) {
-        size_t slot = CONC__TASK_SIZE + size;
-        unsigned c = conc__size_class(&slot);
-        conc_task *t = (conc_task *)loop->own.free[CONC__SLAB_TASKS][c];
-        if (CONC__LIKELY(t != NULL)) {
-            loop->own.free[CONC__SLAB_TASKS][c] = t->next;
-            conc__task_begin(t, loop, 0);
-            t->state = CONC__TASK_NEW;
-            t->next = NULL;
-            return conc__task_root(t);
-        }
-    }
-    return conc__co_new_any(loop, size, desc);
+    conc_task *t;
+    if (CONC__UNLIKELY(loop == NULL || desc != NULL || !conc__loop_is_here(loop))) return conc__co_new_any(loop, size, desc);
+    t = (conc_task *)conc__slab_take(&loop->own, CONC__SLAB_TASKS, CONC__TASK_SIZE + size, "a task");
+    if (CONC__UNLIKELY(t == NULL)) return NULL;
+    t->state = CONC__TASK_NEW;
+    conc__task_begin(t, loop, 0);
+    t->next = NULL;
+    return conc__task_root(t);
 }
 
 conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
@@ -1592,7 +1593,7 @@ conc_task *conc__co_start(conc_co *co, const conc_co_class *cls) {
         conc__lock_give(&loop->gate);
         if (running) {
             (void)conc__addz(&loop->arrivals, 1, CONC__RELAXED);
-            conc__loop_push(loop, t, (void **)(void *)&t->next);
+            conc__loop_push(loop, t);
         }
     }
     return t;

@@ -23,7 +23,7 @@ typedef struct conc__job {
 
 static conc_mutex conc__offload_lock;         /* guards all below */
 static conc_cond conc__offload_more;          /* there is a job; or, in a simulation, it is over */
-static conc__job *conc__offload_jobs, **conc__offload_end;
+static conc__job *conc__offload_jobs, **conc__offload_end = &conc__offload_jobs;
 static size_t conc__offload_threads, conc__offload_idle, conc__offload_waiting;
 static bool conc__offload_over;               /* only ever set in a simulation, at its end, when leaks are counted */
 
@@ -32,7 +32,7 @@ static void conc__offload_reset(void) {
     memset(&conc__offload_lock, 0, sizeof conc__offload_lock);
     memset(&conc__offload_more, 0, sizeof conc__offload_more);
     conc__offload_jobs = NULL;
-    conc__offload_end = NULL;
+    conc__offload_end = &conc__offload_jobs;
     conc__offload_threads = conc__offload_idle = conc__offload_waiting = 0;
     conc__offload_over = false;
 }
@@ -74,7 +74,7 @@ static conc__job *conc__offload_next(void) {
     job = conc__offload_jobs;
     if (job != NULL) {
         conc__offload_jobs = job->next;
-        if (conc__offload_jobs == NULL) conc__offload_end = NULL;
+        if (conc__offload_jobs == NULL) conc__offload_end = &conc__offload_jobs;
         conc__offload_waiting--;
         conc__store32(&job->state, CONC__JOB_RUNS, CONC__RELAXED);
     } else {
@@ -103,7 +103,6 @@ static conc_result conc__offload_submit(conc__job *job) {
     conc_result r = CONC_OK;
     bool start, wake;
     conc__offload_take();
-    if (conc__offload_end == NULL) conc__offload_end = &conc__offload_jobs;
     *conc__offload_end = job;
     conc__offload_end = &job->next;
     conc__offload_waiting++;
@@ -122,7 +121,7 @@ static conc_result conc__offload_submit(conc__job *job) {
         } else if (conc__offload_threads == 0) { /* then it is the only job, too */
             r = conc_error_result();
             conc__offload_jobs = NULL;
-            conc__offload_end = NULL;
+            conc__offload_end = &conc__offload_jobs;
             conc__offload_waiting = 0;
         }
     }
@@ -133,22 +132,15 @@ static conc_result conc__offload_submit(conc__job *job) {
 
 /* Out of the list, if it is still there. */
 static bool conc__offload_withdraw(conc__job *job) {
-    conc__job **link;
-    bool found = false;
+    conc__job **link = &conc__offload_jobs;
+    bool found;
     conc__offload_take();
-    for (link = &conc__offload_jobs; *link != NULL && !found;) {
-        found = *link == job;
-        if (found) {
-            *link = job->next;
-            conc__offload_waiting--;
-        } else {
-            link = &(*link)->next;
-        }
-    }
+    while (*link != NULL && *link != job) link = &(*link)->next;
+    found = *link != NULL;
     if (found) {
-        for (link = &conc__offload_jobs; *link != NULL; link = &(*link)->next) {
-        }
-        conc__offload_end = conc__offload_jobs != NULL ? link : NULL;
+        *link = job->next;
+        if (*link == NULL) conc__offload_end = link; /* it was the last */
+        conc__offload_waiting--;
     }
     conc__offload_give();
     return found;

@@ -309,7 +309,7 @@ static void free_pair(void) {
 }
 
 /* A short read says that there is no more; with CONC_NOW, and before a time-out, the socket is asked all the same. */
-CONC_CORO(reads, conc_io io; char buffer[64];) {
+CONC_CORO(reads, conc_io io; conc_op op[1]; char buffer[64];) {
     CO_BEGIN;
     self->io.data = self->buffer;
     self->io.size = sizeof self->buffer;
@@ -321,6 +321,14 @@ CONC_CORO(reads, conc_io io; char buffer[64];) {
     } while (self->co.result == CONC_BUSY && counted++ < 1000000); /* (it is on its way) */
     CHECK_OK(self->co.result);
     CHECK_EQ(self->io.done, 4);
+    CHECK_OK(conc_send_all(pair[0], "again", 5, NULL, conc_after(60)));
+    do { /* among several, too */
+        self->op[0] = conc_op_receive(pair[1], &self->io);
+        CO_AWAIT_ANY_UNTIL(self->op, 1, CONC_NOW);
+    } while (self->co.result == CONC_BUSY && counted++ < 2000000);
+    CHECK_OK(self->co.result);
+    CHECK_EQ(self->co.value, 0);
+    CHECK_EQ(self->io.done, 5);
     counted = -1;
     CO_END;
 }
