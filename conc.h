@@ -1845,6 +1845,391 @@ template <class T, class One, class... More> struct conc__is_among<T, One, More.
 
 /* ==== end src/iter.h ==== */
 
+/* ==== begin src/future.h ==== */
+
+/* ============================================================================================
+ * future: what somebody else is working on: wait for it, ask how it ended, cancel it, be called when it has ended.
+ *
+ * Thread pools give them out (conc_pool_submit()), and anybody may make one (conc_future_new()) and complete it. A future
+ * ends once, with a result: CONC_OK, CONC_FAILED (the task returned something else than 0: conc_future_code()),
+ * CONC_CANCELED, CONC_REJECTED, ... It is reference-counted: what hands one out gives its caller a reference, which is
+ * given back with conc_future_release(); whoever works on it holds one of its own. So it may be released before it has
+ * ended: the task goes on.
+ *
+ * A FAILURE IS NEVER LOST. If a future ends with CONC_FAILED and is freed without anybody having seen it (by a wait, by an
+ * op, by conc_future_result(), conc_future_code() or a callback), the error hook is told.
+ *
+ * WAITING IN A POOL. A task that waits for another of its own pool, with conc_future_wait() or conc_wait_all(), does not
+ * merely block a thread: if the other is still in the queue, it is run right there. So tasks may wait for
+ * tasks in a pool of one thread. A wait that could never end, because what it waits for itself waits for the waiter, is told:
+ * CONC_DEADLOCK. (Ops do not run anything: an attempt never takes long. conc_wait(conc_op_future(f)) in a task just
+ * waits.)
+ * ========================================================================================== */
+
+#ifndef CONC__FUTURE_H
+#define CONC__FUTURE_H
+
+typedef struct conc_future conc_future;
+
+/* Waits until it has ended, and returns its result; or CONC_TIMEOUT (with CONC_NOW: CONC_BUSY), CONC_DEADLOCK (see above),
+ * CONC_INVALID (NULL), CONC_FORKED. CONC_CANCELED: the calling thread's token has fired, or that is the future's result:
+ * conc_future_is_done() tells. What the task did is seen by the caller. */
+CONC_API conc_result conc_future_wait(conc_future *f, conc_deadline deadline);
+/* The same as an op, for any world. */
+CONC_API conc_op conc_op_future(conc_future *f);
+
+/* Questions; none blocks. The result: CONC_PENDING before the end; CONC_INVALID: NULL. The code: what the task returned; 0
+ * before the end, or if it never ran. The sentence says what went wrong (conc_error_detail() of the thread that ran it, if
+ * there was one), "" if nothing; it lives as long as the future. The argument is that of the task. */
+CONC_API bool conc_future_is_done(const conc_future *f);
+CONC_API conc_result conc_future_result(conc_future *f);
+CONC_API int conc_future_code(conc_future *f);
+CONC_API const char *conc_future_detail(const conc_future *f);
+CONC_API void *conc_future_arg(const conc_future *f);
+
+/* CONC_OK: it had not begun, and never will: it has ended with CONC_CANCELED. CONC_BUSY: it runs, and its token has been fired,
+ * which ends its waits; it ends when it returns. CONC_CLOSED: it had ended before. Does not wait. */
+CONC_API conc_result conc_future_cancel(conc_future *f);
+
+/* Has fn(f, arg) called once it has ended: in the thread that ends it, with no lock held, or right here if it has ended
+ * already. Callbacks are called in the order in which they were given, and before the last reference goes. CONC_OK;
+ * CONC_NO_MEMORY, CONC_INVALID: it will not be called. A callback must not block for long. */
+CONC_API conc_result conc_future_then(conc_future *f, void (*fn)(conc_future *f, void *arg), void *arg);
+
+/* One reference more (returns f); one less. NULL is harmless. */
+CONC_API conc_future *conc_future_retain(conc_future *f);
+CONC_API void conc_future_release(conc_future *f);
+
+/* ---- several ----------------------------------------------------------------------------------
+ * Waits until all n have ended: CONC_OK, or the result of the first in the array that did not end well; or as
+ * conc_future_wait() if the wait fails. */
+CONC_API conc_result conc_wait_all(conc_future *const *futures, size_t n, conc_deadline deadline);
+/* Waits until one of n (at most 1000) has ended, and returns its index: the first in the array if there are several; or, negative, as
+ * conc_future_wait(), and CONC_BUSY with CONC_NOW. CONC_INVALID: n is 0 or over 1000, or one is NULL. */
+CONC_API int conc_wait_any(conc_future *const *futures, size_t n, conc_deadline deadline);
+/* An iterator over them (conc_future *) in the order in which they end; each item is borrowed from the array. next() waits, and
+ * ends with CONC_CANCELED if that was canceled. The array may go once it is made; the futures may not before it
+ * is closed. */
+CONC_API conc_iter *conc_as_completed(conc_future *const *futures, size_t n);
+
+/* ---- a future of one's own ---------------------------------------------------------------------
+ * Not ended; the reference is the caller's, who hands out others with conc_future_retain(). Canceling it completes it with
+ * CONC_CANCELED. NULL: CONC_NO_MEMORY. */
+CONC_API conc_future *conc_future_new(void);
+/* Ends it with CONC_OK (code 0) or CONC_FAILED; what the caller did before is seen by who waits. CONC_CLOSED: it had ended.
+ * CONC_INVALID: NULL, or a pool's. */
+CONC_API conc_result conc_future_complete(conc_future *f, int code);
+
+#endif
+
+/* ==== end src/future.h ==== */
+
+/* ==== begin src/pool.h ==== */
+
+/* ============================================================================================
+ * pool: a thread pool: core and maximum threads, keep-alive, a queue, and a policy for what finds no place.
+ *
+ * THE RULES. A task that is handed in goes, in this order,
+ *   1. to a thread that is idle;
+ *   2. to a new thread, as long as there are fewer than core_threads;
+ *   3. into the queue, if that has room;
+ *   4. to a new thread, as long as there are fewer than max_threads; it ends after keep_alive without work;
+ *   5. to the policy: on_reject.
+ * With `grow_first` the third and the fourth change places. As the queue is asked before the fourth, a maximum above the core is
+ * never reached if the queue is unbounded: conc_pool_new() refuses that. The queue is FIFO: tasks begin in the order in
+ * which they were handed in (but see by_priority), from outside and by tasks alike.
+ *
+ * Compared with Java's ThreadPoolExecutor, whose rules these are: an idle thread is taken before a new core thread is
+ * started (Java starts one as long as there are fewer than core); the queue's kind is a number, not an object; a
+ * task's failure is its return value; a bounded queue can be waited for (CONC_REJECT_BLOCK); waiting for a task inside
+ * of a task runs it, instead of a deadlock; the program's end closes a pool that was left open, lets its tasks
+ * run to their end, and is not held up by idle threads; a periodic task's failure ends its future, visibly.
+ *
+ * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed + canceled +
+ * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook.
+ *
+ * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): until all has run and every thread has
+ * ended. conc_pool_free().
+ *
+ * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
+ *
+ * Any thread may make any call here at any time, but for conc_pool_free(). In a child of fork() a pool's threads are not there:
+ * all calls say CONC_FORKED, but conc_pool_free(), which gives back what it can.
+ * ========================================================================================== */
+
+#ifndef CONC__POOL_H
+#define CONC__POOL_H
+
+typedef struct conc_pool conc_pool;
+
+typedef enum conc_reject {
+    CONC_REJECT_ABORT = 0,   /* the call fails: CONC_REJECTED, "pool full: ..." */
+    CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
+    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest (least urgent, if by_priority: then the next to run) makes room */
+    CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
+    CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds */
+} conc_reject;
+
+#define CONC_POOL_MAX_THREADS 4096
+#define CONC_POOL_NO_QUEUE ((size_t)-1) /* as queue_capacity: a task goes to a thread at once, or nowhere */
+
+typedef struct conc_pool_desc {
+    const char *name;       /* its threads are NAME-1, NAME-2, ...; copied, cut at 20 bytes. NULL: "pool" */
+    unsigned core_threads;  /* 0: conc_cpu_count() */
+    unsigned max_threads;   /* 0: core_threads */
+    double keep_alive;      /* seconds; 0: 60 */
+    bool core_time_out;     /* core threads, too, end after keep_alive without work */
+    bool prestart;          /* all core threads are started at once */
+    bool grow_first;        /* see the rules */
+    bool by_priority;       /* the queue gives the most urgent first, equals in their order: see conc_pool_task */
+    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs its task itself if that is still queued */
+    size_t queue_capacity;  /* tasks; 0: unbounded */
+    conc_reject on_reject;
+    double block_seconds;   /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
+    /* Decides instead of on_reject, in the calling thread. What it returns the call returns; CONC_OK: it has dealt with the task.
+     * It may hand it in again, elsewhere or here. */
+    conc_result (*reject)(conc_pool *pool, conc_fn fn, void *arg, void *user);
+    /* Told of each task that was handed in and will not run, unless the caller of the function that decided so learns it from its
+     * result: the discarded; those that conc_pool_close_now() found, without a function of its own. */
+    void (*dropped)(conc_fn fn, void *arg, void *user);
+    /* In the pool's threads: as each starts and before it ends; before and after each task of the queue. */
+    void (*thread_started)(void *user);
+    void (*thread_ends)(void *user);
+    void (*before_task)(conc_fn fn, void *arg, void *user);
+    void (*after_task)(conc_fn fn, void *arg, int code, void *user);
+    void *user;             /* handed to all of these */
+    size_t stack_size;      /* of its threads; 0: the system's default */
+    bool daemon;            /* the program's end neither closes the pool nor waits for its tasks */
+} conc_pool_desc;
+
+/* `desc` NULL: as many threads as processors, an unbounded queue. NULL: CONC_INVALID (conc_error_detail() says which),
+ * CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
+CONC_API conc_pool *conc_pool_new(const conc_pool_desc *desc);
+
+/* ---- handing in --------------------------------------------------------------------------------
+ * Fire and forget: fn(arg) is run once. No memory is allocated for it, but as the queue grows. What the caller did before is seen by
+ * it. CONC_OK: accepted (or discarded, or run by the caller, as the policy says). CONC_REJECTED: by the policy; by
+ * CONC_REJECT_BLOCK, when its time is over: CONC_TIMEOUT, or CONC_CANCELED. CONC_CLOSED: the pool is. CONC_NO_THREADS: there is
+ * no thread, and none can be started (if there is one, the task waits for it). CONC_NO_MEMORY, CONC_INVALID, CONC_FORKED. In all
+ * these cases it does not run. */
+CONC_API conc_result conc_pool_run(conc_pool *pool, conc_fn fn, void *arg);
+/* With a future for it, which is the caller's to release. NULL, with conc_error_result(): as above. What the policy discards has
+ * a future, too: it ends with CONC_REJECTED, or CONC_CANCELED if it had been accepted. While it runs, the task's own token is current; conc_future_cancel() fires it. */
+CONC_API conc_future *conc_pool_submit(conc_pool *pool, conc_fn fn, void *arg);
+
+typedef struct conc_pool_task {
+    int priority;        /* higher first; by_priority pools only */
+    conc_cancel *cancel; /* a parent for the task's token; must outlive the task */
+    conc_deadline until; /* CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
+} conc_pool_task;
+/* The same with options; `task` NULL: none. */
+CONC_API conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task);
+CONC_API conc_future *conc_pool_submit_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task);
+
+/* As an op: completes when the pool has accepted the task, waiting for room whatever the policy. */
+CONC_API conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg);
+
+/* ---- later, and again and again ----------------------------------------------------------------
+ * The future of a task that is handed in at `when`, past the queue and its bound. conc_pool_close() leaves it be, and
+ * conc_pool_join() waits for it; conc_future_cancel() takes it out. */
+CONC_API conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when);
+/* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn that is late is made
+ * up for at once, and none overlaps the one before; or (`after_each`) with that much delay after each end. It goes on until fn
+ * returns something else than 0, the future is canceled, or the pool is closed (CONC_CANCELED); then the future ends. */
+CONC_API conc_future *conc_pool_every(conc_pool *pool, conc_fn fn, void *arg, conc_deadline first, double seconds, bool after_each);
+
+/* ---- the end -----------------------------------------------------------------------------------
+ * No more tasks from now on: CONC_OK, or CONC_CLOSED if it was closed. Does not wait. */
+CONC_API conc_result conc_pool_close(conc_pool *pool);
+/* Closes it, takes out all that has not begun and hands each to returned(fn, arg, user) in their order, with its future ended
+ * (CONC_CANCELED), and fires the tokens of what runs. `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
+CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
+/* Waits until every task has ended, and every thread of it. Again is CONC_OK. CONC_INVALID: it is not closed. CONC_DEADLOCK: the
+ * caller is one of its threads. CONC_TIMEOUT, CONC_CANCELED. */
+CONC_API conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline);
+CONC_API conc_op conc_op_pool_end(conc_pool *pool);
+/* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its futures
+ * stay as they are, until they are released. */
+CONC_API conc_result conc_pool_free(conc_pool *pool);
+
+/* ---- looking and changing ---------------------------------------------------------------------- */
+
+typedef struct conc_pool_stats {
+    unsigned threads;  /* now, and */
+    unsigned largest;  /* at most so far */
+    unsigned idle;     /* those that wait for a task */
+    unsigned active;   /* those that run one, or look for one */
+    size_t queued;     /* tasks that wait for a thread */
+    size_t scheduled;  /* tasks that wait for their time */
+    /* Tasks since the beginning. The first is the sum of the next three, and of those queued, scheduled and running. */
+    uint64_t accepted;
+    uint64_t completed; /* they ran to their end, well or not */
+    uint64_t canceled;  /* before they ran: by their future, or discarded as the oldest, or by closing */
+    uint64_t returned;  /* by conc_pool_close_now() */
+    uint64_t rejected;  /* not accepted */
+} conc_pool_stats;
+/* Each number is right for some moment during the call; all together, once nothing goes on. */
+CONC_API conc_pool_stats conc_pool_stats_of(conc_pool *pool);
+CONC_API const conc_pool_desc *conc_pool_desc_of(const conc_pool *pool); /* as it was made, the defaults filled in */
+CONC_API const char *conc_pool_name(const conc_pool *pool);
+/* Other numbers of threads; 0: as it is. Threads that are too many end when they are idle. CONC_INVALID: as for conc_pool_new(). */
+CONC_API conc_result conc_pool_resize(conc_pool *pool, unsigned core_threads, unsigned max_threads);
+CONC_API conc_result conc_pool_set_keep_alive(conc_pool *pool, double seconds);
+/* Starts core threads up to `n` of them all (0: all), before there is work. Returns how many there are. */
+CONC_API unsigned conc_pool_prestart(conc_pool *pool, unsigned n);
+/* The pool that the calling thread belongs to, or works for at the moment; NULL: none. */
+CONC_API conc_pool *conc_pool_current(void);
+
+#endif
+
+/* ==== end src/pool.h ==== */
+
+/* ==== begin src/parallel.h ==== */
+
+/* ============================================================================================
+ * parallel: fork and join, groups of tasks, parallel loops, map, reduce, sort: with the threads of a pool.
+ *
+ * FORK AND JOIN. A function that runs in a pool may fork a job, go on, and join it:
+ *
+ *     static int fib(void *arg) {
+ *         struct fib *f = arg;
+ *         struct fib a, b;
+ *         conc_job job;
+ *         if (f->n < 2) { f->value = f->n; return 0; }
+ *         a.n = f->n - 1; b.n = f->n - 2;
+ *         conc_job_fork(&job, fib, &b);
+ *         fib(&a);
+ *         conc_job_join(&job);
+ *         f->value = a.value + b.value;
+ *         return 0;
+ *     }
+ *     conc_pool_call(pool, fib, &root, NULL);
+ *
+ * A forked job *may* run in parallel; if nobody has come for it, its join runs it. So it must not wait for anything that its
+ * forker does after the fork. A fork and its join cost a few nanoseconds as long as nobody comes. Jobs are
+ * kept by the thread that forked them, and other threads of the pool that have nothing to do take the oldest of them.
+ * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them uses
+ * the pool's queue or counts among its tasks, and they work in a pool that is closed, as long as a task runs in it.
+ *
+ * The caller takes part: conc_pool_call() and all that follows run in the calling thread *and* in the pool's. A thread of
+ * another pool, or a coroutine's, may call them, too; it is busy with it until the call returns.
+ *
+ * (Split deques: T. van Dijk, J. C. van de Pol, "Lace: Non-blocking Split Deque for Work-Stealing", Euro-Par 2014 workshops.)
+ *
+ * FAILURES. A function that returns something else than 0 has failed: what has not begun is not begun any more, what runs has its
+ * token fired (but for fork and join, where each join gives its job's code), and the call says CONC_FAILED, with the
+ * code of the first that failed in conc_error_detail(). If the caller's token fires: CONC_CANCELED likewise.
+ * All of these return only when nothing of theirs runs any more.
+ * ========================================================================================== */
+
+#ifndef CONC__PARALLEL_H
+#define CONC__PARALLEL_H
+
+/* ---- fork and join ----------------------------------------------------------------------------- */
+
+typedef struct conc_job { /* private; where you like, usually on the stack, until it is joined */
+    conc_fn conc__fn;
+    void *conc__arg;
+    void *conc__waiter;
+    void (*conc__end)(struct conc_job *job, int code);
+    uint32_t conc__state;
+    int conc__code;
+} conc_job;
+
+/* Runs fn(arg) in the calling thread, as part of the pool, so that it may fork; stores what it returned in `*code` (may be
+ * NULL). CONC_OK; CONC_INVALID; CONC_CLOSED: the pool is closed, and the caller does not belong to it; CONC_NO_MEMORY,
+ * CONC_FORKED: fn has not run. */
+CONC_API conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code);
+
+/* Forks. Outside of a pool, and when a great many are forked and not joined, fn(arg) is simply called. Every job must be joined, by
+ * its forker, before its memory goes; best in the opposite order of the forks. */
+CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
+/* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
+CONC_API int conc_job_join(conc_job *job);
+
+/* Calls all n, in parallel. */
+typedef struct conc_call {
+    conc_fn fn;
+    void *arg;
+} conc_call;
+CONC_API conc_result conc_pool_invoke(conc_pool *pool, const conc_call *calls, size_t n);
+
+/* ---- groups ------------------------------------------------------------------------------------
+ * Any number of tasks, started one by one, by whomever, and waited for together. The first that fails cancels the others.
+ *
+ *     conc_pool_group g;
+ *     conc_pool_group_begin(&g, pool);
+ *     for (...) conc_pool_group_run(&g, fn, &args[i]);
+ *     r = conc_pool_group_end(&g);
+ *
+ * Started by a thread of the pool, a task is a job (see above: it does not pass through the queue); by any other
+ * thread, a task in the pool's queue, with its rules, but that one that finds no place is kept by the group, for its
+ * wait. The wait of a thread that belongs to the pool runs what has not begun; so may any other's with `waiters_help`. */
+typedef struct conc_pool_group {
+    conc_pool *conc__pool;
+    struct conc__team *conc__team;
+} conc_pool_group;
+CONC_API conc_result conc_pool_group_begin(conc_pool_group *g, conc_pool *pool);
+/* CONC_OK; CONC_CANCELED: the group has failed or was canceled, and takes no more; CONC_CLOSED, CONC_NO_MEMORY, CONC_NO_THREADS. */
+CONC_API conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg);
+/* Waits until nothing of it is left: CONC_OK, CONC_FAILED (conc_pool_group_code(): the first code that was not 0, but for
+ * what was canceled for its sake), CONC_CANCELED (it was); or of the wait: CONC_TIMEOUT, CONC_DEADLOCK. It may be used again
+ * after that. */
+CONC_API conc_result conc_pool_group_wait(conc_pool_group *g, conc_deadline deadline);
+CONC_API int conc_pool_group_code(const conc_pool_group *g);
+/* What has not begun never will; what runs has its token fired. */
+CONC_API conc_result conc_pool_group_cancel(conc_pool_group *g);
+/* Waits, whatever comes, for the end of all (not canceled: but what is in it is, if the caller is), and gives back what it holds.
+ * The result as of the wait. */
+CONC_API conc_result conc_pool_group_end(conc_pool_group *g);
+
+/* ---- loops -------------------------------------------------------------------------------------
+ * body(a, b, arg) is called for pieces [a, b) of [first, end), each number in exactly one piece, pieces of at most `grain` numbers; 0: chosen
+ * by the number of threads. */
+typedef int (*conc_range_fn)(size_t a, size_t b, void *arg);
+CONC_API conc_result conc_pool_for(conc_pool *pool, size_t first, size_t end, size_t grain, conc_range_fn body, void *arg);
+
+/* conc_pool_reduce(pool, first, end, grain, body, join, &value, arg): body(a, b, &part, arg) adds [a, b) to `part`, which begins
+ * as a copy of `value`'s first content, the neutral element; join(&left, &right, arg) adds right to left. The parts are joined in the
+ * order of their numbers, so `join` has to be associative, not commutative. Then `value` is the result; if the call
+ * fails, it is as before. */
+typedef int (*conc_reduce_fn)(size_t a, size_t b, void *part, void *arg);
+typedef void (*conc_join_fn)(void *left, const void *right, void *arg);
+#define conc_pool_reduce(pool, first, end, grain, body, join, value, arg)                          \
+    conc_pool_reduce_bytes((pool), (first), (end), (grain), (body), (join), (value), sizeof *(value), (arg))
+CONC_API conc_result conc_pool_reduce_bytes(conc_pool *pool, size_t first, size_t end, size_t grain, conc_reduce_fn body,
+                                            conc_join_fn join, void *value, size_t size, void *arg);
+
+/* Sorts n items of `size` bytes as qsort() does, in parallel; equal ones keep no order. Takes as much memory again: CONC_NO_MEMORY,
+ * and the array is as before. */
+CONC_API conc_result conc_pool_sort(conc_pool *pool, void *items, size_t n, size_t size,
+                                    int (*compare)(const void *a, const void *b));
+
+/* ---- map ---------------------------------------------------------------------------------------
+ * conc_pool_map(pool, in, out, n, fn, arg): fn(&in[i], &out[i], arg) for each i. */
+typedef int (*conc_pool_map_fn)(const void *in, void *out, void *arg);
+#define conc_pool_map(pool, in, out, n, fn, arg)                                                   \
+    conc_pool_map_bytes((pool), (in), sizeof *(in), (out), sizeof *(out), (n), (fn), (arg))
+CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
+                                         conc_pool_map_fn fn, void *arg);
+
+/* The same from an iterator to an iterator: conc_pool_imap() gives the results in the order of their items,
+ * conc_pool_imap_unordered() as they are completed. At most `window` items (0: four for each thread) have been
+ * taken from `it`, by the thread that asks for results, and not yet been given. The work is done by tasks in the pool's queue
+ * (one that finds no place is done by the thread that asks). If fn fails, results that
+ * come before it are still given (in order), and the iterator ends with CONC_FAILED; as everywhere, closing it before its end is in order: what has not
+ * begun is not begun, what runs is waited for. It closes `it`. The pool must outlive it. */
+#define conc_pool_imap(pool, it, fn, out_type, window, arg)                                        \
+    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), true)
+#define conc_pool_imap_unordered(pool, it, fn, out_type, window, arg)                              \
+    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), false)
+CONC_API conc_iter *conc_pool_imap_bytes(conc_pool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window,
+                                         void *arg, bool in_order);
+
+#endif
+
+/* ==== end src/parallel.h ==== */
+
 /* ==== begin src/gen.h ==== */
 
 /* ============================================================================================
@@ -13422,6 +13807,38 @@ void conc_free_items(void *items) {
 }
 
 /* ==== end src/iter.c ==== */
+
+/* ==== begin src/future.c ==== */
+
+/* ============================================================================================
+ * future: see future.h.
+ * ========================================================================================== */
+
+/* ==== end src/future.c ==== */
+
+/* ==== begin src/pool.c ==== */
+
+/* ============================================================================================
+ * pool: see pool.h.
+ * ========================================================================================== */
+
+/* ==== end src/pool.c ==== */
+
+/* ==== begin src/job.c ==== */
+
+/* ============================================================================================
+ * job: fork and join; see parallel.h.
+ * ========================================================================================== */
+
+/* ==== end src/job.c ==== */
+
+/* ==== begin src/parallel.c ==== */
+
+/* ============================================================================================
+ * parallel: see parallel.h.
+ * ========================================================================================== */
+
+/* ==== end src/parallel.c ==== */
 
 /* ==== begin src/frame.c ==== */
 

@@ -9,6 +9,7 @@
 #include "port_sim.h"
 #include "queue.h"
 #include "thread.h"
+#include "parallel.h"
 #include "loop.h"
 #include "net.h"
 

@@ -1,0 +1,158 @@
+/* ============================================================================================
+ * pool: a thread pool: core and maximum threads, keep-alive, a queue, and a policy for what finds no place.
+ *
+ * THE RULES. A task that is handed in goes, in this order,
+ *   1. to a thread that is idle;
+ *   2. to a new thread, as long as there are fewer than core_threads;
+ *   3. into the queue, if that has room;
+ *   4. to a new thread, as long as there are fewer than max_threads; it ends after keep_alive without work;
+ *   5. to the policy: on_reject.
+ * With `grow_first` the third and the fourth change places. As the queue is asked before the fourth, a maximum above the core is
+ * never reached if the queue is unbounded: conc_pool_new() refuses that. The queue is FIFO: tasks begin in the order in
+ * which they were handed in (but see by_priority), from outside and by tasks alike.
+ *
+ * Compared with Java's ThreadPoolExecutor, whose rules these are: an idle thread is taken before a new core thread is
+ * started (Java starts one as long as there are fewer than core); the queue's kind is a number, not an object; a
+ * task's failure is its return value; a bounded queue can be waited for (CONC_REJECT_BLOCK); waiting for a task inside
+ * of a task runs it, instead of a deadlock; the program's end closes a pool that was left open, lets its tasks
+ * run to their end, and is not held up by idle threads; a periodic task's failure ends its future, visibly.
+ *
+ * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed + canceled +
+ * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook.
+ *
+ * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): until all has run and every thread has
+ * ended. conc_pool_free().
+ *
+ * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
+ *
+ * Any thread may make any call here at any time, but for conc_pool_free(). In a child of fork() a pool's threads are not there:
+ * all calls say CONC_FORKED, but conc_pool_free(), which gives back what it can.
+ * ========================================================================================== */
+
+#ifndef CONC__POOL_H
+#define CONC__POOL_H
+
+#include "future.h"
+#include "thread.h"
+
+typedef struct conc_pool conc_pool;
+
+typedef enum conc_reject {
+    CONC_REJECT_ABORT = 0,   /* the call fails: CONC_REJECTED, "pool full: ..." */
+    CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
+    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest (least urgent, if by_priority: then the next to run) makes room */
+    CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
+    CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds */
+} conc_reject;
+
+#define CONC_POOL_MAX_THREADS 4096
+#define CONC_POOL_NO_QUEUE ((size_t)-1) /* as queue_capacity: a task goes to a thread at once, or nowhere */
+
+typedef struct conc_pool_desc {
+    const char *name;       /* its threads are NAME-1, NAME-2, ...; copied, cut at 20 bytes. NULL: "pool" */
+    unsigned core_threads;  /* 0: conc_cpu_count() */
+    unsigned max_threads;   /* 0: core_threads */
+    double keep_alive;      /* seconds; 0: 60 */
+    bool core_time_out;     /* core threads, too, end after keep_alive without work */
+    bool prestart;          /* all core threads are started at once */
+    bool grow_first;        /* see the rules */
+    bool by_priority;       /* the queue gives the most urgent first, equals in their order: see conc_pool_task */
+    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs its task itself if that is still queued */
+    size_t queue_capacity;  /* tasks; 0: unbounded */
+    conc_reject on_reject;
+    double block_seconds;   /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
+    /* Decides instead of on_reject, in the calling thread. What it returns the call returns; CONC_OK: it has dealt with the task.
+     * It may hand it in again, elsewhere or here. */
+    conc_result (*reject)(conc_pool *pool, conc_fn fn, void *arg, void *user);
+    /* Told of each task that was handed in and will not run, unless the caller of the function that decided so learns it from its
+     * result: the discarded; those that conc_pool_close_now() found, without a function of its own. */
+    void (*dropped)(conc_fn fn, void *arg, void *user);
+    /* In the pool's threads: as each starts and before it ends; before and after each task of the queue. */
+    void (*thread_started)(void *user);
+    void (*thread_ends)(void *user);
+    void (*before_task)(conc_fn fn, void *arg, void *user);
+    void (*after_task)(conc_fn fn, void *arg, int code, void *user);
+    void *user;             /* handed to all of these */
+    size_t stack_size;      /* of its threads; 0: the system's default */
+    bool daemon;            /* the program's end neither closes the pool nor waits for its tasks */
+} conc_pool_desc;
+
+/* `desc` NULL: as many threads as processors, an unbounded queue. NULL: CONC_INVALID (conc_error_detail() says which),
+ * CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
+CONC_API conc_pool *conc_pool_new(const conc_pool_desc *desc);
+
+/* ---- handing in --------------------------------------------------------------------------------
+ * Fire and forget: fn(arg) is run once. No memory is allocated for it, but as the queue grows. What the caller did before is seen by
+ * it. CONC_OK: accepted (or discarded, or run by the caller, as the policy says). CONC_REJECTED: by the policy; by
+ * CONC_REJECT_BLOCK, when its time is over: CONC_TIMEOUT, or CONC_CANCELED. CONC_CLOSED: the pool is. CONC_NO_THREADS: there is
+ * no thread, and none can be started (if there is one, the task waits for it). CONC_NO_MEMORY, CONC_INVALID, CONC_FORKED. In all
+ * these cases it does not run. */
+CONC_API conc_result conc_pool_run(conc_pool *pool, conc_fn fn, void *arg);
+/* With a future for it, which is the caller's to release. NULL, with conc_error_result(): as above. What the policy discards has
+ * a future, too: it ends with CONC_REJECTED, or CONC_CANCELED if it had been accepted. While it runs, the task's own token is current; conc_future_cancel() fires it. */
+CONC_API conc_future *conc_pool_submit(conc_pool *pool, conc_fn fn, void *arg);
+
+typedef struct conc_pool_task {
+    int priority;        /* higher first; by_priority pools only */
+    conc_cancel *cancel; /* a parent for the task's token; must outlive the task */
+    conc_deadline until; /* CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
+} conc_pool_task;
+/* The same with options; `task` NULL: none. */
+CONC_API conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task);
+CONC_API conc_future *conc_pool_submit_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task);
+
+/* As an op: completes when the pool has accepted the task, waiting for room whatever the policy. */
+CONC_API conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg);
+
+/* ---- later, and again and again ----------------------------------------------------------------
+ * The future of a task that is handed in at `when`, past the queue and its bound. conc_pool_close() leaves it be, and
+ * conc_pool_join() waits for it; conc_future_cancel() takes it out. */
+CONC_API conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when);
+/* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn that is late is made
+ * up for at once, and none overlaps the one before; or (`after_each`) with that much delay after each end. It goes on until fn
+ * returns something else than 0, the future is canceled, or the pool is closed (CONC_CANCELED); then the future ends. */
+CONC_API conc_future *conc_pool_every(conc_pool *pool, conc_fn fn, void *arg, conc_deadline first, double seconds, bool after_each);
+
+/* ---- the end -----------------------------------------------------------------------------------
+ * No more tasks from now on: CONC_OK, or CONC_CLOSED if it was closed. Does not wait. */
+CONC_API conc_result conc_pool_close(conc_pool *pool);
+/* Closes it, takes out all that has not begun and hands each to returned(fn, arg, user) in their order, with its future ended
+ * (CONC_CANCELED), and fires the tokens of what runs. `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
+CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
+/* Waits until every task has ended, and every thread of it. Again is CONC_OK. CONC_INVALID: it is not closed. CONC_DEADLOCK: the
+ * caller is one of its threads. CONC_TIMEOUT, CONC_CANCELED. */
+CONC_API conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline);
+CONC_API conc_op conc_op_pool_end(conc_pool *pool);
+/* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its futures
+ * stay as they are, until they are released. */
+CONC_API conc_result conc_pool_free(conc_pool *pool);
+
+/* ---- looking and changing ---------------------------------------------------------------------- */
+
+typedef struct conc_pool_stats {
+    unsigned threads;  /* now, and */
+    unsigned largest;  /* at most so far */
+    unsigned idle;     /* those that wait for a task */
+    unsigned active;   /* those that run one, or look for one */
+    size_t queued;     /* tasks that wait for a thread */
+    size_t scheduled;  /* tasks that wait for their time */
+    /* Tasks since the beginning. The first is the sum of the next three, and of those queued, scheduled and running. */
+    uint64_t accepted;
+    uint64_t completed; /* they ran to their end, well or not */
+    uint64_t canceled;  /* before they ran: by their future, or discarded as the oldest, or by closing */
+    uint64_t returned;  /* by conc_pool_close_now() */
+    uint64_t rejected;  /* not accepted */
+} conc_pool_stats;
+/* Each number is right for some moment during the call; all together, once nothing goes on. */
+CONC_API conc_pool_stats conc_pool_stats_of(conc_pool *pool);
+CONC_API const conc_pool_desc *conc_pool_desc_of(const conc_pool *pool); /* as it was made, the defaults filled in */
+CONC_API const char *conc_pool_name(const conc_pool *pool);
+/* Other numbers of threads; 0: as it is. Threads that are too many end when they are idle. CONC_INVALID: as for conc_pool_new(). */
+CONC_API conc_result conc_pool_resize(conc_pool *pool, unsigned core_threads, unsigned max_threads);
+CONC_API conc_result conc_pool_set_keep_alive(conc_pool *pool, double seconds);
+/* Starts core threads up to `n` of them all (0: all), before there is work. Returns how many there are. */
+CONC_API unsigned conc_pool_prestart(conc_pool *pool, unsigned n);
+/* The pool that the calling thread belongs to, or works for at the moment; NULL: none. */
+CONC_API conc_pool *conc_pool_current(void);
+
+#endif
