@@ -47,8 +47,10 @@ static tally reports;
 static int report_code;
 static void count_report(const conc_error *e, void *user) {
     (void)user;
-    (void)tally_add(&reports, 1);
-    CONC_WITH_LOCK(&reports.lock) report_code = e->code;
+    CONC_WITH_LOCK(&reports.lock) {
+        reports.n++;
+        report_code = e->code;
+    }
 }
 
 /* How many since the last call. */

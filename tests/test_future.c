@@ -263,7 +263,7 @@ static void canceling(void) {
     f = SUBMIT(p, at_gate, &g);
     CHECK_OK(conc_event_wait(&g.begun, CONC_FOREVER));
     CHECK_R(conc_future_cancel(f), CONC_BUSY);
-    CHECK_R(conc_future_cancel(f) == CONC_CLOSED ? CONC_BUSY : CONC_BUSY, CONC_BUSY); /* again is harmless */
+    (void)conc_future_cancel(f); /* again is harmless */
     CHECK_R(conc_future_wait(f, CONC_FOREVER), CONC_FAILED);
     CHECK_EQ(conc_future_code(f), 5);
     conc_future_release(f);
@@ -938,12 +938,12 @@ typedef struct web {
 
 static int waits_for_later(void *arg) {
     web *w = (web *)arg;
-    int i;
+    int i, step = w->at % 7 == 0 ? 7 : 1; /* every seventh may be in a pool of its own, and waits for its like */
     (void)conc_event_wait(w->start, CONC_FOREVER);
     for (i = 0; i < 3; i++) {
-        int left = WEB - 1 - w->at;
+        int left = (WEB - 1 - w->at) / step;
         if (left == 0) break;
-        CHECK_OK(conc_future_wait(w->f[w->at + 1 + (int)(check_random(&w->seed) % (uint32_t)left)], CONC_FOREVER));
+        CHECK_OK(conc_future_wait(w->f[w->at + step * (1 + (int)(check_random(&w->seed) % (uint32_t)left))], CONC_FOREVER));
     }
     return 0;
 }
@@ -956,11 +956,7 @@ static void no_deadlocks(void) {
         conc_event start = { 0 };
         conc_pool *p[2];
         p[0] = pool_of(1 + (unsigned)round % 5);
-        p[1] = round % 2 ? p[0] : pool_of(1 + (unsigned)round % 3); /* pools that wait for each other's tasks: only tasks... */
-        if (p[1] != p[0]) { /* ...of the other that run can be waited for: enough threads that all do */
-            FINISH(p[1]);
-            p[1] = pool_of(WEB);
-        }
+        p[1] = round % 2 ? p[0] : pool_of(1 + (unsigned)round % 3);
         for (i = 0; i < WEB; i++) {
             w[i].start = &start;
             w[i].f = f;
