@@ -366,8 +366,6 @@ static int nests_outside_in(void *arg) { /* a job of the inner that calls the ou
     nest *n = (nest *)arg;
     nest below = *n;
     CHECK(conc_pool_current() == n->inner);
-    below.inner = n->outer;
-    below.outer = n->inner;
     below.depth = n->depth - 1;
     memset(&below.leaves, 0, sizeof below.leaves);
     if (below.depth == 0) {
