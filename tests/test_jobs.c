@@ -264,6 +264,16 @@ static int job_is_taken(void *arg) {
     return at_gate(arg);
 }
 
+/* The first is open to others from the fork on, more are opened by their forker's next calls. */
+static void forks_until(const conc_event *e) {
+    while (!conc_event_is_set(e)) {
+        conc_job job;
+        conc_job_fork(&job, returns_0, NULL);
+        CHECK_EQ(conc_job_join(&job), 0);
+        conc_thread_yield();
+    }
+}
+
 static int waits_for_thieves(void *arg) {
     conc_job jobs[3];
     conc_pool *p = (conc_pool *)arg;
@@ -274,9 +284,10 @@ static int waits_for_thieves(void *arg) {
     CHECK(stolen.threads[0] != conc_thread_current());
     CHECK(stolen.pools[0] == p);
     let_go(&stolen.g[0]);
-    UNTIL(conc_event_is_set(&stolen.g[1].begun));
+    forks_until(&stolen.g[1].begun);
+    CHECK(!conc_event_is_set(&stolen.g[2].begun));
     let_go(&stolen.g[1]);
-    UNTIL(conc_event_is_set(&stolen.g[2].begun));
+    forks_until(&stolen.g[2].begun);
     let_go(&stolen.g[2]);
     for (i = 2; i >= 0; i--) CHECK_EQ(conc_job_join(&jobs[i]), 0);
     return 0;
@@ -341,7 +352,8 @@ static void calls(void) {
         CHECK(r == CONC_OK || r == CONC_CLOSED);
         if (r == CONC_OK) {
             CHECK_R(conc_pool_group_run(&g, returns_0, NULL), CONC_CLOSED);
-            CHECK_OK(conc_pool_group_end(&g));
+            r = conc_pool_group_end(&g);
+            CHECK(r == CONC_OK || r == CONC_CANCELED);
         }
     }
     {
@@ -590,7 +602,7 @@ static void group_failures(void) {
     tally n = { { 0 }, 0 };
     int nine = 9, i, round;
     conc_result r;
-    for (round = 0; round < check_rounds(30); round++) {
+    for (round = 0; round < check_rounds(30) && check_failures == 0; round++) {
         memset(t, 0, sizeof t);
         CHECK_OK(conc_pool_group_begin(&g, p));
         for (i = 0; i < 2; i++) {
@@ -623,7 +635,7 @@ static void group_cancels(void) {
     conc_pool_group g;
     gated t[6];
     int i, round;
-    for (round = 0; round < check_rounds(30); round++) {
+    for (round = 0; round < check_rounds(30) && check_failures < 10; round++) {
         memset(t, 0, sizeof t);
         CHECK_OK(conc_pool_group_begin(&g, p));
         for (i = 0; i < 6; i++) CHECK_OK(conc_pool_group_run(&g, round % 2 ? at_gate : at_gate_code, &t[i]));
@@ -765,6 +777,47 @@ static void group_trees(void) {
         CHECK_OK(conc_pool_group_end(&g));
         CHECK_EQ(tally_of(&nodes), 364);
         FINISH(m.pool);
+    }
+}
+
+/* A thread that takes another's job, and starts members of the group in it, has those done, too, before it idles. */
+typedef struct strays {
+    conc_pool_group group;
+    gated root, taken;
+    tally ran;
+} strays;
+
+static int leaves_strays(void *arg) { /* a job that was taken */
+    strays *s = (strays *)arg;
+    int i;
+    for (i = 0; i < 10; i++) CHECK_OK(conc_pool_group_run(&s->group, count_up, &s->ran));
+    (void)conc_event_set(&s->taken.begun);
+    return 0;
+}
+
+static int starts_strays(void *arg) {
+    strays *s = (strays *)arg;
+    CHECK_OK(conc_pool_group_run(&s->group, leaves_strays, s));
+    return conc_event_wait(&s->taken.begun, CONC_FOREVER);
+}
+
+static void group_strays(void) {
+    int i;
+    for (i = 0; i < check_rounds(30); i++) {
+        conc_pool *p = pool_of(2);
+        strays s;
+        memset(&s, 0, sizeof s);
+        (void)conc_pool_prestart(p, 0);
+        AWAIT(p, 2, 2, 0);
+        CHECK_OK(conc_pool_group_begin(&s.group, p));
+        CHECK_OK(conc_pool_group_run(&s.group, starts_strays, &s));
+        if (!CHECK_OK(conc_pool_group_wait(&s.group, conc_after(20)))) {
+            fprintf(stderr, "  %d of 10 have run\n", tally_of(&s.ran));
+            exit(1); /* the end would wait for ever */
+        }
+        CHECK_EQ(tally_of(&s.ran), 10);
+        CHECK_OK(conc_pool_group_end(&s.group));
+        FINISH(p);
     }
 }
 
@@ -1000,6 +1053,7 @@ int main(void) {
     RUN(group_cancels);
     RUN(group_deadlines);
     RUN(group_deadlock);
+    RUN(group_strays);
     RUN(group_trees);
     RUN(group_of_a_full_pool);
     RUN(groups_under_contention);
