@@ -783,7 +783,7 @@ static void group_trees(void) {
 /* A thread that takes another's job, and starts members of the group in it, has those done, too, before it idles. */
 typedef struct strays {
     conc_pool_group group;
-    gated root, taken;
+    conc_event begun, taken;
     tally ran;
 } strays;
 
@@ -791,14 +791,15 @@ static int leaves_strays(void *arg) { /* a job that was taken */
     strays *s = (strays *)arg;
     int i;
     for (i = 0; i < 10; i++) CHECK_OK(conc_pool_group_run(&s->group, count_up, &s->ran));
-    (void)conc_event_set(&s->taken.begun);
+    (void)conc_event_set(&s->taken);
     return 0;
 }
 
 static int starts_strays(void *arg) {
     strays *s = (strays *)arg;
+    CHECK_OK(conc_event_set(&s->begun));
     CHECK_OK(conc_pool_group_run(&s->group, leaves_strays, s));
-    return conc_event_wait(&s->taken.begun, CONC_FOREVER);
+    return conc_event_wait(&s->taken, CONC_FOREVER);
 }
 
 static void group_strays(void) {
@@ -811,6 +812,7 @@ static void group_strays(void) {
         AWAIT(p, 2, 2, 0);
         CHECK_OK(conc_pool_group_begin(&s.group, p));
         CHECK_OK(conc_pool_group_run(&s.group, starts_strays, &s));
+        CHECK_OK(conc_event_wait(&s.begun, CONC_FOREVER)); /* or the wait would take it */
         if (!CHECK_OK(conc_pool_group_wait(&s.group, conc_after(20)))) {
             fprintf(stderr, "  %d of 10 have run\n", tally_of(&s.ran));
             exit(1); /* the end would wait for ever */
