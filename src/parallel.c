@@ -519,8 +519,9 @@ typedef struct conc__imap_slot {
     conc_result result; /* DONE: CONC_OK, CONC_FAILED, CONC_CANCELED */
     int code;
     unsigned refs;      /* one is the asking thread's, one its task's */
-    uint64_t number;    /* of the item, from 1; constant while it is used, as the next three */
-    conc_future *future; /* of the asking thread alone. NULL: it has no task */
+    uint64_t number;    /* of the item, from 1; constant while it is used */
+    conc_future *future; /* of the asking thread alone, as the next. NULL: it has no task */
+    bool no_callback;    /* its end has to be waited for */
     char *in, *out;     /* after the struct */
 } conc__imap_slot;
 
@@ -552,14 +553,14 @@ typedef struct conc__imap {
     conc__imap_slot *free;
 } conc__imap;
 
-/* Whether the asking thread has to be woken because item `number` is done; to be called once. With the lock held. */
+/* Whether the asking thread is to be woken for this item; if so, nobody else need wake it. With the lock held, as for the next
+ * three. */
 static bool conc__imap_tell(conc__imap *self, uint64_t number) {
-    if (self->awaited == 0 || (self->awaited != CONC__IMAP_ANY && self->awaited != number)) return false;
+    if (self->awaited != CONC__IMAP_ANY && self->awaited != number) return false;
     self->awaited = 0;
     return true;
 }
 
-/* With the lock held, as the next two. */
 static void conc__imap_release(conc__imap_slot *slot) {
     if (--slot->refs != 0) return;
     slot->next = slot->of->free;
@@ -634,7 +635,8 @@ static void conc__imap_task_ended(conc_future *f, void *arg) {
     if (slot->state == CONC__IMAP_QUEUED && conc__imap_may_begin(self, slot)) {
         slot->state = CONC__IMAP_OURS;
         self->ours++;
-        if (self->awaited != 0) wake = conc__imap_tell(self, self->awaited);
+        wake = self->awaited != 0; /* whatever it waits for: it may be this that it has to run */
+        self->awaited = 0;
     }
     conc__imap_release(slot);
     conc__lock_give(&self->lock);
@@ -642,10 +644,11 @@ static void conc__imap_task_ended(conc_future *f, void *arg) {
     conc__imap_leave(self);
 }
 
-/* No callback can be had: the asking thread waits for the end of the task, which it keeps from beginning, if it can. */
+/* No callback can be had: then nobody would tell that the pool gave the task up, so it is the asking thread that runs it, if
+ * it has not begun. */
 static void conc__imap_without_callback(conc__imap *self, conc__imap_slot *slot) {
-    conc_op op = conc_op_future(slot->future);
     bool was_queued;
+    slot->no_callback = true;
     conc__lock_take(&self->lock);
     was_queued = slot->state == CONC__IMAP_QUEUED;
     if (was_queued) {
@@ -654,8 +657,6 @@ static void conc__imap_without_callback(conc__imap *self, conc__imap_slot *slot)
     }
     conc__lock_give(&self->lock);
     if (was_queued) (void)conc_future_cancel(slot->future);
-    (void)conc__wait_uncanceled(&op, CONC_FOREVER);
-    conc__imap_task_ended(slot->future, slot);
 }
 
 static void conc__imap_hand_in(conc__imap *self, conc__imap_slot *slot) {
@@ -694,11 +695,17 @@ static conc__imap_slot *conc__imap_slot_new(conc__imap *self) {
     slot->state = CONC__IMAP_QUEUED;
     slot->refs = 1;
     slot->future = NULL;
+    slot->no_callback = false;
     return slot;
 }
 
-/* Gives up the asking thread's part in a slot that is the first, or the first done. */
+/* Gives up the asking thread's part in a slot that is the first, or the first done, and that nobody runs. */
 static void conc__imap_drop(conc__imap *self, conc__imap_slot *slot) {
+    if (slot->no_callback) { /* its task is at its end, too */
+        conc_op op = conc_op_future(slot->future);
+        (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+        conc__imap_task_ended(slot->future, slot);
+    }
     if (slot->prev == NULL) self->first = slot->next;
     else slot->prev->next = slot->next;
     if (slot->next == NULL) self->last = slot->prev;
@@ -750,8 +757,8 @@ static conc__imap_slot *conc__imap_ready(conc__imap *self) {
     return self->first != NULL && self->first->state == CONC__IMAP_DONE ? self->first : NULL;
 }
 
-/* One for the asking thread to run: of those that no task will run, and, if it helps, of those that none has begun. NULL: there is none. With the
- * lock held. */
+/* One for the asking thread to run: of those that no task will run, and, if it helps, of those that none has begun. NULL: there
+ * is none. With the lock held. */
 static conc__imap_slot *conc__imap_claim(conc__imap *self, bool helps) {
     conc__imap_slot *slot = self->ours != 0 || helps ? self->first : NULL;
     for (; slot != NULL; slot = slot->next) {
