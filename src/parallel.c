@@ -500,7 +500,7 @@ conc_result conc_pool_sort(conc_pool *pool, void *items, size_t n, size_t size, 
 /* ---- a map over an iterator ---------------------------------------------------------------------------------
  * Each item taken has a slot, and each slot is handed in as a task. Whoever finds it not begun may run it: the task, or
  * the thread that asks, which then takes the task out of the queue. That the pool gave a task up is told by its future,
- * whose callback comes once for each task, whatever becomes of it: until then the task's slot and the whole are
+ * whose note is called once for each task, whatever becomes of it: until then the task's slot and the whole are
  * held for it. */
 
 typedef enum conc__imap_state {
@@ -520,8 +520,8 @@ typedef struct conc__imap_slot {
     int code;
     unsigned refs;      /* one is the asking thread's, one its task's */
     uint64_t number;    /* of the item, from 1; constant while it is used */
-    conc_future *future; /* of the asking thread alone, as the next. NULL: it has no task */
-    bool no_callback;    /* its end has to be waited for */
+    conc_future *future; /* of the asking thread alone. NULL: it has no task */
+    conc__note note;     /* its future's, until that has ended */
     char *in, *out;     /* after the struct */
 } conc__imap_slot;
 
@@ -545,7 +545,7 @@ typedef struct conc__imap {
     bool ended;                    /* iter.result says how */
     conc_event event;              /* something that is `awaited` has come */
     conc__lock lock;               /* guards all below, and what slots say it guards */
-    size_t refs;                   /* one is the user's, one each callback's that has not come */
+    size_t refs;                   /* one is the user's, one each task's whose note has not been called */
     size_t running, ours;          /* slots that tasks run; those in state OURS */
     uint64_t awaited;              /* the asking thread sleeps, or is about to, until this item is done; 0: it does not */
     uint64_t failed;               /* items from here on need not be begun */
@@ -644,21 +644,6 @@ static void conc__imap_task_ended(conc_future *f, void *arg) {
     conc__imap_leave(self);
 }
 
-/* No callback can be had: then nobody would tell that the pool gave the task up, so it is the asking thread that runs it, if
- * it has not begun. */
-static void conc__imap_without_callback(conc__imap *self, conc__imap_slot *slot) {
-    bool was_queued;
-    slot->no_callback = true;
-    conc__lock_take(&self->lock);
-    was_queued = slot->state == CONC__IMAP_QUEUED;
-    if (was_queued) {
-        slot->state = CONC__IMAP_OURS;
-        self->ours++;
-    }
-    conc__lock_give(&self->lock);
-    if (was_queued) (void)conc_future_cancel(slot->future);
-}
-
 static void conc__imap_hand_in(conc__imap *self, conc__imap_slot *slot) {
     conc_pool_task options;
     conc__agent *me = conc__self();
@@ -672,10 +657,10 @@ static void conc__imap_hand_in(conc__imap *self, conc__imap_slot *slot) {
     self->refs++;
     conc__lock_give(&self->lock);
     slot->future = conc_pool_submit_ex(self->pool, conc__imap_task, slot, &options);
-    if (slot->future != NULL && conc_future_then(slot->future, conc__imap_task_ended, slot) == CONC_OK) return;
-    if (slot->future == NULL) conc__imap_task_ended(NULL, slot);
-    else conc__imap_without_callback(self, slot);
-    me->error = error; /* and that is no failure */
+    slot->note.fn = conc__imap_task_ended;
+    slot->note.arg = slot;
+    if (slot->future == NULL || !conc__future_note(slot->future, &slot->note)) conc__imap_task_ended(slot->future, slot);
+    me->error = error; /* and that is no failure; nor is what a task left that the pool had us run */
     memcpy(me->detail, detail, sizeof detail);
 }
 
@@ -695,17 +680,11 @@ static conc__imap_slot *conc__imap_slot_new(conc__imap *self) {
     slot->state = CONC__IMAP_QUEUED;
     slot->refs = 1;
     slot->future = NULL;
-    slot->no_callback = false;
     return slot;
 }
 
 /* Gives up the asking thread's part in a slot that is the first, or the first done, and that nobody runs. */
 static void conc__imap_drop(conc__imap *self, conc__imap_slot *slot) {
-    if (slot->no_callback) { /* its task is at its end, too */
-        conc_op op = conc_op_future(slot->future);
-        (void)conc__wait_uncanceled(&op, CONC_FOREVER);
-        conc__imap_task_ended(slot->future, slot);
-    }
     if (slot->prev == NULL) self->first = slot->next;
     else slot->prev->next = slot->next;
     if (slot->next == NULL) self->last = slot->prev;
