@@ -548,7 +548,9 @@ typedef struct conc__imap {
     size_t refs;                   /* one is the user's, one each task's whose note has not been called */
     size_t running, ours;          /* slots that tasks run; those in state OURS */
     uint64_t awaited;              /* the asking thread sleeps, or is about to, until this item is done; 0: it does not */
-    uint64_t failed;               /* items from here on need not be begun */
+    uint64_t failed;               /* items from here on need not be begun; CONC__IMAP_ANY: none has failed */
+    uint64_t here;                 /* the item that the asking thread runs under `token`; 0: none */
+    conc_cancel token;             /* fired when that item will not be given; never used after that */
     conc__imap_slot *done, *done_last; /* if not in order: those done and not given */
     conc__imap_slot *free;
 } conc__imap;
@@ -588,7 +590,7 @@ static void conc__imap_done(conc__imap *self, conc__imap_slot *slot, conc_result
 static int conc__imap_task(void *arg) {
     conc__imap_slot *slot = (conc__imap_slot *)arg;
     conc__imap *self = slot->of;
-    bool mine, wake;
+    bool mine, wake, fire;
     int code;
     conc__lock_take(&self->lock);
     mine = slot->state == CONC__IMAP_QUEUED && conc__imap_may_begin(self, slot);
@@ -603,7 +605,9 @@ static int conc__imap_task(void *arg) {
     conc__imap_done(self, slot, code == 0 ? CONC_OK : CONC_FAILED, code);
     self->running--;
     wake = conc__imap_tell(self, slot->number);
+    fire = code != 0 && self->here > self->failed;
     conc__lock_give(&self->lock);
+    if (fire) (void)conc_cancel_fire(&self->token);
     if (wake) (void)conc_event_set(&self->event);
     return 0;
 }
@@ -752,14 +756,26 @@ static conc__imap_slot *conc__imap_claim(conc__imap *self, bool helps) {
     return slot;
 }
 
-/* Runs one in the asking thread, under its token. */
+/* Runs one in the asking thread. */
 static void conc__imap_run_here(conc__imap *self, conc__imap_slot *slot) {
+    conc_cancel *before = conc_cancel_current();
     conc_result r = CONC_OK;
+    bool own;
     int code;
     if (slot->future != NULL) (void)conc_future_cancel(slot->future); /* its task has not begun, and would find nothing to do */
+    conc__lock_take(&self->lock);
+    own = self->failed == CONC__IMAP_ANY && conc__tokens_count(before) < CONC_CANCEL_DEPTH;
+    if (own) self->here = slot->number;
+    conc__lock_give(&self->lock);
+    if (own) {
+        self->token.parent = before;
+        (void)conc_cancel_use(&self->token);
+    }
     code = self->fn(slot->in, slot->out, self->arg);
+    if (own) (void)conc_cancel_use(before);
     if (code != 0) r = conc__is_canceled() ? CONC_CANCELED : CONC_FAILED;
     conc__lock_take(&self->lock);
+    self->here = 0;
     conc__imap_done(self, slot, r, code);
     conc__lock_give(&self->lock);
 }

@@ -137,7 +137,7 @@ CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t
 /* The same from an iterator to an iterator: conc_pool_imap() gives the results in the order of their items,
  * conc_pool_imap_unordered() as they are completed. The work is done by tasks in the pool's queue. One that finds no place there
  * (it is not waited for), or is taken out by the pool's policy or its close, is done by the thread that asks for results; if that
- * belongs to the pool, or `waiters_help`, it does what has not begun instead of waiting for it. Such items are run under its own token.
+ * belongs to the pool, or `waiters_help`, it does what has not begun instead of waiting for it.
  *
  * At most `window` items (0: four for each thread) have been taken from `it` and not yet been given. They are taken by the thread
  * that asks for results, which fills the window before it gives any: so if `it` waits for items that only come after a result has

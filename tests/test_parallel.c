@@ -701,6 +701,26 @@ static int second_waits(const void *in, void *out, void *arg) {
     return 0;
 }
 
+/* The thread that asks, of a pool of two, runs item 1, which waits, when item 0, in the other thread, fails. */
+static int imap_fires_in_task(void *arg) {
+    int order;
+    (void)arg;
+    for (order = 0; order < 2; order++) {
+        source s;
+        failing f;
+        conc_iter *it;
+        answer a;
+        memset(&f, 0, sizeof f);
+        f.code = 6;
+        it = imap_of(numbers(&s, 5, 2), second_waits, 2, &f, order != 0);
+        CHECK_R(conc_next(it, &a), CONC_FAILED);
+        CHECK_HAS(conc_error_detail(), "item 0");
+        conc_iter_close(it);
+        CHECK_R(f.waited, CONC_CANCELED);
+    }
+    return 0;
+}
+
 static void imap_fires(void) {
     failing f;
     source s;
@@ -721,6 +741,11 @@ static void imap_fires(void) {
         CHECK_OK(conc_next(it, &a));
         conc_iter_close(it);
         CHECK_R(f.waited, CONC_CANCELED);
+    }
+    {
+        conc_future *in_pool = conc_pool_submit(pool, imap_fires_in_task, NULL);
+        CHECK_OK(conc_future_wait(in_pool, CONC_FOREVER));
+        conc_future_release(in_pool);
     }
     finish();
 }
