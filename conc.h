@@ -3127,7 +3127,7 @@ CONC_API size_t conc_group_count(const conc_group *group);
 CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------
- * Writes a line for each thread (of this library, or that has asked for its handle) and each task of each loop: its name, where it
+ * Writes a line for each thread (of this library, or that has asked for its handle), each pool, and each task of each loop: its name, where it
  * waits, for what and for how long. `line` is called for each; NULL: stderr. A loop writes about its tasks itself: one that
  * does not within half a second, because a coroutine blocks it, has one line that names the coroutine. Blocks for so
  * long at most. Not for signal handlers. `line` is called once at a time, in this thread or a loop's, with locks of the library
@@ -4669,9 +4669,11 @@ struct conc_pool {
     conc_future *due_first, **due_end;
     conc_event ended;
     uint32_t users;        /* the handle; and who closes it at exit() */
-    conc_pool *next, **link; /* in the list of open pools; guarded by that list's lock */
+    conc_pool *next, **link; /* in the list of all pools; guarded by that list's lock */
 };
 
+/* For conc_dump(): calls visit() for each pool that has not been freed, nor closed by exit(). */
+CONC__LIB void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg);
 /* What the fork and join part uses. */
 CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
@@ -14851,7 +14853,7 @@ conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg) {
     return op;
 }
 
-/* ---- the list of open pools, for the program's end ------------------------------------------------- */
+/* ---- the list of pools, for the program's end and for conc_dump() ------------------------------------------------- */
 
 static conc__lock conc__pools_lock; /* guards the list */
 static conc_pool *conc__pools;
@@ -14859,6 +14861,13 @@ static conc_pool *conc__pools;
 static void conc__pools_reset(void) {
     conc__pools_lock = 0;
     conc__pools = NULL;
+}
+
+void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
+    conc_pool *pool;
+    conc__lock_take(&conc__pools_lock);
+    for (pool = conc__pools; pool != NULL; pool = pool->next) visit(pool, arg);
+    conc__lock_give(&conc__pools_lock);
 }
 
 static void conc__pool_unuse(conc_pool *pool);
@@ -19490,6 +19499,15 @@ static void conc__thread_describe(const conc_thread *t, const conc__agent *agent
     d->line(text, d->arg);
 }
 
+static void conc__pool_describe(conc_pool *pool, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    conc_pool_stats s = conc_pool_stats_of(pool);
+    char text[200];
+    (void)snprintf(text, sizeof text, "pool \"%s\": %u threads, %u idle; %zu tasks queued, %zu scheduled, %llu completed", conc_pool_name(pool),
+                   s.threads, s.idle, s.queued, s.scheduled, (unsigned long long)s.completed);
+    d->line(text, d->arg);
+}
+
 /* A loop that runs in another thread is asked to write its lines itself. Who asks waits until it has, or until it is too
  * late; then the loop drops the request. */
 enum { CONC__ASKED, CONC__ANSWERING, CONC__ANSWERED, CONC__GIVEN_UP };
@@ -19552,6 +19570,7 @@ void conc_dump(void (*line)(const char *text, void *arg), void *arg) {
     d.line = line != NULL ? line : conc__line_to_stderr;
     d.arg = arg;
     conc__agent_each(conc__thread_describe, &d);
+    conc__pool_each(conc__pool_describe, &d);
     conc__loop_each(conc__loop_dump, &d);
 }
 
