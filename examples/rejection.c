@@ -21,7 +21,6 @@
 #include "conc.h"
 
 #include <stdio.h>
-#include <string.h>
 
 enum { A, B, C, D, E, F, TASKS };
 
@@ -77,7 +76,7 @@ static void show(const char *title, conc_pool_desc desc) {
         conc_result r = conc_pool_run_ex(pool, task, &fate[i], &how);
         if (r == CONC_OK) continue;
         fate[i] = r == CONC_TIMEOUT ? "timeout" : r == CONC_REJECTED ? "rejected" : conc_strerror(r);
-        if (r == CONC_REJECTED) strncpy(sentence, conc_error_detail(), sizeof sentence - 1);
+        if (r == CONC_REJECTED) snprintf(sentence, sizeof sentence, "%s", conc_error_detail());
     }
     conc_event_set(&gate);
     end(pool);
