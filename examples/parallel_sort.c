@@ -85,6 +85,7 @@ static bool lines(const char *path) {
         if (room - used < 4096) text = need(realloc(text, room = 2 * room + 65536));
         used += got = fread(text + used, 1, room - used - 1, f);
     } while (got > 0);
+    if (ferror(f)) return perror(path), false;
     fclose(f);
     text[used] = '\0';
 

@@ -15,7 +15,7 @@
  *     caller runs       pool      pool      pool      pool      main      main
  *     block             pool      pool      pool      pool      timeout   pool
  *     our own handler   pool      pool      pool      pool      spare     spare
- *     what abort says: pool full: ???
+ *     what abort says: pool full: "pool" has 2 threads, none of them idle, and 2 tasks in its queue
  */
 #define CONC_IMPLEMENTATION
 #include "conc.h"
@@ -27,7 +27,7 @@ enum { A, B, C, D, E, F, TASKS };
 static const char *fate[TASKS]; /* of each task: who has run it, or why nobody has */
 static conc_event gate;
 static conc_pool *spare;
-static char sentence[200];
+static char sentence[256];
 
 static int task(void *arg) {
     const char **my_fate = arg;
