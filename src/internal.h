@@ -434,9 +434,11 @@ struct conc_pool {
     conc_future *due_first, **due_end;
     conc_event ended;
     uint32_t users;        /* the handle; and who closes it at exit() */
-    conc_pool *next, **link; /* in the list of open pools; guarded by that list's lock */
+    conc_pool *next, **link; /* in the list of all pools; guarded by that list's lock */
 };
 
+/* For conc_dump(): calls visit() for each pool that has not been freed, nor closed by exit(). */
+CONC__LIB void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg);
 /* What the fork and join part uses. */
 CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */

@@ -222,7 +222,7 @@ conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg) {
     return op;
 }
 
-/* ---- the list of open pools, for the program's end ------------------------------------------------- */
+/* ---- the list of pools, for the program's end and for conc_dump() ------------------------------------------------- */
 
 static conc__lock conc__pools_lock; /* guards the list */
 static conc_pool *conc__pools;
@@ -230,6 +230,13 @@ static conc_pool *conc__pools;
 static void conc__pools_reset(void) {
     conc__pools_lock = 0;
     conc__pools = NULL;
+}
+
+void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
+    conc_pool *pool;
+    conc__lock_take(&conc__pools_lock);
+    for (pool = conc__pools; pool != NULL; pool = pool->next) visit(pool, arg);
+    conc__lock_give(&conc__pools_lock);
 }
 
 static void conc__pool_unuse(conc_pool *pool);
