@@ -4624,6 +4624,7 @@ typedef struct conc__worker {
     struct conc__worker *idle_next, **idle_link; /* in a list of sleepers; link NULL: in none */
     bool helps;          /* the list is that of helpers */
     bool used;           /* somebody is it */
+    bool comes;          /* it was woken for jobs, and is counted in the pool's `coming` */
     bool handed;         /* `item` has been handed to it: stored before `wake` is released */
     conc__item item;
     size_t completed;    /* atomic: tasks; written by the thread alone */
@@ -4647,6 +4648,7 @@ struct conc_pool {
     uint32_t searching;    /* atomic: threads that have no task, and look for one */
     uint32_t due;          /* atomic: the length of the list; written under the lock */
     uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
+    uint32_t coming;       /* atomic: members that were woken for jobs, and have not looked yet */
     uint32_t forking;      /* atomic: members that have jobs, as far as they know */
     char pad1[CONC__CACHE_LINE];
     size_t accepted;       /* atomic, as are the next four: counters */
@@ -4682,6 +4684,8 @@ CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* ta
 CONC__LIB void conc__pool_leave(conc__worker *w);
 /* Wakes a member that sleeps: there are jobs. */
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
+/* Whether any member has nothing to do, or is on its way. A hint. */
+CONC__LIB bool conc__pool_is_hungry(conc_pool *pool);
 /* In the list of helpers, and out of it, having taken the permit if another took it out. */
 CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
 CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
@@ -14655,7 +14659,9 @@ void conc__blocked_leave(conc__blocked *b) {
  *    and wakes an idle one if there is more.
  *  - A thread that ends lowers `threads`, and then looks at the queue, and stays if there is something. Who has put a task
  *    and then reads fewer threads than the core starts one.
- * The same holds for jobs (job.c): `forking` is raised once there are some, then `idle` and `helpers` are read.
+ * The same holds for jobs (job.c): they are opened and `forking` is raised, then the sleepers are read; and nobody is woken while
+ * another is on its way (`coming`) or searches: that one looks after it has lowered the count, and if it has something else to do, it has
+ * the next one come.
  *
  * A thread that is taken out of a list of sleepers by another is given a permit of its `wake`, exactly one, and takes it; that
  * is all there is to waking. With the permit an idle one may be handed a task directly.
@@ -14928,6 +14934,13 @@ static void conc__sleeper_permit(conc__worker *w) {
     (void)conc__wait_uncanceled(&op, CONC_FOREVER);
 }
 
+/* It has its permit: if it was woken for jobs, it looks for them from here on. */
+static void conc__sleeper_came(conc__worker *w) {
+    if (!w->comes) return;
+    w->comes = false;
+    (void)conc__sub32(&w->pool->coming, 1, CONC__SEQ_CST);
+}
+
 void conc__pool_sleeper_in(conc__worker *w, bool helps) {
     conc__lock_take(&w->pool->lock);
     conc__sleeper_list(w, helps);
@@ -14941,16 +14954,34 @@ void conc__pool_sleeper_out(conc__worker *w, bool permit_taken) {
     if (listed) conc__sleeper_unlist(w);
     conc__lock_give(&w->pool->lock);
     if (!listed && !permit_taken) conc__sleeper_permit(w); /* another took it out: its permit is there, or on its way */
+    conc__sleeper_came(w);
 }
 
+/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
+ * the next one come. */
 void conc__pool_rouse_for_jobs(conc_pool *pool) {
     conc__worker *w;
     if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0) return;
+    if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
-    if (w != NULL) conc__sleeper_unlist(w);
+    if (w != NULL) {
+        conc__sleeper_unlist(w);
+        w->comes = true;
+        (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
+    }
     conc__lock_give(&pool->lock);
     conc__sleeper_wake(w);
+}
+
+bool conc__pool_is_hungry(conc_pool *pool) {
+    return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
+            conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0;
+}
+
+/* What the caller has found keeps it from looking for jobs, for which others may have counted on it. */
+static void conc__jobs_pass_on(conc_pool *pool) {
+    if (CONC__UNLIKELY(conc__load32(&pool->forking, CONC__SEQ_CST) != 0)) conc__pool_rouse_for_jobs(pool);
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------ */
@@ -15274,9 +15305,13 @@ static bool conc__due_get(conc_pool *pool, conc__item *item) {
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
     *jobs = false;
-    if (conc__due_get(pool, item)) return true;
+    if (conc__due_get(pool, item)) {
+        conc__jobs_pass_on(pool);
+        return true;
+    }
     if (conc__pool_get(pool, item)) {
         conc__room_made(pool);
+        conc__jobs_pass_on(pool);
         return true;
     }
     *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
@@ -15334,6 +15369,7 @@ static bool conc__pool_search(conc__worker *w, conc__item *item, bool *jobs) {
     (void)conc__sub32(&pool->searching, 1, CONC__SEQ_CST);
     if (found) {
         conc__room_made(pool);
+        conc__jobs_pass_on(pool);
     } else {
         found = conc__pool_find(w, item, jobs);
     }
@@ -15350,6 +15386,7 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         conc_op op;
         conc_result r = CONC_OK;
         bool jobs = false, listed, retires;
+        conc__sleeper_came(w);
         if (w->handed) { /* it was stored before the permit was given, or the thread started */
             w->handed = false;
             *item = w->item;
@@ -16169,9 +16206,10 @@ conc_pool *conc_pool_current(void) {
  * (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written without the tail, and wants a fence.)
  *
  * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially consistent, before the
- * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at each
- * fork and join): who finds nothing to take, who takes the last that is open. That is a hint: if it is overlooked for a moment,
- * jobs stay where they are until the next fork or join; nobody waits for them but their own forker.
+ * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at
+ * each fork and join): who finds nothing to take, who takes the last that is open; and, for itself, the owner as long as any member has
+ * nothing to do. That is a hint: if it is overlooked for a moment, jobs stay where they are until the next fork or join;
+ * nobody waits for them but their own forker.
  *
  * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
  * last for ever.
@@ -16233,12 +16271,13 @@ static const conc_op_class conc__job_op = {"join", CONC_BUSY, conc__job_attempt,
 
 /* ---- the owner's end of the deque --------------------------------------------------------------------- */
 
-/* Opens half of what is private, at least one; and has somebody come for it. */
+/* Opens what is private, all of it if some have nothing to do at all, else half; and has somebody come for it. */
 static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     uint32_t open = conc__load32(&w->open, CONC__RELAXED);
+    bool hungry = conc__pool_is_hungry(w->pool);
     conc__store32(&w->asked, 0, CONC__RELAXED);
     if (w->head == w->split) return;
-    w->split += (w->head - w->split + 1) / 2;
+    w->split += hungry ? w->head - w->split : (w->head - w->split + 1) / 2;
     /* Release: publishes the jobs, and the array's entries. */
     while (!conc__cas32(&w->open, &open, conc__open_of(conc__open_tail(open), w->split), CONC__SEQ_CST)) {
     }
@@ -16247,6 +16286,8 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
         (void)conc__add32(&w->pool->forking, 1, CONC__SEQ_CST);
     }
     conc__pool_rouse_for_jobs(w->pool);
+    /* Then the next ones are wanted, too: the owner may be busy for long with one of them. */
+    if (hungry || conc__pool_is_hungry(w->pool)) conc__store32(&w->asked, 1, CONC__RELAXED);
 }
 
 /* The newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
@@ -16384,8 +16425,10 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         which = conc_select(ops, 2, deadline);
         conc__blocked_leave(&blocked);
         conc__pool_sleeper_out(w, which == 1);
-        if (which == 0) return ops[0].result;
-        if (which < 0) return (conc_result)which;
+        if (which != 1) {
+            if (conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0) conc__pool_rouse_for_jobs(w->pool); /* not this one */
+            return which == 0 ? ops[0].result : (conc_result)which;
+        }
     }
 }
 
