@@ -71,15 +71,16 @@ static inline void parallel_costly(size_t a, size_t b) {
 }
 /* four sums, as a compiler that vectorizes would make them */
 static inline uint64_t parallel_sum(size_t a, size_t b) {
-    const uint64_t *w = parallel_words;
+    const uint64_t *w = parallel_words + a;
     uint64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    for (; b - a >= 4; a += 4) {
-        s0 += w[a];
-        s1 += w[a + 1];
-        s2 += w[a + 2];
-        s3 += w[a + 3];
+    size_t n = b - a;
+    for (; n >= 4; n -= 4, w += 4) {
+        s0 += w[0];
+        s1 += w[1];
+        s2 += w[2];
+        s3 += w[3];
     }
-    for (; a < b; a++) s0 += w[a];
+    for (; n > 0; n--) s0 += *w++;
     return s0 + s1 + s2 + s3;
 }
 
