@@ -47,6 +47,7 @@ static const bench_case cases[] = {
     POOL_EMPTY_CASE(glib, "GLib exclusive"),
     POOL_EMPTY_CASE(glib_shared, "GLib shared"),
     POOL_TRIP_CASE(glib, "GLib, GAsyncQueue"),
+    POOL_MEMORY_CASE(glib, "GLib"),
 };
 
 BENCH_MAIN(cases)

@@ -4,7 +4,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include "conc.h"
 
-#include "memory.h"
 #include "parallel_cases.h"
 
 static conc_pool *pool;
@@ -55,7 +54,47 @@ static void trip(conc_fn fn) {
 #define POOL_REPLY() ((void)0)
 #include "pool_cases.h"
 
-/* ---- nothing to do; and a great deal, while the only thread is held up ---- */
+/* with a future for each, which is released when all are handed in */
+static conc_future *futures[POOL_TASKS];
+static unsigned future_count;
+static void open_futures(void) {
+    open_pool(2, 0, false);
+    memset(futures, 1, sizeof futures);
+}
+static void put_future(conc_fn fn) {
+    BENCH_CHECK((futures[future_count] = conc_pool_submit(pool, fn, &futures[future_count])) != NULL);
+    future_count++;
+}
+#define POOL kept
+#define POOL_TASK(name) static int name(void *arg)
+#define POOL_TASK_END return (void)arg, 0
+#define POOL_OPEN(fn) open_futures()
+#define POOL_PUT(i, fn) put_future(fn)
+#define POOL_WAIT()                                                                                \
+    while (future_count != 0) conc_future_release(futures[--future_count])
+#include "pool_cases.h"
+
+/* the group in the place of a future, where the waiter may help */
+static conc_pool_group group;
+static void open_group(void) {
+    open_pool(2, 0, true);
+    BENCH_CHECK(conc_pool_group_begin(&group, pool) == CONC_OK);
+}
+#define POOL grouped
+#define POOL_TASK(name) static int name(void *arg)
+#define POOL_TASK_END return (void)arg, 0
+#define POOL_OPEN(fn) open_group()
+#define POOL_PUT(i, fn) BENCH_CHECK(conc_pool_group_run(&group, fn, NULL) == CONC_OK)
+#define POOL_WAIT() BENCH_CHECK(conc_pool_group_wait(&group, CONC_FOREVER) == CONC_OK)
+#define POOL_TRIP(fn)                                                                              \
+    do {                                                                                           \
+        POOL_PUT(0, fn);                                                                           \
+        POOL_WAIT();                                                                               \
+    } while (0)
+#define POOL_REPLY() ((void)0)
+#include "pool_cases.h"
+
+/* ---- nothing to do ---- */
 
 static void idle_run(const bench_case *c) {
     bench_window w;
@@ -66,36 +105,6 @@ static void idle_run(const bench_case *c) {
     w = bench_measure();
     snprintf(extra, sizeof extra, "switches=%.0f", w.switches);
     bench_print(c, w.cpu * 100, "% cpu", extra);
-}
-
-static int hold(void *gate) { return conc_event_wait((conc_event *)gate, CONC_FOREVER); }
-
-static void memory_run(const bench_case *c) {
-    static conc_event gate;
-    conc_future **futures = NULL;
-    double before, used;
-    char extra[100];
-    int i;
-    BENCH_CHECK(sem_init(&pool_batch.none, 0, 0) == 0);
-    pool_batch.left = (uint32_t)c->a;
-    open_pool(1, 0, false);
-    BENCH_CHECK(conc_pool_run(pool, hold, &gate) == CONC_OK);
-    if (c->b) {
-        futures = (conc_future **)malloc((size_t)c->a * sizeof *futures);
-        BENCH_CHECK(futures != NULL);
-        memset(futures, 1, (size_t)c->a * sizeof *futures);
-    }
-    before = memory_rss();
-    for (i = 0; i < c->a; i++) {
-        if (c->b) BENCH_CHECK((futures[i] = conc_pool_submit(pool, unbounded_empty, NULL)) != NULL);
-        else BENCH_CHECK(conc_pool_run(pool, unbounded_empty, NULL) == CONC_OK);
-    }
-    used = memory_rss() - before;
-    conc_event_set(&gate);
-    pool_await();
-    snprintf(extra, sizeof extra, "MB=%.1f", used * 1e-6);
-    bench_print(c, used / c->a, "bytes", extra);
-    for (i = 0; c->b && i < c->a; i++) conc_future_release(futures[i]);
 }
 
 /* ---- fork and join ---- */
@@ -184,12 +193,15 @@ static void run_sort(const bench_case *c) {
 static const bench_case cases[] = {
     POOL_EMPTY_CASE(unbounded, "conc"),
     POOL_EMPTY_CASE(bounded, "conc 1024"),
+    POOL_EMPTY_CASE(kept, "conc, futures"),
+    POOL_EMPTY_CASE(grouped, "conc group"),
     POOL_TRIP_CASE(unbounded, "conc"),
     POOL_HELP_CASE(helped, "conc"),
+    POOL_HELP_CASE(grouped, "conc group"),
     {"pool", "2 threads idle", "conc", idle_run, 2, 0},
     {"pool", "16 threads idle", "conc", idle_run, 16, 0},
-    {"pool", "memory of one of 1,000,000 queued", "conc", memory_run, 1000000, 0},
-    {"pool", "memory of one of 1,000,000 queued", "conc, future", memory_run, 1000000, 1},
+    POOL_MEMORY_CASE(unbounded, "conc"),
+    POOL_MEMORY_CASE(kept, "conc, futures"),
     FORKJOIN_CASE("conc", run_fib, 2),
     FORKJOIN_CASE("conc 1 + caller", run_fib, 1),
     PARALLEL_CHEAP_CASE("conc", run_cheap, 2),

@@ -152,6 +152,7 @@ static const bench_case cases[] = {
     POOL_EMPTY_CASE(tbb_enqueue, "oneTBB enqueue"),
     POOL_EMPTY_CASE(tbb_group, "oneTBB task_group"),
     POOL_TRIP_CASE(tbb_enqueue, "oneTBB enqueue"),
+    POOL_MEMORY_CASE(tbb_enqueue, "oneTBB enqueue"),
     POOL_HELP_CASE(tbb_group, "oneTBB task_group"),
     FORKJOIN_CASE("oneTBB task_group", run_fib, 0),
     FORKJOIN_CASE("oneTBB invoke", run_fib, 1),

@@ -62,6 +62,7 @@ static const bench_case cases[] = {
     TIMER_CASES("libuv", run),
     POOL_EMPTY_CASE(uv, "libuv"),
     POOL_TRIP_CASE(uv, "libuv"),
+    POOL_MEMORY_CASE(uv, "libuv"),
 };
 
 BENCH_MAIN(cases)

@@ -6,8 +6,8 @@
  * and, if there is one,
  *     POOL_WAIT()        its own way to wait for all (where the waiter may help, or has to)
  *     POOL_TRIP(fn)      hands in one task, which is POOL_REPLY(), and waits for it; else it is done as a batch of one
- * and afterwards list POOL_EMPTY_CASE(name, "implementation") and perhaps POOL_TRIP_CASE(name, "implementation") or
- * POOL_HELP_CASE(name, "implementation").
+ * and afterwards list POOL_EMPTY_CASE(name, "implementation") and perhaps POOL_TRIP_CASE, POOL_HELP_CASE, POOL_MEMORY_CASE
+ * in the same way.
  *
  * Empty tasks: one thread outside of the pool hands in a batch and waits until all have run; so all that a task does
  * is to count itself, which is the same in each of them. How far the one who hands in gets ahead varies, and with it how many are
@@ -18,6 +18,8 @@
 #ifndef POOL_EMPTY_CASE
 #include <semaphore.h>
 
+#include "memory.h"
+
 #define POOL_TASKS 1000000
 #define POOL_EMPTY_CASE(name, impl)                                                                \
     { "pool", "1,000,000 empty tasks", impl, name##_empty_run, 0, 0 }
@@ -26,12 +28,16 @@
     { "pool", "submit one and wait", impl, name##_trip_run, 0, 0 }
 #define POOL_HELP_CASE(name, impl)                                                                 \
     { "pool", "submit one and wait, the waiter may help", impl, name##_trip_run, 0, 0 }
+#define POOL_MEMORY_CASE(name, impl)                                                               \
+    { "pool", "memory of one of 1,000,000 queued", impl, name##_memory_run, 0, 0 }
 
 static struct {
     char before[64];
     uint32_t left;
     char between[60];
     sem_t none; /* raised when `left` gets 0 */
+    sem_t gate; /* what the first two tasks of the memory case wait for */
+    uint32_t begun;
 } pool_batch;
 
 static BENCH_UNUSED void pool_done(void) {
@@ -111,6 +117,35 @@ static BENCH_UNUSED void POOL_NAME(_trip_run)(const bench_case *c) {
     bench_join(0, 1);
     snprintf(extra, sizeof extra, "switches=%.2f cpu=%.2f", w.switches / (double)bench_team[0].ops, w.cpu);
     bench_print(c, w.seconds * 1e6 / (double)bench_team[0].ops, "us", extra);
+}
+
+/* All are queued while the first two hold both threads. The requests that libuv's callers have to keep count, too. */
+POOL_TASK(POOL_NAME(_queued)) {
+    if (__atomic_fetch_add(&pool_batch.begun, 1, __ATOMIC_RELAXED) < 2) {
+        while (sem_wait(&pool_batch.gate) != 0) {
+        }
+    }
+    pool_done();
+    POOL_TASK_END;
+}
+
+static BENCH_UNUSED void POOL_NAME(_memory_run)(const bench_case *c) {
+    double used;
+    char extra[100];
+    int i;
+    BENCH_CHECK(sem_init(&pool_batch.none, 0, 0) == 0 && sem_init(&pool_batch.gate, 0, 0) == 0);
+    pool_batch.left = POOL_TASKS;
+    POOL_OPEN(POOL_NAME(_queued));
+    for (i = 0; i < 2; i++) POOL_PUT(i, POOL_NAME(_queued));
+    while (__atomic_load_n(&pool_batch.begun, __ATOMIC_RELAXED) < 2) bench_sleep_ms(1);
+    used = memory_rss();
+    for (; i < POOL_TASKS; i++) POOL_PUT(i, POOL_NAME(_queued));
+    used = memory_rss() - used;
+    for (i = 0; i < 2; i++) sem_post(&pool_batch.gate);
+    POOL_WAIT();
+    pool_await();
+    snprintf(extra, sizeof extra, "MB=%.1f", used * 1e-6);
+    bench_print(c, used / POOL_TASKS, "bytes", extra);
 }
 
 #undef POOL_NAME_OF_ONE
