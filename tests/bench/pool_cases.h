@@ -10,8 +10,8 @@
  * in the same way.
  *
  * Empty tasks: one thread outside of the pool hands in a batch and waits until all have run; so all that a task does
- * is to count itself, which is the same in each of them. How far the one who hands in gets ahead varies, and with it how many are
- * kept; so "best" is printed, too. */
+ * is to count itself, which is the same in each of them. How far the one who hands in gets ahead varies, and with it
+ * how many are kept; so "best" is printed, too. */
 
 #include "bench.h"
 
