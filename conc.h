@@ -2130,10 +2130,11 @@ CONC_API conc_pool *conc_pool_current(void);
 typedef struct conc_job { /* private; where you like, usually on the stack, until it is joined */
     conc_fn conc__fn;
     void *conc__arg;
-    void *conc__waiter;
-    void (*conc__end)(struct conc_job *job, int code);
+    const void *conc__up;
+    conc_cancel *conc__cancel;
     uint32_t conc__state;
     int conc__code;
+    bool conc__loose;
 } conc_job;
 
 /* Runs fn(arg) in the calling thread, as part of the pool, so that it may fork; stores what it returned in `*code` (may be
@@ -3025,10 +3026,10 @@ CONC_API size_t conc_group_count(const conc_group *group);
  * Runs fn in another thread: any blocking call, without blocking the loop. What `arg` points to is copied for it, and copied back
  * when fn has returned: so a wait that ends before (a time-out, a cancel) leaves nothing behind that fn could touch; fn goes on to its end
  * all the same, and its result is dropped, as the wait's own result says. CONC_OK: fn returned 0; CONC_FAILED: it
- * did not (conc_error_detail() has the number); CONC_NO_MEMORY, CONC_NO_THREADS: it did not run. The threads are
- * daemons named "conc-offload", as many as there are calls under way, up to 32; each ends when it has had nothing to do
- * for 5 seconds. They are the process's. `pool` is NULL. An op for any world; conc_try() does not start it. */
-struct conc_pool;
+ * did not (conc_error_detail() has the number); CONC_NO_MEMORY, CONC_NO_THREADS, and of a pool CONC_REJECTED (it is full) and CONC_CLOSED: it did
+ * not run. `pool`: where it runs, as a task like any other there; NULL: in daemon threads named "conc-offload", as many as there are calls
+ * under way, up to 32, each of which ends when it has had nothing to do for 5 seconds; they are the process's. An op for any
+ * world; conc_try() does not start it. */
 /* (What is one byte, or a void *, is refused: it is nearly always text, or something whose size only you know. Say
  * conc_op_offload_bytes(pool, fn, arg, size).) */
 #define conc_op_offload(pool, fn, arg)                                                             \
@@ -4194,6 +4195,8 @@ typedef struct conc__agent {
     const char *sleeps_in;
     const void *sleeps_for;
     size_t sleeps_since; /* milliseconds of the clock */
+    struct conc__worker *worker;   /* what it is in a pool, while it takes part in one; */
+    struct conc__running *running; /* and the tasks that it is in, the innermost first */
     conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
     uint32_t scopes;     /* blocks of CONC_WITH_LOCK(), CONC_WITH_CANCEL() and CONC_FOREACH() that it is in */
     void **locals;       /* thread-local values by key */
@@ -4239,6 +4242,8 @@ typedef enum conc__reset_place {
     CONC__RESET_TIMERS,
     CONC__RESET_LOOPS,
     CONC__RESET_OFFLOAD,
+    CONC__RESET_BLOCKED,
+    CONC__RESET_POOLS,
     CONC__RESET_DEBUG,
     CONC__RESETS
 } conc__reset_place;
@@ -4248,6 +4253,8 @@ CONC__LIB void conc__table_begin(void);
 CONC__LIB void conc__registry_begin(void);
 CONC__LIB void conc__timers_begin(void);
 CONC__LIB void conc__offload_begin(void);
+CONC__LIB void conc__blocked_begin(void);
+CONC__LIB void conc__pools_begin(void);
 #if defined(CONC_DEBUG) || defined(CONC_SIM)
 CONC__LIB void conc__debug_begin(void);
 #endif
@@ -4392,6 +4399,184 @@ CONC__LIB conc_result conc__wait_spun(conc_op *op, conc_deadline deadline, bool 
 CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 #define CONC__SPIN_LONG 6
 #define CONC__SPIN_SHORT 1
+
+/* ---- thread: the end of the program ----------------------------------------------------------------------
+ * `fn` is called at exit(), before it waits for the threads. One place for one user: the pools. */
+CONC__LIB void conc__before_exit(void (*fn)(void));
+
+/* ---- future: how it is completed, and who waits for what -------------------------------------------------- */
+
+/* The bits of its state. */
+#define CONC__BEGUN 1u     /* somebody has claimed it: runs it, or ends it */
+#define CONC__ENDED 2u     /* publishes the code, the result and all that the task did */
+#define CONC__WAITED 4u    /* somebody may stand in the table */
+#define CONC__LOOKED 8u    /* its result has been seen, or a callback will */
+#define CONC__NOTED 16u    /* it has notes */
+#define CONC__ELSEWHERE 32u /* the pool counts it among what runs outside of its threads */
+
+/* Who is to be called at its end. */
+typedef struct conc__note {
+    struct conc__note *next;
+    void (*fn)(conc_future *f, void *arg);
+    void *arg;
+    bool allocated;
+} conc__note;
+
+typedef struct conc__future_class {
+    bool (*help)(conc_future *f);      /* runs it here if it is still to begin and the caller may do that; false: it has not */
+    void (*canceled)(conc_future *f);  /* it was claimed, to be canceled, before it began */
+    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL */
+} conc__future_class;
+
+struct conc_future {
+    uint32_t state;     /* atomic: the bits above */
+    uint32_t users;     /* atomic: references */
+    const conc__future_class *cls; /* NULL: a user's own. Constant, as is all up to the token */
+    conc_fn fn;
+    void *arg;
+    conc_pool *pool;
+    uint32_t generation;
+    bool helped;        /* by every waiter */
+    conc_cancel token;  /* fired by conc_future_cancel() */
+    int code;           /* written by who has claimed it, published by CONC__ENDED; as are the next two */
+    conc_result result;
+    char *detail;
+    conc__lock lock;    /* guards the next three */
+    bool notes_over;    /* all have been called */
+    conc__note *notes, **notes_end;
+    struct conc__schedule *schedule; /* NULL: it has none. The pool's */
+    conc_future *next;  /* in the pool's list of what is due; guarded by the pool's lock */
+};
+
+CONC__LIB conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
+/* Makes it the caller's to run or to end: true for one caller. */
+CONC__LIB bool conc__future_claim(conc_future *f);
+/* Ends one that the caller has claimed, and calls whoever waits. The caller has a reference. `detail` is copied; NULL: none. */
+CONC__LIB void conc__future_end(conc_future *f, conc_result r, int code, const char *detail);
+CONC__LIB bool conc__future_is_ended(const conc_future *f);
+/* Enters a note, which lives until it has been called; false: it has ended, and the note has not been and will not be called. */
+CONC__LIB bool conc__future_note(conc_future *f, conc__note *note);
+
+/* A task that runs in a thread: on that thread's stack. All constant while it runs. */
+typedef struct conc__running {
+    const struct conc__running *below; /* the one that the thread was in before */
+    const struct conc__running *up;    /* of a job that another thread forked: what that one was in. It stays, as it has to join */
+    const void *what;                  /* what has ended when it returns: a future, a team, a job */
+} conc__running;
+/* A thread that sleeps in a task until `awaits` has ended, with no deadline. */
+typedef struct conc__blocked {
+    struct conc__blocked *next, **link;
+    const conc__running *running;
+    const void *awaits;
+    bool seen;
+} conc__blocked;
+/* Enters it in the list; false, and it is not: what is awaited waits, in the end, for the caller. `listed` false: only looks. */
+CONC__LIB bool conc__blocked_enter(conc__blocked *b, const conc__running *running, const void *awaits, bool listed);
+CONC__LIB void conc__blocked_leave(conc__blocked *b);
+
+/* ---- pool ---------------------------------------------------------------------------------------------------- */
+
+#define CONC__JOBS 2048 /* that one thread can have forked and not joined; below 2^16 */
+
+/* What is in a pool's queue. */
+typedef struct conc__item {
+    conc_fn fn;
+    void *arg;
+} conc__item;
+
+/* A member of a pool: one of its threads, or one that takes part for a while. Its memory stays until the pool's goes. */
+typedef struct conc__worker {
+    conc_pool *pool;     /* constant */
+    struct conc__worker *next; /* among all of the pool; constant once it is there */
+    uint32_t number;     /* constant */
+    /* The thread's own: */
+    uint32_t head;       /* where the next job goes; jobs from `split` on are its alone, */
+    uint32_t split;      /* as of `open` */
+    bool forks;          /* it is counted in the pool's `forking` */
+    char pad0[CONC__CACHE_LINE];
+    uint32_t open;       /* atomic: the jobs that others may take: from the lower half to before the upper half. Publishes them */
+    uint32_t asked;      /* atomic: others want more of them. A hint */
+    char pad1[CONC__CACHE_LINE - 2 * sizeof(uint32_t)];
+    conc_semaphore wake; /* one permit each time it is taken out of a list of sleepers by another */
+    /* Guarded by the pool's lock: */
+    struct conc__worker *idle_next, **idle_link; /* in a list of sleepers; link NULL: in none */
+    bool helps;          /* the list is that of helpers */
+    bool used;           /* somebody is it */
+    bool handed;         /* `item` has been handed to it: stored before `wake` is released */
+    conc__item item;
+    size_t completed;    /* atomic: tasks; written by the thread alone */
+    char pad2[CONC__CACHE_LINE];
+    conc_job *jobs[CONC__JOBS]; /* atomic each */
+} conc__worker;
+
+struct conc_pool {
+    conc_pool_desc desc;   /* as it was made, defaults filled in; constant */
+    char name[24];
+    uint32_t generation;
+    conc_queue *queue;     /* NULL: there is none */
+    conc_queue *spill;     /* NULL: the queue is bounded. Else what finds no room in it, in order, guarded by `spill_lock` */
+    conc_cancel token;     /* over all its tasks: fired by conc_pool_close_now() */
+    uint32_t core, max;    /* atomic: written under the lock */
+    uint32_t phase;        /* atomic: open, closed, closed at once; written under the lock */
+    char pad0[CONC__CACHE_LINE];
+    uint32_t threads;      /* atomic: written under the lock */
+    uint32_t idle;         /* atomic: threads in the list of the idle; written under the lock. See pool.c */
+    uint32_t helpers;      /* atomic: in the list of helpers; likewise */
+    uint32_t searching;    /* atomic: threads that have no task, and look for one */
+    uint32_t due;          /* atomic: the length of the list; written under the lock */
+    uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
+    uint32_t forking;      /* atomic: members that have jobs, as far as they know */
+    char pad1[CONC__CACHE_LINE];
+    size_t accepted;       /* atomic, as are the next four: counters */
+    char pad2[CONC__CACHE_LINE];
+    size_t canceled, returned, rejected;
+    size_t completed;      /* outside of its threads */
+    size_t spilled;        /* atomic: how much is in `spill`, and in `front`; written under spill_lock */
+    conc__lock spill_lock;
+    bool has_front;        /* guarded by it, as is the next */
+    conc__item front;      /* the first of the spilled */
+    conc__lock lock;       /* guards all that follows */
+    conc__worker *idles, *helping;
+    void *workers;         /* atomic: all members there have ever been, newest first */
+    uint32_t members;
+    unsigned largest;
+    double keep_alive;     /* seconds */
+    size_t elsewhere;      /* what keeps the pool from its end beside its threads: tasks run by others, those who take part */
+    size_t scheduled;
+    struct conc__schedule *schedules;
+    conc_future *due_first, **due_end;
+    conc_event ended;
+    uint32_t users;        /* the handle; and who closes it at exit() */
+    conc_pool *next, **link; /* in the list of open pools; guarded by that list's lock */
+};
+
+/* What the fork and join part uses. */
+CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
+/* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
+CONC__LIB conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority);
+CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* takes part; NULL: *r says why not */
+CONC__LIB void conc__pool_leave(conc__worker *w);
+/* Wakes a member that sleeps: there are jobs. */
+CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
+/* In the list of helpers, and out of it, having taken the permit if another took it out. */
+CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
+CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
+/* Runs a task whose time has come, past the queue; false: there is none. */
+CONC__LIB bool conc__due_run(conc_pool *pool);
+/* Takes a job of another member, and runs it; false: there is none. */
+CONC__LIB bool conc__steal_and_run(conc__worker *w);
+/* Whether there may be jobs to take; asks for them. */
+CONC__LIB bool conc__jobs_wanted(conc__worker *w);
+/* Runs what is left of the member's own jobs. */
+CONC__LIB void conc__jobs_finish(conc__worker *w);
+/* Waits for `op`, which completes when `awaits` has ended: as a member of a pool, if the caller is one, running jobs meanwhile. */
+CONC__LIB conc_result conc__await(conc_op *op, const void *awaits, conc_deadline deadline);
+/* Tasks of the library's own, known by their functions: a team's, and an offloaded call; what is done instead of one that
+ * will not run. */
+CONC__LIB int conc__team_task(void *team);
+CONC__LIB void conc__team_drop(void *team);
+CONC__LIB int conc__offload_task(void *job);
+CONC__LIB void conc__offload_drop(void *job);
 
 #if defined(CONC_SIM)
 /* ---- what a simulation needs of the modules ------------------------------------------------------------
@@ -11545,12 +11730,27 @@ static void conc__thread_main(void *p) {
     conc__thread_end(me, t, t->fn(t->arg));
 }
 
+static void *conc__exit_first; /* atomic: the function of conc__before_exit() */
+
+void conc__before_exit(void (*fn)(void)) {
+    void *p;
+    memcpy(&p, &fn, sizeof p); /* ISO C has no cast between the two */
+    (void)conc_thread_main();
+    conc__storep(&conc__exit_first, p, CONC__RELEASE);
+}
+
 /* Runs at exit(): see thread.h. */
 static void conc__at_exit(void) {
     const conc_thread *me = (const conc_thread *)conc__self()->thread;
     conc_op all_ended = conc_op_latch(&conc__to_end);
     size_t i;
+    void *first = conc__loadp(&conc__exit_first, CONC__ACQUIRE);
     if (me != NULL && me->fn != NULL) return;
+    if (first != NULL) {
+        void (*fn)(void);
+        memcpy(&fn, &first, sizeof fn);
+        fn();
+    }
     (void)conc__wait_uncanceled(&all_ended, CONC_FOREVER);
     /* Nobody will look at these any more. */
     conc__lock_take(&conc__registry);
@@ -13811,8 +14011,499 @@ void conc_free_items(void *items) {
 /* ==== begin src/future.c ==== */
 
 /* ============================================================================================
- * future: see future.h.
+ * future: see future.h. The state is one word; who wants to run or to end a future claims it there, by one
+ * compare-and-swap, so that it is begun once and ended once, whoever else wants to cancel it or to help.
  * ========================================================================================== */
+
+/* ---- its life ---------------------------------------------------------------------------------- */
+
+conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
+    conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
+    if (f == NULL) return NULL;
+    f->users = 1;
+    f->cls = cls;
+    f->fn = fn;
+    f->arg = arg;
+    f->pool = pool;
+    f->notes_end = &f->notes;
+    (void)conc__self(); /* fork() is watched for from here on */
+    f->generation = conc__fork_generation();
+    return f;
+}
+
+conc_future *conc_future_new(void) {
+    return conc__future_new(NULL, NULL, NULL, NULL);
+}
+
+conc_future *conc_future_retain(conc_future *f) {
+    if (f != NULL) (void)conc__add32(&f->users, 1, CONC__RELAXED);
+    return f;
+}
+
+/* Acquire and release: whoever frees it sees what all others did with it. */
+void conc_future_release(conc_future *f) {
+    uint32_t state;
+    if (f == NULL || conc__sub32(&f->users, 1, CONC__ACQ_REL) != 1) return;
+    state = conc__load32(&f->state, CONC__RELAXED);
+    if ((state & CONC__ENDED) != 0 && f->result == CONC_FAILED && (state & CONC__LOOKED) == 0) {
+        conc__report(CONC_FAILED, f->code, NULL, "%s, and nobody looked at it", conc_future_detail(f));
+    }
+    while (f->notes != NULL) { /* it was never ended */
+        conc__note *note = f->notes;
+        f->notes = note->next;
+        if (note->allocated) conc__free(note);
+    }
+    conc__free(f->detail);
+    conc__free(f->schedule);
+    conc__free(f);
+}
+
+bool conc__future_claim(conc_future *f) {
+    uint32_t state = conc__load32(&f->state, CONC__RELAXED);
+    while ((state & CONC__BEGUN) == 0) {
+        if (conc__cas32(&f->state, &state, state | CONC__BEGUN, CONC__ACQ_REL)) return true;
+    }
+    return false;
+}
+
+bool conc__future_is_ended(const conc_future *f) {
+    return (conc__load32(&f->state, CONC__ACQUIRE) & CONC__ENDED) != 0;
+}
+
+/* Notes are called in their order. Who gives one while they are being called leaves it to the caller of the others. */
+static void conc__future_call_notes(conc_future *f) {
+    for (;;) {
+        conc__note *note;
+        bool allocated;
+        conc__lock_take(&f->lock);
+        note = f->notes;
+        if (note != NULL) {
+            f->notes = note->next;
+            if (f->notes == NULL) f->notes_end = &f->notes;
+        } else {
+            f->notes_over = true;
+        }
+        conc__lock_give(&f->lock);
+        if (note == NULL) return;
+        allocated = note->allocated; /* else the note may be gone with its call */
+        note->fn(f, note->arg);
+        if (allocated) conc__free(note);
+    }
+}
+
+void conc__future_end(conc_future *f, conc_result r, int code, const char *detail) {
+    uint32_t state;
+    f->code = code;
+    f->result = r;
+    if (detail != NULL) {
+        size_t size = strlen(detail) + 1;
+        f->detail = (char *)conc__alloc(size, 1, "a future's sentence"); /* without it there are fewer words, no more */
+        if (f->detail != NULL) memcpy(f->detail, detail, size);
+    }
+    /* Release: publishes the above and what the task did. Whoever set WAITED or NOTED before stands in the table, or has its note
+     * in the list; whoever comes later reads ENDED. */
+    state = conc__or32(&f->state, CONC__ENDED, CONC__ACQ_REL);
+    if ((state & CONC__WAITED) != 0) (void)conc__wake_waiters(f, CONC__ANY_TAG, CONC_ALL);
+    if ((state & CONC__NOTED) != 0) conc__future_call_notes(f);
+    if (f->cls != NULL && f->cls->ended != NULL) f->cls->ended(f, state);
+}
+
+conc_result conc_future_complete(conc_future *f, int code) {
+    char text[60];
+    if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_complete: NULL");
+    if (f->cls != NULL) return conc__fail(CONC_INVALID, "conc_future_complete: it is a task's, which completes it");
+    if (!conc__future_claim(f)) return CONC_CLOSED;
+    if (code != 0) (void)snprintf(text, sizeof text, "a future was completed with %d", code);
+    conc__future_end(f, code == 0 ? CONC_OK : CONC_FAILED, code, code == 0 ? NULL : text);
+    CONC__OPAQUE();
+    return CONC_OK;
+}
+
+conc_result conc_future_cancel(conc_future *f) {
+    if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_cancel: NULL");
+    for (;;) {
+        uint32_t state;
+        if (conc__future_claim(f)) {
+            (void)conc_future_retain(f); /* the queue's reference, if it has one, may go at any time */
+            if (f->cls != NULL && f->cls->canceled != NULL) f->cls->canceled(f);
+            conc__future_end(f, CONC_CANCELED, 0, NULL);
+            conc_future_release(f);
+            return CONC_OK;
+        }
+        if (conc__future_is_ended(f)) return CONC_CLOSED;
+        (void)conc_cancel_fire(&f->token);
+        /* A periodic task gives itself free again between two turns, then looks at its token; sequentially consistent on
+         * both sides: if it has not seen the token, this sees it free. */
+        state = conc__load32(&f->state, CONC__SEQ_CST);
+        if ((state & CONC__BEGUN) != 0) return CONC_BUSY;
+    }
+}
+
+/* ---- questions ---------------------------------------------------------------------------------- */
+
+/* Its result, which the caller has seen by that. */
+static conc_result conc__future_look(conc_future *f) {
+    if (f->result != CONC_OK && (conc__load32(&f->state, CONC__RELAXED) & CONC__LOOKED) == 0) {
+        (void)conc__or32(&f->state, CONC__LOOKED, CONC__RELAXED);
+    }
+    return f->result;
+}
+
+bool conc_future_is_done(const conc_future *f) {
+    bool done = f != NULL && conc__future_is_ended(f);
+    CONC__OPAQUE();
+    return done;
+}
+
+conc_result conc_future_result(conc_future *f) {
+    conc_result r;
+    if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_result: NULL");
+    r = conc__future_is_ended(f) ? conc__future_look(f) : CONC_PENDING;
+    CONC__OPAQUE();
+    return r;
+}
+
+int conc_future_code(conc_future *f) {
+    int code = 0;
+    if (f != NULL && conc__future_is_ended(f)) {
+        (void)conc__future_look(f);
+        code = f->code;
+    }
+    CONC__OPAQUE();
+    return code;
+}
+
+const char *conc_future_detail(const conc_future *f) {
+    const char *text = "";
+    if (f != NULL && conc__future_is_ended(f)) {
+        if (f->detail != NULL) {
+            text = f->detail;
+        } else if (f->result != CONC_OK) {
+            text = conc_strerror(f->result);
+        }
+    }
+    CONC__OPAQUE();
+    return text;
+}
+
+void *conc_future_arg(const conc_future *f) {
+    return f != NULL ? f->arg : NULL;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------ */
+
+static conc_result conc__future_wrong(const conc_future *f) {
+    if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_wait: NULL");
+    if (f->generation != conc__fork_generation() && !conc__future_is_ended(f)) {
+        return conc__fail(CONC_FORKED, "conc_future_wait: what would complete it is in the process that forked");
+    }
+    return CONC_OK;
+}
+
+static conc_result conc__future_attempt(conc_op *op) {
+    conc_future *f = (conc_future *)op->object;
+    conc_result r = conc__future_wrong(f);
+    if (r != CONC_OK) return r;
+    return conc__future_is_ended(f) ? conc__future_look(f) : CONC_PENDING;
+}
+
+static bool conc__future_arm(conc_op *op, conc_node *node) {
+    conc_future *f = (conc_future *)op->object;
+    conc__bucket *b = conc__bucket_lock(f);
+    /* One read-modify-write against that of conc__future_end(): one of the two sees the other. */
+    bool wait = (conc__or32(&f->state, CONC__WAITED, CONC__ACQ_REL) & CONC__ENDED) == 0;
+    if (wait) conc__bucket_push(b, f, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc_op_future(conc_future *f) {
+    static const conc_op_class cls = {"future", CONC_BUSY, conc__future_attempt, conc__future_arm, NULL, NULL};
+    return conc_op_make(&cls, f, NULL);
+}
+
+static bool conc__future_help(conc_future *f) {
+    return f->cls != NULL && f->cls->help != NULL && f->cls->help(f);
+}
+
+conc_result conc_future_wait(conc_future *f, conc_deadline deadline) {
+    conc_op op;
+    conc_result r = conc__future_wrong(f);
+    if (r != CONC_OK) return r;
+    if (conc__future_is_ended(f) || (deadline.ns != INT64_MIN && conc__future_help(f))) {
+        r = conc__future_look(f);
+        CONC__OPAQUE();
+        return r;
+    }
+    op = conc_op_future(f);
+    return conc__await(&op, f, deadline);
+}
+
+conc_result conc_wait_all(conc_future *const *futures, size_t n, conc_deadline deadline) {
+    conc_result first = CONC_OK;
+    size_t i;
+    if (n != 0 && futures == NULL) return conc__fail(CONC_INVALID, "conc_wait_all: no array");
+    for (i = 0; i < n; i++) {
+        if (futures[i] == NULL) return conc__fail(CONC_INVALID, "conc_wait_all: number %zu is NULL", i);
+    }
+    for (i = 0; i < n; i++) {
+        conc_result r = conc_future_wait(futures[i], deadline);
+        if (!conc_future_is_done(futures[i])) return r;
+        if (first == CONC_OK) first = r;
+    }
+    return first;
+}
+
+int conc_wait_any(conc_future *const *futures, size_t n, conc_deadline deadline) {
+    conc_op few[8], *ops = few;
+    size_t i;
+    int which;
+    if (futures == NULL || n == 0 || n > CONC__MAX_OPS) {
+        return (int)conc__fail(CONC_INVALID, "conc_wait_any: %zu futures; 1 to %d can be waited for", n, CONC__MAX_OPS);
+    }
+    for (i = 0; i < n; i++) {
+        conc_result r = futures[i] != NULL ? conc__future_wrong(futures[i]) : CONC_INVALID;
+        if (r != CONC_OK) return (int)conc__fail(r, "conc_wait_any: number %zu is %s", i, r == CONC_INVALID ? "NULL" : "another process's");
+    }
+    for (i = 0; i < n; i++) {
+        if (conc__future_is_ended(futures[i])) return (int)i;
+    }
+    for (i = 0; i < n && deadline.ns != INT64_MIN; i++) {
+        if (conc__future_help(futures[i])) return (int)i;
+    }
+    if (n > sizeof few / sizeof *few) {
+        ops = (conc_op *)conc__alloc(n, sizeof *ops, "the ops of a wait");
+        if (ops == NULL) return CONC_NO_MEMORY;
+    }
+    for (i = 0; i < n; i++) ops[i] = conc_op_future(futures[i]);
+    which = conc_select(ops, n, deadline);
+    if (ops != few) conc__free(ops);
+    return which;
+}
+
+/* ---- callbacks ----------------------------------------------------------------------------------- */
+
+bool conc__future_note(conc_future *f, conc__note *note) {
+    uint32_t state;
+    bool entered;
+    note->next = NULL;
+    conc__lock_take(&f->lock);
+    state = conc__or32(&f->state, CONC__NOTED, CONC__ACQ_REL);
+    /* It had ended, and its notes have all been called, or nobody has been told that there are any. */
+    entered = (state & CONC__ENDED) == 0 || ((state & CONC__NOTED) != 0 && !f->notes_over);
+    if (entered) {
+        *f->notes_end = note;
+        f->notes_end = &note->next;
+    } else {
+        f->notes_over = true;
+    }
+    conc__lock_give(&f->lock);
+    return entered;
+}
+
+conc_result conc_future_then(conc_future *f, void (*fn)(conc_future *f, void *arg), void *arg) {
+    conc__note *note;
+    if (f == NULL || fn == NULL) return conc__fail(CONC_INVALID, "conc_future_then: %s", f == NULL ? "NULL" : "no function");
+    note = (conc__note *)conc__alloc(1, sizeof *note, "a future's callback");
+    if (note == NULL) return CONC_NO_MEMORY;
+    note->fn = fn;
+    note->arg = arg;
+    note->allocated = true;
+    (void)conc__or32(&f->state, CONC__LOOKED, CONC__RELAXED);
+    if (!conc__future_note(f, note)) {
+        conc__free(note);
+        fn(f, arg);
+    }
+    CONC__OPAQUE();
+    return CONC_OK;
+}
+
+/* ---- as completed ---------------------------------------------------------------------------------
+ * Each future has a note that puts its number into a list. What they share stays until the last note has been called and the
+ * iterator is closed. */
+
+typedef struct conc__completed {
+    conc_iter iter;
+    uint32_t users;         /* atomic: the iterator, and each note that is to be called */
+    uint32_t ended;         /* atomic: how many have entered `order`; waited for under this address. Publishes those entries */
+    size_t n, given;        /* given: the iterator's own */
+    conc__lock lock;        /* guards the entering */
+    conc_future **order;    /* those that have ended */
+    struct conc__completed_note {
+        conc__note note;
+        struct conc__completed *all;
+        conc_future *f;
+    } notes[1];
+} conc__completed;
+
+static void conc__completed_unuse(conc__completed *c) {
+    if (conc__sub32(&c->users, 1, CONC__ACQ_REL) == 1) {
+        conc__free(c->order);
+        conc__free(c);
+    }
+}
+
+static void conc__completed_one(conc_future *f, void *arg) {
+    struct conc__completed_note *n = (struct conc__completed_note *)arg;
+    conc__completed *c = n->all;
+    uint32_t ended;
+    conc__lock_take(&c->lock);
+    ended = conc__load32(&c->ended, CONC__RELAXED);
+    c->order[ended] = f;
+    conc__store32(&c->ended, ended + 1, CONC__RELEASE);
+    conc__lock_give(&c->lock);
+    (void)conc__wake_waiters(&c->ended, CONC__ANY_TAG, CONC_ALL);
+    conc__completed_unuse(c);
+}
+
+static conc_result conc__completed_attempt(conc_op *op) {
+    conc__completed *c = (conc__completed *)op->object;
+    return conc__load32(&c->ended, CONC__ACQUIRE) > c->given ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__completed_arm(conc_op *op, conc_node *node) {
+    conc__completed *c = (conc__completed *)op->object;
+    conc__bucket *b = conc__bucket_lock(&c->ended);
+    bool wait = conc__load32(&c->ended, CONC__ACQUIRE) <= c->given; /* one that ends after this finds the node */
+    if (wait) conc__bucket_push(b, &c->ended, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static size_t conc__completed_next(conc_iter *it, void *items, size_t n) {
+    static const conc_op_class cls = {"as completed", CONC_BUSY, conc__completed_attempt, conc__completed_arm, NULL, NULL};
+    conc__completed *c = (conc__completed *)(void *)it;
+    conc_op op = conc_op_make(&cls, c, NULL);
+    size_t i, there;
+    conc_result r = CONC_OK;
+    if (c->given == c->n) {
+        it->result = CONC_CLOSED;
+        return 0;
+    }
+    /* In a task of the pool, what is still in the queue is run here rather than waited for. */
+    for (i = 0; i < c->n && conc__load32(&c->ended, CONC__ACQUIRE) == c->given; i++) {
+        if (!conc__future_is_ended(c->notes[i].f)) (void)conc__future_help(c->notes[i].f);
+    }
+    r = conc__await(&op, c, CONC_FOREVER);
+    if (r != CONC_OK) {
+        it->result = r;
+        return 0;
+    }
+    there = conc__load32(&c->ended, CONC__ACQUIRE) - c->given;
+    if (n > there) n = there;
+    memcpy(items, c->order + c->given, n * sizeof *c->order);
+    c->given += n;
+    return n;
+}
+
+static void conc__completed_close(conc_iter *it) {
+    conc__completed_unuse((conc__completed *)(void *)it);
+}
+
+conc_iter *conc_as_completed(conc_future *const *futures, size_t n) {
+    conc__completed *c;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (futures == NULL || futures[i] == NULL) {
+            (void)conc__fail(CONC_INVALID, "conc_as_completed: number %zu is NULL", i);
+            return conc_iter_failed(CONC_INVALID);
+        }
+    }
+    if (n > UINT32_MAX / 2 || n > SIZE_MAX / 2 / sizeof *c->notes) {
+        (void)conc__fail(CONC_INVALID, "conc_as_completed: %zu are too many", n);
+        return conc_iter_failed(CONC_INVALID);
+    }
+    c = (conc__completed *)conc__alloc(1, sizeof *c + n * sizeof *c->notes, "an iterator over futures");
+    if (c == NULL) return conc_iter_failed(CONC_NO_MEMORY);
+    c->order = (conc_future **)conc__alloc(n + 1, sizeof *c->order, "an iterator over futures");
+    if (c->order == NULL) {
+        conc__free(c);
+        return conc_iter_failed(CONC_NO_MEMORY);
+    }
+    c->iter.next = conc__completed_next;
+    c->iter.close = conc__completed_close;
+    c->iter.item_size = sizeof(conc_future *);
+    c->n = n;
+    c->users = (uint32_t)n + 1;
+    for (i = 0; i < n; i++) {
+        struct conc__completed_note *note = &c->notes[i];
+        note->all = c;
+        note->f = futures[i];
+        note->note.fn = conc__completed_one;
+        note->note.arg = note;
+        if (!conc__future_note(futures[i], &note->note)) conc__completed_one(futures[i], note);
+    }
+    return &c->iter;
+}
+
+/* ---- who waits for what ------------------------------------------------------------------------------
+ * The threads that sleep in a task until another ends, with no deadline. A wait can never end if what it waits for is run by a
+ * thread that stands here, and so on, up to a task that the waiter itself is in the midst of. One list in the process, as tasks
+ * of one pool may wait for those of another; a lock is taken only on the way to a sleep. */
+
+#define CONC__CIRCLE_STEPS 100000 /* looks; a chain that is longer is not followed to its end */
+
+static conc__lock conc__blocked_lock; /* guards the list, and `seen` */
+static conc__blocked *conc__blocked_list;
+
+static void conc__blocked_reset(void) {
+    conc__blocked_lock = 0;
+    conc__blocked_list = NULL;
+}
+
+void conc__blocked_begin(void) {
+    conc__on_fork(CONC__RESET_BLOCKED, conc__blocked_reset);
+}
+
+static bool conc__is_in(const conc__running *r, const void *what, unsigned *steps) {
+    for (; r != NULL; r = r->below) {
+        if (r->what == what) return true;
+        if (*steps == 0) return false;
+        --*steps;
+        if (r->up != NULL && conc__is_in(r->up, what, steps)) return true;
+    }
+    return false;
+}
+
+static bool conc__ends_never(const conc__running *me, const void *what, unsigned *steps) {
+    conc__blocked *b;
+    if (conc__is_in(me, what, steps)) return true;
+    for (b = conc__blocked_list; b != NULL; b = b->next) {
+        if (b->seen || !conc__is_in(b->running, what, steps)) continue;
+        b->seen = true;
+        if (conc__ends_never(me, b->awaits, steps)) return true;
+    }
+    return false;
+}
+
+bool conc__blocked_enter(conc__blocked *b, const conc__running *running, const void *awaits, bool listed) {
+    unsigned steps = CONC__CIRCLE_STEPS;
+    conc__blocked *other;
+    bool never;
+    conc__blocked_begin();
+    b->link = NULL;
+    conc__lock_take(&conc__blocked_lock);
+    for (other = conc__blocked_list; other != NULL; other = other->next) other->seen = false;
+    never = conc__ends_never(running, awaits, &steps);
+    if (!never && listed) {
+        b->running = running;
+        b->awaits = awaits;
+        b->next = conc__blocked_list;
+        b->link = &conc__blocked_list;
+        if (b->next != NULL) b->next->link = &b->next;
+        conc__blocked_list = b;
+    }
+    conc__lock_give(&conc__blocked_lock);
+    return !never;
+}
+
+void conc__blocked_leave(conc__blocked *b) {
+    if (b->link == NULL) return;
+    conc__lock_take(&conc__blocked_lock);
+    *b->link = b->next;
+    if (b->next != NULL) b->next->link = b->link;
+    conc__lock_give(&conc__blocked_lock);
+}
 
 /* ==== end src/future.c ==== */
 
@@ -13820,15 +14511,2079 @@ void conc_free_items(void *items) {
 
 /* ============================================================================================
  * pool: see pool.h.
+ *
+ * THE QUEUE. A bounded one is a conc_queue: a lock-free ring (by priority: a heap). An unbounded one is a ring, too, with a
+ * second queue behind it, `spill`, that takes what the ring has no room for; as long as there is anything in it, all
+ * that is handed in goes there, and threads move it on in bulk when the ring is empty. So order is kept, and a task costs
+ * the ring's two compare-and-swaps and no memory of its own.
+ *
+ * THE THREADS. The common ways take no lock: to hand in, put into the ring, if no thread is idle and the core is complete; to get
+ * work, take from the ring. All that changes the number of threads, or of idle ones, or goes by the rules' other steps,
+ * is done under the pool's lock, so that the rules hold exactly there.
+ *
+ * A thread without a task *searches* for a moment (it looks again and again; so a task that comes soon costs no sleep and no
+ * wake), then enters the list of the idle, looks once more, and sleeps. Why no task is overlooked, all four accesses of each
+ * pair being sequentially consistent:
+ *  - A task is put, then `idle` and `threads` are read. A thread raises `idle`, then looks at the queue. One of the two sees the
+ *    other: either the thread finds the task, or who handed it in wakes an idle one.
+ *  - Whoever hands in need not wake one if as many threads are searching as tasks are in the queue. One that stops searching
+ *    lowers `searching`, then looks: when it becomes idle, at the queue; when it has found something, at the queue again,
+ *    and wakes an idle one if there is more.
+ *  - A thread that ends lowers `threads`, and then looks at the queue, and stays if there is something. Who has put a task
+ *    and then reads fewer threads than the core starts one.
+ * The same holds for jobs (job.c): `forking` is raised once there are some, then `idle` and `helpers` are read.
+ *
+ * A thread that is taken out of a list of sleepers by another is given a permit of its `wake`, exactly one, and takes it; that
+ * is all there is to waking. With the permit an idle one may be handed a task directly.
  * ========================================================================================== */
+
+#define CONC__POOL_RING 1024 /* tasks in an unbounded pool's ring */
+#define CONC__POOL_MOVED 128 /* from the spill into the ring, at a time */
+
+enum { CONC__POOL_OPEN, CONC__POOL_CLOSED, CONC__POOL_STOPPED };
+
+typedef struct conc__urgent { /* an item of a queue by priority */
+    conc__item item;
+    int priority;
+} conc__urgent;
+
+/* What a future has that waits for its time. */
+typedef struct conc__schedule {
+    struct conc__schedule *next, **link; /* among those of the pool that wait; link NULL: it does not. Guarded by the pool's lock, */
+    conc_future *f;
+    conc_timer *timer;    /* as is this */
+    conc_deadline when;
+    int64_t every;        /* nanoseconds; 0: once */
+    bool after_each;
+} conc__schedule;
+
+static int conc__future_task(void *f);
+
+static bool conc__is_internal(conc_fn fn) {
+    return fn == conc__future_task || fn == conc__team_task || fn == conc__offload_task;
+}
+
+bool conc__pool_is_forked(const conc_pool *pool) {
+    return pool->generation != conc__fork_generation();
+}
+
+static conc_result conc__pool_wrong(const conc_pool *pool, const char *call) {
+    if (pool == NULL) return conc__fail(CONC_INVALID, "%s: no pool", call);
+    if (conc__pool_is_forked(pool)) return conc__fail(CONC_FORKED, "%s: the pool's threads are in the process that forked", call);
+    return CONC_OK;
+}
+
+/* ---- the queue ----------------------------------------------------------------------------------- */
+
+static int conc__compare_urgent(const void *a, const void *b) {
+    int pa = ((const conc__urgent *)a)->priority, pb = ((const conc__urgent *)b)->priority;
+    return pa > pb ? -1 : pa < pb;
+}
+
+/* CONC_OK, CONC_FULL, CONC_CLOSED, CONC_NO_MEMORY. What is put is seen by whoever reads the queue's length, or `spilled`, later. */
+static conc_result conc__pool_put(conc_pool *pool, const conc__item *item, int priority) {
+    conc_result r = CONC_FULL;
+    if (pool->queue == NULL) return CONC_FULL;
+    if (pool->desc.by_priority) {
+        conc__urgent urgent;
+        memset(&urgent, 0, sizeof urgent);
+        urgent.item = *item;
+        urgent.priority = priority;
+        return conc_queue_put(pool->queue, &urgent, CONC_NOW);
+    }
+    if (pool->spill == NULL || conc__loadz(&pool->spilled, CONC__ACQUIRE) == 0) r = conc_queue_put(pool->queue, item, CONC_NOW);
+    if (pool->spill == NULL || r != CONC_FULL) return r;
+    conc__lock_take(&pool->spill_lock);
+    if (conc__loadz(&pool->spilled, CONC__RELAXED) == 0) r = conc_queue_put(pool->queue, item, CONC_NOW);
+    if (r == CONC_FULL) {
+        r = conc_queue_put(pool->spill, item, CONC_NOW);
+        if (r == CONC_OK) (void)conc__addz(&pool->spilled, 1, CONC__SEQ_CST);
+    }
+    conc__lock_give(&pool->spill_lock);
+    return r;
+}
+
+/* With the spill's lock held: its first item. */
+static bool conc__spill_get(conc_pool *pool, conc__item *item) {
+    if (pool->has_front) {
+        *item = pool->front;
+        pool->has_front = false;
+        return true;
+    }
+    return conc_queue_get(pool->spill, item, CONC_NOW) == CONC_OK;
+}
+
+/* The ring is empty: takes the first of the spilled, and moves the next ones into the ring. Only when they are there are they taken
+ * off `spilled`, so that what is handed in later comes behind them. */
+static bool conc__pool_get_spilled(conc_pool *pool, conc__item *item) {
+    conc__item next;
+    size_t moved = 0;
+    bool found;
+    conc__lock_take(&pool->spill_lock);
+    found = conc_queue_get(pool->queue, item, CONC_NOW) == CONC_OK; /* another has moved some meanwhile */
+    if (!found) {
+        found = conc__spill_get(pool, item);
+        if (found) moved++;
+        while (moved < CONC__POOL_MOVED && conc__spill_get(pool, &next)) {
+            if (conc_queue_put(pool->queue, &next, CONC_NOW) != CONC_OK) { /* full again, or closed */
+                pool->front = next;
+                pool->has_front = true;
+                break;
+            }
+            moved++;
+        }
+        if (moved != 0) (void)conc__subz(&pool->spilled, moved, CONC__SEQ_CST);
+    }
+    conc__lock_give(&pool->spill_lock);
+    return found;
+}
+
+static bool conc__pool_get(conc_pool *pool, conc__item *item) {
+    bool found;
+    if (pool->queue == NULL) return false;
+    if (pool->desc.by_priority) {
+        conc__urgent urgent;
+        found = conc_queue_get(pool->queue, &urgent, CONC_NOW) == CONC_OK;
+        if (found) *item = urgent.item;
+    } else {
+        found = conc_queue_get(pool->queue, item, CONC_NOW) == CONC_OK;
+        if (!found && pool->spill != NULL && conc__loadz(&pool->spilled, CONC__SEQ_CST) != 0) {
+            found = conc__pool_get_spilled(pool, item);
+        }
+    }
+    return found;
+}
+
+static size_t conc__pool_queued(conc_pool *pool) {
+    size_t n = pool->queue != NULL ? conc_queue_length(pool->queue) : 0;
+    return pool->spill != NULL ? n + conc__loadz(&pool->spilled, CONC__SEQ_CST) : n;
+}
+
+/* ---- room: for who waits to hand in --------------------------------------------------------------- */
+
+/* After each step that makes room: a task was taken, a thread has become idle, the maximum was raised. */
+static CONC__NOINLINE void conc__room_wake(conc_pool *pool, size_t n) {
+    conc__wakes w;
+    conc__bucket *b;
+    bool more = true;
+    while (more && n != 0) {
+        b = conc__bucket_lock(&pool->room_asleep);
+        w.count = 0;
+        while (more && n != 0 && w.count < CONC__WAKES) {
+            more = conc__claim_first(b, &pool->room_asleep, CONC__ANY_TAG, 0, &w);
+            if (more) n--;
+        }
+        if (conc__bucket_first(b, &pool->room_asleep) == NULL) conc__store32(&pool->room_asleep, 0, CONC__RELAXED);
+        conc__bucket_unlock(b);
+        conc__wakes_run(&w);
+    }
+}
+
+static void conc__room_made(conc_pool *pool) {
+    if (CONC__UNLIKELY(conc__load32(&pool->room_asleep, CONC__SEQ_CST) != 0)) conc__room_wake(pool, 1);
+}
+
+static bool conc__pool_is_full(conc_pool *pool) {
+    return conc__load32(&pool->phase, CONC__SEQ_CST) == CONC__POOL_OPEN && conc__load32(&pool->idle, CONC__SEQ_CST) == 0 &&
+           conc__load32(&pool->threads, CONC__SEQ_CST) >= conc__load32(&pool->max, CONC__SEQ_CST) &&
+           (pool->queue == NULL || (pool->desc.queue_capacity != 0 && conc_queue_length(pool->queue) >= pool->desc.queue_capacity));
+}
+
+static conc_result conc__place_attempt(conc_op *op) { /* data: the item */
+    const conc__urgent *urgent = (const conc__urgent *)op->data;
+    conc_result r = conc__pool_place((conc_pool *)op->object, &urgent->item, urgent->priority);
+    return r == CONC_FULL ? CONC_PENDING : r;
+}
+
+static conc_result conc__run_attempt(conc_op *op) { /* data: the function; word: its argument */
+    conc_pool *pool = (conc_pool *)op->object;
+    conc__item item;
+    conc_result r = conc__pool_wrong(pool, "conc_op_pool_run");
+    if (r != CONC_OK) return r;
+    memcpy(&item.fn, &op->data, sizeof item.fn); /* ISO C has no cast between the two */
+    item.arg = (void *)(uintptr_t)op->word;
+    if (item.fn == NULL) return conc__fail(CONC_INVALID, "conc_op_pool_run: no function");
+    r = conc__pool_place(pool, &item, 0);
+    return r == CONC_FULL ? CONC_PENDING : r;
+}
+
+/* The flag is raised, then the pool looked at; who makes room does so, and then reads the flag: both sequentially consistent. */
+static bool conc__room_arm(conc_op *op, conc_node *node) {
+    conc_pool *pool = (conc_pool *)op->object;
+    conc__bucket *b = conc__bucket_lock(&pool->room_asleep);
+    bool wait;
+    (void)conc__or32(&pool->room_asleep, 1, CONC__SEQ_CST);
+    wait = conc__pool_is_full(pool);
+    if (wait) conc__bucket_push(b, &pool->room_asleep, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static const conc_op_class conc__place_op = {"pool run", CONC_REJECTED, conc__place_attempt, conc__room_arm, NULL, NULL};
+
+conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg) {
+    static const conc_op_class cls = {"pool run", CONC_REJECTED, conc__run_attempt, conc__room_arm, NULL, NULL};
+    conc_op op = conc_op_make(&cls, pool, NULL);
+    memcpy(&op.data, &fn, sizeof op.data);
+    op.word = (uint64_t)(uintptr_t)arg;
+    return op;
+}
+
+/* ---- the list of open pools, for the program's end ------------------------------------------------- */
+
+static conc__lock conc__pools_lock; /* guards the list */
+static conc_pool *conc__pools;
+
+static void conc__pools_reset(void) {
+    conc__pools_lock = 0;
+    conc__pools = NULL;
+}
+
+static void conc__pool_unuse(conc_pool *pool);
+
+/* At exit(): closes all, then waits for their tasks, also for those whose time is still to come. */
+static void conc__pools_at_exit(void) {
+    for (;;) {
+        conc_pool *pool;
+        conc_op op;
+        conc__lock_take(&conc__pools_lock);
+        for (pool = conc__pools; pool != NULL && pool->desc.daemon; pool = pool->next) {
+        }
+        if (pool != NULL) {
+            (void)conc__add32(&pool->users, 1, CONC__RELAXED);
+            *pool->link = pool->next;
+            if (pool->next != NULL) pool->next->link = pool->link;
+            pool->link = NULL;
+        }
+        conc__lock_give(&conc__pools_lock);
+        if (pool == NULL) return;
+        (void)conc_pool_close(pool);
+        op = conc_op_event(&pool->ended);
+        (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+        conc__pool_unuse(pool);
+    }
+}
+
+void conc__pools_begin(void) {
+    conc__on_fork(CONC__RESET_POOLS, conc__pools_reset);
+    conc__before_exit(conc__pools_at_exit);
+}
+
+/* ---- sleepers: threads that are idle, and helpers. With the lock held, but for their ends ----------------- */
+
+static void conc__sleeper_list(conc__worker *w, bool helps) {
+    conc__worker **list = helps ? &w->pool->helping : &w->pool->idles;
+    w->helps = helps;
+    w->idle_next = *list;
+    w->idle_link = list;
+    if (w->idle_next != NULL) w->idle_next->idle_link = &w->idle_next;
+    *list = w;
+    (void)conc__add32(helps ? &w->pool->helpers : &w->pool->idle, 1, CONC__SEQ_CST);
+}
+
+static void conc__sleeper_unlist(conc__worker *w) {
+    *w->idle_link = w->idle_next;
+    if (w->idle_next != NULL) w->idle_next->idle_link = w->idle_link;
+    w->idle_link = NULL;
+    (void)conc__sub32(w->helps ? &w->pool->helpers : &w->pool->idle, 1, CONC__SEQ_CST);
+}
+
+static void conc__sleeper_wake(conc__worker *w) { /* taken out of the list before; no lock held */
+    if (w != NULL) (void)conc_semaphore_release(&w->wake, 1);
+}
+
+static void conc__sleeper_permit(conc__worker *w) {
+    conc_op op = conc_op_acquire(&w->wake);
+    (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+}
+
+void conc__pool_sleeper_in(conc__worker *w, bool helps) {
+    conc__lock_take(&w->pool->lock);
+    conc__sleeper_list(w, helps);
+    conc__lock_give(&w->pool->lock);
+}
+
+void conc__pool_sleeper_out(conc__worker *w, bool permit_taken) {
+    bool listed;
+    conc__lock_take(&w->pool->lock);
+    listed = w->idle_link != NULL;
+    if (listed) conc__sleeper_unlist(w);
+    conc__lock_give(&w->pool->lock);
+    if (!listed && !permit_taken) conc__sleeper_permit(w); /* another took it out: its permit is there, or on its way */
+}
+
+void conc__pool_rouse_for_jobs(conc_pool *pool) {
+    conc__worker *w;
+    if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0) return;
+    conc__lock_take(&pool->lock);
+    w = pool->helping != NULL ? pool->helping : pool->idles;
+    if (w != NULL) conc__sleeper_unlist(w);
+    conc__lock_give(&pool->lock);
+    conc__sleeper_wake(w);
+}
+
+/* ---- threads ------------------------------------------------------------------------------------------ */
+
+static int conc__pool_thread(void *p);
+
+/* A member's record that nobody uses, or a new one; with the lock held. NULL: out of memory. */
+static conc__worker *conc__member_new(conc_pool *pool) {
+    conc__worker *w = (conc__worker *)conc__loadp(&pool->workers, CONC__RELAXED);
+    while (w != NULL && w->used) w = w->next;
+    if (w == NULL) {
+        w = (conc__worker *)conc__alloc(1, sizeof *w, "a member of a pool");
+        if (w == NULL) return NULL;
+        w->pool = pool;
+        w->number = ++pool->members;
+        w->next = (conc__worker *)conc__loadp(&pool->workers, CONC__RELAXED);
+        conc__storep(&pool->workers, w, CONC__RELEASE); /* publishes it to those that look for jobs */
+    }
+    w->used = true;
+    w->handed = false;
+    return w;
+}
+
+/* With the lock held: it is over, as far as the pool's own records go. */
+static void conc__pool_look_for_end(conc_pool *pool) {
+    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && conc__load32(&pool->threads, CONC__RELAXED) == 0 &&
+        pool->elsewhere == 0 && pool->scheduled == 0 && pool->due_first == NULL && conc__pool_queued(pool) == 0) {
+        (void)conc_event_set(&pool->ended);
+    }
+}
+
+/* Starts a thread, which begins with `item` (NULL: with none). Called with the lock held and `threads` raised for it; lets go
+ * of the lock. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS: `threads` is lowered again, and the lock is held. */
+static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
+    conc_thread_desc desc;
+    conc_thread *t = NULL;
+    conc_result r;
+    char name[40];
+    conc__worker *w = conc__member_new(pool);
+    if (w != NULL) {
+        w->handed = item != NULL;
+        if (item != NULL) w->item = *item;
+        if (conc__load32(&pool->threads, CONC__RELAXED) > pool->largest) pool->largest = conc__load32(&pool->threads, CONC__RELAXED);
+        conc__lock_give(&pool->lock);
+        memset(&desc, 0, sizeof desc);
+        (void)snprintf(name, sizeof name, "%s-%u", pool->name, (unsigned)w->number);
+        desc.name = name;
+        desc.daemon = true; /* the program's end sees to the pools themselves, before it waits for threads */
+        desc.stack_size = pool->desc.stack_size;
+        t = conc_thread_start(conc__pool_thread, w, &desc);
+        if (t != NULL) {
+            (void)conc_thread_detach(t);
+            return CONC_OK;
+        }
+        r = conc_error_result();
+        conc__lock_take(&pool->lock);
+        w->used = false;
+    } else {
+        r = CONC_NO_MEMORY;
+    }
+    (void)conc__sub32(&pool->threads, 1, CONC__SEQ_CST);
+    conc__pool_look_for_end(pool);
+    return r;
+}
+
+/* There is something in the queue, or due: has a thread come for it, if one is idle, or the core is not complete. */
+static CONC__NOINLINE void conc__pool_rouse(conc_pool *pool) {
+    conc__worker *w = NULL;
+    bool due = conc__load32(&pool->due, CONC__SEQ_CST) != 0;
+    size_t queued = conc__pool_queued(pool);
+    uint32_t searching = conc__load32(&pool->searching, CONC__SEQ_CST);
+    if ((queued == 0 && !due) || (searching != 0 && queued + (due ? 1u : 0u) <= searching)) return;
+    conc__lock_take(&pool->lock);
+    if (pool->idles != NULL) {
+        w = pool->idles;
+        conc__sleeper_unlist(w);
+    } else if (conc__load32(&pool->threads, CONC__RELAXED) < conc__load32(&pool->core, CONC__RELAXED)) {
+        (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
+        if (conc__thread_new(pool, NULL) == CONC_OK) return; /* the lock is given back */
+    } else if (due && pool->helping != NULL) { /* what is due is taken by helpers, too */
+        w = pool->helping;
+        conc__sleeper_unlist(w);
+    }
+    conc__lock_give(&pool->lock);
+    conc__sleeper_wake(w);
+}
+
+static bool conc__pool_wants_hands(conc_pool *pool) {
+    return conc__load32(&pool->idle, CONC__SEQ_CST) != 0 ||
+           conc__load32(&pool->threads, CONC__SEQ_CST) < conc__load32(&pool->core, CONC__RELAXED);
+}
+
+/* Starts a thread with no task, if there may be one more. */
+static bool conc__pool_more(conc_pool *pool) {
+    bool started = false;
+    uint32_t most;
+    conc__lock_take(&pool->lock);
+    most = conc__load32(pool->desc.queue_capacity == 0 ? &pool->core : &pool->max, CONC__RELAXED);
+    if (pool->desc.grow_first) most = conc__load32(&pool->max, CONC__RELAXED);
+    if (conc__load32(&pool->threads, CONC__RELAXED) < most && conc__load32(&pool->phase, CONC__RELAXED) == CONC__POOL_OPEN) {
+        (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
+        started = conc__thread_new(pool, NULL) == CONC_OK;
+    }
+    if (!started) conc__lock_give(&pool->lock);
+    return started;
+}
+
+/* The rules, step by step; with `accepted` raised for the task. */
+static CONC__NOINLINE conc_result conc__pool_place_by_rules(conc_pool *pool, const conc__item *item, int priority) {
+    conc_result r;
+    bool failed = false; /* no thread could be started */
+    conc__lock_take(&pool->lock);
+    for (;;) {
+        uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED), max = conc__load32(&pool->max, CONC__RELAXED);
+        conc__item next = *item;
+        if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+            r = CONC_CLOSED;
+            break;
+        }
+        /* 1. An idle thread; what has waited longer goes first. */
+        if (pool->idles != NULL) {
+            conc__worker *w = pool->idles;
+            if (conc__pool_queued(pool) != 0) {
+                r = conc__pool_put(pool, item, priority);
+                if (r == CONC_FULL) {
+                    if (!conc__pool_get(pool, &next)) continue; /* a thread was faster: there is room */
+                    w->item = next;
+                    w->handed = true;
+                    conc__sleeper_unlist(w);
+                    conc__lock_give(&pool->lock);
+                    conc__sleeper_wake(w);
+                    conc__lock_take(&pool->lock);
+                    continue;
+                }
+                if (r != CONC_OK) break;
+            } else {
+                w->item = next;
+                w->handed = true;
+            }
+            conc__sleeper_unlist(w);
+            conc__lock_give(&pool->lock);
+            conc__sleeper_wake(w);
+            return CONC_OK;
+        }
+        /* 2. and 4. (where it comes first): a new thread. */
+        if (!failed && threads < (pool->desc.grow_first ? max : conc__load32(&pool->core, CONC__RELAXED))) {
+            (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
+            r = conc__thread_new(pool, item);
+            if (r == CONC_OK) return r;
+            failed = true;
+            if (conc__load32(&pool->threads, CONC__RELAXED) == 0) break; /* nobody would come for it */
+            continue;
+        }
+        /* 3. The queue. Nobody becomes idle meanwhile; who does so next looks at the queue then. */
+        r = conc__pool_put(pool, item, priority);
+        if (r != CONC_FULL || (!failed && threads >= max)) break;
+        if (failed) {
+            r = CONC_NO_THREADS; /* the detail says why */
+            break;
+        }
+        /* 4. A thread above the core. */
+        (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
+        r = conc__thread_new(pool, item);
+        if (r == CONC_OK) return r;
+        failed = true;
+        if (conc__load32(&pool->threads, CONC__RELAXED) == 0) break;
+    }
+    conc__lock_give(&pool->lock);
+    return r;
+}
+
+conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority) {
+    conc_result r = CONC_FULL;
+    uint32_t enough = conc__load32(pool->desc.grow_first ? &pool->max : &pool->core, CONC__RELAXED);
+    (void)conc__addz(&pool->accepted, 1, CONC__RELAXED);
+    if (CONC__LIKELY(conc__load32(&pool->idle, CONC__RELAXED) == 0 && conc__load32(&pool->threads, CONC__RELAXED) >= enough)) {
+        r = conc__pool_put(pool, item, priority);
+        if (CONC__LIKELY(r == CONC_OK)) {
+            if (CONC__UNLIKELY(conc__pool_wants_hands(pool))) conc__pool_rouse(pool);
+            return r;
+        }
+    }
+    if (r == CONC_FULL) r = conc__pool_place_by_rules(pool, item, priority);
+    if (r != CONC_OK) (void)conc__subz(&pool->accepted, 1, CONC__RELAXED);
+    if (r == CONC_CLOSED) (void)conc__fail(r, "the pool \"%s\" is closed", pool->name);
+    return r;
+}
+
+/* ---- running a task ------------------------------------------------------------------------------------ */
+
+/* Counted for the thread if it is one of the pool's. */
+static void conc__count_completed(conc_pool *pool) {
+    conc__worker *w = conc__self()->worker;
+    if (w != NULL && w->pool == pool) {
+        conc__storez(&w->completed, conc__loadz(&w->completed, CONC__RELAXED) + 1, CONC__RELAXED);
+    } else {
+        (void)conc__addz(&pool->completed, 1, CONC__RELAXED);
+    }
+}
+
+/* fn(arg), under `token`, between the hooks; in the midst of `what`. */
+static int conc__call_task(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *token, const void *what) {
+    conc__agent *me = conc__self();
+    conc_cancel *before = me->cancel;
+    conc__running running;
+    int code;
+    running.below = me->running;
+    running.up = NULL;
+    running.what = what;
+    me->running = &running;
+    me->cancel = token;
+    if (pool->desc.before_task != NULL) pool->desc.before_task(fn, arg, pool->desc.user);
+    code = fn(arg);
+    if (pool->desc.after_task != NULL) pool->desc.after_task(fn, arg, code, pool->desc.user);
+    me->cancel = before;
+    me->running = (conc__running *)(uintptr_t)running.below;
+    return code;
+}
+
+static bool conc__schedule_again(conc_future *f, int code);
+
+/* One that the caller has claimed. */
+static void conc__future_run(conc_future *f) {
+    conc_pool *pool = f->pool;
+    conc__agent *me = conc__self();
+    char text[sizeof me->detail + 40];
+    conc_result r;
+    int code;
+    if (f->schedule != NULL && conc_cancel_fired(&f->token)) { /* canceled between two turns */
+        (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
+        conc__future_end(f, CONC_CANCELED, 0, NULL);
+        return;
+    }
+    me->detail[0] = '\0';
+    code = conc__call_task(pool, f->fn, f->arg, &f->token, f);
+    if (f->schedule != NULL && conc__schedule_again(f, code)) return;
+    r = code == 0 ? CONC_OK : code == CONC_CANCELED && conc_cancel_fired(&f->token) ? CONC_CANCELED : CONC_FAILED;
+    if (f->schedule != NULL && f->schedule->every != 0 && code == 0) r = CONC_CANCELED;
+    if (r == CONC_FAILED) {
+        (void)snprintf(text, sizeof text, "a task returned %d%s%s", code, me->detail[0] != '\0' ? ": " : "", me->detail);
+    }
+    conc__count_completed(pool);
+    conc__future_end(f, r, code, r == CONC_FAILED ? text : NULL);
+}
+
+/* Only to be told from others: conc__item_run() does it. */
+static int conc__future_task(void *f) {
+    (void)f;
+    return 0;
+}
+
+/* What came out of the queue. */
+static void conc__item_run(conc_pool *pool, const conc__item *item) {
+    if (item->fn == conc__future_task) {
+        conc_future *f = (conc_future *)item->arg;
+        if (conc__future_claim(f)) {
+            conc__future_run(f);
+        } else if (!conc__future_is_ended(f)) {
+            /* A waiter runs it, in a thread of its own: it is counted, so that the pool's end waits for it. */
+            conc__lock_take(&pool->lock);
+            pool->elsewhere++;
+            if ((conc__or32(&f->state, CONC__ELSEWHERE, CONC__ACQ_REL) & CONC__ENDED) != 0) {
+                pool->elsewhere--;
+                conc__pool_look_for_end(pool);
+            }
+            conc__lock_give(&pool->lock);
+        }
+        conc_future_release(f);
+    } else if (item->fn == conc__team_task) {
+        (void)conc__team_task(item->arg);
+        conc__count_completed(pool);
+    } else {
+        int code = conc__is_internal(item->fn) ? item->fn(item->arg) : conc__call_task(pool, item->fn, item->arg, &pool->token, NULL);
+        conc__count_completed(pool);
+        if (code != 0) conc__report(CONC_FAILED, code, NULL, "a task of the pool \"%s\" returned %d, and nobody looked at it", pool->name, code);
+    }
+}
+
+/* Instead of running it: CONC_CANCELED, or CONC_REJECTED if it was never accepted. True: the task was still to begin, and is
+ * `*fn` and `*arg` to the user (fn NULL: it is none of his). */
+static bool conc__item_drop(const conc__item *item, conc_result r, conc_fn *fn, void **arg) {
+    bool mine = true;
+    *fn = item->fn;
+    *arg = item->arg;
+    if (item->fn == conc__future_task) {
+        conc_future *f = (conc_future *)item->arg;
+        mine = conc__future_claim(f);
+        *fn = f->fn;
+        *arg = f->arg;
+        if (mine) conc__future_end(f, r, 0, NULL);
+        conc_future_release(f);
+    } else if (item->fn == conc__team_task) {
+        conc__team_drop(item->arg);
+        *fn = NULL;
+    } else if (item->fn == conc__offload_task) {
+        conc__offload_drop(item->arg);
+        *fn = NULL;
+    }
+    return mine;
+}
+
+/* ---- the life of a thread ------------------------------------------------------------------------------- */
+
+static bool conc__due_get(conc_pool *pool, conc__item *item) {
+    conc_future *f;
+    if (conc__load32(&pool->due, CONC__SEQ_CST) == 0) return false;
+    conc__lock_take(&pool->lock);
+    f = pool->due_first;
+    if (f != NULL) {
+        pool->due_first = f->next;
+        if (pool->due_first == NULL) pool->due_end = &pool->due_first;
+        (void)conc__sub32(&pool->due, 1, CONC__SEQ_CST);
+    }
+    conc__lock_give(&pool->lock);
+    item->fn = conc__future_task;
+    item->arg = f;
+    return f != NULL;
+}
+
+/* Something to do, without waiting for it: a task for the caller in `*item`; or jobs of others, which have been done. */
+static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
+    conc_pool *pool = w->pool;
+    *jobs = false;
+    if (conc__due_get(pool, item)) return true;
+    if (conc__pool_get(pool, item)) {
+        conc__room_made(pool);
+        return true;
+    }
+    *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
+    return *jobs;
+}
+
+bool conc__due_run(conc_pool *pool) {
+    conc__item item;
+    bool found = conc__due_get(pool, &item);
+    if (found) conc__item_run(pool, &item);
+    return found;
+}
+
+/* A look that takes nothing, after the caller has said that it will sleep. */
+static bool conc__pool_has_work(conc__worker *w) {
+    conc_pool *pool = w->pool;
+    return conc__load32(&pool->due, CONC__SEQ_CST) != 0 || conc__pool_queued(pool) != 0 ||
+           (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w));
+}
+
+/* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so, it
+ * counts no more. */
+static bool conc__thread_retires(conc__worker *w, bool patient) {
+    conc_pool *pool = w->pool;
+    uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED);
+    bool closed = conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN;
+    if (!closed && threads <= conc__load32(&pool->max, CONC__RELAXED) &&
+        !(patient && (pool->desc.core_time_out || threads > conc__load32(&pool->core, CONC__RELAXED)))) {
+        return false;
+    }
+    (void)conc__sub32(&pool->threads, 1, CONC__SEQ_CST);
+    if (pool->due_first != NULL || conc__pool_queued(pool) != 0) { /* see the top */
+        (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
+        return false;
+    }
+    pool->elsewhere++; /* until it has gone */
+    return true;
+}
+
+/* Looks for a while. */
+static bool conc__pool_search(conc__worker *w, conc__item *item, bool *jobs) {
+    conc_pool *pool = w->pool;
+    unsigned step;
+    bool found = false;
+    (void)conc__add32(&pool->searching, 1, CONC__SEQ_CST);
+    for (step = 0; !found && conc__spin(step, CONC__SPIN_LONG); step++) {
+        if (conc__due_get(pool, item)) {
+            found = true;
+        } else if (conc__pool_get(pool, item)) {
+            found = true;
+        } else if (conc__load32(&pool->forking, CONC__RELAXED) != 0 && conc__jobs_wanted(w)) {
+            break; /* jobs are taken below, when this is no searcher any more */
+        }
+    }
+    (void)conc__sub32(&pool->searching, 1, CONC__SEQ_CST);
+    if (found) {
+        conc__room_made(pool);
+    } else {
+        found = conc__pool_find(w, item, jobs);
+    }
+    /* Who put something may have counted on this one. */
+    if (found && !*jobs && conc__pool_wants_hands(pool)) conc__pool_rouse(pool);
+    return found;
+}
+
+/* The next task; false: the thread is to end, and has been counted out. */
+static bool conc__pool_next(conc__worker *w, conc__item *item) {
+    conc_pool *pool = w->pool;
+    for (;;) {
+        conc_deadline patience = CONC_FOREVER;
+        conc_op op;
+        conc_result r = CONC_OK;
+        bool jobs = false, listed, retires;
+        if (w->handed) { /* it was stored before the permit was given, or the thread started */
+            w->handed = false;
+            *item = w->item;
+            return true;
+        }
+        if (conc__pool_find(w, item, &jobs) || jobs || conc__pool_search(w, item, &jobs)) {
+            if (jobs) continue;
+            return true;
+        }
+        conc__lock_take(&pool->lock);
+        retires = conc__thread_retires(w, false);
+        if (!retires) {
+            if (pool->desc.core_time_out || conc__load32(&pool->threads, CONC__RELAXED) > conc__load32(&pool->core, CONC__RELAXED)) {
+                patience = conc_after(pool->keep_alive);
+            }
+            conc__sleeper_list(w, false);
+        }
+        conc__lock_give(&pool->lock);
+        if (retires) return false;
+        conc__room_made(pool);
+        if (!conc__pool_has_work(w)) {
+            op = conc_op_acquire(&w->wake);
+            r = conc__wait_uncanceled(&op, patience);
+            if (r == CONC_OK) continue;
+        }
+        conc__lock_take(&pool->lock);
+        listed = w->idle_link != NULL;
+        if (listed) conc__sleeper_unlist(w);
+        retires = listed && r == CONC_TIMEOUT && conc__thread_retires(w, true);
+        conc__lock_give(&pool->lock);
+        if (retires) return false;
+        if (!listed) conc__sleeper_permit(w);
+    }
+}
+
+static void conc__pool_unuse(conc_pool *pool) {
+    conc__worker *w;
+    if (conc__sub32(&pool->users, 1, CONC__ACQ_REL) != 1) return;
+    w = (conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE);
+    while (w != NULL) {
+        conc__worker *next = w->next;
+        conc__free(w);
+        w = next;
+    }
+    (void)conc_queue_free(pool->queue);
+    (void)conc_queue_free(pool->spill);
+    conc__free(pool);
+}
+
+static int conc__pool_thread(void *p) {
+    conc__worker *w = (conc__worker *)p;
+    conc_pool *pool = w->pool;
+    conc__agent *me = conc__self();
+    conc__item item;
+    (void)conc__add32(&pool->users, 1, CONC__RELAXED); /* `threads` counts it, so that the pool is there */
+    me->worker = w;
+    if (pool->desc.thread_started != NULL) pool->desc.thread_started(pool->desc.user);
+    while (conc__pool_next(w, &item)) {
+        conc__item_run(pool, &item);
+        if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
+    }
+    if (pool->desc.thread_ends != NULL) pool->desc.thread_ends(pool->desc.user);
+    me->worker = NULL;
+    conc__pool_leave(w);
+    conc__pool_unuse(pool);
+    return 0;
+}
+
+/* ---- taking part ----------------------------------------------------------------------------------------- */
+
+conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
+    conc__worker *w = NULL;
+    *r = CONC_OK;
+    conc__lock_take(&pool->lock);
+    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+        *r = CONC_CLOSED;
+    } else {
+        w = conc__member_new(pool);
+        if (w != NULL) pool->elsewhere++;
+    }
+    conc__lock_give(&pool->lock);
+    if (*r == CONC_OK && w == NULL) *r = CONC_NO_MEMORY;
+    if (*r == CONC_CLOSED) (void)conc__fail(*r, "the pool \"%s\" is closed", pool->name);
+    return w;
+}
+
+static void conc__elsewhere_done(conc_pool *pool) {
+    conc__lock_take(&pool->lock);
+    pool->elsewhere--;
+    conc__pool_look_for_end(pool);
+    conc__lock_give(&pool->lock);
+}
+
+void conc__pool_leave(conc__worker *w) {
+    conc_pool *pool = w->pool;
+    conc__lock_take(&pool->lock);
+    w->used = false;
+    pool->elsewhere--;
+    conc__pool_look_for_end(pool);
+    conc__lock_give(&pool->lock);
+}
+
+/* ---- handing in ------------------------------------------------------------------------------------------ */
+
+static conc_result conc__rejected(conc_pool *pool, conc_result r) {
+    (void)conc__addz(&pool->rejected, 1, CONC__RELAXED);
+    return r;
+}
+
+static conc_result conc__pool_full(conc_pool *pool) {
+    uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED);
+    size_t queued = conc__pool_queued(pool);
+    return conc__fail(CONC_REJECTED, "pool full: \"%s\" has %u thread%s, none of them idle, and %zu task%s in its queue", pool->name,
+                      (unsigned)threads, threads == 1 ? "" : "s", queued, queued == 1 ? "" : "s");
+}
+
+/* A task that was discarded. */
+static void conc__item_discard(conc_pool *pool, const conc__item *item, conc_result r) {
+    conc_fn fn;
+    void *arg;
+    if (conc__item_drop(item, r, &fn, &arg)) {
+        (void)conc__addz(r == CONC_REJECTED ? &pool->rejected : &pool->canceled, 1, CONC__RELAXED);
+        if (fn != NULL && pool->desc.dropped != NULL) pool->desc.dropped(fn, arg, pool->desc.user);
+    }
+}
+
+/* In the calling thread. The pool's end waits for it. */
+static conc_result conc__run_by_caller(conc_pool *pool, const conc__item *item) {
+    conc_result r = CONC_OK;
+    conc__lock_take(&pool->lock);
+    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+        r = conc__fail(CONC_CLOSED, "the pool \"%s\" is closed", pool->name);
+    } else {
+        pool->elsewhere++;
+    }
+    conc__lock_give(&pool->lock);
+    if (r != CONC_OK) return r;
+    (void)conc__addz(&pool->accepted, 1, CONC__RELAXED);
+    conc__item_run(pool, item);
+    conc__elsewhere_done(pool);
+    return CONC_OK;
+}
+
+static bool conc__is_member(const conc_pool *pool) {
+    const conc__worker *w = conc__self()->worker;
+    return w != NULL && w->pool == pool;
+}
+
+/* Waits for room. A thread of the pool, for which nobody may ever make room, makes it itself. */
+static conc_result conc__place_or_wait(conc_pool *pool, const conc__item *item, const conc_pool_task *task) {
+    conc_deadline until = CONC_FOREVER;
+    conc__urgent urgent;
+    conc_op op;
+    conc_result r;
+    urgent.item = *item;
+    urgent.priority = task != NULL ? task->priority : 0;
+    if (conc__is_member(pool)) {
+        do {
+            conc__item oldest;
+            if (!conc__pool_get(pool, &oldest)) return conc__run_by_caller(pool, item);
+            conc__room_made(pool);
+            conc__item_run(pool, &oldest);
+            r = conc__pool_place(pool, item, urgent.priority);
+        } while (r == CONC_FULL);
+        return r;
+    }
+    if (task != NULL && task->until.ns != 0) {
+        until = task->until;
+    } else if (pool->desc.block_seconds > 0) {
+        until = conc_after(pool->desc.block_seconds);
+    }
+    op = conc_op_make(&conc__place_op, pool, &urgent);
+    r = conc__wait_op(&op, until);
+    if (r == CONC_REJECTED) r = conc__pool_full(pool); /* with CONC_NOW */
+    return r;
+}
+
+/* The policy, for a task that found no place. `user` is what the user handed in; `item` may be a future for it. */
+static conc_result conc__reject(conc_pool *pool, const conc__item *item, const conc__item *user, const conc_pool_task *task) {
+    conc_result r;
+    conc__item oldest;
+    if (pool->desc.reject != NULL) {
+        r = pool->desc.reject(pool, user->fn, user->arg, pool->desc.user);
+        (void)conc__rejected(pool, r);
+        if (r == CONC_OK && item->fn == conc__future_task) {
+            conc_fn fn;
+            void *arg;
+            (void)conc__item_drop(item, CONC_REJECTED, &fn, &arg);
+        }
+        return r;
+    }
+    switch (pool->desc.on_reject) {
+    case CONC_REJECT_DISCARD:
+        conc__item_discard(pool, item, CONC_REJECTED);
+        return CONC_OK;
+    case CONC_REJECT_DISCARD_OLDEST:
+        do {
+            if (conc__pool_get(pool, &oldest)) {
+                conc__item_discard(pool, &oldest, CONC_CANCELED);
+            } else if (pool->queue == NULL) {
+                conc__item_discard(pool, item, CONC_REJECTED); /* nothing waits that could make room */
+                return CONC_OK;
+            }
+            r = conc__pool_place(pool, item, task != NULL ? task->priority : 0);
+        } while (r == CONC_FULL);
+        return r == CONC_OK ? r : conc__rejected(pool, r);
+    case CONC_REJECT_CALLER_RUNS:
+        r = conc__run_by_caller(pool, item);
+        return r == CONC_OK ? r : conc__rejected(pool, r);
+    case CONC_REJECT_BLOCK:
+        r = conc__place_or_wait(pool, item, task);
+        return r == CONC_OK ? r : conc__rejected(pool, r);
+    case CONC_REJECT_ABORT:
+    default:
+        return conc__rejected(pool, conc__pool_full(pool));
+    }
+}
+
+static conc_result conc__hand_in(conc_pool *pool, const conc__item *item, const conc__item *user, const conc_pool_task *task) {
+    conc_result r = conc__pool_place(pool, item, task != NULL ? task->priority : 0);
+    if (CONC__LIKELY(r == CONC_OK)) return r;
+    /* No thread to be had, but there are some: then they are all busy, and that is the policy's affair. */
+    if (r == CONC_NO_THREADS && conc__load32(&pool->threads, CONC__RELAXED) != 0 && pool->desc.on_reject != CONC_REJECT_BLOCK) r = CONC_FULL;
+    return r == CONC_FULL ? conc__reject(pool, item, user, task) : conc__rejected(pool, r);
+}
+
+conc_result conc_pool_run(conc_pool *pool, conc_fn fn, void *arg) {
+    conc__item item;
+    conc_result r = conc__pool_wrong(pool, "conc_pool_run");
+    if (r != CONC_OK) return r;
+    if (fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_run: no function");
+    item.fn = fn;
+    item.arg = arg;
+    return conc__hand_in(pool, &item, &item, NULL);
+}
+
+conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task) {
+    conc_future *f;
+    if (task == NULL) return conc_pool_run(pool, fn, arg);
+    f = conc_pool_submit_ex(pool, fn, arg, task);
+    if (f == NULL) return conc_error_result();
+    conc_future_release(f); /* a failure that nobody can look at any more goes to the hook */
+    return CONC_OK;
+}
+
+/* Runs it here: if it is still to begin, and the caller is a member of its pool, or every waiter helps. */
+static bool conc__help_future(conc_future *f) {
+    const conc__worker *w = conc__self()->worker;
+    if (!f->helped && (w == NULL || w->pool != f->pool)) return false;
+    if (f->schedule != NULL || !conc__future_claim(f)) return false; /* a scheduled one has its time */
+    conc__future_run(f);
+    return true;
+}
+
+static void conc__future_canceled(conc_future *f);
+
+/* It has run in a thread that is none of the pool's, after its turn in the queue had come: see conc__item_run(). */
+static void conc__future_has_ended(conc_future *f, uint32_t state) {
+    if ((state & CONC__ELSEWHERE) != 0) conc__elsewhere_done(f->pool);
+}
+
+static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended};
+
+static conc_future *conc__pool_future(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *parent) {
+    conc_future *f = conc__future_new(&conc__pool_futures, pool, fn, arg);
+    if (f == NULL) return NULL;
+    f->helped = pool->desc.waiters_help;
+    f->token.parent = parent != NULL ? parent : &pool->token;
+    return f;
+}
+
+conc_future *conc_pool_submit_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task) {
+    conc_result r = conc__pool_wrong(pool, "conc_pool_submit");
+    conc_future *f;
+    conc__item item, user;
+    if (r == CONC_OK && fn == NULL) r = conc__fail(CONC_INVALID, "conc_pool_submit: no function");
+    if (r == CONC_OK && task != NULL && task->priority != 0 && !pool->desc.by_priority) {
+        r = conc__fail(CONC_INVALID, "conc_pool_submit: the pool \"%s\" knows no priorities: its desc wants by_priority", pool->name);
+    }
+    if (r != CONC_OK) return NULL;
+    f = conc__pool_future(pool, fn, arg, task != NULL ? task->cancel : NULL);
+    if (f == NULL) return NULL;
+    (void)conc_future_retain(f); /* the queue's */
+    item.fn = conc__future_task;
+    item.arg = f;
+    user.fn = fn;
+    user.arg = arg;
+    r = conc__hand_in(pool, &item, &user, task);
+    if (r != CONC_OK) {
+        if (r == CONC_TIMEOUT || r == CONC_CANCELED || r != conc_error_result()) (void)conc__fail(r, "conc_pool_submit: %s", conc_strerror(r));
+        conc_future_release(f);
+        conc_future_release(f);
+        return NULL;
+    }
+    return f;
+}
+
+conc_future *conc_pool_submit(conc_pool *pool, conc_fn fn, void *arg) {
+    return conc_pool_submit_ex(pool, fn, arg, NULL);
+}
+
+/* ---- later ------------------------------------------------------------------------------------------------ */
+
+/* With the lock held. */
+static void conc__schedule_unlist(conc_pool *pool, conc__schedule *s) {
+    *s->link = s->next;
+    if (s->next != NULL) s->next->link = s->link;
+    s->link = NULL;
+    pool->scheduled--;
+}
+
+/* Its time has come, in the timers' thread: it is due, if nobody has taken it out. */
+static int conc__schedule_fires(void *p) {
+    conc_future *f = (conc_future *)p;
+    conc_pool *pool = f->pool;
+    conc__schedule *s = f->schedule;
+    bool due, stranded = false;
+    conc__lock_take(&pool->lock);
+    due = s->link != NULL;
+    if (due) {
+        conc__schedule_unlist(pool, s);
+        f->next = NULL;
+        *pool->due_end = f;
+        pool->due_end = &f->next;
+        (void)conc__add32(&pool->due, 1, CONC__SEQ_CST);
+        pool->elsewhere++; /* until there is a thread for it */
+    }
+    conc__lock_give(&pool->lock);
+    if (!due) { /* canceled: it is out of the list, and its reference is ours to give back */
+        conc_future_release(f);
+        return 0;
+    }
+    conc__pool_rouse(pool);
+    if (conc__load32(&pool->threads, CONC__SEQ_CST) == 0) {
+        conc__item item;
+        stranded = conc__due_get(pool, &item);
+        if (stranded) {
+            f = (conc_future *)item.arg;
+            if (conc__future_claim(f)) {
+                (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
+                conc__future_end(f, CONC_NO_THREADS, 0, "its time had come, and no thread could be started");
+            }
+            conc_future_release(f);
+        }
+    }
+    conc__elsewhere_done(pool);
+    return 0;
+}
+
+/* Enters it, with the list's reference, which the caller gives. CONC_OK; else the reference is still the caller's. */
+static conc_result conc__schedule_enter(conc_future *f, bool closed_too) {
+    conc_pool *pool = f->pool;
+    conc__schedule *s = f->schedule;
+    conc_timer *before, *timer;
+    conc_result r = CONC_OK;
+    conc__lock_take(&pool->lock);
+    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !closed_too) {
+        r = CONC_CLOSED;
+    } else {
+        s->next = pool->schedules;
+        s->link = &pool->schedules;
+        if (s->next != NULL) s->next->link = &s->next;
+        pool->schedules = s;
+        pool->scheduled++;
+        before = s->timer;
+        /* Under the lock, so that it is there for whoever cancels; a timer that fires at once waits for the lock. */
+        timer = conc_timer_start(conc__schedule_fires, f, s->when);
+        if (timer == NULL) {
+            r = conc_error_result();
+            conc__schedule_unlist(pool, s);
+            conc__pool_look_for_end(pool);
+        } else {
+            s->timer = timer;
+            conc_timer_release(before);
+        }
+    }
+    conc__lock_give(&pool->lock);
+    return r;
+}
+
+/* After a turn: the next, if there is one. False: it has ended. */
+static bool conc__schedule_again(conc_future *f, int code) {
+    conc_pool *pool = f->pool;
+    conc__schedule *s = f->schedule;
+    conc_result r;
+    if (s->every == 0 || code != 0 || conc_cancel_fired(&f->token)) return false;
+    if (s->after_each) {
+        s->when = conc_deadline_at(conc_clock_ns());
+    }
+    s->when = conc_deadline_at(s->when.ns > INT64_MAX - s->every ? INT64_MAX : s->when.ns + s->every);
+    (void)conc_future_retain(f);
+    /* Free again before it is entered: its time may have come at once. */
+    (void)conc__and32(&f->state, ~CONC__BEGUN, CONC__SEQ_CST);
+    r = conc__schedule_enter(f, false);
+    if (r == CONC_OK) {
+        /* Who cancels fires the token, then looks whether it is free: see conc_future_cancel(). */
+        if (conc_cancel_fired(&f->token)) (void)conc_future_cancel(f);
+        return true;
+    }
+    conc_future_release(f);
+    if (!conc__future_claim(f)) return true; /* canceled meanwhile: it has ended */
+    if (r != CONC_CLOSED) {
+        conc__count_completed(pool);
+        conc__future_end(f, r, 0, conc_strerror(r));
+        return true;
+    }
+    return false;
+}
+
+/* A future that was claimed to be canceled, before it began. */
+static void conc__future_canceled(conc_future *f) {
+    conc_pool *pool = f->pool;
+    (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
+    if (f->schedule != NULL) {
+        bool listed, stopped = false;
+        conc__lock_take(&pool->lock);
+        listed = f->schedule->link != NULL;
+        if (listed) {
+            conc__schedule_unlist(pool, f->schedule);
+            stopped = conc_timer_cancel(f->schedule->timer) == CONC_OK;
+            conc__pool_look_for_end(pool);
+        }
+        conc__lock_give(&pool->lock);
+        if (stopped) conc_future_release(f); /* the list's; if not, it fires, and gives it back */
+    }
+}
+
+static conc_future *conc__pool_later(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when, int64_t every, bool after_each,
+                                     const char *call) {
+    conc_future *f;
+    conc__schedule *s;
+    conc_result r = conc__pool_wrong(pool, call);
+    if (r == CONC_OK && fn == NULL) r = conc__fail(CONC_INVALID, "%s: no function", call);
+    if (r != CONC_OK) return NULL;
+    f = conc__pool_future(pool, fn, arg, NULL);
+    if (f == NULL) return NULL;
+    s = (conc__schedule *)conc__alloc(1, sizeof *s, "a task's time");
+    if (s == NULL) {
+        conc_future_release(f);
+        return NULL;
+    }
+    s->f = f;
+    s->when = when;
+    s->every = every;
+    s->after_each = after_each;
+    f->schedule = s;
+    (void)conc__addz(&pool->accepted, 1, CONC__RELAXED);
+    (void)conc_future_retain(f);
+    r = conc__schedule_enter(f, false);
+    if (r != CONC_OK) {
+        (void)conc__subz(&pool->accepted, 1, CONC__RELAXED);
+        (void)conc__rejected(pool, r);
+        if (r == CONC_CLOSED) (void)conc__fail(r, "%s: the pool \"%s\" is closed", call, pool->name);
+        conc_future_release(f);
+        conc_future_release(f);
+        return NULL;
+    }
+    return f;
+}
+
+conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when) {
+    return conc__pool_later(pool, fn, arg, when, 0, false, "conc_pool_submit_at");
+}
+
+conc_future *conc_pool_every(conc_pool *pool, conc_fn fn, void *arg, conc_deadline first, double seconds, bool after_each) {
+    double ns = seconds * 1e9;
+    if (!(seconds > 0)) {
+        (void)conc__fail(CONC_INVALID, "conc_pool_every: %g seconds are no period", seconds);
+        return NULL;
+    }
+    return conc__pool_later(pool, fn, arg, first, ns < 1 ? 1 : ns > 9e18 ? INT64_MAX : (int64_t)ns, after_each, "conc_pool_every");
+}
+
+/* ---- the beginning and the end ------------------------------------------------------------------------------ */
+
+static const char *conc__desc_wrong(const conc_pool_desc *d) {
+    if (d->core_threads > CONC_POOL_MAX_THREADS || d->max_threads > CONC_POOL_MAX_THREADS) return "more threads than CONC_POOL_MAX_THREADS";
+    if (d->max_threads < d->core_threads) return "max_threads is less than core_threads";
+    if (d->max_threads > d->core_threads && d->queue_capacity == 0 && !d->grow_first) {
+        return "max_threads above core_threads would never be reached, as the queue is unbounded: give it a queue_capacity, or set grow_first";
+    }
+    if (d->keep_alive < 0 || d->block_seconds < 0) return "a negative time";
+    if (d->by_priority && d->queue_capacity == CONC_POOL_NO_QUEUE) return "by_priority needs a queue";
+    if (d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
+    return NULL;
+}
+
+static bool conc__pool_make_queue(conc_pool *pool) {
+    size_t capacity = pool->desc.queue_capacity;
+    if (capacity == CONC_POOL_NO_QUEUE) return true;
+    if (pool->desc.by_priority) {
+        conc_queue_desc desc;
+        desc.kind = CONC_PRIORITY;
+        desc.compare = conc__compare_urgent;
+        pool->queue = conc_queue_new_ex(sizeof(conc__urgent), capacity, &desc);
+    } else {
+        pool->queue = conc_queue_new(sizeof(conc__item), capacity != 0 ? capacity : CONC__POOL_RING);
+        if (capacity == 0) pool->spill = conc_queue_new(sizeof(conc__item), 0);
+        if (capacity == 0 && pool->spill == NULL) return false;
+    }
+    return pool->queue != NULL;
+}
+
+conc_pool *conc_pool_new(const conc_pool_desc *desc) {
+    conc_pool *pool;
+    conc_pool_desc d;
+    const char *wrong;
+    memset(&d, 0, sizeof d);
+    if (desc != NULL) d = *desc;
+    if (d.core_threads == 0) {
+        d.core_threads = conc_cpu_count();
+        if (d.max_threads != 0 && d.core_threads > d.max_threads) d.core_threads = d.max_threads;
+    }
+    if (d.max_threads == 0) d.max_threads = d.core_threads;
+    if (d.keep_alive == 0) d.keep_alive = 60;
+    if (d.name == NULL) d.name = "pool";
+    wrong = conc__desc_wrong(&d);
+    if (wrong != NULL) {
+        (void)conc__fail(CONC_INVALID, "conc_pool_new: %s (core %u, max %u)", wrong, d.core_threads, d.max_threads);
+        return NULL;
+    }
+    pool = (conc_pool *)conc__alloc(1, sizeof *pool, "a pool");
+    if (pool == NULL) return NULL;
+    pool->desc = d;
+    (void)snprintf(pool->name, sizeof pool->name, "%.20s", d.name);
+    pool->desc.name = pool->name;
+    pool->keep_alive = d.keep_alive;
+    pool->core = d.core_threads;
+    pool->max = d.max_threads;
+    pool->due_end = &pool->due_first;
+    pool->users = 1;
+    (void)conc__self();
+    pool->generation = conc__fork_generation();
+    if (!conc__pool_make_queue(pool)) {
+        conc__pool_unuse(pool);
+        return NULL;
+    }
+    conc__pools_begin();
+    conc__lock_take(&conc__pools_lock);
+    pool->next = conc__pools;
+    pool->link = &conc__pools;
+    if (pool->next != NULL) pool->next->link = &pool->next;
+    conc__pools = pool;
+    conc__lock_give(&conc__pools_lock);
+    if (d.prestart && conc_pool_prestart(pool, 0) == 0) {
+        char why[200];
+        (void)snprintf(why, sizeof why, "%.199s", conc_error_detail());
+        (void)conc_pool_close(pool);
+        (void)conc_pool_free(pool);
+        (void)conc__fail(CONC_NO_THREADS, "%s", why);
+        return NULL;
+    }
+    return pool;
+}
+
+/* Everybody who sleeps for lack of work looks again. */
+static void conc__pool_rouse_all(conc_pool *pool) {
+    for (;;) {
+        conc__worker *w;
+        conc__lock_take(&pool->lock);
+        w = pool->idles;
+        if (w != NULL) conc__sleeper_unlist(w);
+        conc__lock_give(&pool->lock);
+        if (w == NULL) return;
+        conc__sleeper_wake(w);
+    }
+}
+
+/* CONC_OK: it was open. */
+static conc_result conc__pool_shut(conc_pool *pool, uint32_t phase) {
+    bool was_open;
+    conc__lock_take(&pool->lock);
+    was_open = conc__load32(&pool->phase, CONC__RELAXED) == CONC__POOL_OPEN;
+    if (conc__load32(&pool->phase, CONC__RELAXED) < phase) conc__store32(&pool->phase, phase, CONC__SEQ_CST);
+    if (was_open && pool->queue != NULL) {
+        conc__lock_take(&pool->spill_lock);
+        (void)conc_queue_close(pool->queue);
+        if (pool->spill != NULL) (void)conc_queue_close(pool->spill);
+        conc__lock_give(&pool->spill_lock);
+    }
+    conc__pool_look_for_end(pool);
+    conc__lock_give(&pool->lock);
+    return was_open ? CONC_OK : CONC_CLOSED;
+}
+
+/* Takes out what waits for its time: all, or only what would come again and again. One by one, as each is canceled without the lock. */
+static void conc__schedules_cancel(conc_pool *pool, bool all, void (*each)(conc_fn fn, void *arg, void *user), void *user) {
+    for (;;) {
+        conc__schedule *s;
+        conc_future *f = NULL;
+        conc_fn fn;
+        void *arg;
+        conc__lock_take(&pool->lock);
+        for (s = pool->schedules; s != NULL; s = s->next) { /* who claims one otherwise takes it out himself */
+            if ((all || s->every != 0) && conc__future_claim(s->f)) break;
+        }
+        if (s != NULL) f = conc_future_retain(s->f);
+        conc__lock_give(&pool->lock);
+        if (f == NULL) return;
+        fn = f->fn;
+        arg = f->arg;
+        conc__future_canceled(f);
+        if (each != NULL) {
+            (void)conc__subz(&pool->canceled, 1, CONC__RELAXED);
+            (void)conc__addz(&pool->returned, 1, CONC__RELAXED);
+        }
+        conc__future_end(f, CONC_CANCELED, 0, NULL);
+        conc_future_release(f);
+        if (each != NULL) {
+            each(fn, arg, user);
+        } else if (all && pool->desc.dropped != NULL) {
+            pool->desc.dropped(fn, arg, pool->desc.user);
+        }
+    }
+}
+
+conc_result conc_pool_close(conc_pool *pool) {
+    conc_result r = conc__pool_wrong(pool, "conc_pool_close");
+    if (r != CONC_OK) return r;
+    (void)conc__add32(&pool->users, 1, CONC__RELAXED);
+    r = conc__pool_shut(pool, CONC__POOL_CLOSED);
+    conc__schedules_cancel(pool, false, NULL, NULL);
+    conc__pool_rouse_all(pool);
+    conc__room_wake(pool, CONC_ALL);
+    conc__pool_unuse(pool);
+    return r;
+}
+
+conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user) {
+    conc__item item;
+    conc_result r = conc__pool_wrong(pool, "conc_pool_close_now");
+    if (r != CONC_OK) return r;
+    (void)conc__add32(&pool->users, 1, CONC__RELAXED);
+    r = conc__pool_shut(pool, CONC__POOL_STOPPED);
+    (void)conc_cancel_fire(&pool->token);
+    while (conc__due_get(pool, &item) || conc__pool_get(pool, &item)) {
+        conc_fn fn;
+        void *arg;
+        if (returned == NULL) {
+            conc__item_discard(pool, &item, CONC_CANCELED);
+        } else if (conc__item_drop(&item, CONC_CANCELED, &fn, &arg)) {
+            (void)conc__addz(fn != NULL ? &pool->returned : &pool->canceled, 1, CONC__RELAXED);
+            if (fn != NULL) returned(fn, arg, user);
+        }
+    }
+    conc__schedules_cancel(pool, true, returned, user);
+    conc__pool_rouse_all(pool);
+    conc__room_wake(pool, CONC_ALL);
+    conc__lock_take(&pool->lock);
+    conc__pool_look_for_end(pool); /* it was not, while the queue held something */
+    conc__lock_give(&pool->lock);
+    conc__pool_unuse(pool);
+    return r;
+}
+
+static conc_result conc__pool_end_wrong(conc_pool *pool) {
+    conc_result r = conc__pool_wrong(pool, "conc_pool_join");
+    if (r != CONC_OK) return r;
+    if (conc__is_member(pool)) return conc__fail(CONC_DEADLOCK, "conc_pool_join: the caller is one of those that it would wait for");
+    if (conc__load32(&pool->phase, CONC__ACQUIRE) == CONC__POOL_OPEN) {
+        return conc__fail(CONC_INVALID, "conc_pool_join: the pool \"%s\" is open, and would go on: close it first", pool->name);
+    }
+    return CONC_OK;
+}
+
+static conc_result conc__pool_end_attempt(conc_op *op) {
+    conc_pool *pool = (conc_pool *)op->object;
+    conc_result r = conc__pool_end_wrong(pool);
+    if (r != CONC_OK) return r;
+    return conc_event_is_set(&pool->ended) ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__pool_end_arm(conc_op *op, conc_node *node) {
+    conc_op event = conc_op_event(&((conc_pool *)op->object)->ended);
+    return event.cls->arm(&event, node);
+}
+
+conc_op conc_op_pool_end(conc_pool *pool) {
+    static const conc_op_class cls = {"pool end", CONC_BUSY, conc__pool_end_attempt, conc__pool_end_arm, NULL, NULL};
+    return conc_op_make(&cls, pool, NULL);
+}
+
+conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline) {
+    conc_op op = conc_op_pool_end(pool);
+    return conc__wait_op(&op, deadline);
+}
+
+conc_result conc_pool_free(conc_pool *pool) {
+    bool busy = false;
+    if (pool == NULL) return CONC_OK;
+    if (!conc__pool_is_forked(pool)) {
+        conc__lock_take(&pool->lock);
+        busy = conc__load32(&pool->threads, CONC__RELAXED) != 0 || pool->elsewhere != 0 || pool->scheduled != 0 || pool->due_first != NULL ||
+               conc__pool_queued(pool) != 0;
+        conc__lock_give(&pool->lock);
+        if (busy) {
+            return conc__fail(CONC_BUSY, "conc_pool_free: the pool \"%s\" has threads or tasks: close and join it first", pool->name);
+        }
+        conc__lock_take(&conc__pools_lock);
+        if (pool->link != NULL) {
+            *pool->link = pool->next;
+            if (pool->next != NULL) pool->next->link = pool->link;
+        }
+        conc__lock_give(&conc__pools_lock);
+    } else {
+        pool->users = 1; /* those of the threads are in the other process */
+    }
+    conc__pool_unuse(pool);
+    return CONC_OK;
+}
+
+/* ---- looking and changing -------------------------------------------------------------------------------------- */
+
+conc_pool_stats conc_pool_stats_of(conc_pool *pool) {
+    conc_pool_stats s;
+    const conc__worker *w;
+    memset(&s, 0, sizeof s);
+    if (conc__pool_wrong(pool, "conc_pool_stats_of") != CONC_OK) return s;
+    conc__lock_take(&pool->lock);
+    s.threads = conc__load32(&pool->threads, CONC__RELAXED);
+    s.largest = pool->largest;
+    s.idle = conc__load32(&pool->idle, CONC__RELAXED);
+    s.active = s.threads - s.idle;
+    s.queued = conc__pool_queued(pool) + conc__load32(&pool->due, CONC__RELAXED);
+    s.scheduled = pool->scheduled;
+    conc__lock_give(&pool->lock);
+    s.completed = conc__loadz(&pool->completed, CONC__RELAXED);
+    for (w = (const conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE); w != NULL; w = w->next) {
+        s.completed += conc__loadz(&w->completed, CONC__RELAXED);
+    }
+    s.canceled = conc__loadz(&pool->canceled, CONC__RELAXED);
+    s.returned = conc__loadz(&pool->returned, CONC__RELAXED);
+    s.rejected = conc__loadz(&pool->rejected, CONC__RELAXED);
+    s.accepted = conc__loadz(&pool->accepted, CONC__RELAXED);
+    return s;
+}
+
+const conc_pool_desc *conc_pool_desc_of(const conc_pool *pool) {
+    return pool != NULL ? &pool->desc : NULL;
+}
+
+const char *conc_pool_name(const conc_pool *pool) {
+    return pool != NULL ? pool->name : "";
+}
+
+conc_result conc_pool_resize(conc_pool *pool, unsigned core_threads, unsigned max_threads) {
+    conc_result r = conc__pool_wrong(pool, "conc_pool_resize");
+    conc_pool_desc d;
+    const char *wrong;
+    if (r != CONC_OK) return r;
+    d = pool->desc;
+    conc__lock_take(&pool->lock);
+    d.core_threads = core_threads != 0 ? core_threads : conc__load32(&pool->core, CONC__RELAXED);
+    d.max_threads = max_threads != 0 ? max_threads : conc__load32(&pool->max, CONC__RELAXED);
+    wrong = conc__desc_wrong(&d);
+    if (wrong == NULL) {
+        conc__store32(&pool->core, d.core_threads, CONC__SEQ_CST);
+        conc__store32(&pool->max, d.max_threads, CONC__SEQ_CST);
+    }
+    conc__lock_give(&pool->lock);
+    if (wrong != NULL) return conc__fail(CONC_INVALID, "conc_pool_resize: %s (core %u, max %u)", wrong, d.core_threads, d.max_threads);
+    conc__pool_rouse_all(pool); /* those that are too many end; the others look at their patience again */
+    while (conc__pool_queued(pool) != 0 && conc__pool_more(pool)) {
+    }
+    conc__room_wake(pool, CONC_ALL);
+    return CONC_OK;
+}
+
+conc_result conc_pool_set_keep_alive(conc_pool *pool, double seconds) {
+    conc_result r = conc__pool_wrong(pool, "conc_pool_set_keep_alive");
+    if (r != CONC_OK) return r;
+    if (!(seconds >= 0)) return conc__fail(CONC_INVALID, "conc_pool_set_keep_alive: a negative time");
+    conc__lock_take(&pool->lock);
+    pool->keep_alive = seconds;
+    conc__lock_give(&pool->lock);
+    conc__pool_rouse_all(pool);
+    return CONC_OK;
+}
+
+unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
+    unsigned threads = 0;
+    if (conc__pool_wrong(pool, "conc_pool_prestart") != CONC_OK) return 0;
+    for (;;) {
+        conc__lock_take(&pool->lock);
+        threads = conc__load32(&pool->threads, CONC__RELAXED);
+        if (threads >= conc__load32(&pool->core, CONC__RELAXED) || (n != 0 && threads >= n) ||
+            conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+            break;
+        }
+        (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
+        if (conc__thread_new(pool, NULL) != CONC_OK) break; /* the lock is held again */
+    }
+    conc__lock_give(&pool->lock);
+    return threads;
+}
+
+conc_pool *conc_pool_current(void) {
+    const conc__worker *w = conc__self()->worker;
+    return w != NULL ? w->pool : NULL;
+}
 
 /* ==== end src/pool.c ==== */
 
 /* ==== begin src/job.c ==== */
 
 /* ============================================================================================
- * job: fork and join; see parallel.h.
+ * job: fork and join, and groups; see parallel.h.
+ *
+ * THE DEQUE. Each member of a pool keeps its jobs in an array: [0, tail) have been taken by others, [tail, split) are open to
+ * others, [split, head) are its own alone. The owner forks and joins at the head, with plain loads and stores as long as it is above the
+ * split; others take at the tail. Tail and split are the halves of one word, `open`, which changes by
+ * compare-and-swap: of a taker (tail + 1) and of the owner, who moves the split up when others ask for more, or down when
+ * its own part is empty. So each open job is got by one, without a fence and without a race between the two ends. A word
+ * that has come back to an earlier value (the owner resets an empty deque) does no harm: what is taken is read from the
+ * array *after* the compare-and-swap, and is what is open there then; the owner does not use the place again before that job is
+ * joined, and so the taker has read it.
+ * (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written without the tail, and wants a fence.)
+ *
+ * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially consistent, before the
+ * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at each
+ * fork and join): who finds nothing to take, who takes the last that is open. That is a hint: if it is overlooked for a moment,
+ * jobs stay where they are until the next fork or join; nobody waits for them but their own forker.
+ *
+ * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
+ * last for ever.
  * ========================================================================================== */
+
+/* The states of a job. */
+enum { CONC__JOB_FORKED, CONC__JOB_AWAITED, CONC__JOB_OVER };
+
+#define conc__open_tail(open) ((open)&0xffffu)
+#define conc__open_split(open) ((open) >> 16)
+#define conc__open_of(tail, split) ((tail) | (split) << 16)
+
+/* ---- a job's end ---------------------------------------------------------------------------------- */
+
+/* Runs it where it is not just joined. A loose one belongs to its function, and is gone with it; and after the swap any other's
+ * memory may be gone: only its address is used. */
+static void conc__job_run(conc_job *job) {
+    if (job->conc__loose) {
+        (void)job->conc__fn(job->conc__arg);
+    } else {
+        job->conc__code = job->conc__fn(job->conc__arg);
+        if (conc__swap32(&job->conc__state, CONC__JOB_OVER, CONC__ACQ_REL) == CONC__JOB_AWAITED) {
+            (void)conc__wake_waiters(job, CONC__ANY_TAG, CONC_ALL);
+        }
+    }
+}
+
+/* One that another member has forked. */
+static void conc__job_run_taken(conc_job *job) {
+    conc__agent *me = conc__self();
+    conc_cancel *before = me->cancel;
+    conc__running running;
+    running.below = me->running;
+    running.up = (const conc__running *)job->conc__up;
+    running.what = job;
+    me->running = &running;
+    me->cancel = job->conc__cancel;
+    conc__job_run(job);
+    me->cancel = before;
+    me->running = (conc__running *)(uintptr_t)running.below;
+}
+
+static conc_result conc__job_attempt(conc_op *op) {
+    return conc__load32(&((conc_job *)op->object)->conc__state, CONC__ACQUIRE) == CONC__JOB_OVER ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__job_arm(conc_op *op, conc_node *node) {
+    conc_job *job = (conc_job *)op->object;
+    conc__bucket *b = conc__bucket_lock(job);
+    uint32_t state = CONC__JOB_FORKED;
+    /* Against the swap of its end: that finds AWAITED, and looks in the table; or this finds it ended. */
+    bool wait = conc__cas32(&job->conc__state, &state, CONC__JOB_AWAITED, CONC__ACQ_REL) || state == CONC__JOB_AWAITED;
+    if (wait) conc__bucket_push(b, job, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static const conc_op_class conc__job_op = {"join", CONC_BUSY, conc__job_attempt, conc__job_arm, NULL, NULL};
+
+/* ---- the owner's end of the deque --------------------------------------------------------------------- */
+
+/* Opens half of what is private, at least one; and has somebody come for it. */
+static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
+    uint32_t open = conc__load32(&w->open, CONC__RELAXED);
+    conc__store32(&w->asked, 0, CONC__RELAXED);
+    if (w->head == w->split) return;
+    w->split += (w->head - w->split + 1) / 2;
+    /* Release: publishes the jobs, and the array's entries. */
+    while (!conc__cas32(&w->open, &open, conc__open_of(conc__open_tail(open), w->split), CONC__SEQ_CST)) {
+    }
+    if (!w->forks) {
+        w->forks = true;
+        (void)conc__add32(&w->pool->forking, 1, CONC__SEQ_CST);
+    }
+    conc__pool_rouse_for_jobs(w->pool);
+}
+
+/* The newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
+static conc_job *conc__jobs_take(conc__worker *w) {
+    uint32_t open, tail, split;
+    if (w->head == w->split) {
+        open = conc__load32(&w->open, CONC__RELAXED);
+        for (;;) {
+            tail = conc__open_tail(open);
+            split = conc__open_split(open);
+            if (tail >= split) break;
+            /* Half of what is open becomes private again. Acquire is not needed: it was all written here. */
+            split = tail + (split - tail) / 2;
+            if (conc__cas32(&w->open, &open, conc__open_of(tail, split), CONC__ACQ_REL)) {
+                w->split = split;
+                break;
+            }
+        }
+    }
+    if (w->head == w->split) {
+        if (w->head != 0) {
+            w->head = w->split = 0;
+            conc__store32(&w->open, 0, CONC__RELEASE); /* nobody takes from an empty one: no change is lost */
+        }
+        if (w->forks) {
+            w->forks = false;
+            (void)conc__sub32(&w->pool->forking, 1, CONC__SEQ_CST);
+        }
+        return NULL;
+    }
+    w->head--;
+    return (conc_job *)conc__loadp(&w->jobs[w->head], CONC__RELAXED);
+}
+
+void conc__jobs_finish(conc__worker *w) {
+    conc_job *job;
+    while ((job = conc__jobs_take(w)) != NULL) conc__job_run(job);
+}
+
+/* Puts a job in; false: there is no room, or no deque. */
+static CONC__ALWAYS_INLINE bool conc__jobs_push(conc__worker *w, conc_job *job) {
+    uint32_t head;
+    if (CONC__UNLIKELY(w == NULL)) return false;
+    head = w->head;
+    if (CONC__UNLIKELY(head == CONC__JOBS)) return false;
+    conc__storep(&w->jobs[head], job, CONC__RELAXED);
+    w->head = head + 1;
+    if (CONC__UNLIKELY(head == 0 || conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
+    return true;
+}
+
+/* ---- the others' end ------------------------------------------------------------------------------------- */
+
+static void conc__jobs_ask(conc__worker *victim) {
+    if (conc__load32(&victim->asked, CONC__RELAXED) == 0) conc__store32(&victim->asked, 1, CONC__RELAXED);
+}
+
+static conc_job *conc__steal_from(conc__worker *victim) {
+    uint32_t open = conc__load32(&victim->open, CONC__ACQUIRE);
+    while (conc__open_tail(open) < conc__open_split(open)) {
+        uint32_t tail = conc__open_tail(open), split = conc__open_split(open);
+        if (conc__cas32(&victim->open, &open, conc__open_of(tail + 1, split), CONC__ACQ_REL)) {
+            conc_job *job = (conc_job *)conc__loadp(&victim->jobs[tail], CONC__RELAXED);
+            if (tail + 1 == split) {
+                conc__jobs_ask(victim);
+            } else {
+                conc__pool_rouse_for_jobs(victim->pool); /* there is more */
+            }
+            return job;
+        }
+    }
+    conc__jobs_ask(victim);
+    return NULL;
+}
+
+bool conc__steal_and_run(conc__worker *w) {
+    conc__worker *first = (conc__worker *)conc__loadp(&w->pool->workers, CONC__ACQUIRE), *victim;
+    conc_job *job = NULL;
+    /* Beginning behind itself, so that not all ask the same one. */
+    for (victim = w->next; job == NULL && victim != NULL; victim = victim->next) job = conc__steal_from(victim);
+    for (victim = first; job == NULL && victim != w; victim = victim->next) job = conc__steal_from(victim);
+    if (job == NULL) return false;
+    conc__job_run_taken(job);
+    return true;
+}
+
+/* Sequentially consistent, against conc__jobs_open(): see the top. */
+bool conc__jobs_wanted(conc__worker *w) {
+    conc__worker *victim = (conc__worker *)conc__loadp(&w->pool->workers, CONC__ACQUIRE);
+    bool some = false;
+    for (; victim != NULL && !some; victim = victim->next) {
+        uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
+        if (victim == w) continue;
+        some = conc__open_tail(open) < conc__open_split(open);
+        if (!some) conc__jobs_ask(victim);
+    }
+    return some;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------------ */
+
+/* A member waits: it runs jobs, and tasks that are due; when there are none, it sleeps in the list of helpers, until the op completes
+ * or somebody has work. Its wakes: the op's own; and whoever takes it out of the list gives the permit of `wake`. Between
+ * the entering of the list and the sleep it looks once more (see the top of pool.c). */
+static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
+    conc__agent *me = conc__self();
+    for (;;) {
+        conc_op ops[2];
+        conc__blocked blocked;
+        unsigned step;
+        bool busy = false;
+        int which;
+        conc_result r = op->cls->attempt(op);
+        if (r != CONC_PENDING) return r;
+        if (deadline.ns == INT64_MIN) return conc__op_busy(op);
+        for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
+            r = op->cls->attempt(op);
+            if (r != CONC_PENDING) return r;
+            busy = (conc__load32(&w->pool->forking, CONC__RELAXED) != 0 && conc__steal_and_run(w)) || conc__due_run(w->pool);
+        }
+        if (busy) continue;
+        conc__pool_sleeper_in(w, true);
+        if ((conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w)) ||
+            conc__load32(&w->pool->due, CONC__SEQ_CST) != 0) {
+            conc__pool_sleeper_out(w, false);
+            if (!conc__steal_and_run(w)) (void)conc__due_run(w->pool);
+            continue;
+        }
+        if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
+            conc__pool_sleeper_out(w, false);
+            return conc__fail(CONC_DEADLOCK, "what is waited for waits, in the end, for the waiting task itself");
+        }
+        ops[0] = *op;
+        ops[1] = conc_op_acquire(&w->wake);
+        which = conc_select(ops, 2, deadline);
+        conc__blocked_leave(&blocked);
+        conc__pool_sleeper_out(w, which == 1);
+        if (which == 0) return ops[0].result;
+        if (which < 0) return (conc_result)which;
+    }
+}
+
+conc_result conc__await(conc_op *op, const void *awaits, conc_deadline deadline) {
+    conc__agent *me = conc__self();
+    conc__worker *w = me->worker;
+    conc__blocked blocked;
+    conc_result r;
+    if (w != NULL && conc__pool_is_forked(w->pool)) w = NULL;
+    if (w != NULL) return conc__await_member(w, op, awaits, deadline);
+    if (me->running == NULL || deadline.ns == INT64_MIN) return conc__wait_op(op, deadline);
+    r = op->cls->attempt(op);
+    if (r != CONC_PENDING) return r;
+    if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
+        return conc__fail(CONC_DEADLOCK, "what is waited for waits, in the end, for the waiting task itself");
+    }
+    r = conc__wait_op(op, deadline);
+    conc__blocked_leave(&blocked);
+    return r;
+}
+
+/* ---- fork and join -------------------------------------------------------------------------------------------- */
+
+conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
+    conc__agent *me = conc__self();
+    conc__worker *w = me->worker, *before = w;
+    conc_result r = CONC_OK;
+    int returned;
+    if (pool == NULL || fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_call: no %s", pool == NULL ? "pool" : "function");
+    if (conc__pool_is_forked(pool)) return conc__fail(CONC_FORKED, "conc_pool_call: the pool's threads are in the process that forked");
+    if (w == NULL || w->pool != pool) {
+        w = conc__pool_enter(pool, &r);
+        if (w == NULL) return r;
+        me->worker = w;
+    }
+    returned = fn(arg);
+    if (w != before) {
+        conc__jobs_finish(w);
+        me->worker = before;
+        conc__pool_leave(w);
+    }
+    if (code != NULL) *code = returned;
+    return CONC_OK;
+}
+
+void conc_job_fork(conc_job *job, conc_fn fn, void *arg) {
+    conc__agent *me = conc__self_fast();
+    job->conc__fn = fn;
+    job->conc__arg = arg;
+    job->conc__up = me->running;
+    job->conc__cancel = me->cancel;
+    job->conc__loose = false;
+    conc__store32(&job->conc__state, CONC__JOB_FORKED, CONC__RELAXED);
+    if (CONC__UNLIKELY(!conc__jobs_push(me->worker, job))) {
+        job->conc__code = fn(arg);
+        conc__store32(&job->conc__state, CONC__JOB_OVER, CONC__RELAXED); /* the caller's own, as before */
+    }
+}
+
+static CONC__NOINLINE int conc__join_slowly(conc_job *job) {
+    conc__worker *w = conc__self()->worker;
+    conc_op op;
+    conc_cancel *token;
+    while (conc__load32(&job->conc__state, CONC__ACQUIRE) != CONC__JOB_OVER) {
+        conc_job *own = w != NULL ? conc__jobs_take(w) : NULL;
+        if (own == job) return job->conc__fn(job->conc__arg);
+        if (own != NULL) {
+            conc__job_run(own); /* forked later, and not joined yet */
+            continue;
+        }
+        token = conc_cancel_use(NULL);
+        op = conc_op_make(&conc__job_op, job, NULL);
+        (void)conc__await(&op, job, CONC_FOREVER);
+        (void)conc_cancel_use(token);
+    }
+    return job->conc__code;
+}
+
+int conc_job_join(conc_job *job) {
+    conc__worker *w = conc__self_fast()->worker;
+    if (CONC__LIKELY(w != NULL)) {
+        uint32_t head = w->head;
+        if (CONC__LIKELY(head > w->split && (conc_job *)conc__loadp(&w->jobs[head - 1], CONC__RELAXED) == job)) {
+            w->head = head - 1;
+            if (CONC__UNLIKELY(conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
+            return job->conc__fn(job->conc__arg);
+        }
+    }
+    return conc__join_slowly(job);
+}
+
+/* ---- groups ----------------------------------------------------------------------------------------------------- */
+
+typedef struct conc__mate { /* one task of a team */
+    conc_job job;           /* first: how it is known when it has been forked */
+    struct conc__team *team;
+    struct conc__mate *next;
+    conc_fn fn;
+    void *arg;
+} conc__mate;
+
+typedef struct conc__team {
+    conc_pool *pool;
+    uint32_t users;      /* atomic: the group, and each of its tickets in the pool's queue */
+    uint32_t pending;    /* atomic: its tasks that have not ended. Waited for under this address; the last one's end publishes what all did */
+    uint32_t closed;     /* atomic: 1: it has failed; 2: it was canceled */
+    uint32_t code;       /* atomic: the first root error; 0: none */
+    conc_cancel token;
+    conc__lock lock;     /* guards the next two */
+    conc__mate *first, **end; /* those handed in from outside that have not begun */
+} conc__team;
+
+static void conc__team_unuse(conc__team *team) {
+    if (conc__sub32(&team->users, 1, CONC__ACQ_REL) == 1) conc__free(team);
+}
+
+/* After the last one's `pending` the team's memory may be gone: only its address is used. */
+static void conc__mate_ended(conc__team *team) {
+    if (conc__sub32(&team->pending, 1, CONC__ACQ_REL) == 1) (void)conc__wake_waiters(&team->pending, CONC__ANY_TAG, CONC_ALL);
+}
+
+static void conc__team_close(conc__team *team, bool canceled) {
+    uint32_t open = 0;
+    if (conc__cas32(&team->closed, &open, canceled ? 2 : 1, CONC__ACQ_REL)) (void)conc_cancel_fire(&team->token);
+}
+
+static void conc__mate_run(conc__mate *m) {
+    conc__team *team = m->team;
+    conc__agent *me = conc__self();
+    conc_cancel *before = me->cancel;
+    conc__running running;
+    running.below = me->running;
+    running.up = NULL;
+    running.what = team;
+    if (!conc_cancel_fired(&team->token)) {
+        int code;
+        me->running = &running;
+        me->cancel = &team->token;
+        code = m->fn(m->arg);
+        me->cancel = before;
+        me->running = (conc__running *)(uintptr_t)running.below;
+        if (code != 0 && !(code == CONC_CANCELED && conc_cancel_fired(&team->token))) {
+            uint32_t none = 0;
+            (void)conc__cas32(&team->code, &none, (uint32_t)code, CONC__RELAXED);
+            conc__team_close(team, false);
+        }
+    }
+    conc__free(m);
+    conc__mate_ended(team);
+}
+
+static int conc__mate_job(void *arg) {
+    conc__mate_run((conc__mate *)arg);
+    return 0;
+}
+
+/* One that was handed in from outside. */
+static bool conc__team_run_one(conc__team *team) {
+    conc__mate *m;
+    conc__lock_take(&team->lock);
+    m = team->first;
+    if (m != NULL) {
+        team->first = m->next;
+        if (team->first == NULL) team->end = &team->first;
+    }
+    conc__lock_give(&team->lock);
+    if (m != NULL) conc__mate_run(m);
+    return m != NULL;
+}
+
+/* The ticket in the queue: for any one task of the team, or none, if it was faster otherwise. */
+int conc__team_task(void *arg) {
+    conc__team *team = (conc__team *)arg;
+    (void)conc__team_run_one(team);
+    conc__team_unuse(team);
+    return 0;
+}
+
+void conc__team_drop(void *arg) {
+    conc__team *team = (conc__team *)arg;
+    conc__team_close(team, true);
+    (void)conc__team_run_one(team); /* does not run any more, but ends */
+    conc__team_unuse(team);
+}
+
+conc_result conc_pool_group_begin(conc_pool_group *g, conc_pool *pool) {
+    conc__team *team;
+    if (g == NULL || pool == NULL) return conc__fail(CONC_INVALID, "conc_pool_group_begin: no %s", g == NULL ? "group" : "pool");
+    g->conc__pool = pool;
+    g->conc__team = NULL;
+    if (conc__pool_is_forked(pool)) return conc__fail(CONC_FORKED, "conc_pool_group_begin: the pool's threads are in the process that forked");
+    team = (conc__team *)conc__alloc(1, sizeof *team, "a group of tasks");
+    if (team == NULL) return CONC_NO_MEMORY;
+    team->pool = pool;
+    team->users = 1;
+    team->end = &team->first;
+    team->token.parent = conc_cancel_current() != NULL ? conc_cancel_current() : &pool->token;
+    g->conc__team = team;
+    return CONC_OK;
+}
+
+static conc__team *conc__team_of(const conc_pool_group *g, const char *call) {
+    conc__team *team = g != NULL ? g->conc__team : NULL;
+    if (team == NULL) {
+        (void)conc__fail(CONC_INVALID, "%s: no group: it was not begun, or it has been ended", call);
+    } else if (conc__pool_is_forked(team->pool)) {
+        (void)conc__fail(CONC_FORKED, "%s: the pool's threads are in the process that forked", call);
+        team = NULL;
+    }
+    return team;
+}
+
+conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
+    conc__team *team = conc__team_of(g, "conc_pool_group_run");
+    conc__worker *w = conc__self()->worker;
+    conc__mate *m;
+    conc_result r = CONC_OK;
+    if (team == NULL) return conc_error_result();
+    if (fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_group_run: no function");
+    if (conc_cancel_fired(&team->token)) return CONC_CANCELED;
+    m = (conc__mate *)conc__alloc(1, sizeof *m, "a task of a group");
+    if (m == NULL) return CONC_NO_MEMORY;
+    m->team = team;
+    m->fn = fn;
+    m->arg = arg;
+    (void)conc__add32(&team->pending, 1, CONC__RELAXED);
+    if (w != NULL && w->pool == team->pool) {
+        m->job.conc__fn = conc__mate_job;
+        m->job.conc__arg = m;
+        m->job.conc__loose = true;
+        if (!conc__jobs_push(w, &m->job)) conc__mate_run(m);
+    } else {
+        conc__item ticket;
+        conc__lock_take(&team->lock);
+        m->next = NULL;
+        *team->end = m;
+        team->end = &m->next;
+        conc__lock_give(&team->lock);
+        ticket.fn = conc__team_task;
+        ticket.arg = team;
+        (void)conc__add32(&team->users, 1, CONC__RELAXED);
+        r = conc__pool_place(team->pool, &ticket, 0);
+        if (r != CONC_OK) conc__team_unuse(team); /* it is kept for the wait */
+        if (r == CONC_CLOSED) conc__team_close(team, true);
+        if (r == CONC_FULL || r == CONC_NO_THREADS || r == CONC_NO_MEMORY) r = CONC_OK;
+    }
+    CONC__OPAQUE();
+    return r;
+}
+
+static conc_result conc__team_attempt(conc_op *op) {
+    return conc__load32(&((conc__team *)op->object)->pending, CONC__ACQUIRE) == 0 ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__team_arm(conc_op *op, conc_node *node) {
+    conc__team *team = (conc__team *)op->object;
+    conc__bucket *b = conc__bucket_lock(&team->pending);
+    bool wait = conc__load32(&team->pending, CONC__ACQUIRE) != 0; /* the last one's end comes after this, and looks in the table */
+    if (wait) conc__bucket_push(b, &team->pending, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static const conc_op_class conc__team_op = {"group", CONC_BUSY, conc__team_attempt, conc__team_arm, NULL, NULL};
+
+static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
+    conc__worker *w = conc__self()->worker;
+    conc_op op = conc_op_make(&conc__team_op, team, NULL);
+    conc_job *own;
+    if (deadline.ns != INT64_MIN) {
+        /* What has not begun: from outside, and the member's own. */
+        while (conc__team_run_one(team)) {
+        }
+        while (w != NULL && w->pool == team->pool && conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) {
+            conc__job_run(own);
+        }
+    }
+    return conc__await(&op, team, deadline);
+}
+
+static conc_result conc__team_result(conc__team *team) {
+    uint32_t closed = conc__load32(&team->closed, CONC__ACQUIRE);
+    int code = (int)conc__load32(&team->code, CONC__ACQUIRE);
+    if (code != 0) return conc__fail(CONC_FAILED, "a task of the group returned %d", code);
+    return closed != 0 || conc_cancel_fired(&team->token) ? CONC_CANCELED : CONC_OK;
+}
+
+conc_result conc_pool_group_wait(conc_pool_group *g, conc_deadline deadline) {
+    conc__team *team = conc__team_of(g, "conc_pool_group_wait");
+    conc_result r;
+    if (team == NULL) return conc_error_result();
+    r = conc__team_wait(team, deadline);
+    return r == CONC_OK ? conc__team_result(team) : r;
+}
+
+int conc_pool_group_code(const conc_pool_group *g) {
+    const conc__team *team = conc__team_of(g, "conc_pool_group_code");
+    int code = team != NULL ? (int)conc__load32(&team->code, CONC__ACQUIRE) : 0;
+    CONC__OPAQUE();
+    return code;
+}
+
+conc_result conc_pool_group_cancel(conc_pool_group *g) {
+    conc__team *team = conc__team_of(g, "conc_pool_group_cancel");
+    if (team == NULL) return conc_error_result();
+    conc__team_close(team, true);
+    return CONC_OK;
+}
+
+conc_result conc_pool_group_end(conc_pool_group *g) {
+    conc__team *team = conc__team_of(g, "conc_pool_group_end");
+    conc_result r;
+    if (team == NULL) return conc_error_result();
+    r = conc__team_wait(team, CONC_FOREVER);
+    while (r != CONC_OK) { /* the caller is canceled, or would wait for itself: all of it is, and then the end comes */
+        conc_cancel *token;
+        conc__team_close(team, true);
+        token = conc_cancel_use(NULL);
+        r = conc__team_wait(team, CONC_FOREVER);
+        (void)conc_cancel_use(token);
+        if (r == CONC_DEADLOCK) break;
+    }
+    if (r == CONC_OK) {
+        r = conc__team_result(team);
+        g->conc__team = NULL;
+        conc__team_unuse(team);
+    }
+    return r;
+}
 
 /* ==== end src/job.c ==== */
 
@@ -16288,16 +19043,17 @@ size_t conc_group_count(const conc_group *group) {
 #define CONC__OFFLOAD_THREADS 32
 #define CONC__OFFLOAD_IDLE 5.0
 
-enum { CONC__JOB_QUEUED, CONC__JOB_RUNS, CONC__JOB_DONE };
+enum { CONC__JOB_QUEUED, CONC__JOB_RUNS, CONC__JOB_DONE, CONC__JOB_WITHDRAWN, CONC__JOB_REFUSED };
 
 typedef struct conc__job {
     struct conc__job *next;
     conc_fn fn;
     conc_result (*finish)(void *arg); /* makes the wait's result of what fn left in `arg`; NULL: its code does */
     size_t size;
+    conc_pool *pool; /* NULL: it is in the list here */
     int code;
     uint32_t state; /* atomic: DONE publishes the code and the bytes. Waited for under this address */
-    uint32_t users; /* atomic: the wait; and the list, or the thread that runs it */
+    uint32_t users; /* atomic: the wait; and the list or the pool's queue, or the thread that runs it */
 } conc__job;
 #define CONC__JOB_HEAD ((sizeof(conc__job) + 15u) & ~(size_t)15u) /* the copy of the argument follows */
 
@@ -16364,18 +19120,59 @@ static conc__job *conc__offload_next(void) {
     return job;
 }
 
+/* Release. Whoever armed before has its node in the list, whoever arms later reads this. */
+static void conc__job_done(conc__job *job, uint32_t state) {
+    conc__store32(&job->state, state, CONC__RELEASE);
+    (void)conc__wake_waiters(job, CONC__ANY_TAG, CONC_ALL);
+    conc__job_unuse(job);
+}
+
 static int conc__offload_thread(void *unused) {
     conc__job *job;
     (void)unused;
     while ((job = conc__offload_next()) != NULL) {
         job->code = job->fn(conc__job_bytes(job));
         (void)conc_cancel_use(NULL);
-        /* Release. Whoever armed before has its node in the list, whoever arms later reads this. */
-        conc__store32(&job->state, CONC__JOB_DONE, CONC__RELEASE);
-        (void)conc__wake_waiters(job, CONC__ANY_TAG, CONC_ALL);
-        conc__job_unuse(job);
+        conc__job_done(job, CONC__JOB_DONE);
     }
     return 0;
+}
+
+/* ---- in a thread pool ---- */
+
+int conc__offload_task(void *p) {
+    conc__job *job = (conc__job *)p;
+    uint32_t state = CONC__JOB_QUEUED;
+    if (conc__cas32(&job->state, &state, CONC__JOB_RUNS, CONC__ACQUIRE)) {
+        conc_cancel *token = conc_cancel_use(NULL);
+        job->code = job->fn(conc__job_bytes(job));
+        (void)conc_cancel_use(token);
+        conc__job_done(job, CONC__JOB_DONE);
+    } else {
+        conc__job_unuse(job); /* withdrawn */
+    }
+    return 0;
+}
+
+/* The pool was closed at once. */
+void conc__offload_drop(void *p) {
+    conc__job *job = (conc__job *)p;
+    uint32_t state = CONC__JOB_QUEUED;
+    if (conc__cas32(&job->state, &state, CONC__JOB_RUNS, CONC__ACQUIRE)) {
+        conc__job_done(job, CONC__JOB_REFUSED);
+    } else {
+        conc__job_unuse(job);
+    }
+}
+
+static conc_result conc__offload_to_pool(conc__job *job) {
+    conc__item item;
+    conc_result r;
+    item.fn = conc__offload_task;
+    item.arg = job;
+    if (conc__pool_is_forked(job->pool)) return conc__fail(CONC_FORKED, "conc_op_offload: the pool's threads are in the process that forked");
+    r = conc__pool_place(job->pool, &item, 0);
+    return r == CONC_FULL ? conc__fail(CONC_REJECTED, "pool full: \"%s\" has no place for an offloaded call", conc_pool_name(job->pool)) : r;
 }
 
 /* Queues the job, and starts a thread for it if none is idle. CONC_OK, or why there is no thread at all. */
@@ -16410,10 +19207,15 @@ static conc_result conc__offload_submit(conc__job *job) {
     return r;
 }
 
-/* Out of the list, if it is still there. */
+/* Out of the list, if it is still there. (Out of a pool's queue it comes in its turn, and finds that it is not to run.) */
 static bool conc__offload_withdraw(conc__job *job) {
     conc__job **link = &conc__offload_jobs;
     bool found;
+    if (job->pool != NULL) {
+        uint32_t state = CONC__JOB_QUEUED;
+        (void)conc__cas32(&job->state, &state, CONC__JOB_WITHDRAWN, CONC__RELAXED);
+        return false;
+    }
     conc__offload_take();
     while (*link != NULL && *link != job) link = &(*link)->next;
     found = *link != NULL;
@@ -16446,7 +19248,12 @@ static conc_result conc__offload_attempt(conc_op *op) {
     conc__job *job = (conc__job *)op->object;
     conc_result (*finish)(void *arg);
     int code;
-    if (conc__load32(&job->state, CONC__ACQUIRE) != CONC__JOB_DONE) return CONC_PENDING;
+    uint32_t state = conc__load32(&job->state, CONC__ACQUIRE);
+    if (state == CONC__JOB_REFUSED) {
+        conc__job_unuse(job);
+        return conc__fail(CONC_CLOSED, "the pool was closed before the offloaded call began");
+    }
+    if (state != CONC__JOB_DONE) return CONC_PENDING;
     if (job->size != 0) memcpy(op->data, conc__job_bytes(job), job->size);
     code = job->code;
     finish = job->finish;
@@ -16457,7 +19264,8 @@ static conc_result conc__offload_attempt(conc_op *op) {
 
 static bool conc__offload_arm(conc_op *op, conc_node *node) {
     conc__bucket *b = conc__bucket_lock(op->object);
-    bool wait = conc__load32(&((conc__job *)op->object)->state, CONC__ACQUIRE) != CONC__JOB_DONE;
+    uint32_t state = conc__load32(&((conc__job *)op->object)->state, CONC__ACQUIRE);
+    bool wait = state != CONC__JOB_DONE && state != CONC__JOB_REFUSED;
     if (wait) conc__bucket_push(b, op->object, node, 0);
     conc__bucket_unlock(b);
     return wait;
@@ -16473,10 +19281,13 @@ static conc_result conc__offload_failed(conc_op *op) {
     return (conc_result)-(int)op->word;
 }
 
+static bool conc__offload_arm_in(conc_pool *pool, conc_op *op, conc_node *node, conc_fn fn, size_t size,
+                                 conc_result (*finish)(void *arg));
+
 static bool conc__offload_start(conc_op *op, conc_node *node) {
     conc_fn fn;
     memcpy(&fn, &op->object, sizeof fn); /* ISO C has no cast between the two */
-    return conc__offload_arm_new(op, node, fn, (size_t)op->word, NULL);
+    return conc__offload_arm_in((conc_pool *)(uintptr_t)op->node.conc__key, op, node, fn, (size_t)op->word, NULL);
 }
 
 static const conc_op_class conc__offload_new = {"offload", CONC_BUSY, conc__offload_pending, conc__offload_start, NULL, NULL};
@@ -16484,7 +19295,8 @@ static const conc_op_class conc__offload_sent = {"offload", CONC_BUSY, conc__off
                                                  NULL, conc__offload_abandon};
 static const conc_op_class conc__offload_lost = {"offload", CONC_BUSY, conc__offload_failed, conc__offload_arm, NULL, NULL};
 
-bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size, conc_result (*finish)(void *arg)) {
+static bool conc__offload_arm_in(conc_pool *pool, conc_op *op, conc_node *node, conc_fn fn, size_t size,
+                                 conc_result (*finish)(void *arg)) {
     conc__job *job = size <= SIZE_MAX - CONC__JOB_HEAD ? (conc__job *)conc__alloc(1, CONC__JOB_HEAD + size, "an offloaded call")
                                                        : NULL;
     conc_result r = job != NULL ? CONC_OK : CONC_NO_MEMORY;
@@ -16495,7 +19307,8 @@ bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size
         job->size = size;
         job->users = 2;
         if (size != 0) memcpy(conc__job_bytes(job), op->data, size);
-        r = conc__offload_submit(job);
+        job->pool = pool;
+        r = pool != NULL ? conc__offload_to_pool(job) : conc__offload_submit(job);
     }
     if (r != CONC_OK) {
         conc__free(job);
@@ -16508,11 +19321,15 @@ bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size
     return conc__offload_arm(op, node);
 }
 
+bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size, conc_result (*finish)(void *arg)) {
+    return conc__offload_arm_in(NULL, op, node, fn, size, finish);
+}
+
 conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size) {
     conc_op op = conc_op_make(&conc__offload_new, NULL, arg);
-    (void)pool;
     memcpy(&op.object, &fn, sizeof op.object);
     op.word = arg != NULL ? size : 0;
+    op.node.conc__key = pool; /* free until it is armed, and then another op */
     return op;
 }
 

@@ -82,6 +82,8 @@ typedef struct conc__agent {
     const char *sleeps_in;
     const void *sleeps_for;
     size_t sleeps_since; /* milliseconds of the clock */
+    struct conc__worker *worker;   /* what it is in a pool, while it takes part in one; */
+    struct conc__running *running; /* and the tasks that it is in, the innermost first */
     conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
     uint32_t scopes;     /* blocks of CONC_WITH_LOCK(), CONC_WITH_CANCEL() and CONC_FOREACH() that it is in */
     void **locals;       /* thread-local values by key */
@@ -127,6 +129,8 @@ typedef enum conc__reset_place {
     CONC__RESET_TIMERS,
     CONC__RESET_LOOPS,
     CONC__RESET_OFFLOAD,
+    CONC__RESET_BLOCKED,
+    CONC__RESET_POOLS,
     CONC__RESET_DEBUG,
     CONC__RESETS
 } conc__reset_place;
@@ -136,6 +140,8 @@ CONC__LIB void conc__table_begin(void);
 CONC__LIB void conc__registry_begin(void);
 CONC__LIB void conc__timers_begin(void);
 CONC__LIB void conc__offload_begin(void);
+CONC__LIB void conc__blocked_begin(void);
+CONC__LIB void conc__pools_begin(void);
 #if defined(CONC_DEBUG) || defined(CONC_SIM)
 CONC__LIB void conc__debug_begin(void);
 #endif
@@ -280,6 +286,184 @@ CONC__LIB conc_result conc__wait_spun(conc_op *op, conc_deadline deadline, bool 
 CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 #define CONC__SPIN_LONG 6
 #define CONC__SPIN_SHORT 1
+
+/* ---- thread: the end of the program ----------------------------------------------------------------------
+ * `fn` is called at exit(), before it waits for the threads. One place for one user: the pools. */
+CONC__LIB void conc__before_exit(void (*fn)(void));
+
+/* ---- future: how it is completed, and who waits for what -------------------------------------------------- */
+
+/* The bits of its state. */
+#define CONC__BEGUN 1u     /* somebody has claimed it: runs it, or ends it */
+#define CONC__ENDED 2u     /* publishes the code, the result and all that the task did */
+#define CONC__WAITED 4u    /* somebody may stand in the table */
+#define CONC__LOOKED 8u    /* its result has been seen, or a callback will */
+#define CONC__NOTED 16u    /* it has notes */
+#define CONC__ELSEWHERE 32u /* the pool counts it among what runs outside of its threads */
+
+/* Who is to be called at its end. */
+typedef struct conc__note {
+    struct conc__note *next;
+    void (*fn)(conc_future *f, void *arg);
+    void *arg;
+    bool allocated;
+} conc__note;
+
+typedef struct conc__future_class {
+    bool (*help)(conc_future *f);      /* runs it here if it is still to begin and the caller may do that; false: it has not */
+    void (*canceled)(conc_future *f);  /* it was claimed, to be canceled, before it began */
+    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL */
+} conc__future_class;
+
+struct conc_future {
+    uint32_t state;     /* atomic: the bits above */
+    uint32_t users;     /* atomic: references */
+    const conc__future_class *cls; /* NULL: a user's own. Constant, as is all up to the token */
+    conc_fn fn;
+    void *arg;
+    conc_pool *pool;
+    uint32_t generation;
+    bool helped;        /* by every waiter */
+    conc_cancel token;  /* fired by conc_future_cancel() */
+    int code;           /* written by who has claimed it, published by CONC__ENDED; as are the next two */
+    conc_result result;
+    char *detail;
+    conc__lock lock;    /* guards the next three */
+    bool notes_over;    /* all have been called */
+    conc__note *notes, **notes_end;
+    struct conc__schedule *schedule; /* NULL: it has none. The pool's */
+    conc_future *next;  /* in the pool's list of what is due; guarded by the pool's lock */
+};
+
+CONC__LIB conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
+/* Makes it the caller's to run or to end: true for one caller. */
+CONC__LIB bool conc__future_claim(conc_future *f);
+/* Ends one that the caller has claimed, and calls whoever waits. The caller has a reference. `detail` is copied; NULL: none. */
+CONC__LIB void conc__future_end(conc_future *f, conc_result r, int code, const char *detail);
+CONC__LIB bool conc__future_is_ended(const conc_future *f);
+/* Enters a note, which lives until it has been called; false: it has ended, and the note has not been and will not be called. */
+CONC__LIB bool conc__future_note(conc_future *f, conc__note *note);
+
+/* A task that runs in a thread: on that thread's stack. All constant while it runs. */
+typedef struct conc__running {
+    const struct conc__running *below; /* the one that the thread was in before */
+    const struct conc__running *up;    /* of a job that another thread forked: what that one was in. It stays, as it has to join */
+    const void *what;                  /* what has ended when it returns: a future, a team, a job */
+} conc__running;
+/* A thread that sleeps in a task until `awaits` has ended, with no deadline. */
+typedef struct conc__blocked {
+    struct conc__blocked *next, **link;
+    const conc__running *running;
+    const void *awaits;
+    bool seen;
+} conc__blocked;
+/* Enters it in the list; false, and it is not: what is awaited waits, in the end, for the caller. `listed` false: only looks. */
+CONC__LIB bool conc__blocked_enter(conc__blocked *b, const conc__running *running, const void *awaits, bool listed);
+CONC__LIB void conc__blocked_leave(conc__blocked *b);
+
+/* ---- pool ---------------------------------------------------------------------------------------------------- */
+
+#define CONC__JOBS 2048 /* that one thread can have forked and not joined; below 2^16 */
+
+/* What is in a pool's queue. */
+typedef struct conc__item {
+    conc_fn fn;
+    void *arg;
+} conc__item;
+
+/* A member of a pool: one of its threads, or one that takes part for a while. Its memory stays until the pool's goes. */
+typedef struct conc__worker {
+    conc_pool *pool;     /* constant */
+    struct conc__worker *next; /* among all of the pool; constant once it is there */
+    uint32_t number;     /* constant */
+    /* The thread's own: */
+    uint32_t head;       /* where the next job goes; jobs from `split` on are its alone, */
+    uint32_t split;      /* as of `open` */
+    bool forks;          /* it is counted in the pool's `forking` */
+    char pad0[CONC__CACHE_LINE];
+    uint32_t open;       /* atomic: the jobs that others may take: from the lower half to before the upper half. Publishes them */
+    uint32_t asked;      /* atomic: others want more of them. A hint */
+    char pad1[CONC__CACHE_LINE - 2 * sizeof(uint32_t)];
+    conc_semaphore wake; /* one permit each time it is taken out of a list of sleepers by another */
+    /* Guarded by the pool's lock: */
+    struct conc__worker *idle_next, **idle_link; /* in a list of sleepers; link NULL: in none */
+    bool helps;          /* the list is that of helpers */
+    bool used;           /* somebody is it */
+    bool handed;         /* `item` has been handed to it: stored before `wake` is released */
+    conc__item item;
+    size_t completed;    /* atomic: tasks; written by the thread alone */
+    char pad2[CONC__CACHE_LINE];
+    conc_job *jobs[CONC__JOBS]; /* atomic each */
+} conc__worker;
+
+struct conc_pool {
+    conc_pool_desc desc;   /* as it was made, defaults filled in; constant */
+    char name[24];
+    uint32_t generation;
+    conc_queue *queue;     /* NULL: there is none */
+    conc_queue *spill;     /* NULL: the queue is bounded. Else what finds no room in it, in order, guarded by `spill_lock` */
+    conc_cancel token;     /* over all its tasks: fired by conc_pool_close_now() */
+    uint32_t core, max;    /* atomic: written under the lock */
+    uint32_t phase;        /* atomic: open, closed, closed at once; written under the lock */
+    char pad0[CONC__CACHE_LINE];
+    uint32_t threads;      /* atomic: written under the lock */
+    uint32_t idle;         /* atomic: threads in the list of the idle; written under the lock. See pool.c */
+    uint32_t helpers;      /* atomic: in the list of helpers; likewise */
+    uint32_t searching;    /* atomic: threads that have no task, and look for one */
+    uint32_t due;          /* atomic: the length of the list; written under the lock */
+    uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
+    uint32_t forking;      /* atomic: members that have jobs, as far as they know */
+    char pad1[CONC__CACHE_LINE];
+    size_t accepted;       /* atomic, as are the next four: counters */
+    char pad2[CONC__CACHE_LINE];
+    size_t canceled, returned, rejected;
+    size_t completed;      /* outside of its threads */
+    size_t spilled;        /* atomic: how much is in `spill`, and in `front`; written under spill_lock */
+    conc__lock spill_lock;
+    bool has_front;        /* guarded by it, as is the next */
+    conc__item front;      /* the first of the spilled */
+    conc__lock lock;       /* guards all that follows */
+    conc__worker *idles, *helping;
+    void *workers;         /* atomic: all members there have ever been, newest first */
+    uint32_t members;
+    unsigned largest;
+    double keep_alive;     /* seconds */
+    size_t elsewhere;      /* what keeps the pool from its end beside its threads: tasks run by others, those who take part */
+    size_t scheduled;
+    struct conc__schedule *schedules;
+    conc_future *due_first, **due_end;
+    conc_event ended;
+    uint32_t users;        /* the handle; and who closes it at exit() */
+    conc_pool *next, **link; /* in the list of open pools; guarded by that list's lock */
+};
+
+/* What the fork and join part uses. */
+CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
+/* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
+CONC__LIB conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority);
+CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* takes part; NULL: *r says why not */
+CONC__LIB void conc__pool_leave(conc__worker *w);
+/* Wakes a member that sleeps: there are jobs. */
+CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
+/* In the list of helpers, and out of it, having taken the permit if another took it out. */
+CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
+CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
+/* Runs a task whose time has come, past the queue; false: there is none. */
+CONC__LIB bool conc__due_run(conc_pool *pool);
+/* Takes a job of another member, and runs it; false: there is none. */
+CONC__LIB bool conc__steal_and_run(conc__worker *w);
+/* Whether there may be jobs to take; asks for them. */
+CONC__LIB bool conc__jobs_wanted(conc__worker *w);
+/* Runs what is left of the member's own jobs. */
+CONC__LIB void conc__jobs_finish(conc__worker *w);
+/* Waits for `op`, which completes when `awaits` has ended: as a member of a pool, if the caller is one, running jobs meanwhile. */
+CONC__LIB conc_result conc__await(conc_op *op, const void *awaits, conc_deadline deadline);
+/* Tasks of the library's own, known by their functions: a team's, and an offloaded call; what is done instead of one that
+ * will not run. */
+CONC__LIB int conc__team_task(void *team);
+CONC__LIB void conc__team_drop(void *team);
+CONC__LIB int conc__offload_task(void *job);
+CONC__LIB void conc__offload_drop(void *job);
 
 #if defined(CONC_SIM)
 /* ---- what a simulation needs of the modules ------------------------------------------------------------

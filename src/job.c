@@ -1,5 +1,562 @@
 /* ============================================================================================
- * job: fork and join; see parallel.h.
+ * job: fork and join, and groups; see parallel.h.
+ *
+ * THE DEQUE. Each member of a pool keeps its jobs in an array: [0, tail) have been taken by others, [tail, split) are open to
+ * others, [split, head) are its own alone. The owner forks and joins at the head, with plain loads and stores as long as it is above the
+ * split; others take at the tail. Tail and split are the halves of one word, `open`, which changes by
+ * compare-and-swap: of a taker (tail + 1) and of the owner, who moves the split up when others ask for more, or down when
+ * its own part is empty. So each open job is got by one, without a fence and without a race between the two ends. A word
+ * that has come back to an earlier value (the owner resets an empty deque) does no harm: what is taken is read from the
+ * array *after* the compare-and-swap, and is what is open there then; the owner does not use the place again before that job is
+ * joined, and so the taker has read it.
+ * (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written without the tail, and wants a fence.)
+ *
+ * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially consistent, before the
+ * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at each
+ * fork and join): who finds nothing to take, who takes the last that is open. That is a hint: if it is overlooked for a moment,
+ * jobs stay where they are until the next fork or join; nobody waits for them but their own forker.
+ *
+ * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
+ * last for ever.
  * ========================================================================================== */
 
 #include "internal.h"
+
+/* The states of a job. */
+enum { CONC__JOB_FORKED, CONC__JOB_AWAITED, CONC__JOB_OVER };
+
+#define conc__open_tail(open) ((open)&0xffffu)
+#define conc__open_split(open) ((open) >> 16)
+#define conc__open_of(tail, split) ((tail) | (split) << 16)
+
+/* ---- a job's end ---------------------------------------------------------------------------------- */
+
+/* Runs it where it is not just joined. A loose one belongs to its function, and is gone with it; and after the swap any other's
+ * memory may be gone: only its address is used. */
+static void conc__job_run(conc_job *job) {
+    if (job->conc__loose) {
+        (void)job->conc__fn(job->conc__arg);
+    } else {
+        job->conc__code = job->conc__fn(job->conc__arg);
+        if (conc__swap32(&job->conc__state, CONC__JOB_OVER, CONC__ACQ_REL) == CONC__JOB_AWAITED) {
+            (void)conc__wake_waiters(job, CONC__ANY_TAG, CONC_ALL);
+        }
+    }
+}
+
+/* One that another member has forked. */
+static void conc__job_run_taken(conc_job *job) {
+    conc__agent *me = conc__self();
+    conc_cancel *before = me->cancel;
+    conc__running running;
+    running.below = me->running;
+    running.up = (const conc__running *)job->conc__up;
+    running.what = job;
+    me->running = &running;
+    me->cancel = job->conc__cancel;
+    conc__job_run(job);
+    me->cancel = before;
+    me->running = (conc__running *)(uintptr_t)running.below;
+}
+
+static conc_result conc__job_attempt(conc_op *op) {
+    return conc__load32(&((conc_job *)op->object)->conc__state, CONC__ACQUIRE) == CONC__JOB_OVER ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__job_arm(conc_op *op, conc_node *node) {
+    conc_job *job = (conc_job *)op->object;
+    conc__bucket *b = conc__bucket_lock(job);
+    uint32_t state = CONC__JOB_FORKED;
+    /* Against the swap of its end: that finds AWAITED, and looks in the table; or this finds it ended. */
+    bool wait = conc__cas32(&job->conc__state, &state, CONC__JOB_AWAITED, CONC__ACQ_REL) || state == CONC__JOB_AWAITED;
+    if (wait) conc__bucket_push(b, job, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static const conc_op_class conc__job_op = {"join", CONC_BUSY, conc__job_attempt, conc__job_arm, NULL, NULL};
+
+/* ---- the owner's end of the deque --------------------------------------------------------------------- */
+
+/* Opens half of what is private, at least one; and has somebody come for it. */
+static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
+    uint32_t open = conc__load32(&w->open, CONC__RELAXED);
+    conc__store32(&w->asked, 0, CONC__RELAXED);
+    if (w->head == w->split) return;
+    w->split += (w->head - w->split + 1) / 2;
+    /* Release: publishes the jobs, and the array's entries. */
+    while (!conc__cas32(&w->open, &open, conc__open_of(conc__open_tail(open), w->split), CONC__SEQ_CST)) {
+    }
+    if (!w->forks) {
+        w->forks = true;
+        (void)conc__add32(&w->pool->forking, 1, CONC__SEQ_CST);
+    }
+    conc__pool_rouse_for_jobs(w->pool);
+}
+
+/* The newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
+static conc_job *conc__jobs_take(conc__worker *w) {
+    uint32_t open, tail, split;
+    if (w->head == w->split) {
+        open = conc__load32(&w->open, CONC__RELAXED);
+        for (;;) {
+            tail = conc__open_tail(open);
+            split = conc__open_split(open);
+            if (tail >= split) break;
+            /* Half of what is open becomes private again. Acquire is not needed: it was all written here. */
+            split = tail + (split - tail) / 2;
+            if (conc__cas32(&w->open, &open, conc__open_of(tail, split), CONC__ACQ_REL)) {
+                w->split = split;
+                break;
+            }
+        }
+    }
+    if (w->head == w->split) {
+        if (w->head != 0) {
+            w->head = w->split = 0;
+            conc__store32(&w->open, 0, CONC__RELEASE); /* nobody takes from an empty one: no change is lost */
+        }
+        if (w->forks) {
+            w->forks = false;
+            (void)conc__sub32(&w->pool->forking, 1, CONC__SEQ_CST);
+        }
+        return NULL;
+    }
+    w->head--;
+    return (conc_job *)conc__loadp(&w->jobs[w->head], CONC__RELAXED);
+}
+
+void conc__jobs_finish(conc__worker *w) {
+    conc_job *job;
+    while ((job = conc__jobs_take(w)) != NULL) conc__job_run(job);
+}
+
+/* Puts a job in; false: there is no room, or no deque. */
+static CONC__ALWAYS_INLINE bool conc__jobs_push(conc__worker *w, conc_job *job) {
+    uint32_t head;
+    if (CONC__UNLIKELY(w == NULL)) return false;
+    head = w->head;
+    if (CONC__UNLIKELY(head == CONC__JOBS)) return false;
+    conc__storep(&w->jobs[head], job, CONC__RELAXED);
+    w->head = head + 1;
+    if (CONC__UNLIKELY(head == 0 || conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
+    return true;
+}
+
+/* ---- the others' end ------------------------------------------------------------------------------------- */
+
+static void conc__jobs_ask(conc__worker *victim) {
+    if (conc__load32(&victim->asked, CONC__RELAXED) == 0) conc__store32(&victim->asked, 1, CONC__RELAXED);
+}
+
+static conc_job *conc__steal_from(conc__worker *victim) {
+    uint32_t open = conc__load32(&victim->open, CONC__ACQUIRE);
+    while (conc__open_tail(open) < conc__open_split(open)) {
+        uint32_t tail = conc__open_tail(open), split = conc__open_split(open);
+        if (conc__cas32(&victim->open, &open, conc__open_of(tail + 1, split), CONC__ACQ_REL)) {
+            conc_job *job = (conc_job *)conc__loadp(&victim->jobs[tail], CONC__RELAXED);
+            if (tail + 1 == split) {
+                conc__jobs_ask(victim);
+            } else {
+                conc__pool_rouse_for_jobs(victim->pool); /* there is more */
+            }
+            return job;
+        }
+    }
+    conc__jobs_ask(victim);
+    return NULL;
+}
+
+bool conc__steal_and_run(conc__worker *w) {
+    conc__worker *first = (conc__worker *)conc__loadp(&w->pool->workers, CONC__ACQUIRE), *victim;
+    conc_job *job = NULL;
+    /* Beginning behind itself, so that not all ask the same one. */
+    for (victim = w->next; job == NULL && victim != NULL; victim = victim->next) job = conc__steal_from(victim);
+    for (victim = first; job == NULL && victim != w; victim = victim->next) job = conc__steal_from(victim);
+    if (job == NULL) return false;
+    conc__job_run_taken(job);
+    return true;
+}
+
+/* Sequentially consistent, against conc__jobs_open(): see the top. */
+bool conc__jobs_wanted(conc__worker *w) {
+    conc__worker *victim = (conc__worker *)conc__loadp(&w->pool->workers, CONC__ACQUIRE);
+    bool some = false;
+    for (; victim != NULL && !some; victim = victim->next) {
+        uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
+        if (victim == w) continue;
+        some = conc__open_tail(open) < conc__open_split(open);
+        if (!some) conc__jobs_ask(victim);
+    }
+    return some;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------------ */
+
+/* A member waits: it runs jobs, and tasks that are due; when there are none, it sleeps in the list of helpers, until the op completes
+ * or somebody has work. Its wakes: the op's own; and whoever takes it out of the list gives the permit of `wake`. Between
+ * the entering of the list and the sleep it looks once more (see the top of pool.c). */
+static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
+    conc__agent *me = conc__self();
+    for (;;) {
+        conc_op ops[2];
+        conc__blocked blocked;
+        unsigned step;
+        bool busy = false;
+        int which;
+        conc_result r = op->cls->attempt(op);
+        if (r != CONC_PENDING) return r;
+        if (deadline.ns == INT64_MIN) return conc__op_busy(op);
+        for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
+            r = op->cls->attempt(op);
+            if (r != CONC_PENDING) return r;
+            busy = (conc__load32(&w->pool->forking, CONC__RELAXED) != 0 && conc__steal_and_run(w)) || conc__due_run(w->pool);
+        }
+        if (busy) continue;
+        conc__pool_sleeper_in(w, true);
+        if ((conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w)) ||
+            conc__load32(&w->pool->due, CONC__SEQ_CST) != 0) {
+            conc__pool_sleeper_out(w, false);
+            if (!conc__steal_and_run(w)) (void)conc__due_run(w->pool);
+            continue;
+        }
+        if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
+            conc__pool_sleeper_out(w, false);
+            return conc__fail(CONC_DEADLOCK, "what is waited for waits, in the end, for the waiting task itself");
+        }
+        ops[0] = *op;
+        ops[1] = conc_op_acquire(&w->wake);
+        which = conc_select(ops, 2, deadline);
+        conc__blocked_leave(&blocked);
+        conc__pool_sleeper_out(w, which == 1);
+        if (which == 0) return ops[0].result;
+        if (which < 0) return (conc_result)which;
+    }
+}
+
+conc_result conc__await(conc_op *op, const void *awaits, conc_deadline deadline) {
+    conc__agent *me = conc__self();
+    conc__worker *w = me->worker;
+    conc__blocked blocked;
+    conc_result r;
+    if (w != NULL && conc__pool_is_forked(w->pool)) w = NULL;
+    if (w != NULL) return conc__await_member(w, op, awaits, deadline);
+    if (me->running == NULL || deadline.ns == INT64_MIN) return conc__wait_op(op, deadline);
+    r = op->cls->attempt(op);
+    if (r != CONC_PENDING) return r;
+    if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
+        return conc__fail(CONC_DEADLOCK, "what is waited for waits, in the end, for the waiting task itself");
+    }
+    r = conc__wait_op(op, deadline);
+    conc__blocked_leave(&blocked);
+    return r;
+}
+
+/* ---- fork and join -------------------------------------------------------------------------------------------- */
+
+conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
+    conc__agent *me = conc__self();
+    conc__worker *w = me->worker, *before = w;
+    conc_result r = CONC_OK;
+    int returned;
+    if (pool == NULL || fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_call: no %s", pool == NULL ? "pool" : "function");
+    if (conc__pool_is_forked(pool)) return conc__fail(CONC_FORKED, "conc_pool_call: the pool's threads are in the process that forked");
+    if (w == NULL || w->pool != pool) {
+        w = conc__pool_enter(pool, &r);
+        if (w == NULL) return r;
+        me->worker = w;
+    }
+    returned = fn(arg);
+    if (w != before) {
+        conc__jobs_finish(w);
+        me->worker = before;
+        conc__pool_leave(w);
+    }
+    if (code != NULL) *code = returned;
+    return CONC_OK;
+}
+
+void conc_job_fork(conc_job *job, conc_fn fn, void *arg) {
+    conc__agent *me = conc__self_fast();
+    job->conc__fn = fn;
+    job->conc__arg = arg;
+    job->conc__up = me->running;
+    job->conc__cancel = me->cancel;
+    job->conc__loose = false;
+    conc__store32(&job->conc__state, CONC__JOB_FORKED, CONC__RELAXED);
+    if (CONC__UNLIKELY(!conc__jobs_push(me->worker, job))) {
+        job->conc__code = fn(arg);
+        conc__store32(&job->conc__state, CONC__JOB_OVER, CONC__RELAXED); /* the caller's own, as before */
+    }
+}
+
+static CONC__NOINLINE int conc__join_slowly(conc_job *job) {
+    conc__worker *w = conc__self()->worker;
+    conc_op op;
+    conc_cancel *token;
+    while (conc__load32(&job->conc__state, CONC__ACQUIRE) != CONC__JOB_OVER) {
+        conc_job *own = w != NULL ? conc__jobs_take(w) : NULL;
+        if (own == job) return job->conc__fn(job->conc__arg);
+        if (own != NULL) {
+            conc__job_run(own); /* forked later, and not joined yet */
+            continue;
+        }
+        token = conc_cancel_use(NULL);
+        op = conc_op_make(&conc__job_op, job, NULL);
+        (void)conc__await(&op, job, CONC_FOREVER);
+        (void)conc_cancel_use(token);
+    }
+    return job->conc__code;
+}
+
+int conc_job_join(conc_job *job) {
+    conc__worker *w = conc__self_fast()->worker;
+    if (CONC__LIKELY(w != NULL)) {
+        uint32_t head = w->head;
+        if (CONC__LIKELY(head > w->split && (conc_job *)conc__loadp(&w->jobs[head - 1], CONC__RELAXED) == job)) {
+            w->head = head - 1;
+            if (CONC__UNLIKELY(conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
+            return job->conc__fn(job->conc__arg);
+        }
+    }
+    return conc__join_slowly(job);
+}
+
+/* ---- groups ----------------------------------------------------------------------------------------------------- */
+
+typedef struct conc__mate { /* one task of a team */
+    conc_job job;           /* first: how it is known when it has been forked */
+    struct conc__team *team;
+    struct conc__mate *next;
+    conc_fn fn;
+    void *arg;
+} conc__mate;
+
+typedef struct conc__team {
+    conc_pool *pool;
+    uint32_t users;      /* atomic: the group, and each of its tickets in the pool's queue */
+    uint32_t pending;    /* atomic: its tasks that have not ended. Waited for under this address; the last one's end publishes what all did */
+    uint32_t closed;     /* atomic: 1: it has failed; 2: it was canceled */
+    uint32_t code;       /* atomic: the first root error; 0: none */
+    conc_cancel token;
+    conc__lock lock;     /* guards the next two */
+    conc__mate *first, **end; /* those handed in from outside that have not begun */
+} conc__team;
+
+static void conc__team_unuse(conc__team *team) {
+    if (conc__sub32(&team->users, 1, CONC__ACQ_REL) == 1) conc__free(team);
+}
+
+/* After the last one's `pending` the team's memory may be gone: only its address is used. */
+static void conc__mate_ended(conc__team *team) {
+    if (conc__sub32(&team->pending, 1, CONC__ACQ_REL) == 1) (void)conc__wake_waiters(&team->pending, CONC__ANY_TAG, CONC_ALL);
+}
+
+static void conc__team_close(conc__team *team, bool canceled) {
+    uint32_t open = 0;
+    if (conc__cas32(&team->closed, &open, canceled ? 2 : 1, CONC__ACQ_REL)) (void)conc_cancel_fire(&team->token);
+}
+
+static void conc__mate_run(conc__mate *m) {
+    conc__team *team = m->team;
+    conc__agent *me = conc__self();
+    conc_cancel *before = me->cancel;
+    conc__running running;
+    running.below = me->running;
+    running.up = NULL;
+    running.what = team;
+    if (!conc_cancel_fired(&team->token)) {
+        int code;
+        me->running = &running;
+        me->cancel = &team->token;
+        code = m->fn(m->arg);
+        me->cancel = before;
+        me->running = (conc__running *)(uintptr_t)running.below;
+        if (code != 0 && !(code == CONC_CANCELED && conc_cancel_fired(&team->token))) {
+            uint32_t none = 0;
+            (void)conc__cas32(&team->code, &none, (uint32_t)code, CONC__RELAXED);
+            conc__team_close(team, false);
+        }
+    }
+    conc__free(m);
+    conc__mate_ended(team);
+}
+
+static int conc__mate_job(void *arg) {
+    conc__mate_run((conc__mate *)arg);
+    return 0;
+}
+
+/* One that was handed in from outside. */
+static bool conc__team_run_one(conc__team *team) {
+    conc__mate *m;
+    conc__lock_take(&team->lock);
+    m = team->first;
+    if (m != NULL) {
+        team->first = m->next;
+        if (team->first == NULL) team->end = &team->first;
+    }
+    conc__lock_give(&team->lock);
+    if (m != NULL) conc__mate_run(m);
+    return m != NULL;
+}
+
+/* The ticket in the queue: for any one task of the team, or none, if it was faster otherwise. */
+int conc__team_task(void *arg) {
+    conc__team *team = (conc__team *)arg;
+    (void)conc__team_run_one(team);
+    conc__team_unuse(team);
+    return 0;
+}
+
+void conc__team_drop(void *arg) {
+    conc__team *team = (conc__team *)arg;
+    conc__team_close(team, true);
+    (void)conc__team_run_one(team); /* does not run any more, but ends */
+    conc__team_unuse(team);
+}
+
+conc_result conc_pool_group_begin(conc_pool_group *g, conc_pool *pool) {
+    conc__team *team;
+    if (g == NULL || pool == NULL) return conc__fail(CONC_INVALID, "conc_pool_group_begin: no %s", g == NULL ? "group" : "pool");
+    g->conc__pool = pool;
+    g->conc__team = NULL;
+    if (conc__pool_is_forked(pool)) return conc__fail(CONC_FORKED, "conc_pool_group_begin: the pool's threads are in the process that forked");
+    team = (conc__team *)conc__alloc(1, sizeof *team, "a group of tasks");
+    if (team == NULL) return CONC_NO_MEMORY;
+    team->pool = pool;
+    team->users = 1;
+    team->end = &team->first;
+    team->token.parent = conc_cancel_current() != NULL ? conc_cancel_current() : &pool->token;
+    g->conc__team = team;
+    return CONC_OK;
+}
+
+static conc__team *conc__team_of(const conc_pool_group *g, const char *call) {
+    conc__team *team = g != NULL ? g->conc__team : NULL;
+    if (team == NULL) {
+        (void)conc__fail(CONC_INVALID, "%s: no group: it was not begun, or it has been ended", call);
+    } else if (conc__pool_is_forked(team->pool)) {
+        (void)conc__fail(CONC_FORKED, "%s: the pool's threads are in the process that forked", call);
+        team = NULL;
+    }
+    return team;
+}
+
+conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
+    conc__team *team = conc__team_of(g, "conc_pool_group_run");
+    conc__worker *w = conc__self()->worker;
+    conc__mate *m;
+    conc_result r = CONC_OK;
+    if (team == NULL) return conc_error_result();
+    if (fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_group_run: no function");
+    if (conc_cancel_fired(&team->token)) return CONC_CANCELED;
+    m = (conc__mate *)conc__alloc(1, sizeof *m, "a task of a group");
+    if (m == NULL) return CONC_NO_MEMORY;
+    m->team = team;
+    m->fn = fn;
+    m->arg = arg;
+    (void)conc__add32(&team->pending, 1, CONC__RELAXED);
+    if (w != NULL && w->pool == team->pool) {
+        m->job.conc__fn = conc__mate_job;
+        m->job.conc__arg = m;
+        m->job.conc__loose = true;
+        if (!conc__jobs_push(w, &m->job)) conc__mate_run(m);
+    } else {
+        conc__item ticket;
+        conc__lock_take(&team->lock);
+        m->next = NULL;
+        *team->end = m;
+        team->end = &m->next;
+        conc__lock_give(&team->lock);
+        ticket.fn = conc__team_task;
+        ticket.arg = team;
+        (void)conc__add32(&team->users, 1, CONC__RELAXED);
+        r = conc__pool_place(team->pool, &ticket, 0);
+        if (r != CONC_OK) conc__team_unuse(team); /* it is kept for the wait */
+        if (r == CONC_CLOSED) conc__team_close(team, true);
+        if (r == CONC_FULL || r == CONC_NO_THREADS || r == CONC_NO_MEMORY) r = CONC_OK;
+    }
+    CONC__OPAQUE();
+    return r;
+}
+
+static conc_result conc__team_attempt(conc_op *op) {
+    return conc__load32(&((conc__team *)op->object)->pending, CONC__ACQUIRE) == 0 ? CONC_OK : CONC_PENDING;
+}
+
+static bool conc__team_arm(conc_op *op, conc_node *node) {
+    conc__team *team = (conc__team *)op->object;
+    conc__bucket *b = conc__bucket_lock(&team->pending);
+    bool wait = conc__load32(&team->pending, CONC__ACQUIRE) != 0; /* the last one's end comes after this, and looks in the table */
+    if (wait) conc__bucket_push(b, &team->pending, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static const conc_op_class conc__team_op = {"group", CONC_BUSY, conc__team_attempt, conc__team_arm, NULL, NULL};
+
+static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
+    conc__worker *w = conc__self()->worker;
+    conc_op op = conc_op_make(&conc__team_op, team, NULL);
+    conc_job *own;
+    if (deadline.ns != INT64_MIN) {
+        /* What has not begun: from outside, and the member's own. */
+        while (conc__team_run_one(team)) {
+        }
+        while (w != NULL && w->pool == team->pool && conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) {
+            conc__job_run(own);
+        }
+    }
+    return conc__await(&op, team, deadline);
+}
+
+static conc_result conc__team_result(conc__team *team) {
+    uint32_t closed = conc__load32(&team->closed, CONC__ACQUIRE);
+    int code = (int)conc__load32(&team->code, CONC__ACQUIRE);
+    if (code != 0) return conc__fail(CONC_FAILED, "a task of the group returned %d", code);
+    return closed != 0 || conc_cancel_fired(&team->token) ? CONC_CANCELED : CONC_OK;
+}
+
+conc_result conc_pool_group_wait(conc_pool_group *g, conc_deadline deadline) {
+    conc__team *team = conc__team_of(g, "conc_pool_group_wait");
+    conc_result r;
+    if (team == NULL) return conc_error_result();
+    r = conc__team_wait(team, deadline);
+    return r == CONC_OK ? conc__team_result(team) : r;
+}
+
+int conc_pool_group_code(const conc_pool_group *g) {
+    const conc__team *team = conc__team_of(g, "conc_pool_group_code");
+    int code = team != NULL ? (int)conc__load32(&team->code, CONC__ACQUIRE) : 0;
+    CONC__OPAQUE();
+    return code;
+}
+
+conc_result conc_pool_group_cancel(conc_pool_group *g) {
+    conc__team *team = conc__team_of(g, "conc_pool_group_cancel");
+    if (team == NULL) return conc_error_result();
+    conc__team_close(team, true);
+    return CONC_OK;
+}
+
+conc_result conc_pool_group_end(conc_pool_group *g) {
+    conc__team *team = conc__team_of(g, "conc_pool_group_end");
+    conc_result r;
+    if (team == NULL) return conc_error_result();
+    r = conc__team_wait(team, CONC_FOREVER);
+    while (r != CONC_OK) { /* the caller is canceled, or would wait for itself: all of it is, and then the end comes */
+        conc_cancel *token;
+        conc__team_close(team, true);
+        token = conc_cancel_use(NULL);
+        r = conc__team_wait(team, CONC_FOREVER);
+        (void)conc_cancel_use(token);
+        if (r == CONC_DEADLOCK) break;
+    }
+    if (r == CONC_OK) {
+        r = conc__team_result(team);
+        g->conc__team = NULL;
+        conc__team_unuse(team);
+    }
+    return r;
+}

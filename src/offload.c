@@ -8,16 +8,17 @@
 #define CONC__OFFLOAD_THREADS 32
 #define CONC__OFFLOAD_IDLE 5.0
 
-enum { CONC__JOB_QUEUED, CONC__JOB_RUNS, CONC__JOB_DONE };
+enum { CONC__JOB_QUEUED, CONC__JOB_RUNS, CONC__JOB_DONE, CONC__JOB_WITHDRAWN, CONC__JOB_REFUSED };
 
 typedef struct conc__job {
     struct conc__job *next;
     conc_fn fn;
     conc_result (*finish)(void *arg); /* makes the wait's result of what fn left in `arg`; NULL: its code does */
     size_t size;
+    conc_pool *pool; /* NULL: it is in the list here */
     int code;
     uint32_t state; /* atomic: DONE publishes the code and the bytes. Waited for under this address */
-    uint32_t users; /* atomic: the wait; and the list, or the thread that runs it */
+    uint32_t users; /* atomic: the wait; and the list or the pool's queue, or the thread that runs it */
 } conc__job;
 #define CONC__JOB_HEAD ((sizeof(conc__job) + 15u) & ~(size_t)15u) /* the copy of the argument follows */
 
@@ -84,18 +85,59 @@ static conc__job *conc__offload_next(void) {
     return job;
 }
 
+/* Release. Whoever armed before has its node in the list, whoever arms later reads this. */
+static void conc__job_done(conc__job *job, uint32_t state) {
+    conc__store32(&job->state, state, CONC__RELEASE);
+    (void)conc__wake_waiters(job, CONC__ANY_TAG, CONC_ALL);
+    conc__job_unuse(job);
+}
+
 static int conc__offload_thread(void *unused) {
     conc__job *job;
     (void)unused;
     while ((job = conc__offload_next()) != NULL) {
         job->code = job->fn(conc__job_bytes(job));
         (void)conc_cancel_use(NULL);
-        /* Release. Whoever armed before has its node in the list, whoever arms later reads this. */
-        conc__store32(&job->state, CONC__JOB_DONE, CONC__RELEASE);
-        (void)conc__wake_waiters(job, CONC__ANY_TAG, CONC_ALL);
-        conc__job_unuse(job);
+        conc__job_done(job, CONC__JOB_DONE);
     }
     return 0;
+}
+
+/* ---- in a thread pool ---- */
+
+int conc__offload_task(void *p) {
+    conc__job *job = (conc__job *)p;
+    uint32_t state = CONC__JOB_QUEUED;
+    if (conc__cas32(&job->state, &state, CONC__JOB_RUNS, CONC__ACQUIRE)) {
+        conc_cancel *token = conc_cancel_use(NULL);
+        job->code = job->fn(conc__job_bytes(job));
+        (void)conc_cancel_use(token);
+        conc__job_done(job, CONC__JOB_DONE);
+    } else {
+        conc__job_unuse(job); /* withdrawn */
+    }
+    return 0;
+}
+
+/* The pool was closed at once. */
+void conc__offload_drop(void *p) {
+    conc__job *job = (conc__job *)p;
+    uint32_t state = CONC__JOB_QUEUED;
+    if (conc__cas32(&job->state, &state, CONC__JOB_RUNS, CONC__ACQUIRE)) {
+        conc__job_done(job, CONC__JOB_REFUSED);
+    } else {
+        conc__job_unuse(job);
+    }
+}
+
+static conc_result conc__offload_to_pool(conc__job *job) {
+    conc__item item;
+    conc_result r;
+    item.fn = conc__offload_task;
+    item.arg = job;
+    if (conc__pool_is_forked(job->pool)) return conc__fail(CONC_FORKED, "conc_op_offload: the pool's threads are in the process that forked");
+    r = conc__pool_place(job->pool, &item, 0);
+    return r == CONC_FULL ? conc__fail(CONC_REJECTED, "pool full: \"%s\" has no place for an offloaded call", conc_pool_name(job->pool)) : r;
 }
 
 /* Queues the job, and starts a thread for it if none is idle. CONC_OK, or why there is no thread at all. */
@@ -130,10 +172,15 @@ static conc_result conc__offload_submit(conc__job *job) {
     return r;
 }
 
-/* Out of the list, if it is still there. */
+/* Out of the list, if it is still there. (Out of a pool's queue it comes in its turn, and finds that it is not to run.) */
 static bool conc__offload_withdraw(conc__job *job) {
     conc__job **link = &conc__offload_jobs;
     bool found;
+    if (job->pool != NULL) {
+        uint32_t state = CONC__JOB_QUEUED;
+        (void)conc__cas32(&job->state, &state, CONC__JOB_WITHDRAWN, CONC__RELAXED);
+        return false;
+    }
     conc__offload_take();
     while (*link != NULL && *link != job) link = &(*link)->next;
     found = *link != NULL;
@@ -166,7 +213,12 @@ static conc_result conc__offload_attempt(conc_op *op) {
     conc__job *job = (conc__job *)op->object;
     conc_result (*finish)(void *arg);
     int code;
-    if (conc__load32(&job->state, CONC__ACQUIRE) != CONC__JOB_DONE) return CONC_PENDING;
+    uint32_t state = conc__load32(&job->state, CONC__ACQUIRE);
+    if (state == CONC__JOB_REFUSED) {
+        conc__job_unuse(job);
+        return conc__fail(CONC_CLOSED, "the pool was closed before the offloaded call began");
+    }
+    if (state != CONC__JOB_DONE) return CONC_PENDING;
     if (job->size != 0) memcpy(op->data, conc__job_bytes(job), job->size);
     code = job->code;
     finish = job->finish;
@@ -177,7 +229,8 @@ static conc_result conc__offload_attempt(conc_op *op) {
 
 static bool conc__offload_arm(conc_op *op, conc_node *node) {
     conc__bucket *b = conc__bucket_lock(op->object);
-    bool wait = conc__load32(&((conc__job *)op->object)->state, CONC__ACQUIRE) != CONC__JOB_DONE;
+    uint32_t state = conc__load32(&((conc__job *)op->object)->state, CONC__ACQUIRE);
+    bool wait = state != CONC__JOB_DONE && state != CONC__JOB_REFUSED;
     if (wait) conc__bucket_push(b, op->object, node, 0);
     conc__bucket_unlock(b);
     return wait;
@@ -193,10 +246,13 @@ static conc_result conc__offload_failed(conc_op *op) {
     return (conc_result)-(int)op->word;
 }
 
+static bool conc__offload_arm_in(conc_pool *pool, conc_op *op, conc_node *node, conc_fn fn, size_t size,
+                                 conc_result (*finish)(void *arg));
+
 static bool conc__offload_start(conc_op *op, conc_node *node) {
     conc_fn fn;
     memcpy(&fn, &op->object, sizeof fn); /* ISO C has no cast between the two */
-    return conc__offload_arm_new(op, node, fn, (size_t)op->word, NULL);
+    return conc__offload_arm_in((conc_pool *)(uintptr_t)op->node.conc__key, op, node, fn, (size_t)op->word, NULL);
 }
 
 static const conc_op_class conc__offload_new = {"offload", CONC_BUSY, conc__offload_pending, conc__offload_start, NULL, NULL};
@@ -204,7 +260,8 @@ static const conc_op_class conc__offload_sent = {"offload", CONC_BUSY, conc__off
                                                  NULL, conc__offload_abandon};
 static const conc_op_class conc__offload_lost = {"offload", CONC_BUSY, conc__offload_failed, conc__offload_arm, NULL, NULL};
 
-bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size, conc_result (*finish)(void *arg)) {
+static bool conc__offload_arm_in(conc_pool *pool, conc_op *op, conc_node *node, conc_fn fn, size_t size,
+                                 conc_result (*finish)(void *arg)) {
     conc__job *job = size <= SIZE_MAX - CONC__JOB_HEAD ? (conc__job *)conc__alloc(1, CONC__JOB_HEAD + size, "an offloaded call")
                                                        : NULL;
     conc_result r = job != NULL ? CONC_OK : CONC_NO_MEMORY;
@@ -215,7 +272,8 @@ bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size
         job->size = size;
         job->users = 2;
         if (size != 0) memcpy(conc__job_bytes(job), op->data, size);
-        r = conc__offload_submit(job);
+        job->pool = pool;
+        r = pool != NULL ? conc__offload_to_pool(job) : conc__offload_submit(job);
     }
     if (r != CONC_OK) {
         conc__free(job);
@@ -228,10 +286,14 @@ bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size
     return conc__offload_arm(op, node);
 }
 
+bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size, conc_result (*finish)(void *arg)) {
+    return conc__offload_arm_in(NULL, op, node, fn, size, finish);
+}
+
 conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size) {
     conc_op op = conc_op_make(&conc__offload_new, NULL, arg);
-    (void)pool;
     memcpy(&op.object, &fn, sizeof op.object);
     op.word = arg != NULL ? size : 0;
+    op.node.conc__key = pool; /* free until it is armed, and then another op */
     return op;
 }

@@ -44,10 +44,11 @@
 typedef struct conc_job { /* private; where you like, usually on the stack, until it is joined */
     conc_fn conc__fn;
     void *conc__arg;
-    void *conc__waiter;
-    void (*conc__end)(struct conc_job *job, int code);
+    const void *conc__up;
+    conc_cancel *conc__cancel;
     uint32_t conc__state;
     int conc__code;
+    bool conc__loose;
 } conc_job;
 
 /* Runs fn(arg) in the calling thread, as part of the pool, so that it may fork; stores what it returned in `*code` (may be

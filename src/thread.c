@@ -257,12 +257,27 @@ static void conc__thread_main(void *p) {
     conc__thread_end(me, t, t->fn(t->arg));
 }
 
+static void *conc__exit_first; /* atomic: the function of conc__before_exit() */
+
+void conc__before_exit(void (*fn)(void)) {
+    void *p;
+    memcpy(&p, &fn, sizeof p); /* ISO C has no cast between the two */
+    (void)conc_thread_main();
+    conc__storep(&conc__exit_first, p, CONC__RELEASE);
+}
+
 /* Runs at exit(): see thread.h. */
 static void conc__at_exit(void) {
     const conc_thread *me = (const conc_thread *)conc__self()->thread;
     conc_op all_ended = conc_op_latch(&conc__to_end);
     size_t i;
+    void *first = conc__loadp(&conc__exit_first, CONC__ACQUIRE);
     if (me != NULL && me->fn != NULL) return;
+    if (first != NULL) {
+        void (*fn)(void);
+        memcpy(&fn, &first, sizeof fn);
+        fn();
+    }
     (void)conc__wait_uncanceled(&all_ended, CONC_FOREVER);
     /* Nobody will look at these any more. */
     conc__lock_take(&conc__registry);
