@@ -4,8 +4,8 @@
 
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
- * Threads, locks, blocking queues, timers, cancellation, iterators, generators, coroutines with an event loop, sockets; and one
- * way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
+ * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
+ * coroutines with an event loop, sockets; and one way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
  * system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@
  * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
  *
  * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
- * thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the first of several:
+ * future, a thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the first of several:
  *
  * ```c
  * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
@@ -156,6 +156,95 @@
  * ```
  *
  * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
+ *
+ * ---- THREAD POOLS AND FUTURES ------------------------------------------------------ pool.h, future.h below
+ *
+ * A task goes to an idle thread, else to a new one while there are fewer than core_threads, else into the queue, else to a new one
+ * up to max_threads, else to the policy. A future is for who wants to know how it ended.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int square(void *arg) {
+ *     long *x = arg;
+ *     *x *= *x;
+ *     return *x < 1000 ? 0 : 42;                              // 0: done; anything else: its own error
+ * }
+ *
+ * int main(void) {
+ *     long x = 12, y = 100, z = 3;
+ *     conc_pool *pool = conc_pool_new(&(conc_pool_desc){ .core_threads = 2, .max_threads = 4, .queue_capacity = 100,
+ *                                                        .on_reject = CONC_REJECT_CALLER_RUNS });
+ *     conc_future *f = conc_pool_submit(pool, square, &x), *g = conc_pool_submit(pool, square, &y);
+ *     if (f == NULL || g == NULL) return puts(conc_error_detail()), 1;
+ *     conc_pool_run(pool, square, &z);                        // fire and forget: no future, no memory
+ *     if (conc_future_wait(f, conc_after(10)) == CONC_OK) printf("%ld\n", x);
+ *     if (conc_future_wait(g, conc_after(10)) == CONC_FAILED) puts(conc_future_detail(g));
+ *     conc_future_release(f);
+ *     conc_future_release(g);
+ *     conc_pool_close(pool);                                  // no more tasks; what was accepted runs
+ *     conc_pool_join(pool, CONC_FOREVER);
+ *     return conc_pool_free(pool) == CONC_OK ? 0 : 1;
+ * }
+ * ```
+ * ```output
+ * 144
+ * a task returned 42
+ * ```
+ *
+ *  Futures      conc_future_wait(), _result(), _code(), _cancel(), _then(); conc_op_future(f) in a select or a coroutine;
+ *               conc_wait_all(), conc_wait_any(), CONC_FOREACH(conc_future *, f, conc_as_completed(futures, n))
+ *  Policies     abort, discard, discard the oldest, the caller runs it, block until a deadline; or a function of yours
+ *  Later        conc_pool_submit_at(), conc_pool_every()
+ *  Waiting      for a task of the same pool, in a task, runs it if it has not begun; in a circle it says CONC_DEADLOCK
+ *  The end      close, join, free; conc_pool_close_now() hands back what has not begun. The program's end closes what is open
+ *
+ * ---- PARALLEL LOOPS, FORK AND JOIN ------------------------------------------------------------ parallel.h below
+ *
+ * The calling thread and a pool's threads together. Each call returns when all of it is done.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int scale(size_t a, size_t b, void *arg) {           // one piece of the loop
+ *     double *v = arg;
+ *     for (; a < b; a++) v[a] = 2.0 * (double)a;
+ *     return 0;
+ * }
+ * static int add(size_t a, size_t b, void *part, void *arg) {
+ *     const double *v = arg;
+ *     double sum = 0;
+ *     for (; a < b; a++) sum += v[a];
+ *     *(double *)part += sum;
+ *     return 0;
+ * }
+ * static void join(void *left, const void *right, void *arg) {
+ *     (void)arg;
+ *     *(double *)left += *(const double *)right;
+ * }
+ *
+ * int main(void) {
+ *     static double v[100000];
+ *     double sum = 0;
+ *     conc_pool *pool = conc_pool_new(NULL);                  // a thread for each processor
+ *     if (conc_pool_for(pool, 0, 100000, 0, scale, v) != CONC_OK ||
+ *         conc_pool_reduce(pool, 0, 100000, 0, add, join, &sum, v) != CONC_OK) return puts(conc_error_detail()), 1;
+ *     printf("%.0f\n", sum);
+ *     conc_pool_close(pool);
+ *     conc_pool_join(pool, CONC_FOREVER);
+ *     return conc_pool_free(pool) == CONC_OK ? 0 : 1;
+ * }
+ * ```
+ * ```output
+ * 9999900000
+ * ```
+ *
+ * Also: conc_job_fork() and conc_job_join() for recursion, conc_pool_group_...() for tasks that start tasks, conc_pool_invoke(),
+ * conc_pool_map(), conc_pool_imap() from an iterator to an iterator, conc_pool_sort().
  *
  * ---- ITERATORS --------------------------------------------------------------------------------- iter.h below
  *
@@ -313,7 +402,8 @@
  *  Tasks        CONC_SPAWN (join or detach it), CONC_GO (detached), CONC_SPAWN_LATER; from any thread
  *  Together     conc_task_join_all(), conc_op_task_ends(); groups: CONC_GROUP_SPAWN, at most so many at a time, the first
  *               failure cancels the others
- *  Blocking     conc_op_offload(NULL, fn, &args) runs a call that blocks in another thread, on a copy of args
+ *  Blocking     conc_op_offload(pool, fn, &args) runs a call that blocks in another thread, on a copy of args; pool NULL:
+ *               in one of the library's own
  *  Looking      conc_dump(NULL, NULL) writes where every thread and task waits; .stall_after tells of a coroutine that blocks
  *
  * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
@@ -407,12 +497,12 @@
  *  Destroying   A mutex may be freed as soon as another thread has locked it after the last unlock; a semaphore, event
  *               or latch as soon as a wait on it has succeeded, by the last to use it. Freeing what somebody waits on is
  *               refused with CONC_BUSY.
- *  Fork         In a child of fork() only the calling thread exists. Queues and loops made before give CONC_FORKED there, as
+ *  Fork         In a child of fork() only the calling thread exists. Queues, pools and loops made before give CONC_FORKED there, as
  *               do locks held by another thread of the parent. Nobody waits there, and timers stay with the parent.
  *  Signals      No handler is installed, no disposition or mask changed. Nothing here may be called in a signal handler but
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
- *  Exit         See thread.h. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
- *  Hidden       No threads that you did not start, but for "conc-timer", with the first timer, and up to 32 "conc-offload",
+ *  Exit         See thread.h. Pools that are open are closed, and their tasks waited for. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
+ *  Hidden       No threads that you did not start, but for a pool's, "conc-timer", with the first timer, and up to 32 "conc-offload",
  *               with conc_op_offload().
  *
  * ---- SIMULATION ---------------------------------------------------------------------------------- sim.h below
@@ -3037,7 +3127,7 @@ CONC_API size_t conc_group_count(const conc_group *group);
 CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------
- * Writes a line for each thread (of this library, or that has asked for its handle) and each task of each loop: its name, where it
+ * Writes a line for each thread (of this library, or that has asked for its handle), each pool, and each task of each loop: its name, where it
  * waits, for what and for how long. `line` is called for each; NULL: stderr. A loop writes about its tasks itself: one that
  * does not within half a second, because a coroutine blocks it, has one line that names the coroutine. Blocks for so
  * long at most. Not for signal handlers. `line` is called once at a time, in this thread or a loop's, with locks of the library
@@ -3444,6 +3534,38 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 #undef conc_group_wait
 #undef conc_group_cancel
 #undef conc_group_free
+#undef conc_future_wait
+#undef conc_future_cancel
+#undef conc_future_complete
+#undef conc_future_then
+#undef conc_future_release
+#undef conc_wait_all
+#undef conc_wait_any
+#undef conc_pool_run
+#undef conc_pool_submit
+#undef conc_pool_run_ex
+#undef conc_pool_submit_ex
+#undef conc_pool_submit_at
+#undef conc_pool_every
+#undef conc_pool_close
+#undef conc_pool_close_now
+#undef conc_pool_join
+#undef conc_pool_free
+#undef conc_pool_resize
+#undef conc_pool_set_keep_alive
+#undef conc_pool_prestart
+#undef conc_pool_call
+#undef conc_job_fork
+#undef conc_job_join
+#undef conc_pool_invoke
+#undef conc_pool_group_run
+#undef conc_pool_group_wait
+#undef conc_pool_group_cancel
+#undef conc_pool_group_end
+#undef conc_pool_for
+#undef conc_pool_reduce_bytes
+#undef conc_pool_sort
+#undef conc_pool_map_bytes
 #undef conc__co_go
 #undef conc__co_await
 #undef conc__co_await_any
@@ -4502,6 +4624,7 @@ typedef struct conc__worker {
     struct conc__worker *idle_next, **idle_link; /* in a list of sleepers; link NULL: in none */
     bool helps;          /* the list is that of helpers */
     bool used;           /* somebody is it */
+    bool comes;          /* it was woken for jobs, and is counted in the pool's `coming` */
     bool handed;         /* `item` has been handed to it: stored before `wake` is released */
     conc__item item;
     size_t completed;    /* atomic: tasks; written by the thread alone */
@@ -4525,6 +4648,7 @@ struct conc_pool {
     uint32_t searching;    /* atomic: threads that have no task, and look for one */
     uint32_t due;          /* atomic: the length of the list; written under the lock */
     uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
+    uint32_t coming;       /* atomic: members that were woken for jobs, and have not looked yet */
     uint32_t forking;      /* atomic: members that have jobs, as far as they know */
     char pad1[CONC__CACHE_LINE];
     size_t accepted;       /* atomic, as are the next four: counters */
@@ -4547,9 +4671,11 @@ struct conc_pool {
     conc_future *due_first, **due_end;
     conc_event ended;
     uint32_t users;        /* the handle; and who closes it at exit() */
-    conc_pool *next, **link; /* in the list of open pools; guarded by that list's lock */
+    conc_pool *next, **link; /* in the list of all pools; guarded by that list's lock */
 };
 
+/* For conc_dump(): calls visit() for each pool that has not been freed, nor closed by exit(). */
+CONC__LIB void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg);
 /* What the fork and join part uses. */
 CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
@@ -4558,6 +4684,8 @@ CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* ta
 CONC__LIB void conc__pool_leave(conc__worker *w);
 /* Wakes a member that sleeps: there are jobs. */
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
+/* Whether any member has nothing to do, or is on its way. A hint. */
+CONC__LIB bool conc__pool_is_hungry(conc_pool *pool);
 /* In the list of helpers, and out of it, having taken the permit if another took it out. */
 CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
 CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
@@ -14531,7 +14659,9 @@ void conc__blocked_leave(conc__blocked *b) {
  *    and wakes an idle one if there is more.
  *  - A thread that ends lowers `threads`, and then looks at the queue, and stays if there is something. Who has put a task
  *    and then reads fewer threads than the core starts one.
- * The same holds for jobs (job.c): `forking` is raised once there are some, then `idle` and `helpers` are read.
+ * The same holds for jobs (job.c): they are opened and `forking` is raised, then the sleepers are read; and nobody is woken while
+ * another is on its way (`coming`) or searches: that one looks after it has lowered the count, and if it has something else to do, it has
+ * the next one come.
  *
  * A thread that is taken out of a list of sleepers by another is given a permit of its `wake`, exactly one, and takes it; that
  * is all there is to waking. With the permit an idle one may be handed a task directly.
@@ -14729,7 +14859,7 @@ conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg) {
     return op;
 }
 
-/* ---- the list of open pools, for the program's end ------------------------------------------------- */
+/* ---- the list of pools, for the program's end and for conc_dump() ------------------------------------------------- */
 
 static conc__lock conc__pools_lock; /* guards the list */
 static conc_pool *conc__pools;
@@ -14737,6 +14867,13 @@ static conc_pool *conc__pools;
 static void conc__pools_reset(void) {
     conc__pools_lock = 0;
     conc__pools = NULL;
+}
+
+void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
+    conc_pool *pool;
+    conc__lock_take(&conc__pools_lock);
+    for (pool = conc__pools; pool != NULL; pool = pool->next) visit(pool, arg);
+    conc__lock_give(&conc__pools_lock);
 }
 
 static void conc__pool_unuse(conc_pool *pool);
@@ -14797,6 +14934,13 @@ static void conc__sleeper_permit(conc__worker *w) {
     (void)conc__wait_uncanceled(&op, CONC_FOREVER);
 }
 
+/* It has its permit: if it was woken for jobs, it looks for them from here on. */
+static void conc__sleeper_came(conc__worker *w) {
+    if (!w->comes) return;
+    w->comes = false;
+    (void)conc__sub32(&w->pool->coming, 1, CONC__SEQ_CST);
+}
+
 void conc__pool_sleeper_in(conc__worker *w, bool helps) {
     conc__lock_take(&w->pool->lock);
     conc__sleeper_list(w, helps);
@@ -14810,16 +14954,34 @@ void conc__pool_sleeper_out(conc__worker *w, bool permit_taken) {
     if (listed) conc__sleeper_unlist(w);
     conc__lock_give(&w->pool->lock);
     if (!listed && !permit_taken) conc__sleeper_permit(w); /* another took it out: its permit is there, or on its way */
+    conc__sleeper_came(w);
 }
 
+/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
+ * the next one come. */
 void conc__pool_rouse_for_jobs(conc_pool *pool) {
     conc__worker *w;
     if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0) return;
+    if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
-    if (w != NULL) conc__sleeper_unlist(w);
+    if (w != NULL) {
+        conc__sleeper_unlist(w);
+        w->comes = true;
+        (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
+    }
     conc__lock_give(&pool->lock);
     conc__sleeper_wake(w);
+}
+
+bool conc__pool_is_hungry(conc_pool *pool) {
+    return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
+            conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0;
+}
+
+/* What the caller has found keeps it from looking for jobs, for which others may have counted on it. */
+static void conc__jobs_pass_on(conc_pool *pool) {
+    if (CONC__UNLIKELY(conc__load32(&pool->forking, CONC__SEQ_CST) != 0)) conc__pool_rouse_for_jobs(pool);
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------ */
@@ -15143,9 +15305,13 @@ static bool conc__due_get(conc_pool *pool, conc__item *item) {
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
     *jobs = false;
-    if (conc__due_get(pool, item)) return true;
+    if (conc__due_get(pool, item)) {
+        conc__jobs_pass_on(pool);
+        return true;
+    }
     if (conc__pool_get(pool, item)) {
         conc__room_made(pool);
+        conc__jobs_pass_on(pool);
         return true;
     }
     *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
@@ -15203,6 +15369,7 @@ static bool conc__pool_search(conc__worker *w, conc__item *item, bool *jobs) {
     (void)conc__sub32(&pool->searching, 1, CONC__SEQ_CST);
     if (found) {
         conc__room_made(pool);
+        conc__jobs_pass_on(pool);
     } else {
         found = conc__pool_find(w, item, jobs);
     }
@@ -15219,6 +15386,7 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         conc_op op;
         conc_result r = CONC_OK;
         bool jobs = false, listed, retires;
+        conc__sleeper_came(w);
         if (w->handed) { /* it was stored before the permit was given, or the thread started */
             w->handed = false;
             *item = w->item;
@@ -16038,9 +16206,10 @@ conc_pool *conc_pool_current(void) {
  * (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written without the tail, and wants a fence.)
  *
  * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially consistent, before the
- * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at each
- * fork and join): who finds nothing to take, who takes the last that is open. That is a hint: if it is overlooked for a moment,
- * jobs stay where they are until the next fork or join; nobody waits for them but their own forker.
+ * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at
+ * each fork and join): who finds nothing to take, who takes the last that is open; and, for itself, the owner as long as any member has
+ * nothing to do. That is a hint: if it is overlooked for a moment, jobs stay where they are until the next fork or join;
+ * nobody waits for them but their own forker.
  *
  * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
  * last for ever.
@@ -16102,12 +16271,13 @@ static const conc_op_class conc__job_op = {"join", CONC_BUSY, conc__job_attempt,
 
 /* ---- the owner's end of the deque --------------------------------------------------------------------- */
 
-/* Opens half of what is private, at least one; and has somebody come for it. */
+/* Opens what is private, all of it if some have nothing to do at all, else half; and has somebody come for it. */
 static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     uint32_t open = conc__load32(&w->open, CONC__RELAXED);
+    bool hungry = conc__pool_is_hungry(w->pool);
     conc__store32(&w->asked, 0, CONC__RELAXED);
     if (w->head == w->split) return;
-    w->split += (w->head - w->split + 1) / 2;
+    w->split += hungry ? w->head - w->split : (w->head - w->split + 1) / 2;
     /* Release: publishes the jobs, and the array's entries. */
     while (!conc__cas32(&w->open, &open, conc__open_of(conc__open_tail(open), w->split), CONC__SEQ_CST)) {
     }
@@ -16116,6 +16286,8 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
         (void)conc__add32(&w->pool->forking, 1, CONC__SEQ_CST);
     }
     conc__pool_rouse_for_jobs(w->pool);
+    /* Then the next ones are wanted, too: the owner may be busy for long with one of them. */
+    if (hungry || conc__pool_is_hungry(w->pool)) conc__store32(&w->asked, 1, CONC__RELAXED);
 }
 
 /* The newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
@@ -16253,8 +16425,10 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         which = conc_select(ops, 2, deadline);
         conc__blocked_leave(&blocked);
         conc__pool_sleeper_out(w, which == 1);
-        if (which == 0) return ops[0].result;
-        if (which < 0) return (conc_result)which;
+        if (which != 1) {
+            if (conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0) conc__pool_rouse_for_jobs(w->pool); /* not this one */
+            return which == 0 ? ops[0].result : (conc_result)which;
+        }
     }
 }
 
@@ -19368,6 +19542,15 @@ static void conc__thread_describe(const conc_thread *t, const conc__agent *agent
     d->line(text, d->arg);
 }
 
+static void conc__pool_describe(conc_pool *pool, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    conc_pool_stats s = conc_pool_stats_of(pool);
+    char text[200];
+    (void)snprintf(text, sizeof text, "pool \"%s\": %u threads, %u idle; %zu tasks queued, %zu scheduled, %llu completed", conc_pool_name(pool),
+                   s.threads, s.idle, s.queued, s.scheduled, (unsigned long long)s.completed);
+    d->line(text, d->arg);
+}
+
 /* A loop that runs in another thread is asked to write its lines itself. Who asks waits until it has, or until it is too
  * late; then the loop drops the request. */
 enum { CONC__ASKED, CONC__ANSWERING, CONC__ANSWERED, CONC__GIVEN_UP };
@@ -19430,6 +19613,7 @@ void conc_dump(void (*line)(const char *text, void *arg), void *arg) {
     d.line = line != NULL ? line : conc__line_to_stderr;
     d.arg = arg;
     conc__agent_each(conc__thread_describe, &d);
+    conc__pool_each(conc__pool_describe, &d);
     conc__loop_each(conc__loop_dump, &d);
 }
 
@@ -20778,6 +20962,8 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
     conc__timers_begin();
     conc__loops_begin();
     conc__offload_begin();
+    conc__blocked_begin();
+    conc__pools_begin();
     conc__debug_begin();
     if (conc__sim_is_here() || !conc__registry_is_alone() || conc__swap32(&conc__sim_runs, 1, CONC__ACQUIRE) != 0) {
         (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",
@@ -20966,6 +21152,52 @@ void conc_sim_fail(const char *text, const char *file, int line) {
 #define conc_group_wait(...) CONC__AT("conc_group_wait(" #__VA_ARGS__ ")", conc_group_wait(__VA_ARGS__))
 #define conc_group_cancel(...) CONC__AT("conc_group_cancel(" #__VA_ARGS__ ")", conc_group_cancel(__VA_ARGS__))
 #define conc_group_free(...) CONC__AT("conc_group_free(" #__VA_ARGS__ ")", conc_group_free(__VA_ARGS__))
+#define conc_future_wait(...) CONC__AT("conc_future_wait(" #__VA_ARGS__ ")", conc_future_wait(__VA_ARGS__))
+#define conc_future_cancel(...) \
+    CONC__AT("conc_future_cancel(" #__VA_ARGS__ ")", conc_future_cancel(__VA_ARGS__))
+#define conc_future_complete(...) \
+    CONC__AT("conc_future_complete(" #__VA_ARGS__ ")", conc_future_complete(__VA_ARGS__))
+#define conc_future_then(...) CONC__AT("conc_future_then(" #__VA_ARGS__ ")", conc_future_then(__VA_ARGS__))
+#define conc_future_release(...) \
+    CONC__AT("conc_future_release(" #__VA_ARGS__ ")", conc_future_release(__VA_ARGS__))
+#define conc_wait_all(...) CONC__AT("conc_wait_all(" #__VA_ARGS__ ")", conc_wait_all(__VA_ARGS__))
+#define conc_wait_any(...) CONC__AT("conc_wait_any(" #__VA_ARGS__ ")", conc_wait_any(__VA_ARGS__))
+#define conc_pool_run(...) CONC__AT("conc_pool_run(" #__VA_ARGS__ ")", conc_pool_run(__VA_ARGS__))
+#define conc_pool_submit(...) CONC__AT("conc_pool_submit(" #__VA_ARGS__ ")", conc_pool_submit(__VA_ARGS__))
+#define conc_pool_run_ex(...) CONC__AT("conc_pool_run_ex(" #__VA_ARGS__ ")", conc_pool_run_ex(__VA_ARGS__))
+#define conc_pool_submit_ex(...) \
+    CONC__AT("conc_pool_submit_ex(" #__VA_ARGS__ ")", conc_pool_submit_ex(__VA_ARGS__))
+#define conc_pool_submit_at(...) \
+    CONC__AT("conc_pool_submit_at(" #__VA_ARGS__ ")", conc_pool_submit_at(__VA_ARGS__))
+#define conc_pool_every(...) CONC__AT("conc_pool_every(" #__VA_ARGS__ ")", conc_pool_every(__VA_ARGS__))
+#define conc_pool_close(...) CONC__AT("conc_pool_close(" #__VA_ARGS__ ")", conc_pool_close(__VA_ARGS__))
+#define conc_pool_close_now(...) \
+    CONC__AT("conc_pool_close_now(" #__VA_ARGS__ ")", conc_pool_close_now(__VA_ARGS__))
+#define conc_pool_join(...) CONC__AT("conc_pool_join(" #__VA_ARGS__ ")", conc_pool_join(__VA_ARGS__))
+#define conc_pool_free(...) CONC__AT("conc_pool_free(" #__VA_ARGS__ ")", conc_pool_free(__VA_ARGS__))
+#define conc_pool_resize(...) CONC__AT("conc_pool_resize(" #__VA_ARGS__ ")", conc_pool_resize(__VA_ARGS__))
+#define conc_pool_set_keep_alive(...) \
+    CONC__AT("conc_pool_set_keep_alive(" #__VA_ARGS__ ")", conc_pool_set_keep_alive(__VA_ARGS__))
+#define conc_pool_prestart(...) \
+    CONC__AT("conc_pool_prestart(" #__VA_ARGS__ ")", conc_pool_prestart(__VA_ARGS__))
+#define conc_pool_call(...) CONC__AT("conc_pool_call(" #__VA_ARGS__ ")", conc_pool_call(__VA_ARGS__))
+#define conc_job_fork(...) CONC__AT("conc_job_fork(" #__VA_ARGS__ ")", conc_job_fork(__VA_ARGS__))
+#define conc_job_join(...) CONC__AT("conc_job_join(" #__VA_ARGS__ ")", conc_job_join(__VA_ARGS__))
+#define conc_pool_invoke(...) CONC__AT("conc_pool_invoke(" #__VA_ARGS__ ")", conc_pool_invoke(__VA_ARGS__))
+#define conc_pool_group_run(...) \
+    CONC__AT("conc_pool_group_run(" #__VA_ARGS__ ")", conc_pool_group_run(__VA_ARGS__))
+#define conc_pool_group_wait(...) \
+    CONC__AT("conc_pool_group_wait(" #__VA_ARGS__ ")", conc_pool_group_wait(__VA_ARGS__))
+#define conc_pool_group_cancel(...) \
+    CONC__AT("conc_pool_group_cancel(" #__VA_ARGS__ ")", conc_pool_group_cancel(__VA_ARGS__))
+#define conc_pool_group_end(...) \
+    CONC__AT("conc_pool_group_end(" #__VA_ARGS__ ")", conc_pool_group_end(__VA_ARGS__))
+#define conc_pool_for(...) CONC__AT("conc_pool_for(" #__VA_ARGS__ ")", conc_pool_for(__VA_ARGS__))
+#define conc_pool_reduce_bytes(...) \
+    CONC__AT("conc_pool_reduce_bytes(" #__VA_ARGS__ ")", conc_pool_reduce_bytes(__VA_ARGS__))
+#define conc_pool_sort(...) CONC__AT("conc_pool_sort(" #__VA_ARGS__ ")", conc_pool_sort(__VA_ARGS__))
+#define conc_pool_map_bytes(...) \
+    CONC__AT("conc_pool_map_bytes(" #__VA_ARGS__ ")", conc_pool_map_bytes(__VA_ARGS__))
 #define conc__co_go(...) CONC__AT("CONC_GO(...)", conc__co_go(__VA_ARGS__))
 #define conc__co_await(task, op, deadline, catches) \
     CONC__AT("CO_AWAIT(" #op ")", conc__co_await((task), op, (deadline), (catches)))
