@@ -4,8 +4,8 @@
 
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
- * Threads, locks, blocking queues, timers, cancellation, iterators, generators, coroutines with an event loop, sockets; and one
- * way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
+ * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
+ * coroutines with an event loop, sockets; and one way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
  * system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@
  * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
  *
  * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
- * thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the first of several:
+ * future, a thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the first of several:
  *
  * ```c
  * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
@@ -156,6 +156,95 @@
  * ```
  *
  * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
+ *
+ * ---- THREAD POOLS AND FUTURES ------------------------------------------------------ pool.h, future.h below
+ *
+ * A task goes to an idle thread, else to a new one while there are fewer than core_threads, else into the queue, else to a new one
+ * up to max_threads, else to the policy. A future is for who wants to know how it ended.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int square(void *arg) {
+ *     long *x = arg;
+ *     *x *= *x;
+ *     return *x < 1000 ? 0 : 42;                              // 0: done; anything else: its own error
+ * }
+ *
+ * int main(void) {
+ *     long x = 12, y = 100, z = 3;
+ *     conc_pool *pool = conc_pool_new(&(conc_pool_desc){ .core_threads = 2, .max_threads = 4, .queue_capacity = 100,
+ *                                                        .on_reject = CONC_REJECT_CALLER_RUNS });
+ *     conc_future *f = conc_pool_submit(pool, square, &x), *g = conc_pool_submit(pool, square, &y);
+ *     if (f == NULL || g == NULL) return puts(conc_error_detail()), 1;
+ *     conc_pool_run(pool, square, &z);                        // fire and forget: no future, no memory
+ *     if (conc_future_wait(f, conc_after(10)) == CONC_OK) printf("%ld\n", x);
+ *     if (conc_future_wait(g, conc_after(10)) == CONC_FAILED) puts(conc_future_detail(g));
+ *     conc_future_release(f);
+ *     conc_future_release(g);
+ *     conc_pool_close(pool);                                  // no more tasks; what was accepted runs
+ *     conc_pool_join(pool, CONC_FOREVER);
+ *     return conc_pool_free(pool) == CONC_OK ? 0 : 1;
+ * }
+ * ```
+ * ```output
+ * 144
+ * a task returned 42
+ * ```
+ *
+ *  Futures      conc_future_wait(), _result(), _code(), _cancel(), _then(); conc_op_future(f) in a select or a coroutine;
+ *               conc_wait_all(), conc_wait_any(), CONC_FOREACH(conc_future *, f, conc_as_completed(futures, n))
+ *  Policies     abort, discard, discard the oldest, the caller runs it, block until a deadline; or a function of yours
+ *  Later        conc_pool_submit_at(), conc_pool_every()
+ *  Waiting      for a task of the same pool, in a task, runs it if it has not begun; in a circle it says CONC_DEADLOCK
+ *  The end      close, join, free; conc_pool_close_now() hands back what has not begun. The program's end closes what is open
+ *
+ * ---- PARALLEL LOOPS, FORK AND JOIN ------------------------------------------------------------ parallel.h below
+ *
+ * The calling thread and a pool's threads together. Each call returns when all of it is done.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int scale(size_t a, size_t b, void *arg) {           // one piece of the loop
+ *     double *v = arg;
+ *     for (; a < b; a++) v[a] = 2.0 * (double)a;
+ *     return 0;
+ * }
+ * static int add(size_t a, size_t b, void *part, void *arg) {
+ *     const double *v = arg;
+ *     double sum = 0;
+ *     for (; a < b; a++) sum += v[a];
+ *     *(double *)part += sum;
+ *     return 0;
+ * }
+ * static void join(void *left, const void *right, void *arg) {
+ *     (void)arg;
+ *     *(double *)left += *(const double *)right;
+ * }
+ *
+ * int main(void) {
+ *     static double v[100000];
+ *     double sum = 0;
+ *     conc_pool *pool = conc_pool_new(NULL);                  // a thread for each processor
+ *     if (conc_pool_for(pool, 0, 100000, 0, scale, v) != CONC_OK ||
+ *         conc_pool_reduce(pool, 0, 100000, 0, add, join, &sum, v) != CONC_OK) return puts(conc_error_detail()), 1;
+ *     printf("%.0f\n", sum);
+ *     conc_pool_close(pool);
+ *     conc_pool_join(pool, CONC_FOREVER);
+ *     return conc_pool_free(pool) == CONC_OK ? 0 : 1;
+ * }
+ * ```
+ * ```output
+ * 9999900000
+ * ```
+ *
+ * Also: conc_job_fork() and conc_job_join() for recursion, conc_pool_group_...() for tasks that start tasks, conc_pool_invoke(),
+ * conc_pool_map(), conc_pool_imap() from an iterator to an iterator, conc_pool_sort().
  *
  * ---- ITERATORS --------------------------------------------------------------------------------- iter.h below
  *
@@ -313,7 +402,8 @@
  *  Tasks        CONC_SPAWN (join or detach it), CONC_GO (detached), CONC_SPAWN_LATER; from any thread
  *  Together     conc_task_join_all(), conc_op_task_ends(); groups: CONC_GROUP_SPAWN, at most so many at a time, the first
  *               failure cancels the others
- *  Blocking     conc_op_offload(NULL, fn, &args) runs a call that blocks in another thread, on a copy of args
+ *  Blocking     conc_op_offload(pool, fn, &args) runs a call that blocks in another thread, on a copy of args; pool NULL:
+ *               in one of the library's own
  *  Looking      conc_dump(NULL, NULL) writes where every thread and task waits; .stall_after tells of a coroutine that blocks
  *
  * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
@@ -407,12 +497,12 @@
  *  Destroying   A mutex may be freed as soon as another thread has locked it after the last unlock; a semaphore, event
  *               or latch as soon as a wait on it has succeeded, by the last to use it. Freeing what somebody waits on is
  *               refused with CONC_BUSY.
- *  Fork         In a child of fork() only the calling thread exists. Queues and loops made before give CONC_FORKED there, as
+ *  Fork         In a child of fork() only the calling thread exists. Queues, pools and loops made before give CONC_FORKED there, as
  *               do locks held by another thread of the parent. Nobody waits there, and timers stay with the parent.
  *  Signals      No handler is installed, no disposition or mask changed. Nothing here may be called in a signal handler but
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
- *  Exit         See thread.h. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
- *  Hidden       No threads that you did not start, but for "conc-timer", with the first timer, and up to 32 "conc-offload",
+ *  Exit         See thread.h. Pools that are open are closed, and their tasks waited for. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
+ *  Hidden       No threads that you did not start, but for a pool's, "conc-timer", with the first timer, and up to 32 "conc-offload",
  *               with conc_op_offload().
  *
  * ---- SIMULATION ---------------------------------------------------------------------------------- sim.h below
@@ -2118,8 +2208,10 @@ CONC_API conc_pool *conc_pool_current(void);
  *
  * FAILURES. A function that returns something else than 0 has failed: what has not begun is not begun any more, what runs has its
  * token fired (but for fork and join, where each join gives its job's code), and the call says CONC_FAILED, with the
- * code of the first that failed in conc_error_detail(). If the caller's token fires: CONC_CANCELED likewise.
- * All of these return only when nothing of theirs runs any more.
+ * code of the first that failed in conc_error_detail(). If the caller's token fires: CONC_CANCELED likewise (if all had been done
+ * by then: CONC_OK). All of these return only when nothing of theirs runs any more.
+ * While a function runs, its call's own token is current, whose parent is the caller's. Where that would make the chain longer
+ * than CONC_CANCEL_DEPTH, it is the caller's token itself, and a failure does not wake those that wait.
  * ========================================================================================== */
 
 #ifndef CONC__PARALLEL_H
@@ -2148,7 +2240,7 @@ CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
 /* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
 CONC_API int conc_job_join(conc_job *job);
 
-/* Calls all n, in parallel. */
+/* Calls all n, in parallel. As conc_pool_for(); CONC_INVALID, and none is called: one of them has no function. */
 typedef struct conc_call {
     conc_fn fn;
     void *arg;
@@ -2185,15 +2277,17 @@ CONC_API conc_result conc_pool_group_cancel(conc_pool_group *g);
 CONC_API conc_result conc_pool_group_end(conc_pool_group *g);
 
 /* ---- loops -------------------------------------------------------------------------------------
- * body(a, b, arg) is called for pieces [a, b) of [first, end), each number in exactly one piece, pieces of at most `grain` numbers; 0: chosen
- * by the number of threads. */
+ * body(a, b, arg) is called for pieces [a, b) of [first, end), each number in exactly one piece, all pieces but the last of
+ * `grain` numbers; 0: chosen by the number of threads. It may use the pool in any way. CONC_OK (at once, if first >= end), CONC_FAILED,
+ * CONC_CANCELED; as conc_pool_call(), and nothing was done. */
 typedef int (*conc_range_fn)(size_t a, size_t b, void *arg);
 CONC_API conc_result conc_pool_for(conc_pool *pool, size_t first, size_t end, size_t grain, conc_range_fn body, void *arg);
 
 /* conc_pool_reduce(pool, first, end, grain, body, join, &value, arg): body(a, b, &part, arg) adds [a, b) to `part`, which begins
  * as a copy of `value`'s first content, the neutral element; join(&left, &right, arg) adds right to left. The parts are joined in the
  * order of their numbers, so `join` has to be associative, not commutative. Then `value` is the result; if the call
- * fails, it is as before. */
+ * fails, it is as before. The body and `join` see parts where malloc() might have put them, never `value` itself. As
+ * conc_pool_for(); CONC_NO_MEMORY: for parts over 256 bytes, one for each fork that is not joined. */
 typedef int (*conc_reduce_fn)(size_t a, size_t b, void *part, void *arg);
 typedef void (*conc_join_fn)(void *left, const void *right, void *arg);
 #define conc_pool_reduce(pool, first, end, grain, body, join, value, arg)                          \
@@ -2201,13 +2295,15 @@ typedef void (*conc_join_fn)(void *left, const void *right, void *arg);
 CONC_API conc_result conc_pool_reduce_bytes(conc_pool *pool, size_t first, size_t end, size_t grain, conc_reduce_fn body,
                                             conc_join_fn join, void *value, size_t size, void *arg);
 
-/* Sorts n items of `size` bytes as qsort() does, in parallel; equal ones keep no order. Takes as much memory again: CONC_NO_MEMORY,
- * and the array is as before. */
+/* Sorts n items of `size` bytes as qsort() does, in parallel; equal ones keep no order. `compare` must not wait. Takes as much
+ * memory again, if there are more than 2048: CONC_NO_MEMORY. As conc_pool_call(). CONC_CANCELED: the caller's token had fired before it
+ * began; once it has begun, it goes on to the end. In all these cases the array is as before. */
 CONC_API conc_result conc_pool_sort(conc_pool *pool, void *items, size_t n, size_t size,
                                     int (*compare)(const void *a, const void *b));
 
 /* ---- map ---------------------------------------------------------------------------------------
- * conc_pool_map(pool, in, out, n, fn, arg): fn(&in[i], &out[i], arg) for each i. */
+ * conc_pool_map(pool, in, out, n, fn, arg): fn(&in[i], &out[i], arg) for each i. As conc_pool_for(); after a failure, out
+ * has what was done by then. */
 typedef int (*conc_pool_map_fn)(const void *in, void *out, void *arg);
 #define conc_pool_map(pool, in, out, n, fn, arg)                                                   \
     conc_pool_map_bytes((pool), (in), sizeof *(in), (out), sizeof *(out), (n), (fn), (arg))
@@ -2215,11 +2311,19 @@ CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t
                                          conc_pool_map_fn fn, void *arg);
 
 /* The same from an iterator to an iterator: conc_pool_imap() gives the results in the order of their items,
- * conc_pool_imap_unordered() as they are completed. At most `window` items (0: four for each thread) have been
- * taken from `it`, by the thread that asks for results, and not yet been given. The work is done by tasks in the pool's queue
- * (one that finds no place is done by the thread that asks). If fn fails, results that
- * come before it are still given (in order), and the iterator ends with CONC_FAILED; as everywhere, closing it before its end is in order: what has not
- * begun is not begun, what runs is waited for. It closes `it`. The pool must outlive it. */
+ * conc_pool_imap_unordered() as they are completed. The work is done by tasks in the pool's queue. One that finds no place there
+ * (it is not waited for), or is taken out by the pool's policy or its close, is done by the thread that asks for results; if that
+ * belongs to the pool, or `waiters_help`, it does what has not begun instead of waiting for it.
+ *
+ * At most `window` items (0: four for each thread) have been taken from `it` and not yet been given. They are taken by the thread
+ * that asks for results, which fills the window before it gives any: so if `it` waits for items that only come after a result has
+ * been given, the window has to be 1. next() gives what is complete; it waits for one.
+ *
+ * THE END. What `it` ended with comes after the results of all its items. If fn fails, results that come before are
+ * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED; if the wait of the one who asks is
+ * canceled, with CONC_CANCELED; CONC_NO_MEMORY; in a child of fork(), CONC_FORKED. Then, or when it is closed before its end,
+ * what has not begun is not begun, and what runs has its token fired; close() waits for it, whatever comes, and closes `it`.
+ * The pool must outlive it. It must not be closed by fn. */
 #define conc_pool_imap(pool, it, fn, out_type, window, arg)                                        \
     conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), true)
 #define conc_pool_imap_unordered(pool, it, fn, out_type, window, arg)                              \
@@ -3037,7 +3141,7 @@ CONC_API size_t conc_group_count(const conc_group *group);
 CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------
- * Writes a line for each thread (of this library, or that has asked for its handle) and each task of each loop: its name, where it
+ * Writes a line for each thread (of this library, or that has asked for its handle), each pool, and each task of each loop: its name, where it
  * waits, for what and for how long. `line` is called for each; NULL: stderr. A loop writes about its tasks itself: one that
  * does not within half a second, because a coroutine blocks it, has one line that names the coroutine. Blocks for so
  * long at most. Not for signal handlers. `line` is called once at a time, in this thread or a loop's, with locks of the library
@@ -3444,6 +3548,38 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 #undef conc_group_wait
 #undef conc_group_cancel
 #undef conc_group_free
+#undef conc_future_wait
+#undef conc_future_cancel
+#undef conc_future_complete
+#undef conc_future_then
+#undef conc_future_release
+#undef conc_wait_all
+#undef conc_wait_any
+#undef conc_pool_run
+#undef conc_pool_submit
+#undef conc_pool_run_ex
+#undef conc_pool_submit_ex
+#undef conc_pool_submit_at
+#undef conc_pool_every
+#undef conc_pool_close
+#undef conc_pool_close_now
+#undef conc_pool_join
+#undef conc_pool_free
+#undef conc_pool_resize
+#undef conc_pool_set_keep_alive
+#undef conc_pool_prestart
+#undef conc_pool_call
+#undef conc_job_fork
+#undef conc_job_join
+#undef conc_pool_invoke
+#undef conc_pool_group_run
+#undef conc_pool_group_wait
+#undef conc_pool_group_cancel
+#undef conc_pool_group_end
+#undef conc_pool_for
+#undef conc_pool_reduce_bytes
+#undef conc_pool_sort
+#undef conc_pool_map_bytes
 #undef conc__co_go
 #undef conc__co_await
 #undef conc__co_await_any
@@ -4502,6 +4638,7 @@ typedef struct conc__worker {
     struct conc__worker *idle_next, **idle_link; /* in a list of sleepers; link NULL: in none */
     bool helps;          /* the list is that of helpers */
     bool used;           /* somebody is it */
+    bool comes;          /* it was woken for jobs, and is counted in the pool's `coming` */
     bool handed;         /* `item` has been handed to it: stored before `wake` is released */
     conc__item item;
     size_t completed;    /* atomic: tasks; written by the thread alone */
@@ -4525,6 +4662,7 @@ struct conc_pool {
     uint32_t searching;    /* atomic: threads that have no task, and look for one */
     uint32_t due;          /* atomic: the length of the list; written under the lock */
     uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
+    uint32_t coming;       /* atomic: members that were woken for jobs, and have not looked yet */
     uint32_t forking;      /* atomic: members that have jobs, as far as they know */
     char pad1[CONC__CACHE_LINE];
     size_t accepted;       /* atomic, as are the next four: counters */
@@ -4547,9 +4685,11 @@ struct conc_pool {
     conc_future *due_first, **due_end;
     conc_event ended;
     uint32_t users;        /* the handle; and who closes it at exit() */
-    conc_pool *next, **link; /* in the list of open pools; guarded by that list's lock */
+    conc_pool *next, **link; /* in the list of all pools; guarded by that list's lock */
 };
 
+/* For conc_dump(): calls visit() for each pool that has not been freed, nor closed by exit(). */
+CONC__LIB void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg);
 /* What the fork and join part uses. */
 CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
@@ -4558,6 +4698,8 @@ CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* ta
 CONC__LIB void conc__pool_leave(conc__worker *w);
 /* Wakes a member that sleeps: there are jobs. */
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
+/* Whether any member has nothing to do, or is on its way. A hint. */
+CONC__LIB bool conc__pool_is_hungry(conc_pool *pool);
 /* In the list of helpers, and out of it, having taken the permit if another took it out. */
 CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
 CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
@@ -14531,7 +14673,9 @@ void conc__blocked_leave(conc__blocked *b) {
  *    and wakes an idle one if there is more.
  *  - A thread that ends lowers `threads`, and then looks at the queue, and stays if there is something. Who has put a task
  *    and then reads fewer threads than the core starts one.
- * The same holds for jobs (job.c): `forking` is raised once there are some, then `idle` and `helpers` are read.
+ * The same holds for jobs (job.c): they are opened and `forking` is raised, then the sleepers are read; and nobody is woken while
+ * another is on its way (`coming`) or searches: that one looks after it has lowered the count, and if it has something else to do, it has
+ * the next one come.
  *
  * A thread that is taken out of a list of sleepers by another is given a permit of its `wake`, exactly one, and takes it; that
  * is all there is to waking. With the permit an idle one may be handed a task directly.
@@ -14729,7 +14873,7 @@ conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg) {
     return op;
 }
 
-/* ---- the list of open pools, for the program's end ------------------------------------------------- */
+/* ---- the list of pools, for the program's end and for conc_dump() ------------------------------------------------- */
 
 static conc__lock conc__pools_lock; /* guards the list */
 static conc_pool *conc__pools;
@@ -14737,6 +14881,13 @@ static conc_pool *conc__pools;
 static void conc__pools_reset(void) {
     conc__pools_lock = 0;
     conc__pools = NULL;
+}
+
+void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
+    conc_pool *pool;
+    conc__lock_take(&conc__pools_lock);
+    for (pool = conc__pools; pool != NULL; pool = pool->next) visit(pool, arg);
+    conc__lock_give(&conc__pools_lock);
 }
 
 static void conc__pool_unuse(conc_pool *pool);
@@ -14797,6 +14948,13 @@ static void conc__sleeper_permit(conc__worker *w) {
     (void)conc__wait_uncanceled(&op, CONC_FOREVER);
 }
 
+/* It has its permit: if it was woken for jobs, it looks for them from here on. */
+static void conc__sleeper_came(conc__worker *w) {
+    if (!w->comes) return;
+    w->comes = false;
+    (void)conc__sub32(&w->pool->coming, 1, CONC__SEQ_CST);
+}
+
 void conc__pool_sleeper_in(conc__worker *w, bool helps) {
     conc__lock_take(&w->pool->lock);
     conc__sleeper_list(w, helps);
@@ -14810,16 +14968,34 @@ void conc__pool_sleeper_out(conc__worker *w, bool permit_taken) {
     if (listed) conc__sleeper_unlist(w);
     conc__lock_give(&w->pool->lock);
     if (!listed && !permit_taken) conc__sleeper_permit(w); /* another took it out: its permit is there, or on its way */
+    conc__sleeper_came(w);
 }
 
+/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
+ * the next one come. */
 void conc__pool_rouse_for_jobs(conc_pool *pool) {
     conc__worker *w;
     if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0) return;
+    if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
-    if (w != NULL) conc__sleeper_unlist(w);
+    if (w != NULL) {
+        conc__sleeper_unlist(w);
+        w->comes = true;
+        (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
+    }
     conc__lock_give(&pool->lock);
     conc__sleeper_wake(w);
+}
+
+bool conc__pool_is_hungry(conc_pool *pool) {
+    return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
+            conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0;
+}
+
+/* What the caller has found keeps it from looking for jobs, for which others may have counted on it. */
+static void conc__jobs_pass_on(conc_pool *pool) {
+    if (CONC__UNLIKELY(conc__load32(&pool->forking, CONC__SEQ_CST) != 0)) conc__pool_rouse_for_jobs(pool);
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------ */
@@ -15143,9 +15319,13 @@ static bool conc__due_get(conc_pool *pool, conc__item *item) {
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
     *jobs = false;
-    if (conc__due_get(pool, item)) return true;
+    if (conc__due_get(pool, item)) {
+        conc__jobs_pass_on(pool);
+        return true;
+    }
     if (conc__pool_get(pool, item)) {
         conc__room_made(pool);
+        conc__jobs_pass_on(pool);
         return true;
     }
     *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
@@ -15203,6 +15383,7 @@ static bool conc__pool_search(conc__worker *w, conc__item *item, bool *jobs) {
     (void)conc__sub32(&pool->searching, 1, CONC__SEQ_CST);
     if (found) {
         conc__room_made(pool);
+        conc__jobs_pass_on(pool);
     } else {
         found = conc__pool_find(w, item, jobs);
     }
@@ -15219,6 +15400,7 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         conc_op op;
         conc_result r = CONC_OK;
         bool jobs = false, listed, retires;
+        conc__sleeper_came(w);
         if (w->handed) { /* it was stored before the permit was given, or the thread started */
             w->handed = false;
             *item = w->item;
@@ -16038,9 +16220,10 @@ conc_pool *conc_pool_current(void) {
  * (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written without the tail, and wants a fence.)
  *
  * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially consistent, before the
- * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at each
- * fork and join): who finds nothing to take, who takes the last that is open. That is a hint: if it is overlooked for a moment,
- * jobs stay where they are until the next fork or join; nobody waits for them but their own forker.
+ * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at
+ * each fork and join): who finds nothing to take, who takes the last that is open; and, for itself, the owner as long as any member has
+ * nothing to do. That is a hint: if it is overlooked for a moment, jobs stay where they are until the next fork or join;
+ * nobody waits for them but their own forker.
  *
  * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
  * last for ever.
@@ -16102,12 +16285,13 @@ static const conc_op_class conc__job_op = {"join", CONC_BUSY, conc__job_attempt,
 
 /* ---- the owner's end of the deque --------------------------------------------------------------------- */
 
-/* Opens half of what is private, at least one; and has somebody come for it. */
+/* Opens what is private, all of it if some have nothing to do at all, else half; and has somebody come for it. */
 static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     uint32_t open = conc__load32(&w->open, CONC__RELAXED);
+    bool hungry = conc__pool_is_hungry(w->pool);
     conc__store32(&w->asked, 0, CONC__RELAXED);
     if (w->head == w->split) return;
-    w->split += (w->head - w->split + 1) / 2;
+    w->split += hungry ? w->head - w->split : (w->head - w->split + 1) / 2;
     /* Release: publishes the jobs, and the array's entries. */
     while (!conc__cas32(&w->open, &open, conc__open_of(conc__open_tail(open), w->split), CONC__SEQ_CST)) {
     }
@@ -16116,6 +16300,8 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
         (void)conc__add32(&w->pool->forking, 1, CONC__SEQ_CST);
     }
     conc__pool_rouse_for_jobs(w->pool);
+    /* Then the next ones are wanted, too: the owner may be busy for long with one of them. */
+    if (hungry || conc__pool_is_hungry(w->pool)) conc__store32(&w->asked, 1, CONC__RELAXED);
 }
 
 /* The newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
@@ -16253,8 +16439,10 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         which = conc_select(ops, 2, deadline);
         conc__blocked_leave(&blocked);
         conc__pool_sleeper_out(w, which == 1);
-        if (which == 0) return ops[0].result;
-        if (which < 0) return (conc_result)which;
+        if (which != 1) {
+            if (conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0) conc__pool_rouse_for_jobs(w->pool); /* not this one */
+            return which == 0 ? ops[0].result : (conc_result)which;
+        }
     }
 }
 
@@ -16590,8 +16778,924 @@ conc_result conc_pool_group_end(conc_pool_group *g) {
 /* ==== begin src/parallel.c ==== */
 
 /* ============================================================================================
- * parallel: see parallel.h.
+ * parallel: the algorithms over fork and join: loops, reduce, map, sort; and the map over an iterator, whose items are tasks in
+ * the pool's queue. See parallel.h.
  * ========================================================================================== */
+
+/* ---- what the jobs of one call share -------------------------------------------------------------- */
+
+typedef struct conc__work {
+    const char *what;     /* for messages: "conc_pool_for: the body" */
+    bool one_by_one;      /* what fails is a number, not a range */
+    conc_cancel *callers; /* the token that was current in the caller */
+    conc_cancel own;      /* fired at the first failure; its parent is the caller's */
+    conc_cancel *token;   /* current while a body runs: `own`, or, if the chain is as long as it may be, the caller's */
+    uint32_t over;        /* atomic. 1: nothing is begun any more. Publishes nothing: what follows is written by whoever made it
+                             1, and read when all jobs have been joined */
+    conc_result result;
+    int code;
+    size_t a, b;          /* where */
+} conc__work;
+
+static void conc__work_init(conc__work *w, const char *what, bool one_by_one) {
+    memset(w, 0, sizeof *w);
+    w->what = what;
+    w->one_by_one = one_by_one;
+    w->callers = conc_cancel_current();
+    w->own.parent = w->callers;
+    w->token = conc__tokens_count(w->callers) < CONC_CANCEL_DEPTH ? &w->own : w->callers;
+}
+
+static bool conc__work_is_over(conc__work *w) {
+    return conc__load32(&w->over, CONC__RELAXED) != 0;
+}
+
+/* The first that calls it decides how the whole ends. */
+static void conc__work_stop(conc__work *w, conc_result r, int code, size_t a, size_t b) {
+    uint32_t not_yet = 0;
+    if (conc__work_is_over(w) || !conc__cas32(&w->over, &not_yet, 1, CONC__RELAXED)) return;
+    w->result = r;
+    w->code = code;
+    w->a = a;
+    w->b = b;
+    (void)conc_cancel_fire(&w->own);
+}
+
+/* Whether another piece may begin. */
+static bool conc__work_goes_on(conc__work *w) {
+    if (conc__work_is_over(w)) return false;
+    if (CONC__LIKELY(!conc_cancel_fired(w->token))) return true;
+    conc__work_stop(w, CONC_CANCELED, 0, 0, 0);
+    return false;
+}
+
+/* A body returned `code`. What one returns after the caller was canceled is not an error of its own. */
+static void conc__work_code(conc__work *w, int code, size_t a, size_t b) {
+    if (CONC__LIKELY(code == 0)) return;
+    conc__work_stop(w, conc_cancel_fired(w->callers) ? CONC_CANCELED : CONC_FAILED, code, a, b);
+}
+
+/* Runs the root in the pool; says how it all ended, in the words of the caller's thread. */
+static conc_result conc__work_run(conc__work *w, conc_pool *pool, conc_fn root, void *arg) {
+    conc_result r = conc_pool_call(pool, root, arg, NULL);
+    if (r != CONC_OK || !conc__work_is_over(w)) return r;
+    if (w->result == CONC_NO_MEMORY) return conc__fail(CONC_NO_MEMORY, "%s: no memory for a part", w->what);
+    if (w->result != CONC_FAILED) return w->result;
+    if (w->one_by_one) return conc__fail(CONC_FAILED, "%s %zu returned %d", w->what, w->a, w->code);
+    return conc__fail(CONC_FAILED, "%s returned %d for [%zu, %zu)", w->what, w->code, w->a, w->b);
+}
+
+/* How many threads the pool may have. */
+static size_t conc__pool_width(const conc_pool *pool) {
+    const conc_pool_desc *desc = conc_pool_desc_of(pool);
+    return desc != NULL && desc->max_threads != 0 ? desc->max_threads : 1;
+}
+
+/* ---- loops ----------------------------------------------------------------------------------------- */
+
+/* [first, end) in `pieces` of `grain`, the last of which may be smaller. */
+typedef struct conc__pieces {
+    size_t first, end, grain, count;
+} conc__pieces;
+
+/* As many pieces as keep all threads busy to the end, when some are slower than others, and no more. */
+static void conc__pieces_init(conc__pieces *p, const conc_pool *pool, size_t first, size_t end, size_t grain) {
+    size_t n = end - first;
+    if (grain == 0) grain = n / (conc__pool_width(pool) * 32);
+    if (grain == 0) grain = 1;
+    p->first = first;
+    p->end = end;
+    p->grain = grain;
+    p->count = (n - 1) / grain + 1;
+}
+
+static size_t conc__piece_begin(const conc__pieces *p, size_t i) {
+    return p->first + i * p->grain;
+}
+
+static size_t conc__piece_end(const conc__pieces *p, size_t a) {
+    return p->end - a > p->grain ? a + p->grain : p->end;
+}
+
+typedef struct conc__for {
+    conc__work work;
+    conc__pieces pieces;
+    conc_range_fn body;
+    void *arg;
+} conc__for;
+
+typedef struct conc__for_part { /* the pieces [i, j) */
+    conc_job job;
+    conc__for *of;
+    size_t i, j;
+} conc__for_part;
+
+static void conc__for_piece(conc__for *f, size_t i) {
+    size_t a = conc__piece_begin(&f->pieces, i), b = conc__piece_end(&f->pieces, a);
+    conc__agent *me;
+    conc_cancel *before;
+    int code;
+    if (!conc__work_goes_on(&f->work)) return;
+    me = conc__self_fast();
+    before = me->cancel;
+    me->cancel = f->work.token;
+    code = f->body(a, b, f->arg);
+    me->cancel = before;
+    conc__work_code(&f->work, code, a, b);
+}
+
+static int conc__for_run(void *arg);
+
+static void conc__for_split(conc__for *f, size_t i, size_t j) {
+    conc__for_part right;
+    if (j - i == 1) {
+        conc__for_piece(f, i);
+        return;
+    }
+    if (conc__work_is_over(&f->work)) return;
+    right.of = f;
+    right.i = i + (j - i) / 2;
+    right.j = j;
+    conc_job_fork(&right.job, conc__for_run, &right);
+    conc__for_split(f, i, right.i);
+    (void)conc_job_join(&right.job);
+}
+
+static int conc__for_run(void *arg) {
+    conc__for_part *part = (conc__for_part *)arg;
+    conc__for_split(part->of, part->i, part->j);
+    return 0;
+}
+
+/* Runs `f`, whose work has been begun. first < end. */
+static conc_result conc__for_all(conc__for *f, conc_pool *pool, size_t first, size_t end, size_t grain, conc_range_fn body,
+                                 void *arg) {
+    conc__for_part root;
+    conc__pieces_init(&f->pieces, pool, first, end, grain);
+    f->body = body;
+    f->arg = arg;
+    root.of = f;
+    root.i = 0;
+    root.j = f->pieces.count;
+    return conc__work_run(&f->work, pool, conc__for_run, &root);
+}
+
+conc_result conc_pool_for(conc_pool *pool, size_t first, size_t end, size_t grain, conc_range_fn body, void *arg) {
+    conc__for f;
+    if (pool == NULL) return conc__fail(CONC_INVALID, "conc_pool_for: no pool");
+    if (body == NULL) return conc__fail(CONC_INVALID, "conc_pool_for: no body");
+    if (first >= end) return CONC_OK;
+    conc__work_init(&f.work, "conc_pool_for: the body", false);
+    return conc__for_all(&f, pool, first, end, grain, body, arg);
+}
+
+static int conc__invoke_body(size_t a, size_t b, void *arg) {
+    const conc_call *call = (const conc_call *)arg + a;
+    (void)b;
+    return call->fn(call->arg);
+}
+
+conc_result conc_pool_invoke(conc_pool *pool, const conc_call *calls, size_t n) {
+    conc__for f;
+    size_t i;
+    if (pool == NULL) return conc__fail(CONC_INVALID, "conc_pool_invoke: no pool");
+    if (n == 0) return CONC_OK;
+    if (calls == NULL) return conc__fail(CONC_INVALID, "conc_pool_invoke: no calls");
+    for (i = 0; i < n; i++)
+        if (calls[i].fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_invoke: call %zu has no function", i);
+    conc__work_init(&f.work, "conc_pool_invoke: call", true);
+    return conc__for_all(&f, pool, 0, n, 1, conc__invoke_body, (void *)(uintptr_t)calls);
+}
+
+typedef struct conc__map_work {
+    conc__for loop;
+    const char *in;
+    char *out;
+    size_t in_size, out_size;
+    conc_pool_map_fn fn;
+    void *arg;
+} conc__map_work;
+
+/* Each item is a call of its own: none begins after a failure. */
+static int conc__map_body(size_t a, size_t b, void *arg) {
+    conc__map_work *m = (conc__map_work *)arg;
+    const char *in = m->in + a * m->in_size;
+    char *out = m->out + a * m->out_size;
+    for (; a != b && conc__work_goes_on(&m->loop.work); a++, in += m->in_size, out += m->out_size) {
+        int code = m->fn(in, out, m->arg);
+        if (CONC__UNLIKELY(code != 0)) {
+            conc__work_code(&m->loop.work, code, a, a + 1);
+            return code;
+        }
+    }
+    return 0;
+}
+
+conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
+                                conc_pool_map_fn fn, void *arg) {
+    conc__map_work m;
+    if (pool == NULL) return conc__fail(CONC_INVALID, "conc_pool_map: no pool");
+    if (fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_map: no function");
+    if (n == 0) return CONC_OK;
+    if (in == NULL || out == NULL) return conc__fail(CONC_INVALID, "conc_pool_map: the array is NULL");
+    if (in_size == 0 || out_size == 0) return conc__fail(CONC_INVALID, "conc_pool_map: items of 0 bytes");
+    m.in = (const char *)in;
+    m.out = (char *)out;
+    m.in_size = in_size;
+    m.out_size = out_size;
+    m.fn = fn;
+    m.arg = arg;
+    conc__work_init(&m.loop.work, "conc_pool_map: the function for item", true);
+    return conc__for_all(&m.loop, pool, 0, n, 0, conc__map_body, &m);
+}
+
+/* ---- reduce ------------------------------------------------------------------------------------------ */
+
+#define CONC__PART_HERE 256 /* bytes: parts up to this size are on the stack */
+
+typedef struct conc__reduce {
+    conc__work work;
+    conc__pieces pieces;
+    conc_reduce_fn body;
+    conc_join_fn join;
+    void *arg;
+    const void *neutral; /* the caller's value, which stays as it is until the end */
+    size_t size;
+} conc__reduce;
+
+/* Adds the pieces [i, j) to `part`. */
+typedef struct conc__reduce_part {
+    conc_job job;
+    conc__reduce *of;
+    size_t i, j;
+    void *part;
+    char here[CONC__PART_HERE + 16];
+} conc__reduce_part;
+
+/* A new part, neutral. False: there is no memory. */
+static bool conc__part_begin(conc__reduce_part *p) {
+    conc__reduce *r = p->of;
+    p->part = p->here + ((0 - (uintptr_t)p->here) & 15u);
+    if (r->size > CONC__PART_HERE) {
+        p->part = conc__alloc(1, r->size, "a part");
+        if (p->part == NULL) return false;
+    }
+    memcpy(p->part, r->neutral, r->size);
+    return true;
+}
+
+static void conc__part_end(conc__reduce_part *p) {
+    if (p->of->size > CONC__PART_HERE) conc__free(p->part);
+}
+
+static void conc__reduce_piece(conc__reduce *r, size_t i, void *part) {
+    size_t a = conc__piece_begin(&r->pieces, i), b = conc__piece_end(&r->pieces, a);
+    conc__agent *me;
+    conc_cancel *before;
+    int code;
+    if (!conc__work_goes_on(&r->work)) return;
+    me = conc__self_fast();
+    before = me->cancel;
+    me->cancel = r->work.token;
+    code = r->body(a, b, part, r->arg);
+    me->cancel = before;
+    conc__work_code(&r->work, code, a, b);
+}
+
+static int conc__reduce_run(void *arg);
+
+static void conc__reduce_split(conc__reduce *r, size_t i, size_t j, void *part) {
+    conc__reduce_part right;
+    if (j - i == 1) {
+        conc__reduce_piece(r, i, part);
+        return;
+    }
+    if (conc__work_is_over(&r->work)) return;
+    right.of = r;
+    right.i = i + (j - i) / 2;
+    right.j = j;
+    if (!conc__part_begin(&right)) {
+        conc__work_stop(&r->work, CONC_NO_MEMORY, 0, 0, 0);
+        return;
+    }
+    conc_job_fork(&right.job, conc__reduce_run, &right);
+    conc__reduce_split(r, i, right.i, part);
+    (void)conc_job_join(&right.job);
+    if (!conc__work_is_over(&r->work)) r->join(part, right.part, r->arg);
+    conc__part_end(&right);
+}
+
+static int conc__reduce_run(void *arg) {
+    conc__reduce_part *p = (conc__reduce_part *)arg;
+    conc__reduce_split(p->of, p->i, p->j, p->part);
+    return 0;
+}
+
+conc_result conc_pool_reduce_bytes(conc_pool *pool, size_t first, size_t end, size_t grain, conc_reduce_fn body,
+                                   conc_join_fn join, void *value, size_t size, void *arg) {
+    conc__reduce r;
+    conc__reduce_part root;
+    conc_result result;
+    if (pool == NULL) return conc__fail(CONC_INVALID, "conc_pool_reduce: no pool");
+    if (body == NULL || join == NULL)
+        return conc__fail(CONC_INVALID, "conc_pool_reduce: no %s", body == NULL ? "body" : "join");
+    if (value == NULL || size == 0)
+        return conc__fail(CONC_INVALID, "conc_pool_reduce: %s", value == NULL ? "no value" : "a value of 0 bytes");
+    if (first >= end) return CONC_OK;
+    conc__work_init(&r.work, "conc_pool_reduce: the body", false);
+    conc__pieces_init(&r.pieces, pool, first, end, grain);
+    r.body = body;
+    r.join = join;
+    r.arg = arg;
+    r.neutral = value;
+    r.size = size;
+    root.of = &r;
+    root.i = 0;
+    root.j = r.pieces.count;
+    if (!conc__part_begin(&root)) return CONC_NO_MEMORY;
+    result = conc__work_run(&r.work, pool, conc__reduce_run, &root);
+    if (result == CONC_OK) memcpy(value, root.part, size);
+    conc__part_end(&root);
+    return result;
+}
+
+/* ---- sort -------------------------------------------------------------------------------------------------
+ * Merge sort: qsort() for the leaves, then merges from the array into the scratch memory and back. A merge is split where
+ * the middle of the longer run belongs in the shorter one (T. H. Cormen et al., "Introduction to Algorithms", 3rd ed., 27.3). It
+ * is not canceled: the items would be here and there. */
+
+#define CONC__SORT_LEAF 2048 /* items, at least */
+
+typedef struct conc__sort {
+    size_t size, leaf;
+    int (*compare)(const void *a, const void *b);
+} conc__sort;
+
+typedef struct conc__sort_part {
+    conc_job job;
+    const conc__sort *of;
+    char *items, *scratch; /* n each */
+    size_t n;
+    bool to_scratch;       /* where the sorted items are wanted */
+} conc__sort_part;
+
+typedef struct conc__merge_part {
+    conc_job job;
+    const conc__sort *of;
+    const char *a, *b;
+    size_t na, nb;
+    char *to;
+} conc__merge_part;
+
+/* Inlined with a constant size, so that an item's copy is a load and a store; and no branch hangs on an answer that nobody can
+ * predict. */
+static inline void conc__merge_items(const char *a, const char *a_end, const char *b, const char *b_end, char *to, size_t size,
+                                     int (*compare)(const void *a, const void *b)) {
+    while (a != a_end && b != b_end) {
+        bool b_first = compare(b, a) < 0;
+        memcpy(to, b_first ? b : a, size);
+        to += size;
+        a += b_first ? 0 : size;
+        b += b_first ? size : 0;
+    }
+    if (a != a_end) memcpy(to, a, (size_t)(a_end - a));
+    else if (b != b_end) memcpy(to, b, (size_t)(b_end - b));
+}
+
+static void conc__merge_serial(const conc__merge_part *m) {
+    size_t size = m->of->size;
+    const char *a_end = m->a + m->na * size, *b_end = m->b + m->nb * size;
+    switch (size) {
+    case 4: conc__merge_items(m->a, a_end, m->b, b_end, m->to, 4, m->of->compare); break;
+    case 8: conc__merge_items(m->a, a_end, m->b, b_end, m->to, 8, m->of->compare); break;
+    case 16: conc__merge_items(m->a, a_end, m->b, b_end, m->to, 16, m->of->compare); break;
+    default: conc__merge_items(m->a, a_end, m->b, b_end, m->to, size, m->of->compare); break;
+    }
+}
+
+/* How many of `items` come before `x`. */
+static size_t conc__sort_before(const conc__sort *s, const char *items, size_t n, const char *x) {
+    size_t low = 0;
+    while (low != n) {
+        size_t middle = low + (n - low) / 2;
+        if (s->compare(items + middle * s->size, x) < 0) low = middle + 1;
+        else n = middle;
+    }
+    return low;
+}
+
+static int conc__merge_run(void *arg) {
+    const conc__merge_part *m = (const conc__merge_part *)arg;
+    const conc__sort *s = m->of;
+    conc__merge_part left, right;
+    size_t longer;
+    if (m->na <= s->leaf && m->nb <= s->leaf - m->na) {
+        conc__merge_serial(m);
+        return 0;
+    }
+    left.of = right.of = s;
+    left.a = m->na < m->nb ? m->b : m->a;
+    left.b = m->na < m->nb ? m->a : m->b;
+    longer = m->na < m->nb ? m->nb : m->na;
+    left.na = longer / 2;
+    right.na = longer - left.na;
+    right.a = left.a + left.na * s->size;
+    left.nb = conc__sort_before(s, left.b, m->na + m->nb - longer, right.a);
+    right.nb = m->na + m->nb - longer - left.nb;
+    right.b = left.b + left.nb * s->size;
+    left.to = m->to;
+    right.to = m->to + (left.na + left.nb) * s->size;
+    conc_job_fork(&right.job, conc__merge_run, &right);
+    (void)conc__merge_run(&left);
+    (void)conc_job_join(&right.job);
+    return 0;
+}
+
+static int conc__sort_run(void *arg) {
+    conc__sort_part *p = (conc__sort_part *)arg;
+    const conc__sort *s = p->of;
+    conc__sort_part left, right;
+    conc__merge_part m;
+    size_t half = p->n / 2;
+    if (p->n <= s->leaf) {
+        qsort(p->items, p->n, s->size, s->compare);
+        if (p->to_scratch) memcpy(p->scratch, p->items, p->n * s->size);
+        return 0;
+    }
+    left.of = right.of = s;
+    left.to_scratch = right.to_scratch = !p->to_scratch;
+    left.items = p->items;
+    left.scratch = p->scratch;
+    left.n = half;
+    right.items = p->items + half * s->size;
+    right.scratch = p->scratch + half * s->size;
+    right.n = p->n - half;
+    conc_job_fork(&right.job, conc__sort_run, &right);
+    (void)conc__sort_run(&left);
+    (void)conc_job_join(&right.job);
+    m.of = s;
+    m.a = p->to_scratch ? left.items : left.scratch;
+    m.b = p->to_scratch ? right.items : right.scratch;
+    m.na = left.n;
+    m.nb = right.n;
+    m.to = p->to_scratch ? p->scratch : p->items;
+    return conc__merge_run(&m);
+}
+
+conc_result conc_pool_sort(conc_pool *pool, void *items, size_t n, size_t size, int (*compare)(const void *a, const void *b)) {
+    conc__sort s;
+    conc__sort_part root;
+    char *scratch = NULL;
+    size_t parts;
+    conc_result r;
+    if (pool == NULL) return conc__fail(CONC_INVALID, "conc_pool_sort: no pool");
+    if (compare == NULL) return conc__fail(CONC_INVALID, "conc_pool_sort: no function to compare with");
+    if (size == 0) return conc__fail(CONC_INVALID, "conc_pool_sort: items of 0 bytes");
+    if (n == 0) return CONC_OK;
+    if (items == NULL) return conc__fail(CONC_INVALID, "conc_pool_sort: the array is NULL");
+    if (n > (SIZE_MAX - 64) / size) return conc__fail(CONC_NO_MEMORY, "conc_pool_sort: %zu items of %zu bytes", n, size);
+    if (conc_canceled() != CONC_OK) return CONC_CANCELED;
+    parts = conc__pool_width(pool) * 8;
+    s.size = size;
+    s.leaf = n / parts > CONC__SORT_LEAF ? n / parts : CONC__SORT_LEAF;
+    s.compare = compare;
+    root.of = &s;
+    root.items = (char *)items;
+    root.scratch = NULL;
+    root.n = n;
+    root.to_scratch = false;
+    if (n > s.leaf) {
+        scratch = (char *)conc__realloc(NULL, 1, n * size + 64, "a sort"); /* (not zeroed) */
+        if (scratch == NULL) return CONC_NO_MEMORY;
+        root.scratch = scratch + (((uintptr_t)items - (uintptr_t)scratch) & 63u); /* aligned as the items are */
+    }
+    r = conc_pool_call(pool, conc__sort_run, &root, NULL);
+    conc__free(scratch);
+    return r;
+}
+
+/* ---- a map over an iterator ---------------------------------------------------------------------------------
+ * Each item taken has a slot, and each slot is handed in as a task. Whoever finds it not begun may run it: the task, or
+ * the thread that asks, which then takes the task out of the queue. That the pool gave a task up is told by its future,
+ * whose note is called once for each task, whatever becomes of it: until then the task's slot and the whole are
+ * held for it. */
+
+typedef enum conc__imap_state {
+    CONC__IMAP_QUEUED, /* a task of the pool will run it, */
+    CONC__IMAP_OURS,   /* or none will: the thread that asks has to */
+    CONC__IMAP_RUNNING,
+    CONC__IMAP_DONE,
+    CONC__IMAP_DEAD    /* it will not be run */
+} conc__imap_state;
+
+typedef struct conc__imap_slot {
+    struct conc__imap *of;
+    struct conc__imap_slot *next, *prev; /* taken and not given, in order: of the asking thread alone; `next`: also free */
+    struct conc__imap_slot *next_done;   /* guarded by the lock, as all below */
+    conc__imap_state state;
+    conc_result result; /* DONE: CONC_OK, CONC_FAILED, CONC_CANCELED */
+    int code;
+    unsigned refs;      /* one is the asking thread's, one its task's */
+    uint64_t number;    /* of the item, from 1; constant while it is used */
+    conc_future *future; /* of the asking thread alone. NULL: it has no task */
+    conc__note note;     /* its future's, until that has ended */
+    char *in, *out;     /* after the struct */
+} conc__imap_slot;
+
+#define CONC__IMAP_ANY UINT64_MAX
+
+typedef struct conc__imap {
+    conc_iter iter;
+    conc_pool *pool; /* constant, as are the next six */
+    conc_iter *from;
+    conc_pool_map_fn fn;
+    void *arg;
+    size_t window, slot_size;
+    size_t in_at, out_at; /* in a slot */
+    bool in_order;
+    uint32_t generation;
+    /* Of the asking thread. */
+    conc__imap_slot *first, *last; /* taken and not given */
+    size_t taken;                  /* how many those are */
+    uint64_t count;                /* items taken so far */
+    conc_result from_end;          /* how `from` ended; CONC_OK: it has not */
+    bool ended;                    /* iter.result says how */
+    conc_event event;              /* something that is `awaited` has come */
+    conc__lock lock;               /* guards all below, and what slots say it guards */
+    size_t refs;                   /* one is the user's, one each task's whose note has not been called */
+    size_t running, ours;          /* slots that tasks run; those in state OURS */
+    uint64_t awaited;              /* the asking thread sleeps, or is about to, until this item is done; 0: it does not */
+    uint64_t failed;               /* items from here on need not be begun; CONC__IMAP_ANY: none has failed */
+    uint64_t here;                 /* the item that the asking thread runs under `token`; 0: none */
+    conc_cancel token;             /* fired when that item will not be given; never used after that */
+    conc__imap_slot *done, *done_last; /* if not in order: those done and not given */
+    conc__imap_slot *free;
+} conc__imap;
+
+/* Whether the asking thread is to be woken for this item; if so, nobody else need wake it. With the lock held, as for the next
+ * three. */
+static bool conc__imap_tell(conc__imap *self, uint64_t number) {
+    if (self->awaited != CONC__IMAP_ANY && self->awaited != number) return false;
+    self->awaited = 0;
+    return true;
+}
+
+static void conc__imap_release(conc__imap_slot *slot) {
+    if (--slot->refs != 0) return;
+    slot->next = slot->of->free;
+    slot->of->free = slot;
+}
+
+static bool conc__imap_may_begin(const conc__imap *self, const conc__imap_slot *slot) {
+    return slot->number < self->failed;
+}
+
+static void conc__imap_done(conc__imap *self, conc__imap_slot *slot, conc_result result, int code) {
+    slot->state = CONC__IMAP_DONE;
+    slot->result = result;
+    slot->code = code;
+    if (result != CONC_OK && self->in_order && slot->number < self->failed) self->failed = slot->number;
+    if (result != CONC_OK && !self->in_order) self->failed = 0;
+    if (self->in_order) return;
+    slot->next_done = NULL;
+    if (self->done == NULL) self->done = slot;
+    else self->done_last->next_done = slot;
+    self->done_last = slot;
+}
+
+/* The task. Returns 0 whatever fn says: that failure is told by the iterator. */
+static int conc__imap_task(void *arg) {
+    conc__imap_slot *slot = (conc__imap_slot *)arg;
+    conc__imap *self = slot->of;
+    bool mine, wake, fire;
+    int code;
+    conc__lock_take(&self->lock);
+    mine = slot->state == CONC__IMAP_QUEUED && conc__imap_may_begin(self, slot);
+    if (mine) {
+        slot->state = CONC__IMAP_RUNNING;
+        self->running++;
+    }
+    conc__lock_give(&self->lock);
+    if (!mine) return 0;
+    code = self->fn(slot->in, slot->out, self->arg);
+    conc__lock_take(&self->lock);
+    conc__imap_done(self, slot, code == 0 ? CONC_OK : CONC_FAILED, code);
+    self->running--;
+    wake = conc__imap_tell(self, slot->number);
+    fire = code != 0 && self->here > self->failed;
+    conc__lock_give(&self->lock);
+    if (fire) (void)conc_cancel_fire(&self->token);
+    if (wake) (void)conc_event_set(&self->event);
+    return 0;
+}
+
+static void conc__imap_free(conc__imap *self) {
+    while (self->free != NULL) {
+        conc__imap_slot *slot = self->free;
+        self->free = slot->next;
+        conc__free(slot);
+    }
+    conc__free(self);
+}
+
+static void conc__imap_leave(conc__imap *self) {
+    bool last;
+    conc__lock_take(&self->lock);
+    last = --self->refs == 0;
+    conc__lock_give(&self->lock);
+    if (last) conc__imap_free(self);
+}
+
+/* The task's future has ended, so the pool does not touch the slot any more. If it was not run, it is ours. */
+static void conc__imap_task_ended(conc_future *f, void *arg) {
+    conc__imap_slot *slot = (conc__imap_slot *)arg;
+    conc__imap *self = slot->of;
+    bool wake = false;
+    (void)f;
+    conc__lock_take(&self->lock);
+    if (slot->state == CONC__IMAP_QUEUED && conc__imap_may_begin(self, slot)) {
+        slot->state = CONC__IMAP_OURS;
+        self->ours++;
+        wake = self->awaited != 0; /* whatever it waits for: it may be this that it has to run */
+        self->awaited = 0;
+    }
+    conc__imap_release(slot);
+    conc__lock_give(&self->lock);
+    if (wake) (void)conc_event_set(&self->event);
+    conc__imap_leave(self);
+}
+
+static void conc__imap_hand_in(conc__imap *self, conc__imap_slot *slot) {
+    conc_pool_task options;
+    conc__agent *me = conc__self();
+    conc_result error = me->error;
+    char detail[sizeof me->detail];
+    memcpy(detail, me->detail, sizeof detail);
+    memset(&options, 0, sizeof options);
+    options.until = CONC_NOW; /* what finds no place is done by the thread that asks, */
+    conc__lock_take(&self->lock);
+    slot->refs++;
+    self->refs++;
+    conc__lock_give(&self->lock);
+    slot->future = conc_pool_submit_ex(self->pool, conc__imap_task, slot, &options);
+    slot->note.fn = conc__imap_task_ended;
+    slot->note.arg = slot;
+    if (slot->future == NULL || !conc__future_note(slot->future, &slot->note)) conc__imap_task_ended(slot->future, slot);
+    me->error = error; /* and that is no failure; nor is what a task left that the pool had us run */
+    memcpy(me->detail, detail, sizeof detail);
+}
+
+static conc__imap_slot *conc__imap_slot_new(conc__imap *self) {
+    conc__imap_slot *slot;
+    conc__lock_take(&self->lock);
+    slot = self->free;
+    if (slot != NULL) self->free = slot->next;
+    conc__lock_give(&self->lock);
+    if (slot == NULL) {
+        slot = (conc__imap_slot *)conc__alloc(1, self->slot_size, "an item of conc_pool_imap");
+        if (slot == NULL) return NULL;
+        slot->of = self;
+        slot->in = (char *)slot + self->in_at;
+        slot->out = (char *)slot + self->out_at;
+    }
+    slot->state = CONC__IMAP_QUEUED;
+    slot->refs = 1;
+    slot->future = NULL;
+    return slot;
+}
+
+/* Gives up the asking thread's part in a slot that is the first, or the first done, and that nobody runs. */
+static void conc__imap_drop(conc__imap *self, conc__imap_slot *slot) {
+    if (slot->prev == NULL) self->first = slot->next;
+    else slot->prev->next = slot->next;
+    if (slot->next == NULL) self->last = slot->prev;
+    else slot->next->prev = slot->prev;
+    self->taken--;
+    conc_future_release(slot->future);
+    slot->future = NULL;
+    conc__lock_take(&self->lock);
+    if (self->done == slot) self->done = slot->next_done;
+    conc__imap_release(slot);
+    conc__lock_give(&self->lock);
+}
+
+/* Takes items and hands them in, as many as the window lets. */
+static void conc__imap_fill(conc__imap *self) {
+    while (self->taken < self->window && self->from_end == CONC_OK) {
+        conc__imap_slot *slot;
+        bool failed;
+        conc__lock_take(&self->lock);
+        failed = self->failed != CONC__IMAP_ANY;
+        conc__lock_give(&self->lock);
+        if (failed) return;
+        slot = conc__imap_slot_new(self);
+        if (slot == NULL) {
+            if (self->taken == 0) self->from_end = CONC_NO_MEMORY;
+            return;
+        }
+        if (self->from->next(self->from, slot->in, 1) == 0) {
+            self->from_end = self->from->result == CONC_OK ? CONC_CLOSED : self->from->result;
+            conc__lock_take(&self->lock);
+            conc__imap_release(slot);
+            conc__lock_give(&self->lock);
+            return;
+        }
+        slot->number = ++self->count;
+        slot->next = NULL;
+        slot->prev = self->last;
+        if (self->last == NULL) self->first = slot;
+        else self->last->next = slot;
+        self->last = slot;
+        self->taken++;
+        conc__imap_hand_in(self, slot);
+    }
+}
+
+/* The next to be given, or NULL: it is not done. With the lock held. */
+static conc__imap_slot *conc__imap_ready(conc__imap *self) {
+    if (!self->in_order) return self->done;
+    return self->first != NULL && self->first->state == CONC__IMAP_DONE ? self->first : NULL;
+}
+
+/* One for the asking thread to run: of those that no task will run, and, if it helps, of those that none has begun. NULL: there
+ * is none. With the lock held. */
+static conc__imap_slot *conc__imap_claim(conc__imap *self, bool helps) {
+    conc__imap_slot *slot = self->ours != 0 || helps ? self->first : NULL;
+    for (; slot != NULL; slot = slot->next) {
+        if (!conc__imap_may_begin(self, slot)) continue;
+        if (slot->state == CONC__IMAP_OURS) {
+            self->ours--;
+            break;
+        }
+        if (helps && slot->state == CONC__IMAP_QUEUED) break;
+    }
+    if (slot != NULL) slot->state = CONC__IMAP_RUNNING;
+    return slot;
+}
+
+/* Runs one in the asking thread. */
+static void conc__imap_run_here(conc__imap *self, conc__imap_slot *slot) {
+    conc_cancel *before = conc_cancel_current();
+    conc_result r = CONC_OK;
+    bool own;
+    int code;
+    if (slot->future != NULL) (void)conc_future_cancel(slot->future); /* its task has not begun, and would find nothing to do */
+    conc__lock_take(&self->lock);
+    own = self->failed == CONC__IMAP_ANY && conc__tokens_count(before) < CONC_CANCEL_DEPTH;
+    if (own) self->here = slot->number;
+    conc__lock_give(&self->lock);
+    if (own) {
+        self->token.parent = before;
+        (void)conc_cancel_use(&self->token);
+    }
+    code = self->fn(slot->in, slot->out, self->arg);
+    if (own) (void)conc_cancel_use(before);
+    if (code != 0) r = conc__is_canceled() ? CONC_CANCELED : CONC_FAILED;
+    conc__lock_take(&self->lock);
+    self->here = 0;
+    conc__imap_done(self, slot, r, code);
+    conc__lock_give(&self->lock);
+}
+
+/* Until one can be given. CONC_OK: `*ready`; or how the iterator ends. */
+static conc_result conc__imap_await(conc__imap *self, conc__imap_slot **ready) {
+    const conc_pool_desc *desc = conc_pool_desc_of(self->pool);
+    bool helps = conc_pool_current() == self->pool || (desc != NULL && desc->waiters_help);
+    conc_result r = CONC_OK;
+    if (self->first == NULL) return self->from_end;
+    while (r == CONC_OK) {
+        conc__imap_slot *mine = NULL;
+        bool canceled = conc__is_canceled();
+        conc__lock_take(&self->lock);
+        self->awaited = 0;
+        *ready = conc__imap_ready(self);
+        if (*ready == NULL && !canceled) mine = conc__imap_claim(self, helps);
+        if (*ready == NULL && mine == NULL) self->awaited = self->in_order ? self->first->number : CONC__IMAP_ANY;
+        conc__lock_give(&self->lock);
+        if (*ready != NULL) break;
+        if (mine != NULL) conc__imap_run_here(self, mine);
+        else r = conc_event_wait(&self->event, CONC_FOREVER);
+    }
+    return r;
+}
+
+/* What has not begun will not; what runs has its token fired. */
+static void conc__imap_stop(conc__imap *self) {
+    conc__imap_slot *slot;
+    conc__lock_take(&self->lock);
+    self->failed = 0;
+    for (slot = self->first; slot != NULL; slot = slot->next)
+        if (slot->state == CONC__IMAP_QUEUED || slot->state == CONC__IMAP_OURS) slot->state = CONC__IMAP_DEAD;
+    self->ours = 0;
+    conc__lock_give(&self->lock);
+    for (slot = self->first; slot != NULL; slot = slot->next)
+        if (slot->future != NULL) (void)conc_future_cancel(slot->future);
+}
+
+static bool conc__imap_is_forked(const conc__imap *self) {
+    return self->generation != conc__fork_generation();
+}
+
+static size_t conc__imap_next(conc_iter *iter, void *items, size_t n) {
+    conc__imap *self = (conc__imap *)iter;
+    conc__imap_slot *slot = NULL;
+    size_t given = 0;
+    conc_result r;
+    if (self->ended) return 0;
+    if (conc__imap_is_forked(self)) {
+        self->ended = true;
+        iter->result = conc__fail(CONC_FORKED, "conc_pool_imap: the iterator was made before fork()");
+        return 0;
+    }
+    conc__imap_fill(self);
+    r = conc__imap_await(self, &slot);
+    if (r == CONC_OK) r = slot->result;
+    if (r != CONC_OK) {
+        self->ended = true;
+        iter->result = r;
+        conc__imap_stop(self);
+        if (r == CONC_FAILED && slot != NULL)
+            (void)conc__fail(r, "conc_pool_imap: the function returned %d for item %zu", slot->code, (size_t)(slot->number - 1));
+        return 0;
+    }
+    while (slot != NULL && slot->result == CONC_OK && given < n) {
+        memcpy((char *)items + given * iter->item_size, slot->out, iter->item_size);
+        given++;
+        conc__imap_drop(self, slot);
+        conc__lock_take(&self->lock);
+        slot = conc__imap_ready(self);
+        conc__lock_give(&self->lock);
+    }
+    return given;
+}
+
+static void conc__imap_close(conc_iter *iter) {
+    conc__imap *self = (conc__imap *)iter;
+    if (conc__imap_is_forked(self)) { /* the tasks are the parent's; if one is left, nobody knows what the pool here does with it */
+        conc_iter_close(self->from);
+        if (self->refs == 1) conc__imap_free(self);
+        return;
+    }
+    conc__imap_stop(self);
+    for (;;) {
+        conc_op op = conc_op_event(&self->event);
+        bool over;
+        conc__lock_take(&self->lock);
+        over = self->running == 0;
+        self->awaited = over ? 0 : CONC__IMAP_ANY;
+        conc__lock_give(&self->lock);
+        if (over) break;
+        (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+    }
+    self->done = NULL;
+    while (self->first != NULL) conc__imap_drop(self, self->first);
+    conc_iter_close(self->from);
+    conc__imap_leave(self);
+}
+
+/* `*size` becomes the size of what it was and `more` bytes after it, which begin at `*at`. False: that is too much. */
+static bool conc__imap_room(size_t *size, size_t *at, size_t more) {
+    *at = (*size + 15u) & ~(size_t)15;
+    if (more > SIZE_MAX - 15u - *at) return false;
+    *size = *at + more;
+    return true;
+}
+
+conc_iter *conc_pool_imap_bytes(conc_pool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window, void *arg,
+                                bool in_order) {
+    conc__imap *self = NULL;
+    size_t size = sizeof(conc__imap_slot), in_at, out_at;
+    conc_result r = CONC_OK;
+    if (it == NULL) return conc_iter_failed(conc__fail(CONC_INVALID, "conc_pool_imap: the iterator is NULL"));
+    if (pool == NULL) r = conc__fail(CONC_INVALID, "conc_pool_imap: no pool");
+    else if (fn == NULL) r = conc__fail(CONC_INVALID, "conc_pool_imap: no function");
+    else if (out_size == 0) r = conc__fail(CONC_INVALID, "conc_pool_imap: items of 0 bytes");
+    else if (it->item_size == 0) return it; /* failed already */
+    else if (!conc__imap_room(&size, &in_at, it->item_size) || !conc__imap_room(&size, &out_at, out_size))
+        r = conc__fail(CONC_NO_MEMORY, "conc_pool_imap: items of %zu and %zu bytes", it->item_size, out_size);
+    else self = (conc__imap *)conc__alloc(1, sizeof *self, "an iterator");
+    if (self == NULL) {
+        conc_iter_close(it);
+        return conc_iter_failed(r != CONC_OK ? r : CONC_NO_MEMORY);
+    }
+    self->iter.next = conc__imap_next;
+    self->iter.close = conc__imap_close;
+    self->iter.item_size = out_size;
+    self->pool = pool;
+    self->from = it;
+    self->fn = fn;
+    self->arg = arg;
+    self->window = window != 0 ? window : conc__pool_width(pool) * 4;
+    self->slot_size = size;
+    self->in_at = in_at;
+    self->out_at = out_at;
+    self->in_order = in_order;
+    self->generation = conc__fork_generation();
+    self->event.auto_reset = true;
+    self->refs = 1;
+    self->failed = CONC__IMAP_ANY;
+    return &self->iter;
+}
 
 /* ==== end src/parallel.c ==== */
 
@@ -19368,6 +20472,15 @@ static void conc__thread_describe(const conc_thread *t, const conc__agent *agent
     d->line(text, d->arg);
 }
 
+static void conc__pool_describe(conc_pool *pool, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    conc_pool_stats s = conc_pool_stats_of(pool);
+    char text[200];
+    (void)snprintf(text, sizeof text, "pool \"%s\": %u threads, %u idle; %zu tasks queued, %zu scheduled, %llu completed", conc_pool_name(pool),
+                   s.threads, s.idle, s.queued, s.scheduled, (unsigned long long)s.completed);
+    d->line(text, d->arg);
+}
+
 /* A loop that runs in another thread is asked to write its lines itself. Who asks waits until it has, or until it is too
  * late; then the loop drops the request. */
 enum { CONC__ASKED, CONC__ANSWERING, CONC__ANSWERED, CONC__GIVEN_UP };
@@ -19430,6 +20543,7 @@ void conc_dump(void (*line)(const char *text, void *arg), void *arg) {
     d.line = line != NULL ? line : conc__line_to_stderr;
     d.arg = arg;
     conc__agent_each(conc__thread_describe, &d);
+    conc__pool_each(conc__pool_describe, &d);
     conc__loop_each(conc__loop_dump, &d);
 }
 
@@ -20778,6 +21892,8 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
     conc__timers_begin();
     conc__loops_begin();
     conc__offload_begin();
+    conc__blocked_begin();
+    conc__pools_begin();
     conc__debug_begin();
     if (conc__sim_is_here() || !conc__registry_is_alone() || conc__swap32(&conc__sim_runs, 1, CONC__ACQUIRE) != 0) {
         (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",
@@ -20966,6 +22082,52 @@ void conc_sim_fail(const char *text, const char *file, int line) {
 #define conc_group_wait(...) CONC__AT("conc_group_wait(" #__VA_ARGS__ ")", conc_group_wait(__VA_ARGS__))
 #define conc_group_cancel(...) CONC__AT("conc_group_cancel(" #__VA_ARGS__ ")", conc_group_cancel(__VA_ARGS__))
 #define conc_group_free(...) CONC__AT("conc_group_free(" #__VA_ARGS__ ")", conc_group_free(__VA_ARGS__))
+#define conc_future_wait(...) CONC__AT("conc_future_wait(" #__VA_ARGS__ ")", conc_future_wait(__VA_ARGS__))
+#define conc_future_cancel(...) \
+    CONC__AT("conc_future_cancel(" #__VA_ARGS__ ")", conc_future_cancel(__VA_ARGS__))
+#define conc_future_complete(...) \
+    CONC__AT("conc_future_complete(" #__VA_ARGS__ ")", conc_future_complete(__VA_ARGS__))
+#define conc_future_then(...) CONC__AT("conc_future_then(" #__VA_ARGS__ ")", conc_future_then(__VA_ARGS__))
+#define conc_future_release(...) \
+    CONC__AT("conc_future_release(" #__VA_ARGS__ ")", conc_future_release(__VA_ARGS__))
+#define conc_wait_all(...) CONC__AT("conc_wait_all(" #__VA_ARGS__ ")", conc_wait_all(__VA_ARGS__))
+#define conc_wait_any(...) CONC__AT("conc_wait_any(" #__VA_ARGS__ ")", conc_wait_any(__VA_ARGS__))
+#define conc_pool_run(...) CONC__AT("conc_pool_run(" #__VA_ARGS__ ")", conc_pool_run(__VA_ARGS__))
+#define conc_pool_submit(...) CONC__AT("conc_pool_submit(" #__VA_ARGS__ ")", conc_pool_submit(__VA_ARGS__))
+#define conc_pool_run_ex(...) CONC__AT("conc_pool_run_ex(" #__VA_ARGS__ ")", conc_pool_run_ex(__VA_ARGS__))
+#define conc_pool_submit_ex(...) \
+    CONC__AT("conc_pool_submit_ex(" #__VA_ARGS__ ")", conc_pool_submit_ex(__VA_ARGS__))
+#define conc_pool_submit_at(...) \
+    CONC__AT("conc_pool_submit_at(" #__VA_ARGS__ ")", conc_pool_submit_at(__VA_ARGS__))
+#define conc_pool_every(...) CONC__AT("conc_pool_every(" #__VA_ARGS__ ")", conc_pool_every(__VA_ARGS__))
+#define conc_pool_close(...) CONC__AT("conc_pool_close(" #__VA_ARGS__ ")", conc_pool_close(__VA_ARGS__))
+#define conc_pool_close_now(...) \
+    CONC__AT("conc_pool_close_now(" #__VA_ARGS__ ")", conc_pool_close_now(__VA_ARGS__))
+#define conc_pool_join(...) CONC__AT("conc_pool_join(" #__VA_ARGS__ ")", conc_pool_join(__VA_ARGS__))
+#define conc_pool_free(...) CONC__AT("conc_pool_free(" #__VA_ARGS__ ")", conc_pool_free(__VA_ARGS__))
+#define conc_pool_resize(...) CONC__AT("conc_pool_resize(" #__VA_ARGS__ ")", conc_pool_resize(__VA_ARGS__))
+#define conc_pool_set_keep_alive(...) \
+    CONC__AT("conc_pool_set_keep_alive(" #__VA_ARGS__ ")", conc_pool_set_keep_alive(__VA_ARGS__))
+#define conc_pool_prestart(...) \
+    CONC__AT("conc_pool_prestart(" #__VA_ARGS__ ")", conc_pool_prestart(__VA_ARGS__))
+#define conc_pool_call(...) CONC__AT("conc_pool_call(" #__VA_ARGS__ ")", conc_pool_call(__VA_ARGS__))
+#define conc_job_fork(...) CONC__AT("conc_job_fork(" #__VA_ARGS__ ")", conc_job_fork(__VA_ARGS__))
+#define conc_job_join(...) CONC__AT("conc_job_join(" #__VA_ARGS__ ")", conc_job_join(__VA_ARGS__))
+#define conc_pool_invoke(...) CONC__AT("conc_pool_invoke(" #__VA_ARGS__ ")", conc_pool_invoke(__VA_ARGS__))
+#define conc_pool_group_run(...) \
+    CONC__AT("conc_pool_group_run(" #__VA_ARGS__ ")", conc_pool_group_run(__VA_ARGS__))
+#define conc_pool_group_wait(...) \
+    CONC__AT("conc_pool_group_wait(" #__VA_ARGS__ ")", conc_pool_group_wait(__VA_ARGS__))
+#define conc_pool_group_cancel(...) \
+    CONC__AT("conc_pool_group_cancel(" #__VA_ARGS__ ")", conc_pool_group_cancel(__VA_ARGS__))
+#define conc_pool_group_end(...) \
+    CONC__AT("conc_pool_group_end(" #__VA_ARGS__ ")", conc_pool_group_end(__VA_ARGS__))
+#define conc_pool_for(...) CONC__AT("conc_pool_for(" #__VA_ARGS__ ")", conc_pool_for(__VA_ARGS__))
+#define conc_pool_reduce_bytes(...) \
+    CONC__AT("conc_pool_reduce_bytes(" #__VA_ARGS__ ")", conc_pool_reduce_bytes(__VA_ARGS__))
+#define conc_pool_sort(...) CONC__AT("conc_pool_sort(" #__VA_ARGS__ ")", conc_pool_sort(__VA_ARGS__))
+#define conc_pool_map_bytes(...) \
+    CONC__AT("conc_pool_map_bytes(" #__VA_ARGS__ ")", conc_pool_map_bytes(__VA_ARGS__))
 #define conc__co_go(...) CONC__AT("CONC_GO(...)", conc__co_go(__VA_ARGS__))
 #define conc__co_await(task, op, deadline, catches) \
     CONC__AT("CO_AWAIT(" #op ")", conc__co_await((task), op, (deadline), (catches)))

@@ -104,16 +104,22 @@ compile() {
     return 1
 }
 
-# example NAME: one that tells in its comment what it prints. Measured times are not compared.
+# held NAME EXIT-CODE: checks that what is in NAME.out is what its comment says. Measured times are not compared.
+held() {
+    sed -n '/^ \* Prints/,/^ \*\//s/^ \*     //p' "$examples/$1.c" >"$build/$1.expected"
+    sed -e 's/[0-9][0-9]*\.[0-9][0-9]* s$/... s/' -e 's/^[0-9][0-9]*\.[0-9][0-9]* times/... times/' \
+        "$build/$1.out" >"$build/$1.actual"
+    check "$1" "$build/$1.expected" "$build/$1.actual" "$2"
+}
+
+# example NAME: one that tells in its comment what it prints
 example() {
     echo "== $1"
     compile "$1" || return
     limited "$build/$1" >"$build/$1.out"
     code=$?
     cat "$build/$1.out"
-    sed -n '/^ \* Prints/,/^ \*\//s/^ \*     //p' "$examples/$1.c" >"$build/$1.expected"
-    sed 's/[0-9][0-9]*\.[0-9][0-9]* s$/... s/' "$build/$1.out" >"$build/$1.actual"
-    check "$1" "$build/$1.expected" "$build/$1.actual" "$code"
+    held "$1" "$code"
 }
 
 # The one that simulates. What it prints on stderr names a schedule that failed: played again, it has to fail again.
@@ -126,6 +132,61 @@ bank() {
     sed -n '/transfers: deadlock/,/in the end/p' "$build/bank.err" | sed 's/after [0-9]* schedules/after 1 schedules/' \
         >"$build/bank.once"
     check bank "$build/bank.once" "$build/bank.again" 0
+}
+
+# Ten tasks end in any order, each in any of four threads.
+pool() {
+    echo "== pool"
+    compile pool || return
+    limited "$build/pool" >"$build/pool.ran"
+    code=$?
+    cat "$build/pool.ran"
+    sed 's/^worker-[1-4]:/worker-N:/' "$build/pool.ran" >"$build/pool.named"
+    { sed 10q "$build/pool.named" | sort -k 5n; sed 1,10d "$build/pool.named"; } >"$build/pool.out"
+    held pool "$code"
+}
+
+# The picture: its checksum depends on the compiler, but is the same twice; and the file is as long as it has to be.
+mandelbrot() {
+    echo "== mandelbrot"
+    compile mandelbrot || return
+    limited "$build/mandelbrot" "$build/mandelbrot.png" >"$build/mandelbrot.ran"
+    code=$?
+    cat "$build/mandelbrot.ran"
+    sed 's/checksum [0-9a-f]\{8\} /checksum ... /' "$build/mandelbrot.ran" >"$build/mandelbrot.out"
+    held mandelbrot "$code"
+    echo 310923 >"$build/mandelbrot.expected"
+    wc -c <"$build/mandelbrot.png" | tr -d ' ' >"$build/mandelbrot.actual"
+    check mandelbrot "$build/mandelbrot.expected" "$build/mandelbrot.actual" 0
+}
+
+# Numbers, and the lines of a file, compared with sort's.
+sorting() {
+    example parallel_sort
+    [ -x "$build/parallel_sort" ] || return
+    echo "the lines of conc.h, compared with sort:"
+    sort "$root/conc.h" >"$build/lines.expected"
+    limited "$build/parallel_sort" "$root/conc.h" >"$build/lines.actual"
+    check parallel_sort "$build/lines.expected" "$build/lines.actual" $?
+}
+
+# The checksums of all files, compared with those of cksum. (In the order of the paths; none has a newline in it.)
+checksums() {
+    echo "== hash_tree"
+    compile hash_tree || return
+    (cd -- "$tree" && limited "$build/hash_tree" .) >"$build/crcs.actual"
+    code=$?
+    sed 5q "$build/crcs.actual"
+    echo "all $(wc -l <"$build/crcs.actual" | tr -d ' ') files under $tree, compared with cksum:"
+    (cd -- "$tree" && find . \( -name .git -o -name build \) -prune -o -type f -exec cksum {} +) |
+        sort -k 3 >"$build/crcs.expected"
+    check hash_tree "$build/crcs.expected" "$build/crcs.actual" $code
+    echo "a directory that is not there:"
+    limited "$build/hash_tree" "$build/missing" >"$build/crcs.actual" 2>&1
+    echo $? >>"$build/crcs.actual"
+    cat "$build/crcs.actual"
+    printf 'hash_tree: cannot read %s: No such file or directory\n1\n' "$build/missing" >"$build/crcs.expected"
+    check hash_tree "$build/crcs.expected" "$build/crcs.actual" 0
 }
 
 # Two processes talk. Neither has to wait for the other to be up: lines are sent until they are answered.
@@ -230,9 +291,14 @@ compiler || { install_compiler && compiler; } || {
 echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
 
 for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer \
-    iterator generator generator_send take_turns tree pipeline coroutines greenlets sieve feeding mirrors million echo; do
+    iterator generator generator_send take_turns tree pipeline coroutines greenlets sieve feeding mirrors million echo \
+    rejection parallel_sum fork_join; do
     example $name
 done
+pool
+mandelbrot
+sorting
+checksums
 bank
 chat
 words

@@ -389,6 +389,7 @@ typedef struct conc__worker {
     struct conc__worker *idle_next, **idle_link; /* in a list of sleepers; link NULL: in none */
     bool helps;          /* the list is that of helpers */
     bool used;           /* somebody is it */
+    bool comes;          /* it was woken for jobs, and is counted in the pool's `coming` */
     bool handed;         /* `item` has been handed to it: stored before `wake` is released */
     conc__item item;
     size_t completed;    /* atomic: tasks; written by the thread alone */
@@ -412,6 +413,7 @@ struct conc_pool {
     uint32_t searching;    /* atomic: threads that have no task, and look for one */
     uint32_t due;          /* atomic: the length of the list; written under the lock */
     uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
+    uint32_t coming;       /* atomic: members that were woken for jobs, and have not looked yet */
     uint32_t forking;      /* atomic: members that have jobs, as far as they know */
     char pad1[CONC__CACHE_LINE];
     size_t accepted;       /* atomic, as are the next four: counters */
@@ -434,9 +436,11 @@ struct conc_pool {
     conc_future *due_first, **due_end;
     conc_event ended;
     uint32_t users;        /* the handle; and who closes it at exit() */
-    conc_pool *next, **link; /* in the list of open pools; guarded by that list's lock */
+    conc_pool *next, **link; /* in the list of all pools; guarded by that list's lock */
 };
 
+/* For conc_dump(): calls visit() for each pool that has not been freed, nor closed by exit(). */
+CONC__LIB void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg);
 /* What the fork and join part uses. */
 CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
@@ -445,6 +449,8 @@ CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* ta
 CONC__LIB void conc__pool_leave(conc__worker *w);
 /* Wakes a member that sleeps: there are jobs. */
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
+/* Whether any member has nothing to do, or is on its way. A hint. */
+CONC__LIB bool conc__pool_is_hungry(conc_pool *pool);
 /* In the list of helpers, and out of it, having taken the permit if another took it out. */
 CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
 CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);

@@ -12,9 +12,10 @@
  * (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written without the tail, and wants a fence.)
  *
  * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially consistent, before the
- * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at each
- * fork and join): who finds nothing to take, who takes the last that is open. That is a hint: if it is overlooked for a moment,
- * jobs stay where they are until the next fork or join; nobody waits for them but their own forker.
+ * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at
+ * each fork and join): who finds nothing to take, who takes the last that is open; and, for itself, the owner as long as any member has
+ * nothing to do. That is a hint: if it is overlooked for a moment, jobs stay where they are until the next fork or join;
+ * nobody waits for them but their own forker.
  *
  * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
  * last for ever.
@@ -78,12 +79,13 @@ static const conc_op_class conc__job_op = {"join", CONC_BUSY, conc__job_attempt,
 
 /* ---- the owner's end of the deque --------------------------------------------------------------------- */
 
-/* Opens half of what is private, at least one; and has somebody come for it. */
+/* Opens what is private, all of it if some have nothing to do at all, else half; and has somebody come for it. */
 static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     uint32_t open = conc__load32(&w->open, CONC__RELAXED);
+    bool hungry = conc__pool_is_hungry(w->pool);
     conc__store32(&w->asked, 0, CONC__RELAXED);
     if (w->head == w->split) return;
-    w->split += (w->head - w->split + 1) / 2;
+    w->split += hungry ? w->head - w->split : (w->head - w->split + 1) / 2;
     /* Release: publishes the jobs, and the array's entries. */
     while (!conc__cas32(&w->open, &open, conc__open_of(conc__open_tail(open), w->split), CONC__SEQ_CST)) {
     }
@@ -92,6 +94,8 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
         (void)conc__add32(&w->pool->forking, 1, CONC__SEQ_CST);
     }
     conc__pool_rouse_for_jobs(w->pool);
+    /* Then the next ones are wanted, too: the owner may be busy for long with one of them. */
+    if (hungry || conc__pool_is_hungry(w->pool)) conc__store32(&w->asked, 1, CONC__RELAXED);
 }
 
 /* The newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
@@ -229,8 +233,10 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         which = conc_select(ops, 2, deadline);
         conc__blocked_leave(&blocked);
         conc__pool_sleeper_out(w, which == 1);
-        if (which == 0) return ops[0].result;
-        if (which < 0) return (conc_result)which;
+        if (which != 1) {
+            if (conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0) conc__pool_rouse_for_jobs(w->pool); /* not this one */
+            return which == 0 ? ops[0].result : (conc_result)which;
+        }
     }
 }
 

@@ -163,7 +163,7 @@ CONC_API size_t conc_group_count(const conc_group *group);
 CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------
- * Writes a line for each thread (of this library, or that has asked for its handle) and each task of each loop: its name, where it
+ * Writes a line for each thread (of this library, or that has asked for its handle), each pool, and each task of each loop: its name, where it
  * waits, for what and for how long. `line` is called for each; NULL: stderr. A loop writes about its tasks itself: one that
  * does not within half a second, because a coroutine blocks it, has one line that names the coroutine. Blocks for so
  * long at most. Not for signal handlers. `line` is called once at a time, in this thread or a loop's, with locks of the library

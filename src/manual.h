@@ -1,7 +1,7 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
- * Threads, locks, blocking queues, timers, cancellation, iterators, generators, coroutines with an event loop, sockets; and one
- * way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
+ * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
+ * coroutines with an event loop, sockets; and one way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
  * system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@
  * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
  *
  * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
- * thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the first of several:
+ * future, a thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the first of several:
  *
  * ```c
  * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
@@ -152,6 +152,95 @@
  * ```
  *
  * Kinds: FIFO (capacity 0: unbounded), LIFO, priority, hand-off. Batches, task_done and join, close that drains or drops.
+ *
+ * ---- THREAD POOLS AND FUTURES ------------------------------------------------------ pool.h, future.h below
+ *
+ * A task goes to an idle thread, else to a new one while there are fewer than core_threads, else into the queue, else to a new one
+ * up to max_threads, else to the policy. A future is for who wants to know how it ended.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int square(void *arg) {
+ *     long *x = arg;
+ *     *x *= *x;
+ *     return *x < 1000 ? 0 : 42;                              // 0: done; anything else: its own error
+ * }
+ *
+ * int main(void) {
+ *     long x = 12, y = 100, z = 3;
+ *     conc_pool *pool = conc_pool_new(&(conc_pool_desc){ .core_threads = 2, .max_threads = 4, .queue_capacity = 100,
+ *                                                        .on_reject = CONC_REJECT_CALLER_RUNS });
+ *     conc_future *f = conc_pool_submit(pool, square, &x), *g = conc_pool_submit(pool, square, &y);
+ *     if (f == NULL || g == NULL) return puts(conc_error_detail()), 1;
+ *     conc_pool_run(pool, square, &z);                        // fire and forget: no future, no memory
+ *     if (conc_future_wait(f, conc_after(10)) == CONC_OK) printf("%ld\n", x);
+ *     if (conc_future_wait(g, conc_after(10)) == CONC_FAILED) puts(conc_future_detail(g));
+ *     conc_future_release(f);
+ *     conc_future_release(g);
+ *     conc_pool_close(pool);                                  // no more tasks; what was accepted runs
+ *     conc_pool_join(pool, CONC_FOREVER);
+ *     return conc_pool_free(pool) == CONC_OK ? 0 : 1;
+ * }
+ * ```
+ * ```output
+ * 144
+ * a task returned 42
+ * ```
+ *
+ *  Futures      conc_future_wait(), _result(), _code(), _cancel(), _then(); conc_op_future(f) in a select or a coroutine;
+ *               conc_wait_all(), conc_wait_any(), CONC_FOREACH(conc_future *, f, conc_as_completed(futures, n))
+ *  Policies     abort, discard, discard the oldest, the caller runs it, block until a deadline; or a function of yours
+ *  Later        conc_pool_submit_at(), conc_pool_every()
+ *  Waiting      for a task of the same pool, in a task, runs it if it has not begun; in a circle it says CONC_DEADLOCK
+ *  The end      close, join, free; conc_pool_close_now() hands back what has not begun. The program's end closes what is open
+ *
+ * ---- PARALLEL LOOPS, FORK AND JOIN ------------------------------------------------------------ parallel.h below
+ *
+ * The calling thread and a pool's threads together. Each call returns when all of it is done.
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int scale(size_t a, size_t b, void *arg) {           // one piece of the loop
+ *     double *v = arg;
+ *     for (; a < b; a++) v[a] = 2.0 * (double)a;
+ *     return 0;
+ * }
+ * static int add(size_t a, size_t b, void *part, void *arg) {
+ *     const double *v = arg;
+ *     double sum = 0;
+ *     for (; a < b; a++) sum += v[a];
+ *     *(double *)part += sum;
+ *     return 0;
+ * }
+ * static void join(void *left, const void *right, void *arg) {
+ *     (void)arg;
+ *     *(double *)left += *(const double *)right;
+ * }
+ *
+ * int main(void) {
+ *     static double v[100000];
+ *     double sum = 0;
+ *     conc_pool *pool = conc_pool_new(NULL);                  // a thread for each processor
+ *     if (conc_pool_for(pool, 0, 100000, 0, scale, v) != CONC_OK ||
+ *         conc_pool_reduce(pool, 0, 100000, 0, add, join, &sum, v) != CONC_OK) return puts(conc_error_detail()), 1;
+ *     printf("%.0f\n", sum);
+ *     conc_pool_close(pool);
+ *     conc_pool_join(pool, CONC_FOREVER);
+ *     return conc_pool_free(pool) == CONC_OK ? 0 : 1;
+ * }
+ * ```
+ * ```output
+ * 9999900000
+ * ```
+ *
+ * Also: conc_job_fork() and conc_job_join() for recursion, conc_pool_group_...() for tasks that start tasks, conc_pool_invoke(),
+ * conc_pool_map(), conc_pool_imap() from an iterator to an iterator, conc_pool_sort().
  *
  * ---- ITERATORS --------------------------------------------------------------------------------- iter.h below
  *
@@ -309,7 +398,8 @@
  *  Tasks        CONC_SPAWN (join or detach it), CONC_GO (detached), CONC_SPAWN_LATER; from any thread
  *  Together     conc_task_join_all(), conc_op_task_ends(); groups: CONC_GROUP_SPAWN, at most so many at a time, the first
  *               failure cancels the others
- *  Blocking     conc_op_offload(NULL, fn, &args) runs a call that blocks in another thread, on a copy of args
+ *  Blocking     conc_op_offload(pool, fn, &args) runs a call that blocks in another thread, on a copy of args; pool NULL:
+ *               in one of the library's own
  *  Looking      conc_dump(NULL, NULL) writes where every thread and task waits; .stall_after tells of a coroutine that blocks
  *
  * ---- SOCKETS ------------------------------------------------------------------------------------- net.h below
@@ -403,12 +493,12 @@
  *  Destroying   A mutex may be freed as soon as another thread has locked it after the last unlock; a semaphore, event
  *               or latch as soon as a wait on it has succeeded, by the last to use it. Freeing what somebody waits on is
  *               refused with CONC_BUSY.
- *  Fork         In a child of fork() only the calling thread exists. Queues and loops made before give CONC_FORKED there, as
+ *  Fork         In a child of fork() only the calling thread exists. Queues, pools and loops made before give CONC_FORKED there, as
  *               do locks held by another thread of the parent. Nobody waits there, and timers stay with the parent.
  *  Signals      No handler is installed, no disposition or mask changed. Nothing here may be called in a signal handler but
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
- *  Exit         See thread.h. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
- *  Hidden       No threads that you did not start, but for "conc-timer", with the first timer, and up to 32 "conc-offload",
+ *  Exit         See thread.h. Pools that are open are closed, and their tasks waited for. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
+ *  Hidden       No threads that you did not start, but for a pool's, "conc-timer", with the first timer, and up to 32 "conc-offload",
  *               with conc_op_offload().
  *
  * ---- SIMULATION ---------------------------------------------------------------------------------- sim.h below

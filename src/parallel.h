@@ -30,8 +30,10 @@
  *
  * FAILURES. A function that returns something else than 0 has failed: what has not begun is not begun any more, what runs has its
  * token fired (but for fork and join, where each join gives its job's code), and the call says CONC_FAILED, with the
- * code of the first that failed in conc_error_detail(). If the caller's token fires: CONC_CANCELED likewise.
- * All of these return only when nothing of theirs runs any more.
+ * code of the first that failed in conc_error_detail(). If the caller's token fires: CONC_CANCELED likewise (if all had been done
+ * by then: CONC_OK). All of these return only when nothing of theirs runs any more.
+ * While a function runs, its call's own token is current, whose parent is the caller's. Where that would make the chain longer
+ * than CONC_CANCEL_DEPTH, it is the caller's token itself, and a failure does not wake those that wait.
  * ========================================================================================== */
 
 #ifndef CONC__PARALLEL_H
@@ -62,7 +64,7 @@ CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
 /* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
 CONC_API int conc_job_join(conc_job *job);
 
-/* Calls all n, in parallel. */
+/* Calls all n, in parallel. As conc_pool_for(); CONC_INVALID, and none is called: one of them has no function. */
 typedef struct conc_call {
     conc_fn fn;
     void *arg;
@@ -99,15 +101,17 @@ CONC_API conc_result conc_pool_group_cancel(conc_pool_group *g);
 CONC_API conc_result conc_pool_group_end(conc_pool_group *g);
 
 /* ---- loops -------------------------------------------------------------------------------------
- * body(a, b, arg) is called for pieces [a, b) of [first, end), each number in exactly one piece, pieces of at most `grain` numbers; 0: chosen
- * by the number of threads. */
+ * body(a, b, arg) is called for pieces [a, b) of [first, end), each number in exactly one piece, all pieces but the last of
+ * `grain` numbers; 0: chosen by the number of threads. It may use the pool in any way. CONC_OK (at once, if first >= end), CONC_FAILED,
+ * CONC_CANCELED; as conc_pool_call(), and nothing was done. */
 typedef int (*conc_range_fn)(size_t a, size_t b, void *arg);
 CONC_API conc_result conc_pool_for(conc_pool *pool, size_t first, size_t end, size_t grain, conc_range_fn body, void *arg);
 
 /* conc_pool_reduce(pool, first, end, grain, body, join, &value, arg): body(a, b, &part, arg) adds [a, b) to `part`, which begins
  * as a copy of `value`'s first content, the neutral element; join(&left, &right, arg) adds right to left. The parts are joined in the
  * order of their numbers, so `join` has to be associative, not commutative. Then `value` is the result; if the call
- * fails, it is as before. */
+ * fails, it is as before. The body and `join` see parts where malloc() might have put them, never `value` itself. As
+ * conc_pool_for(); CONC_NO_MEMORY: for parts over 256 bytes, one for each fork that is not joined. */
 typedef int (*conc_reduce_fn)(size_t a, size_t b, void *part, void *arg);
 typedef void (*conc_join_fn)(void *left, const void *right, void *arg);
 #define conc_pool_reduce(pool, first, end, grain, body, join, value, arg)                          \
@@ -115,13 +119,15 @@ typedef void (*conc_join_fn)(void *left, const void *right, void *arg);
 CONC_API conc_result conc_pool_reduce_bytes(conc_pool *pool, size_t first, size_t end, size_t grain, conc_reduce_fn body,
                                             conc_join_fn join, void *value, size_t size, void *arg);
 
-/* Sorts n items of `size` bytes as qsort() does, in parallel; equal ones keep no order. Takes as much memory again: CONC_NO_MEMORY,
- * and the array is as before. */
+/* Sorts n items of `size` bytes as qsort() does, in parallel; equal ones keep no order. `compare` must not wait. Takes as much
+ * memory again, if there are more than 2048: CONC_NO_MEMORY. As conc_pool_call(). CONC_CANCELED: the caller's token had fired before it
+ * began; once it has begun, it goes on to the end. In all these cases the array is as before. */
 CONC_API conc_result conc_pool_sort(conc_pool *pool, void *items, size_t n, size_t size,
                                     int (*compare)(const void *a, const void *b));
 
 /* ---- map ---------------------------------------------------------------------------------------
- * conc_pool_map(pool, in, out, n, fn, arg): fn(&in[i], &out[i], arg) for each i. */
+ * conc_pool_map(pool, in, out, n, fn, arg): fn(&in[i], &out[i], arg) for each i. As conc_pool_for(); after a failure, out
+ * has what was done by then. */
 typedef int (*conc_pool_map_fn)(const void *in, void *out, void *arg);
 #define conc_pool_map(pool, in, out, n, fn, arg)                                                   \
     conc_pool_map_bytes((pool), (in), sizeof *(in), (out), sizeof *(out), (n), (fn), (arg))
@@ -129,11 +135,19 @@ CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t
                                          conc_pool_map_fn fn, void *arg);
 
 /* The same from an iterator to an iterator: conc_pool_imap() gives the results in the order of their items,
- * conc_pool_imap_unordered() as they are completed. At most `window` items (0: four for each thread) have been
- * taken from `it`, by the thread that asks for results, and not yet been given. The work is done by tasks in the pool's queue
- * (one that finds no place is done by the thread that asks). If fn fails, results that
- * come before it are still given (in order), and the iterator ends with CONC_FAILED; as everywhere, closing it before its end is in order: what has not
- * begun is not begun, what runs is waited for. It closes `it`. The pool must outlive it. */
+ * conc_pool_imap_unordered() as they are completed. The work is done by tasks in the pool's queue. One that finds no place there
+ * (it is not waited for), or is taken out by the pool's policy or its close, is done by the thread that asks for results; if that
+ * belongs to the pool, or `waiters_help`, it does what has not begun instead of waiting for it.
+ *
+ * At most `window` items (0: four for each thread) have been taken from `it` and not yet been given. They are taken by the thread
+ * that asks for results, which fills the window before it gives any: so if `it` waits for items that only come after a result has
+ * been given, the window has to be 1. next() gives what is complete; it waits for one.
+ *
+ * THE END. What `it` ended with comes after the results of all its items. If fn fails, results that come before are
+ * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED; if the wait of the one who asks is
+ * canceled, with CONC_CANCELED; CONC_NO_MEMORY; in a child of fork(), CONC_FORKED. Then, or when it is closed before its end,
+ * what has not begun is not begun, and what runs has its token fired; close() waits for it, whatever comes, and closes `it`.
+ * The pool must outlive it. It must not be closed by fn. */
 #define conc_pool_imap(pool, it, fn, out_type, window, arg)                                        \
     conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), true)
 #define conc_pool_imap_unordered(pool, it, fn, out_type, window, arg)                              \

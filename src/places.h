@@ -124,6 +124,52 @@
 #define conc_group_wait(...) CONC__AT("conc_group_wait(" #__VA_ARGS__ ")", conc_group_wait(__VA_ARGS__))
 #define conc_group_cancel(...) CONC__AT("conc_group_cancel(" #__VA_ARGS__ ")", conc_group_cancel(__VA_ARGS__))
 #define conc_group_free(...) CONC__AT("conc_group_free(" #__VA_ARGS__ ")", conc_group_free(__VA_ARGS__))
+#define conc_future_wait(...) CONC__AT("conc_future_wait(" #__VA_ARGS__ ")", conc_future_wait(__VA_ARGS__))
+#define conc_future_cancel(...) \
+    CONC__AT("conc_future_cancel(" #__VA_ARGS__ ")", conc_future_cancel(__VA_ARGS__))
+#define conc_future_complete(...) \
+    CONC__AT("conc_future_complete(" #__VA_ARGS__ ")", conc_future_complete(__VA_ARGS__))
+#define conc_future_then(...) CONC__AT("conc_future_then(" #__VA_ARGS__ ")", conc_future_then(__VA_ARGS__))
+#define conc_future_release(...) \
+    CONC__AT("conc_future_release(" #__VA_ARGS__ ")", conc_future_release(__VA_ARGS__))
+#define conc_wait_all(...) CONC__AT("conc_wait_all(" #__VA_ARGS__ ")", conc_wait_all(__VA_ARGS__))
+#define conc_wait_any(...) CONC__AT("conc_wait_any(" #__VA_ARGS__ ")", conc_wait_any(__VA_ARGS__))
+#define conc_pool_run(...) CONC__AT("conc_pool_run(" #__VA_ARGS__ ")", conc_pool_run(__VA_ARGS__))
+#define conc_pool_submit(...) CONC__AT("conc_pool_submit(" #__VA_ARGS__ ")", conc_pool_submit(__VA_ARGS__))
+#define conc_pool_run_ex(...) CONC__AT("conc_pool_run_ex(" #__VA_ARGS__ ")", conc_pool_run_ex(__VA_ARGS__))
+#define conc_pool_submit_ex(...) \
+    CONC__AT("conc_pool_submit_ex(" #__VA_ARGS__ ")", conc_pool_submit_ex(__VA_ARGS__))
+#define conc_pool_submit_at(...) \
+    CONC__AT("conc_pool_submit_at(" #__VA_ARGS__ ")", conc_pool_submit_at(__VA_ARGS__))
+#define conc_pool_every(...) CONC__AT("conc_pool_every(" #__VA_ARGS__ ")", conc_pool_every(__VA_ARGS__))
+#define conc_pool_close(...) CONC__AT("conc_pool_close(" #__VA_ARGS__ ")", conc_pool_close(__VA_ARGS__))
+#define conc_pool_close_now(...) \
+    CONC__AT("conc_pool_close_now(" #__VA_ARGS__ ")", conc_pool_close_now(__VA_ARGS__))
+#define conc_pool_join(...) CONC__AT("conc_pool_join(" #__VA_ARGS__ ")", conc_pool_join(__VA_ARGS__))
+#define conc_pool_free(...) CONC__AT("conc_pool_free(" #__VA_ARGS__ ")", conc_pool_free(__VA_ARGS__))
+#define conc_pool_resize(...) CONC__AT("conc_pool_resize(" #__VA_ARGS__ ")", conc_pool_resize(__VA_ARGS__))
+#define conc_pool_set_keep_alive(...) \
+    CONC__AT("conc_pool_set_keep_alive(" #__VA_ARGS__ ")", conc_pool_set_keep_alive(__VA_ARGS__))
+#define conc_pool_prestart(...) \
+    CONC__AT("conc_pool_prestart(" #__VA_ARGS__ ")", conc_pool_prestart(__VA_ARGS__))
+#define conc_pool_call(...) CONC__AT("conc_pool_call(" #__VA_ARGS__ ")", conc_pool_call(__VA_ARGS__))
+#define conc_job_fork(...) CONC__AT("conc_job_fork(" #__VA_ARGS__ ")", conc_job_fork(__VA_ARGS__))
+#define conc_job_join(...) CONC__AT("conc_job_join(" #__VA_ARGS__ ")", conc_job_join(__VA_ARGS__))
+#define conc_pool_invoke(...) CONC__AT("conc_pool_invoke(" #__VA_ARGS__ ")", conc_pool_invoke(__VA_ARGS__))
+#define conc_pool_group_run(...) \
+    CONC__AT("conc_pool_group_run(" #__VA_ARGS__ ")", conc_pool_group_run(__VA_ARGS__))
+#define conc_pool_group_wait(...) \
+    CONC__AT("conc_pool_group_wait(" #__VA_ARGS__ ")", conc_pool_group_wait(__VA_ARGS__))
+#define conc_pool_group_cancel(...) \
+    CONC__AT("conc_pool_group_cancel(" #__VA_ARGS__ ")", conc_pool_group_cancel(__VA_ARGS__))
+#define conc_pool_group_end(...) \
+    CONC__AT("conc_pool_group_end(" #__VA_ARGS__ ")", conc_pool_group_end(__VA_ARGS__))
+#define conc_pool_for(...) CONC__AT("conc_pool_for(" #__VA_ARGS__ ")", conc_pool_for(__VA_ARGS__))
+#define conc_pool_reduce_bytes(...) \
+    CONC__AT("conc_pool_reduce_bytes(" #__VA_ARGS__ ")", conc_pool_reduce_bytes(__VA_ARGS__))
+#define conc_pool_sort(...) CONC__AT("conc_pool_sort(" #__VA_ARGS__ ")", conc_pool_sort(__VA_ARGS__))
+#define conc_pool_map_bytes(...) \
+    CONC__AT("conc_pool_map_bytes(" #__VA_ARGS__ ")", conc_pool_map_bytes(__VA_ARGS__))
 #define conc__co_go(...) CONC__AT("CONC_GO(...)", conc__co_go(__VA_ARGS__))
 #define conc__co_await(task, op, deadline, catches) \
     CONC__AT("CO_AWAIT(" #op ")", conc__co_await((task), op, (deadline), (catches)))

@@ -20,7 +20,9 @@
  *    and wakes an idle one if there is more.
  *  - A thread that ends lowers `threads`, and then looks at the queue, and stays if there is something. Who has put a task
  *    and then reads fewer threads than the core starts one.
- * The same holds for jobs (job.c): `forking` is raised once there are some, then `idle` and `helpers` are read.
+ * The same holds for jobs (job.c): they are opened and `forking` is raised, then the sleepers are read; and nobody is woken while
+ * another is on its way (`coming`) or searches: that one looks after it has lowered the count, and if it has something else to do, it has
+ * the next one come.
  *
  * A thread that is taken out of a list of sleepers by another is given a permit of its `wake`, exactly one, and takes it; that
  * is all there is to waking. With the permit an idle one may be handed a task directly.
@@ -222,7 +224,7 @@ conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg) {
     return op;
 }
 
-/* ---- the list of open pools, for the program's end ------------------------------------------------- */
+/* ---- the list of pools, for the program's end and for conc_dump() ------------------------------------------------- */
 
 static conc__lock conc__pools_lock; /* guards the list */
 static conc_pool *conc__pools;
@@ -230,6 +232,13 @@ static conc_pool *conc__pools;
 static void conc__pools_reset(void) {
     conc__pools_lock = 0;
     conc__pools = NULL;
+}
+
+void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
+    conc_pool *pool;
+    conc__lock_take(&conc__pools_lock);
+    for (pool = conc__pools; pool != NULL; pool = pool->next) visit(pool, arg);
+    conc__lock_give(&conc__pools_lock);
 }
 
 static void conc__pool_unuse(conc_pool *pool);
@@ -290,6 +299,13 @@ static void conc__sleeper_permit(conc__worker *w) {
     (void)conc__wait_uncanceled(&op, CONC_FOREVER);
 }
 
+/* It has its permit: if it was woken for jobs, it looks for them from here on. */
+static void conc__sleeper_came(conc__worker *w) {
+    if (!w->comes) return;
+    w->comes = false;
+    (void)conc__sub32(&w->pool->coming, 1, CONC__SEQ_CST);
+}
+
 void conc__pool_sleeper_in(conc__worker *w, bool helps) {
     conc__lock_take(&w->pool->lock);
     conc__sleeper_list(w, helps);
@@ -303,16 +319,34 @@ void conc__pool_sleeper_out(conc__worker *w, bool permit_taken) {
     if (listed) conc__sleeper_unlist(w);
     conc__lock_give(&w->pool->lock);
     if (!listed && !permit_taken) conc__sleeper_permit(w); /* another took it out: its permit is there, or on its way */
+    conc__sleeper_came(w);
 }
 
+/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
+ * the next one come. */
 void conc__pool_rouse_for_jobs(conc_pool *pool) {
     conc__worker *w;
     if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0) return;
+    if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
-    if (w != NULL) conc__sleeper_unlist(w);
+    if (w != NULL) {
+        conc__sleeper_unlist(w);
+        w->comes = true;
+        (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
+    }
     conc__lock_give(&pool->lock);
     conc__sleeper_wake(w);
+}
+
+bool conc__pool_is_hungry(conc_pool *pool) {
+    return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
+            conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0;
+}
+
+/* What the caller has found keeps it from looking for jobs, for which others may have counted on it. */
+static void conc__jobs_pass_on(conc_pool *pool) {
+    if (CONC__UNLIKELY(conc__load32(&pool->forking, CONC__SEQ_CST) != 0)) conc__pool_rouse_for_jobs(pool);
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------ */
@@ -636,9 +670,13 @@ static bool conc__due_get(conc_pool *pool, conc__item *item) {
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
     *jobs = false;
-    if (conc__due_get(pool, item)) return true;
+    if (conc__due_get(pool, item)) {
+        conc__jobs_pass_on(pool);
+        return true;
+    }
     if (conc__pool_get(pool, item)) {
         conc__room_made(pool);
+        conc__jobs_pass_on(pool);
         return true;
     }
     *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
@@ -696,6 +734,7 @@ static bool conc__pool_search(conc__worker *w, conc__item *item, bool *jobs) {
     (void)conc__sub32(&pool->searching, 1, CONC__SEQ_CST);
     if (found) {
         conc__room_made(pool);
+        conc__jobs_pass_on(pool);
     } else {
         found = conc__pool_find(w, item, jobs);
     }
@@ -712,6 +751,7 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         conc_op op;
         conc_result r = CONC_OK;
         bool jobs = false, listed, retires;
+        conc__sleeper_came(w);
         if (w->handed) { /* it was stored before the permit was given, or the thread started */
             w->handed = false;
             *item = w->item;

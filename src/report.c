@@ -33,6 +33,15 @@ static void conc__thread_describe(const conc_thread *t, const conc__agent *agent
     d->line(text, d->arg);
 }
 
+static void conc__pool_describe(conc_pool *pool, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    conc_pool_stats s = conc_pool_stats_of(pool);
+    char text[200];
+    (void)snprintf(text, sizeof text, "pool \"%s\": %u threads, %u idle; %zu tasks queued, %zu scheduled, %llu completed", conc_pool_name(pool),
+                   s.threads, s.idle, s.queued, s.scheduled, (unsigned long long)s.completed);
+    d->line(text, d->arg);
+}
+
 /* A loop that runs in another thread is asked to write its lines itself. Who asks waits until it has, or until it is too
  * late; then the loop drops the request. */
 enum { CONC__ASKED, CONC__ANSWERING, CONC__ANSWERED, CONC__GIVEN_UP };
@@ -95,6 +104,7 @@ void conc_dump(void (*line)(const char *text, void *arg), void *arg) {
     d.line = line != NULL ? line : conc__line_to_stderr;
     d.arg = arg;
     conc__agent_each(conc__thread_describe, &d);
+    conc__pool_each(conc__pool_describe, &d);
     conc__loop_each(conc__loop_dump, &d);
 }
 

@@ -388,6 +388,8 @@ conc_sim_report conc_sim_run(conc_fn body, void *arg, const conc_sim_desc *desc)
     conc__timers_begin();
     conc__loops_begin();
     conc__offload_begin();
+    conc__blocked_begin();
+    conc__pools_begin();
     conc__debug_begin();
     if (conc__sim_is_here() || !conc__registry_is_alone() || conc__swap32(&conc__sim_runs, 1, CONC__ACQUIRE) != 0) {
         (void)snprintf(job.report.text, sizeof job.report.text, "conc_sim_run: %s",

@@ -312,6 +312,75 @@ static conc_result no_memory_needed(void) {
     return CONC_OK;
 }
 
+/* ---- parallel: what there is memory for is right, and the rest is not half done ---- */
+
+typedef struct sums {
+    int n, by[100];
+} sums;
+
+static int sum_range(size_t a, size_t b, void *part, void *arg) {
+    sums *s = (sums *)part;
+    (void)arg;
+    for (; a < b; a++) s->by[a % 100]++;
+    s->n++;
+    return 0;
+}
+
+static void sum_join(void *left, const void *right, void *arg) {
+    sums *l = (sums *)left;
+    const sums *r = (const sums *)right;
+    int i;
+    (void)arg;
+    for (i = 0; i < 100; i++) l->by[i] += r->by[i];
+    l->n += r->n;
+}
+
+static int negate(const void *in, void *out, void *arg) {
+    (void)arg;
+    *(int *)out = -*(const int *)in;
+    return 0;
+}
+
+static conc_result parallel(void) {
+    static int items[5000], out[20];
+    conc_pool_desc desc;
+    conc_pool *pool;
+    conc_result r;
+    sums s;
+    uint32_t before = live_now();
+    unsigned pauses = 0;
+    int order, i, n = (int)(sizeof items / sizeof *items);
+    memset(&desc, 0, sizeof desc);
+    memset(&s, 0, sizeof s);
+    desc.core_threads = 1;
+    pool = conc_pool_new(&desc);
+    if (pool == NULL) return reason();
+    r = conc_pool_reduce(pool, 0, 1000, 100, sum_range, sum_join, &s, NULL);
+    if (r != CONC_OK) CHECK_R(r, reason());
+    CHECK_EQ(s.n, r == CONC_OK ? 10 : 0);
+    for (i = 0; i < n; i++) items[i] = n - i;
+    r = conc_pool_sort(pool, items, (size_t)n, sizeof *items, by_value);
+    if (r != CONC_OK) CHECK_R(r, reason());
+    for (i = 0; i < n; i++)
+        if (!CHECK_EQ(items[i], r == CONC_OK ? i + 1 : n - i)) break;
+    for (i = 0; i < 20; i++) items[i] = i;
+    for (order = 0; order < 2; order++) {
+        size_t count = 0;
+        conc_iter *it = conc_iter_array(items, 20);
+        it = order != 0 ? conc_pool_imap(pool, it, negate, int, 3, NULL) : conc_pool_imap_unordered(pool, it, negate, int, 3, NULL);
+        r = conc_collect_into(it, out, 20, &count);
+        if (r == CONC_FULL) r = CONC_OK; /* (it did not look for an end) */
+        if (r != CONC_OK) CHECK_R(r, CONC_NO_MEMORY);
+        if (r == CONC_OK) CHECK_EQ(count, 20);
+        for (i = 0; order != 0 && i < (int)count; i++) CHECK_EQ(out[i], -i);
+    }
+    CHECK_OK(conc_pool_close(pool));
+    CHECK_OK(conc_pool_join(pool, CONC_FOREVER));
+    CHECK_OK(conc_pool_free(pool));
+    while (live_now() != before && pauses < 3000) check_pause(&pauses); /* its thread's last step gives back what it kept */
+    return conc__load32(&fired, CONC__RELAXED) != 0 ? CONC_NO_MEMORY : CONC_OK; /* it may have got by without */
+}
+
 static void in_a_drought(void) {
     sticky = true;
     conc__store32(&calls, 0, CONC__RELAXED);
@@ -359,11 +428,13 @@ int main(void) {
     EACH(brlock);
 #if CONC_CC_TINY /* without thread-local storage a thread's own record may be what there is no memory for: see core.c */
     (void)thread;
+    (void)parallel;
     (void)locals;
     (void)timer;
     (void)before;
 #else
     EACH(thread);
+    EACH(parallel);
     EACH(locals);
     CHECK_EQ(live_now(), before);
     EACH(timer);

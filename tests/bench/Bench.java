@@ -3,8 +3,17 @@
 
 import java.io.File;
 import java.nio.file.Files;
+import java.util.Arrays;
 import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.ForkJoinPool;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RecursiveTask;
 import java.util.concurrent.Semaphore;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantLock;
 
 public final class Bench {
@@ -256,6 +265,109 @@ public final class Bench {
         c.print(w.seconds * 1e6 / ops[0], "us", "");
     }
 
+    // ---- pools of two threads, fork and join, a sort: see pool_cases.h and parallel_cases.h
+
+    interface Turn { void run() throws Exception; }
+
+    static double best;
+    // the median of turns, and the best, as bench_turns() in bench.h, in seconds; `before` is not counted
+    static double turns(Turn before, Turn turn) throws Exception {
+        double[] took = new double[10000];
+        int n = 0;
+        long end = System.nanoTime() + (env("BENCH_WARM", 40) + 250) * 1000000L;
+        do {
+            before.run();
+            turn.run();
+        } while (System.nanoTime() < end);
+        end = System.nanoTime() + env("BENCH_MS", 200) * 1000000L;
+        do {
+            before.run();
+            long start = System.nanoTime();
+            turn.run();
+            took[n++] = (System.nanoTime() - start) * 1e-9;
+        } while (n < 3 || (n < took.length && System.nanoTime() < end));
+        Arrays.sort(took, 0, n);
+        best = took[0];
+        return (took[n / 2] + took[(n - 1) / 2]) / 2;
+    }
+
+    static ExecutorService pool(Case c) {
+        return c.a != 0 ? new ForkJoinPool(2)
+                        : new ThreadPoolExecutor(2, 2, 0, TimeUnit.SECONDS, new LinkedBlockingQueue<>());
+    }
+
+    static void poolEmpty(Case c) throws Exception {
+        final int tasks = 1000000;
+        ExecutorService pool = pool(c);
+        AtomicInteger left = new AtomicInteger();
+        Semaphore none = new Semaphore(0);
+        Runnable task = () -> {
+            if (left.decrementAndGet() == 0) none.release();
+        };
+        double took = turns(() -> {}, () -> {
+            left.set(tasks);
+            for (int i = 0; i < tasks; i++) pool.execute(task);
+            none.acquire();
+        });
+        pool.shutdown();
+        c.print(tasks / took * 1e-6, "M tasks/s", String.format("best=%.2f", tasks / best * 1e-6));
+    }
+
+    static void poolTrip(Case c) throws Exception {
+        ExecutorService pool = pool(c);
+        long[] ops = new long[1];
+        Thread t = start(() -> {
+            long n = 0;
+            try {
+                for (int p; (p = phase) != OVER;) {
+                    pool.submit(() -> {}).get();
+                    n += p;
+                }
+            } catch (InterruptedException | ExecutionException e) {
+                throw new IllegalStateException(e);
+            }
+            ops[0] = n;
+        });
+        Window w = measure();
+        t.join();
+        pool.shutdown();
+        c.print(w.seconds * 1e6 / ops[0], "us", String.format("switches=%.2f", w.switches / ops[0]));
+    }
+
+    static final class Fib extends RecursiveTask<Integer> {
+        final int n;
+        Fib(int n) { this.n = n; }
+        @Override protected Integer compute() {
+            if (n < 2) return n;
+            Fib forked = new Fib(n - 2);
+            forked.fork();
+            int a = new Fib(n - 1).compute();
+            return a + forked.join();
+        }
+    }
+
+    static void forkRun(Case c) throws Exception {
+        ForkJoinPool pool = new ForkJoinPool(2);
+        double took = turns(() -> {}, () -> check(pool.invoke(new Fib(30)) == 832040, "fib(30)"));
+        pool.shutdown();
+        c.print(took * 1e9 / 1346268, "ns", "");
+    }
+
+    static void sortRun(Case c) throws Exception {
+        int[] unsorted = new int[4000000], numbers = new int[unsorted.length];
+        int x = (int) 2463534242L;
+        for (int i = 0; i < unsorted.length; i++) {
+            x ^= x << 13;
+            x ^= x >>> 17;
+            x ^= x << 5;
+            unsorted[i] = x;
+        }
+        double took = turns(() -> System.arraycopy(unsorted, 0, numbers, 0, numbers.length),
+            () -> Arrays.parallelSort(numbers));
+        for (int i = 1; i < numbers.length; i++) check(numbers[i - 1] <= numbers[i], "to sort");
+        c.print(took * 1e3, "ms", "");
+    }
+
     public static void main(String[] args) throws Exception {
         Case[] cases = {
             new Case("locks", "uncontended", "Java", Bench::lockRun, 1, 0),
@@ -269,6 +381,12 @@ public final class Bench {
             new Case("queue", "16p16c", "Java", Bench::queueRun, 16, 16),
             new Case("queue", "round trip", "Java", Bench::queueTrip, 0, 0),
             new Case("thread", "start and join", "Java", Bench::threadRun, 0, 0),
+            new Case("pool", "1,000,000 empty tasks", "Java ForkJoinPool", Bench::poolEmpty, 1, 0),
+            new Case("pool", "1,000,000 empty tasks", "Java ThreadPoolExecutor", Bench::poolEmpty, 0, 0),
+            new Case("pool", "submit one and wait", "Java ForkJoinPool", Bench::poolTrip, 1, 0),
+            new Case("pool", "submit one and wait", "Java ThreadPoolExecutor", Bench::poolTrip, 0, 0),
+            new Case("forkjoin", "fib(30), a fork and a join", "Java ForkJoinPool", Bench::forkRun, 0, 0),
+            new Case("parallel", "sort of 4,000,000", "Java", Bench::sortRun, 0, 0),
         };
         if (args.length == 1 && args[0].equals("list")) {
             for (Case c : cases) System.out.printf("%s\t%s\t%s%n", c.group, c.name, c.impl);

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -736,6 +737,90 @@ func timersRun(c caseRow) {
 	c.print((ended-began)*1e9/float64(uint64(n)-held), "ns of CPU", fmt.Sprintf("early=%d", early))
 }
 
+// ---- the pool, and fork and join: goroutines, on two Ps; see pool_cases.h and parallel_cases.h
+
+// turns: the median of turns, and the best, as bench_turns() in bench.h
+func turns(turn func()) (median, best float64) {
+	var took []float64
+	start := time.Now()
+	for {
+		turn()
+		if time.Since(start) >= time.Duration(env("BENCH_WARM", 40))*time.Millisecond {
+			break
+		}
+	}
+	for start = time.Now(); ; {
+		began := time.Now()
+		turn()
+		took = append(took, time.Since(began).Seconds())
+		if len(took) >= 3 && time.Since(start) >= time.Duration(env("BENCH_MS", 200))*time.Millisecond {
+			break
+		}
+	}
+	sort.Float64s(took)
+	return (took[len(took)/2] + took[(len(took)-1)/2]) / 2, took[0]
+}
+
+func poolEmpty(c caseRow) {
+	runtime.GOMAXPROCS(2)
+	const tasks = 1000000
+	took, best := turns(func() {
+		var all sync.WaitGroup
+		all.Add(tasks)
+		for i := 0; i < tasks; i++ {
+			go func() { all.Done() }()
+		}
+		all.Wait()
+	})
+	c.print(tasks/took*1e-6, "M tasks/s", fmt.Sprintf("best=%.2f", tasks/best*1e-6))
+}
+
+func poolTrip(c caseRow) {
+	runtime.GOMAXPROCS(2)
+	var ops uint64
+	var done sync.WaitGroup
+	done.Add(1)
+	go func() {
+		back := make(chan struct{}, 1)
+		for {
+			p := phase()
+			if p == over {
+				break
+			}
+			go func() { back <- struct{}{} }()
+			<-back
+			ops += uint64(p)
+		}
+		done.Done()
+	}()
+	w := measure()
+	done.Wait()
+	pingpongPrint(c, w, ops)
+}
+
+func forkFib(n int) int {
+	if n < 2 {
+		return n
+	}
+	var forked sync.WaitGroup
+	var a int
+	forked.Add(1)
+	go func() {
+		a = forkFib(n - 1)
+		forked.Done()
+	}()
+	b := forkFib(n - 2)
+	forked.Wait()
+	return a + b
+}
+
+// a goroutine for each call is so dear that it is fib(24) here
+func forkRun(c caseRow) {
+	runtime.GOMAXPROCS(2)
+	took, _ := turns(func() { check(forkFib(24) == 46368, "fib(24)") })
+	c.print(took*1e9/75024, "ns", "")
+}
+
 // ---- the echo server: bench_go echo; see bench_echo.c
 
 func echo() {
@@ -788,6 +873,9 @@ func main() {
 		{"iter", "fibonacci, iterator", "Go closure", iterRun, 0, 0},
 		{"iter", "filter, map, sum", "Go closures", iterRun, 1, 0},
 		{"thread", "start and join", "Go goroutine", threadRun, 0, 0},
+		{"pool", "1,000,000 empty tasks", "Go", poolEmpty, 0, 0},
+		{"pool", "submit one and wait, the waiter may help", "Go, channel", poolTrip, 0, 0},
+		{"forkjoin", "fib(30), a fork and a join", "Go, WaitGroup", forkRun, 0, 0},
 		{"coro", "resume and yield, 1 task", "Go", coroYields, 1, 0},
 		{"coro", "resume and yield, 2 tasks", "Go", coroYields, 2, 0},
 		{"coro", "resume and yield, 1000 tasks", "Go", coroYields, 1000, 0},

@@ -111,6 +111,25 @@ static BENCH_UNUSED bench_window bench_measure(void) {
     return w;
 }
 
+/* What is done as a whole and cannot be cut off: turn() for the warm-up (once at least), and then for the time that counts
+ * (three times at least). Returns the median of the seconds that turns took; turn() returns its own. */
+static BENCH_UNUSED double bench_best; /* and the least of them */
+static BENCH_UNUSED double bench_turns(double (*turn)(void)) {
+    static double took[1000];
+    double end = bench_clock() + bench_env("BENCH_WARM", 40) * 1e-3, x;
+    int n = 0, i;
+    do turn();
+    while (bench_clock() < end);
+    end = bench_clock() + bench_env("BENCH_MS", 200) * 1e-3;
+    do {
+        x = turn();
+        for (i = n++; i > 0 && took[i - 1] > x; i--) took[i] = took[i - 1];
+        took[i] = x;
+    } while (n < 3 || (n < 1000 && bench_clock() < end));
+    bench_best = took[0];
+    return (took[n / 2] + took[(n - 1) / 2]) / 2;
+}
+
 /* ---- threads: pthreads for every implementation, so that only what is measured differs -------------- */
 
 #define BENCH_MAX_THREADS 64

@@ -1,4 +1,4 @@
-"""Peer: Python's queue.Queue, threading and generators, and the four sums as the tutorial has them. The protocol is told in
+"""Peer: Python's queue.Queue, threading, thread pool and generators, and the four sums as the tutorial has them. The protocol is told in
 bench.h."""
 
 import os
@@ -132,6 +132,42 @@ def sums_run(case, threaded):
     took = time.monotonic() - start
     assert results == [499999500000] * 4
     show(case, took * 1e3, "ms", "")
+
+
+def pool_empty(case, tasks):
+    import concurrent.futures
+
+    pool = concurrent.futures.ThreadPoolExecutor(2)
+    took = []
+    while len(took) < 4 or sum(took[1:]) < int(os.environ.get("BENCH_MS", 200)) / 1000:
+        start = time.monotonic()
+        futures = [pool.submit(int) for _ in range(tasks)]
+        for f in futures:
+            f.result()
+        took.append(time.monotonic() - start)
+    took = sorted(took[1:])  # the first is the warm-up
+    pool.shutdown()
+    median = (took[len(took) // 2] + took[(len(took) - 1) // 2]) / 2
+    show(case, tasks / median * 1e-6, "M tasks/s", "best=%.3f" % (tasks / took[0] * 1e-6))
+
+
+def pool_trip(case, _):
+    import concurrent.futures
+
+    pool = concurrent.futures.ThreadPoolExecutor(2)
+    ops = [0]
+
+    def trips():
+        while phase != OVER:
+            pool.submit(int).result()
+            ops[0] += phase == ON
+
+    t = threading.Thread(target=trips)
+    t.start()
+    seconds, switches, cpu = measure()
+    t.join()
+    pool.shutdown()
+    show(case, seconds * 1e6 / ops[0], "us", "switches=%.2f cpu=%.2f" % (switches / ops[0], cpu))
 
 
 ITEMS = 10000
@@ -330,6 +366,8 @@ CASES = {
     ("iter", "fibonacci, iterator", "Python"): (iter_run, 0),
     ("iter", "filter, map, sum", "Python"): (iter_run, 1),
     ("thread", "start and join", "Python"): (thread_run, 0),
+    ("pool", "1,000,000 empty tasks", "Python"): (pool_empty, 20000),  # 20,000, here
+    ("pool", "submit one and wait", "Python"): (pool_trip, 0),
     ("sums", "four in turn", "Python"): (sums_run, False),
     ("sums", "four threads", "Python"): (sums_run, True),
     **coro_cases(),

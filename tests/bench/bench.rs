@@ -1,5 +1,5 @@
-// Peers: Rust's standard library, and, by the features of the same names, the crates parking_lot and
-// crossbeam-channel (Debian: rustc cargo librust-parking-lot-dev librust-crossbeam-channel-dev).
+// Peers: Rust's standard library, and, by the features of the same names, the crates parking_lot, crossbeam-channel and
+// rayon (Debian: rustc cargo librust-parking-lot-dev librust-crossbeam-channel-dev librust-rayon-dev).
 // The protocol is told in bench.h.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -511,6 +511,163 @@ fn thread_run(c: &Case) {
     c.print(w.seconds * 1e6 / t.join().unwrap() as f64, "us", "");
 }
 
+// ---- pools, fork and join, parallel loops: see pool_cases.h and parallel_cases.h
+
+#[cfg(feature = "rayon")]
+mod pools {
+    use super::*;
+    use rayon::prelude::*;
+    use std::sync::mpsc;
+
+    // the median of turns, and the best, as bench_turns() in bench.h
+    fn turns(mut turn: impl FnMut() -> f64) -> (f64, f64) {
+        let warm = Duration::from_millis(env_number("BENCH_WARM", 40));
+        let length = Duration::from_millis(env_number("BENCH_MS", 200));
+        let mut start = Instant::now();
+        loop {
+            turn();
+            if start.elapsed() >= warm {
+                break;
+            }
+        }
+        start = Instant::now();
+        let mut took = Vec::new();
+        loop {
+            took.push(turn());
+            if took.len() >= 3 && start.elapsed() >= length {
+                break;
+            }
+        }
+        took.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        ((took[took.len() / 2] + took[(took.len() - 1) / 2]) / 2.0, took[0])
+    }
+
+    fn timed(f: impl FnOnce()) -> f64 {
+        let start = Instant::now();
+        f();
+        start.elapsed().as_secs_f64()
+    }
+
+    fn pool() -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap()
+    }
+
+    static LEFT: Line<AtomicU32> = Line(AtomicU32::new(0));
+
+    pub(super) fn empty(c: &Case) {
+        const TASKS: u32 = 1000000;
+        let pool = pool();
+        let (none, ended) = mpsc::sync_channel::<()>(1);
+        let none: &'static _ = Box::leak(Box::new(none));
+        let (took, best) = turns(|| {
+            timed(|| {
+                LEFT.0.store(TASKS, Ordering::Relaxed);
+                for _ in 0..TASKS {
+                    pool.spawn(move || {
+                        if LEFT.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+                            none.send(()).unwrap();
+                        }
+                    });
+                }
+                ended.recv().unwrap();
+            })
+        });
+        c.print(TASKS as f64 / took * 1e-6, "M tasks/s", &format!("best={:.2}", TASKS as f64 / best * 1e-6));
+    }
+
+    pub(super) fn trip(c: &Case) {
+        let by_channel = c.a != 0;
+        let t = thread::spawn(move || {
+            let pool = pool();
+            let (tx, rx) = mpsc::sync_channel::<()>(1);
+            let mut ops = 0u64;
+            loop {
+                let p = phase();
+                if p == OVER {
+                    return ops;
+                }
+                if by_channel {
+                    let tx = tx.clone();
+                    pool.spawn(move || tx.send(()).unwrap());
+                    rx.recv().unwrap();
+                } else {
+                    pool.install(|| {});
+                }
+                ops += p as u64;
+            }
+        });
+        let w = measure();
+        c.print_trips(&w, t.join().unwrap());
+    }
+
+    fn fib(n: u32) -> u64 {
+        if n < 2 {
+            return n as u64;
+        }
+        let (a, b) = rayon::join(|| fib(n - 1), || fib(n - 2));
+        a + b
+    }
+
+    pub(super) fn forkjoin(c: &Case) {
+        let pool = pool();
+        let (took, _) = turns(|| timed(|| assert_eq!(pool.install(|| fib(30)), 832040)));
+        c.print(took * 1e9 / 1346268.0, "ns", "");
+    }
+
+    // a: which; the cheap ones or the costly ones
+    pub(super) fn for_each(c: &Case) {
+        let pool = pool();
+        let n = if c.a != 0 { 100000 } else { 10000000 };
+        let costly = 2 * env_number("BENCH_WORK", 80);
+        let x: Vec<u32> = (0..n as u32).map(|i| i.wrapping_mul(2654435761)).collect();
+        let mut y = vec![0u32; n];
+        let cheap = |x: u32| (work(7919 * x as u64, 3) >> 32) as u32;
+        let (took, _) = turns(|| {
+            timed(|| {
+                pool.install(|| {
+                    if c.a != 0 {
+                        y.par_iter_mut().zip(x.par_iter()).for_each(|(y, x)| *y = work(*x as u64, costly) as u32);
+                    } else {
+                        y.par_iter_mut().zip(x.par_iter()).for_each(|(y, x)| *y = cheap(*x));
+                    }
+                })
+            })
+        });
+        for i in (0..n).step_by(61) {
+            assert_eq!(y[i], if c.a != 0 { work(x[i] as u64, costly) as u32 } else { cheap(x[i]) });
+        }
+        c.print(took * 1e3, "ms", "");
+    }
+
+    pub(super) fn sum(c: &Case) {
+        let pool = pool();
+        let n = 64 * 1024 * 1024 / 8;
+        let words: Vec<u64> = (0..n).map(|i| i * 3).collect();
+        let (took, _) = turns(|| timed(|| assert_eq!(pool.install(|| words.par_iter().sum::<u64>()), n * (n - 1) / 2 * 3)));
+        c.print(n as f64 * 8.0 / took * 1e-9, "GB/s", "");
+    }
+
+    pub(super) fn sort(c: &Case) {
+        let pool = pool();
+        let mut state = 2463534242u32;
+        let unsorted: Vec<i32> = (0..4000000)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                state as i32
+            })
+            .collect();
+        let mut numbers = unsorted.clone();
+        let (took, _) = turns(|| {
+            numbers.copy_from_slice(&unsorted);
+            timed(|| pool.install(|| numbers.par_sort_unstable()))
+        });
+        assert!(numbers.windows(2).all(|w| w[0] <= w[1]));
+        c.print(took * 1e3, "ms", "");
+    }
+}
+
 fn main() {
     let mut cases: Vec<Case> = Vec::new();
     let mut add = |group, name, implementation, run, a, b| {
@@ -551,6 +708,17 @@ fn main() {
         add("queue", "round trip", "crossbeam", crossbeam_trip, 0, 0);
     }
     add("thread", "start and join", "Rust std", thread_run, 0, 0);
+    #[cfg(feature = "rayon")]
+    {
+        add("pool", "1,000,000 empty tasks", "rayon", pools::empty, 0, 0);
+        add("pool", "submit one and wait", "rayon install", pools::trip, 0, 0);
+        add("pool", "submit one and wait", "rayon spawn, channel", pools::trip, 1, 0);
+        add("forkjoin", "fib(30), a fork and a join", "rayon", pools::forkjoin, 0, 0);
+        add("parallel", "for, 10,000,000 of 1.5 ns", "rayon", pools::for_each, 0, 0);
+        add("parallel", "for, 100,000 of 200 ns", "rayon", pools::for_each, 1, 0);
+        add("parallel", "sum of 64 MiB", "rayon", pools::sum, 0, 0);
+        add("parallel", "sort of 4,000,000", "rayon, unstable", pools::sort, 0, 0);
+    }
 
     let args: Vec<String> = std::env::args().collect();
     if args.len() == 2 && args[1] == "list" {

@@ -109,12 +109,13 @@ END {
                     one = conc_name[group, k]
                     if (!((gc SUBSEP one) in impls)) continue
                     key = gci SUBSEP one
+                    wide = length(one "/this") > 13 ? length(one "/this") : 13
                     if (value_count[key] > 0) {
                         r = median(ratio, key, value_count[key])
-                        printf " %12.2f%s", r, key in quiet ? " " : "~"
+                        printf " %" wide - 1 ".2f%s", r, key in quiet ? " " : "~"
                         if (k == 1) relative[gci] = 1 / r
                     } else {
-                        printf " %13s", ""
+                        printf " %" wide "s", ""
                     }
                 }
                 text = ""

@@ -3,7 +3,7 @@
 #
 #     sh tests/bench/run.sh [options] [group ...]
 #
-# Groups: locks rwlock pingpong queue thread sums iter coro timers echo size. None named: all.
+# Groups: locks rwlock pingpong queue thread sums pool forkjoin parallel iter coro timers echo size. None named: all.
 # Options: -n ROUNDS  how often each is measured (default 5; conc.h once after each peer)
 #          -i REGEX   only the peers whose names match         -c REGEX  only the cases whose names match
 #          -H DIR     the directory of another conc.h          -b DIR    build here (default build/bench)
@@ -37,7 +37,7 @@ while getopts n:i:c:H:b:t:p:l option; do
     esac
 done
 shift $((OPTIND - 1))
-groups=${*:-locks rwlock pingpong queue thread sums iter coro timers echo size}
+groups=${*:-locks rwlock pingpong queue thread sums pool forkjoin parallel iter coro timers echo size}
 
 mkdir -p "$build" || exit 1
 build=$(cd "$build" && pwd)
@@ -89,6 +89,7 @@ echo_server() {
 built pthread "pthread: does not build, see $log" c pthread ""
 if [ -f "$conc/conc.h" ]; then
     built conc "conc.h ITSELF: does not build, see $log" build_conc
+    built pool "conc.h's thread pool: does not build, see $log" build_conc_with pool
     built iter "conc.h's iterators: do not build, see $log" build_conc_with iter
     built coro "conc.h's coroutines: do not build, see $log" build_conc_with coro
     built timers "conc.h's timers: do not build, see $log" build_conc_timers
@@ -98,11 +99,14 @@ if [ -f "$conc/conc.h" ]; then
 else
     skip "conc.h ITSELF: there is none in $conc (./amalgamate.sh makes it)"
 fi
+built serial "serial: does not build, see $log" c serial ""
+built openmp "OpenMP: the C compiler has none" c openmp -fopenmp
 built nsync "nsync: install libnsync-dev" c nsync -lnsync
 built ck "Concurrency Kit: install libck-dev" c ck ""
 built glib "GLib: install libglib2.0-dev" c glib "$(package glib-2.0 glib-2.0)"
 built absl "absl::Mutex: install libabsl-dev" cplusplus absl "$(package absl_synchronization absl_synchronization)"
-built tbb "oneTBB: install libtbb-dev" cplusplus tbb "$(package tbb tbb)"
+build_tbb() { "$cxx" -std=c++20 $flags -I"$here" -o "$build/bench_tbb" "$here/bench_tbb.cc" $(package tbb tbb); }
+built tbb "oneTBB: install libtbb-dev (wants C++20)" build_tbb
 build_coroutine() { "$cxx" -std=c++20 $flags -I"$here" -o "$build/bench_coroutine" "$here/bench_coroutine.cc"; }
 built coroutine "C++20 coroutines: the C++ compiler has none" build_coroutine
 built moodycamel "moodycamel: install libconcurrentqueue-dev" cplusplus moodycamel ""
@@ -144,7 +148,7 @@ rust_bin=${RUST_BIN:-/usr/bin}
 build_rust() {
     mkdir -p "$build/rust/.cargo" || return 1
     features= dependencies=
-    for crate in parking_lot crossbeam-channel; do
+    for crate in parking_lot crossbeam-channel rayon; do
         if ls -d "$crates/$crate"-[0-9]* >/dev/null 2>&1; then
             dependencies="$dependencies$crate = { version = \"*\", optional = true }
 "
@@ -176,11 +180,11 @@ END
 }
 if [ -x "$rust_bin/rustc" ] && [ -x "$rust_bin/cargo" ]; then
     built rust "Rust: does not build, see $log" build_rust
-    for crate in parking-lot crossbeam-channel; do
+    for crate in parking-lot crossbeam-channel rayon; do
         dpkg-query -W "librust-$crate-dev" >/dev/null 2>&1 || skip "Rust $crate: install librust-$crate-dev"
     done
 else
-    skip "Rust: install rustc cargo librust-parking-lot-dev librust-crossbeam-channel-dev"
+    skip "Rust: install rustc cargo librust-parking-lot-dev librust-crossbeam-channel-dev librust-rayon-dev"
 fi
 
 # ---- run it -------------------------------------------------------------------------------------------------

@@ -302,6 +302,64 @@ ACQUIRES(op_join, conc_task *t = CONC_SPAWN(loop, ends); (void)conc_loop_run(loo
          IS_OK(conc_try(conc_op_join(t, NULL))), NOTHING)
 ACQUIRES(group_wait, NOTHING, IS_OK(conc_group_wait(group, CONC_FOREVER)), NOTHING)
 ACQUIRES(op_group, NOTHING, IS_OK(conc_try(conc_op_group(group))), NOTHING)
+static conc_pool *pool;
+static conc_future *ended_future;
+static conc_pool_group team;
+static void noted(conc_future *f, void *arg) {
+    (void)f;
+    (void)arg;
+}
+static bool in_order(size_t a, size_t b) {
+    return a <= b;
+}
+static int loop_body(size_t a, size_t b, void *arg) {
+    (void)arg;
+    return in_order(a, b) ? 0 : 1;
+}
+static bool pools(void) {
+    pool = conc_pool_new(NULL);
+    ended_future = conc_pool_submit(pool, succeed, NULL);
+    return pool != NULL && IS_OK(conc_future_wait(ended_future, CONC_FOREVER)) && IS_OK(conc_pool_group_begin(&team, pool));
+}
+static int forks(void *unused) {
+    conc_job job;
+    (void)unused;
+    conc_job_fork(&job, succeed, NULL);
+    return conc_job_join(&job);
+}
+static conc_result completes(void) {
+    conc_future *f = conc_future_new();
+    conc_result r = conc_future_complete(f, 0);
+    conc_future_release(f);
+    return r;
+}
+static conc_result cancels(void) {
+    conc_future *f = conc_future_new();
+    conc_result r = conc_future_cancel(f);
+    conc_future_release(f);
+    return r;
+}
+RELEASES(pool_run, NOTHING, IS_OK(conc_pool_run(pool, succeed, NULL)), NOTHING)
+RELEASES(pool_submit, conc_future *f, (f = conc_pool_submit(pool, succeed, NULL)) != NULL, conc_future_release(f))
+RELEASES(op_pool_run, NOTHING, IS_OK(conc_wait(conc_op_pool_run(pool, succeed, NULL), CONC_FOREVER)), NOTHING)
+BOTH(pool_call, NOTHING, IS_OK(conc_pool_call(pool, forks, NULL, NULL)), NOTHING)
+BOTH(job_fork, conc_job job, (conc_job_fork(&job, succeed, NULL), true), (void)conc_job_join(&job))
+BOTH(job_join, conc_job job; conc_job_fork(&job, succeed, NULL), conc_job_join(&job) == 0, NOTHING)
+BOTH(pool_for, NOTHING, IS_OK(conc_pool_for(pool, 0, 4, 1, loop_body, NULL)), NOTHING)
+RELEASES(pool_group_run, NOTHING, IS_OK(conc_pool_group_run(&team, succeed, NULL)), NOTHING)
+ACQUIRES(pool_group_wait, NOTHING, IS_OK(conc_pool_group_wait(&team, CONC_FOREVER)), NOTHING)
+ACQUIRES(future_wait, NOTHING, IS_OK(conc_future_wait(ended_future, CONC_FOREVER)), NOTHING)
+ACQUIRES(op_future, NOTHING, IS_OK(conc_try(conc_op_future(ended_future))), NOTHING)
+ACQUIRES(future_is_done, NOTHING, conc_future_is_done(ended_future), NOTHING)
+ACQUIRES(future_result, NOTHING, IS_OK(conc_future_result(ended_future)), NOTHING)
+ACQUIRES(future_code, NOTHING, conc_future_code(ended_future) == 0, NOTHING)
+ACQUIRES(future_then, NOTHING, IS_OK(conc_future_then(ended_future, noted, NULL)), NOTHING)
+ACQUIRES(wait_all, NOTHING, IS_OK(conc_wait_all(&ended_future, 1, CONC_FOREVER)), NOTHING)
+ACQUIRES(wait_any, NOTHING, conc_wait_any(&ended_future, 1, CONC_FOREVER) == 0, NOTHING)
+RELEASES(future_complete, NOTHING, IS_OK(completes()), NOTHING)
+RELEASES(future_cancel, NOTHING, IS_OK(cancels()), NOTHING)
+RELEASES(pool_close, NOTHING, conc_pool_close(pool) != CONC_INVALID, NOTHING)
+ACQUIRES(pool_join, NOTHING, IS_OK(conc_pool_join(pool, CONC_FOREVER)), NOTHING)
 BOTH(op_offload, NOTHING, IS_OK(conc_wait(conc_op_offload_bytes(NULL, succeed, NULL, 0), CONC_FOREVER)), NOTHING)
 
 /* Every other function of the library, and why it is not probed (compile/checks.sh looks for each name here).
@@ -325,16 +383,21 @@ BOTH(op_offload, NOTHING, IS_OK(conc_wait(conc_op_offload_bytes(NULL, succeed, N
  *   conc__gen_failed conc__gen_new conc__gen_free conc__gen_end (what is over a queue goes to conc_queue_get_many_bytes
  *   through the pointer conc_iter.next, which a compiler cannot see through);
  *   conc_loop_count conc_loop_current conc_task_current conc_task_name conc_group_code conc_group_count conc_dump
- *   conc_op_group_next conc_op_group_room conc__desc_later conc__desc_group conc_op_lookup;
+ *   conc_op_group_next conc_op_group_room conc__desc_later conc__desc_group conc_op_lookup
+ *   conc_future_detail conc_future_arg conc_future_new conc_future_retain conc_as_completed conc_pool_stats_of conc_pool_desc_of
+ *   conc_pool_name conc_pool_resize conc_pool_set_keep_alive conc_pool_prestart conc_pool_current conc_pool_group_code
+ *   conc_pool_group_begin conc_pool_imap_bytes;
  * in coroutines, which a loop resumes through a pointer, is the turn of
  *   conc__co_await conc__co_await_any conc__co_call conc__co_enter conc__co_return conc__co_timeout_enter conc__co_timeout_leave;
  * what is probed above is made of, or does more with the same,
- *   conc__co_new conc__co_start conc__co_go conc_loop_cancel conc_group_cancel conc_group_new;
+ *   conc__co_new conc__co_start conc__co_go conc_loop_cancel conc_group_cancel conc_group_new
+ *   conc_pool_run_ex conc_pool_submit_ex conc_pool_submit_at conc_pool_every conc_pool_close_now conc_op_pool_end
+ *   conc_pool_group_cancel conc_pool_group_end conc_pool_invoke conc_pool_reduce_bytes conc_pool_map_bytes conc_pool_sort;
  * nobody else may be using the object when it is the turn of
  *   conc_mutex_destroy conc_rmutex_destroy conc_cond_destroy conc_rwlock_destroy conc_brlock_new
  *   conc_brlock_free conc_semaphore_destroy conc_event_destroy conc_barrier_destroy conc_latch_destroy
  *   conc_loop_new conc_loop_free conc_group_free conc_queue_new conc_queue_new_ex conc_queue_free conc_thread_detach conc_timer_release
- *   conc_socket_free;
+ *   conc_socket_free conc_pool_new conc_pool_free conc_future_release;
  * a function of the caller's is called back by conc_thread_each; and these do what is probed above, and more:
  *   conc_waiters_arm conc_waiters_disarm conc_wait conc_try conc_thread_join_all conc_barrier_abort
  *   conc_barrier_reset conc__mutex_lock_at conc__mutex_try_lock_at conc__mutex_unlock_at
@@ -453,6 +516,35 @@ int main(void) {
     probe_group_wait();
     probe_op_group();
     probe_op_offload();
+
+    if (!pools()) {
+        printf("no pool: %s\n", conc_error_detail());
+        return 2;
+    }
+    probe_pool_run();
+    probe_pool_submit();
+    probe_op_pool_run();
+    probe_pool_call();
+    probe_job_fork();
+    probe_job_join();
+    probe_pool_for();
+    probe_pool_group_run();
+    probe_pool_group_wait();
+    probe_future_wait();
+    probe_op_future();
+    probe_future_is_done();
+    probe_future_result();
+    probe_future_code();
+    probe_future_then();
+    probe_wait_all();
+    probe_wait_any();
+    probe_future_complete();
+    probe_future_cancel();
+    (void)conc_pool_group_end(&team);
+    probe_pool_close();
+    probe_pool_join();
+    conc_future_release(ended_future);
+    (void)conc_pool_free(pool);
 
     stop = 1;
     if (conc_thread_join(t, NULL, CONC_FOREVER) != CONC_OK) wrong++;

@@ -385,6 +385,47 @@ CONC_CORO(nothing, ) {
     CO_END;
 }
 
+static int square_of(const void *in, void *out, void *arg) {
+    (void)arg;
+    *(double *)out = *(const int *)in * (double)*(const int *)in;
+    return 0;
+}
+
+static int add_range(size_t a, size_t b, void *part, void *arg) {
+    (void)arg;
+    while (a < b) *(size_t *)part += a++;
+    return 0;
+}
+
+static void add_parts(void *left, const void *right, void *arg) {
+    (void)arg;
+    *(size_t *)left += *(const size_t *)right;
+}
+
+static int pools(void) {
+    static const int in[3] = {1, 2, 3};
+    double out[3] = {0, 0, 0}, total = 0;
+    size_t sum = 0;
+    conc_pool_desc desc;
+    conc_pool *pool;
+    memset(&desc, 0, sizeof desc);
+    desc.core_threads = 2;
+    desc.queue_capacity = CONC_POOL_NO_QUEUE;
+    desc.max_threads = CONC_POOL_MAX_THREADS;
+    pool = conc_pool_new(&desc);
+    CHECK(pool != NULL);
+    if (conc_pool_map(pool, in, out, 3, square_of, NULL) == CONC_OK)
+        CHECK(out[2] > 8.9);
+    else
+        CHECK(false);
+    CHECK(conc_pool_reduce(pool, 0, 5, 1, add_range, add_parts, &sum, NULL) == CONC_OK && sum == 10);
+    CONC_FOREACH(double, x, conc_pool_imap(pool, conc_iter_array(in, 3), square_of, double, 2, NULL)) total += x;
+    CONC_FOREACH(double, x, conc_pool_imap_unordered(pool, conc_iter_array(in, 3), square_of, double, 0, NULL)) total += x;
+    CHECK(total > 27.9 && total < 28.1);
+    CHECK(conc_pool_close(pool) == CONC_OK && conc_pool_join(pool, CONC_FOREVER) == CONC_OK && conc_pool_free(pool) == CONC_OK);
+    return 0;
+}
+
 /* Names that are likely. */
 CONC_CORO(task, ) {
     CO_BEGIN;
@@ -455,7 +496,7 @@ int marked(void) {
 
 int main(void) {
     if (nested() || left_early() || queues() || addresses() || values() || marked()) return 1;
-    if (iterators() || iterable() || generators() || coroutines()) return 1;
+    if (iterators() || iterable() || generators() || coroutines() || pools()) return 1;
 #if CONC_CC_GNU
     CHECK(left_by_return() == 7 && all_free());
     CHECK(left_by_goto() == 8 && all_free());
