@@ -515,7 +515,7 @@ static void invoking(void) {
     }
     /* the caller is canceled */
     memset(&g, 0, sizeof g);
-    c[0].fn = at_gate;
+    c[0].fn = at_gate_code;
     c[0].arg = &g;
     c[1].fn = count_up;
     c[1].arg = &t;
@@ -748,6 +748,17 @@ static int walks(void *arg) {
     return 0;
 }
 
+static int walks_inside(void *arg) { /* the wait, too, is a member's */
+    member *m = (member *)arg;
+    conc_pool_group g;
+    CHECK_OK(conc_pool_group_begin(&g, m->pool));
+    m->group = &g;
+    CHECK_OK(conc_pool_group_run(&g, walks, m));
+    CHECK_OK(conc_pool_group_wait(&g, CONC_FOREVER));
+    CHECK_OK(conc_pool_group_end(&g));
+    return 0;
+}
+
 static void group_trees(void) {
     int round;
     for (round = 0; round < check_rounds_least(60, 8); round++) {
@@ -775,6 +786,9 @@ static void group_trees(void) {
         CHECK_OK(conc_pool_group_run(&g, walks, &directories[5][0]));
         if (round % 4 < 2) CHECK_OK(conc_pool_group_wait(&g, CONC_FOREVER));
         CHECK_OK(conc_pool_group_end(&g));
+        CHECK_EQ(tally_of(&nodes), 364);
+        nodes.n = 0;
+        call(m.pool, walks_inside, &directories[5][0]);
         CHECK_EQ(tally_of(&nodes), 364);
         FINISH(m.pool);
     }
@@ -940,7 +954,7 @@ static void groups_under_contention(void) {
 
 typedef struct mixed {
     conc_pool *pool;
-    int depth, nodes;
+    int depth, nodes, strangers; /* strangers: those that ran in a thread that did not seem to be the pool's */
     uint32_t seed;
 } mixed;
 
@@ -949,12 +963,12 @@ static int mixes(void *arg) {
     uint32_t seed = m->seed;
     int i, n = 4;
     m->nodes = 1;
-    CHECK(conc_pool_current() == m->pool);
+    if (conc_pool_current() != m->pool) m->strangers++;
     if (m->depth == 0) return 0;
     for (i = 0; i < n; i++) {
         child[i] = *m;
         child[i].depth--;
-        child[i].nodes = 0;
+        child[i].nodes = child[i].strangers = 0;
         child[i].seed = check_random(&seed);
     }
     switch (check_random(&seed) % 5u) {
@@ -1002,7 +1016,10 @@ static int mixes(void *arg) {
         conc_future_release(f[1]);
     }
     }
-    for (i = 0; i < n; i++) m->nodes += child[i].nodes;
+    for (i = 0; i < n; i++) {
+        m->nodes += child[i].nodes;
+        m->strangers += child[i].strangers;
+    }
     return 0;
 }
 
@@ -1022,14 +1039,17 @@ static void all_mixed(void) {
         for (i = 0; i < 3; i++) {
             m[i].pool = p;
             m[i].depth = 4;
-            m[i].nodes = 0;
+            m[i].nodes = m[i].strangers = 0;
             m[i].seed = (uint32_t)(round * 3 + i + 1);
         }
         f[0] = SUBMIT(p, mixes, &m[0]);
         f[1] = SUBMIT(p, mixes, &m[1]);
         call(p, mixes, &m[2]);
         CHECK_OK(conc_wait_all(f, 2, CONC_FOREVER));
-        for (i = 0; i < 3; i++) CHECK_EQ(m[i].nodes, 341);
+        for (i = 0; i < 3; i++) {
+            CHECK_EQ(m[i].nodes, 341);
+            CHECK_EQ(m[i].strangers, 0);
+        }
         for (i = 0; i < 2; i++) conc_future_release(f[i]);
         FINISH(p);
     }
