@@ -123,6 +123,7 @@ static void misused(void) {
     CHECK_MISUSE(conc_wait_all(NULL, 2, CONC_FOREVER), CONC_INVALID);
     CHECK_OK(conc_wait_all(two, 0, CONC_FOREVER));
     CHECK_OK(conc_wait_all(two, 0, CONC_NOW));
+    UNTIL(conc_future_is_done(f));
     for (i = 0; i < 1001; i++) many[i] = f;
     CHECK_MISUSE(conc_wait_any(two, 2, CONC_FOREVER), CONC_INVALID);
     CHECK_MISUSE(conc_wait_any(two, 0, CONC_FOREVER), CONC_INVALID);

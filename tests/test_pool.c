@@ -1975,7 +1975,7 @@ static int blocked_at_end(void) { /* a thread that is no daemon waits for room a
     return 8;
 }
 
-#if !defined(_WIN32)
+#if !defined(_WIN32) && !CHECK_TSAN && !CHECK_ASAN && UINTPTR_MAX > 0xffffffffu
 static int few_threads(void) { /* the system gives fewer than wanted: those that are there do it */
     struct rlimit limit;
     conc_pool_desc d = pool_desc(16, 16, 0);
