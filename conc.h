@@ -16035,7 +16035,6 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
     if (r != CONC_OK) return r;
     (void)conc__add32(&pool->users, 1, CONC__RELAXED);
     r = conc__pool_shut(pool, CONC__POOL_STOPPED);
-    (void)conc_cancel_fire(&pool->token);
     while (conc__due_get(pool, &item) || conc__pool_get(pool, &item)) {
         conc_fn fn;
         void *arg;
@@ -16047,6 +16046,7 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
         }
     }
     conc__schedules_cancel(pool, true, returned, user);
+    (void)conc_cancel_fire(&pool->token); /* last: a thread that ends its task now finds no other */
     conc__pool_rouse_all(pool);
     conc__room_wake(pool, CONC_ALL);
     conc__lock_take(&pool->lock);
