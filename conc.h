@@ -2055,7 +2055,7 @@ typedef struct conc_pool conc_pool;
 typedef enum conc_reject {
     CONC_REJECT_ABORT = 0,   /* the call fails: CONC_REJECTED, "pool full: ..." */
     CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
-    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest (least urgent, if by_priority: then the next to run) makes room */
+    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority) */
     CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
     CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds */
 } conc_reject;
@@ -4597,13 +4597,15 @@ CONC__LIB bool conc__future_note(conc_future *f, conc__note *note);
 typedef struct conc__running {
     const struct conc__running *below; /* the one that the thread was in before */
     const struct conc__running *up;    /* of a job that another thread forked: what that one was in. It stays, as it has to join */
-    const void *what;                  /* what has ended when it returns: a future, a team, a job */
+    const void *what;                  /* what has ended when it returns: a future, a team, a job; NULL: nobody can wait for it */
+    conc_pool *pool;                   /* whose it is; NULL: the same as before */
 } conc__running;
 /* A thread that sleeps in a task until `awaits` has ended, with no deadline. */
 typedef struct conc__blocked {
     struct conc__blocked *next, **link;
     const conc__running *running;
     const void *awaits;
+    bool listed; /* the thread's own */
     bool seen;
 } conc__blocked;
 /* Enters it in the list; false, and it is not: what is awaited waits, in the end, for the caller. `listed` false: only looks. */
@@ -4668,6 +4670,7 @@ struct conc_pool {
     size_t accepted;       /* atomic, as are the next four: counters */
     char pad2[CONC__CACHE_LINE];
     size_t canceled, returned, rejected;
+    size_t stale;          /* in the queue, or due, and not to be run any more */
     size_t completed;      /* outside of its threads */
     size_t spilled;        /* atomic: how much is in `spill`, and in `front`; written under spill_lock */
     conc__lock spill_lock;
@@ -14623,11 +14626,11 @@ bool conc__blocked_enter(conc__blocked *b, const conc__running *running, const v
     conc__blocked *other;
     bool never;
     conc__blocked_begin();
-    b->link = NULL;
     conc__lock_take(&conc__blocked_lock);
     for (other = conc__blocked_list; other != NULL; other = other->next) other->seen = false;
     never = conc__ends_never(running, awaits, &steps);
-    if (!never && listed) {
+    b->listed = !never && listed;
+    if (b->listed) {
         b->running = running;
         b->awaits = awaits;
         b->next = conc__blocked_list;
@@ -14640,7 +14643,7 @@ bool conc__blocked_enter(conc__blocked *b, const conc__running *running, const v
 }
 
 void conc__blocked_leave(conc__blocked *b) {
-    if (b->link == NULL) return;
+    if (!b->listed) return;
     conc__lock_take(&conc__blocked_lock);
     *b->link = b->next;
     if (b->next != NULL) b->next->link = b->link;
@@ -14796,6 +14799,15 @@ static bool conc__pool_get(conc_pool *pool, conc__item *item) {
         }
     }
     return found;
+}
+
+/* A future in the queue that is run by another, or was canceled, stays there until its turn comes. */
+static void conc__stale(conc_pool *pool, bool one_more) {
+    if (one_more) {
+        (void)conc__addz(&pool->stale, 1, CONC__RELAXED);
+    } else {
+        (void)conc__subz(&pool->stale, 1, CONC__RELAXED);
+    }
 }
 
 static size_t conc__pool_queued(conc_pool *pool) {
@@ -15205,6 +15217,7 @@ static int conc__call_task(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *
     running.below = me->running;
     running.up = NULL;
     running.what = what;
+    running.pool = pool;
     me->running = &running;
     me->cancel = token;
     if (pool->desc.before_task != NULL) pool->desc.before_task(fn, arg, pool->desc.user);
@@ -15253,7 +15266,7 @@ static void conc__item_run(conc_pool *pool, const conc__item *item) {
         conc_future *f = (conc_future *)item->arg;
         if (conc__future_claim(f)) {
             conc__future_run(f);
-        } else if (!conc__future_is_ended(f)) {
+        } else if (conc__stale(pool, false), !conc__future_is_ended(f)) {
             /* A waiter runs it, in a thread of its own: it is counted, so that the pool's end waits for it. */
             conc__lock_take(&pool->lock);
             pool->elsewhere++;
@@ -15283,6 +15296,7 @@ static bool conc__item_drop(const conc__item *item, conc_result r, conc_fn *fn, 
     if (item->fn == conc__future_task) {
         conc_future *f = (conc_future *)item->arg;
         mine = conc__future_claim(f);
+        if (!mine) conc__stale(f->pool, false);
         *fn = f->fn;
         *arg = f->arg;
         if (mine) conc__future_end(f, r, 0, NULL);
@@ -15651,6 +15665,7 @@ static bool conc__help_future(conc_future *f) {
     const conc__worker *w = conc__self()->worker;
     if (!f->helped && (w == NULL || w->pool != f->pool)) return false;
     if (f->schedule != NULL || !conc__future_claim(f)) return false; /* a scheduled one has its time */
+    conc__stale(f->pool, true);
     conc__future_run(f);
     return true;
 }
@@ -15813,9 +15828,10 @@ static bool conc__schedule_again(conc_future *f, int code) {
 /* A future that was claimed to be canceled, before it began. */
 static void conc__future_canceled(conc_future *f) {
     conc_pool *pool = f->pool;
+    bool listed = false;
     (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
     if (f->schedule != NULL) {
-        bool listed, stopped = false;
+        bool stopped = false;
         conc__lock_take(&pool->lock);
         listed = f->schedule->link != NULL;
         if (listed) {
@@ -15826,6 +15842,7 @@ static void conc__future_canceled(conc_future *f) {
         conc__lock_give(&pool->lock);
         if (stopped) conc_future_release(f); /* the list's; if not, it fires, and gives it back */
     }
+    if (!listed) conc__stale(pool, true);
 }
 
 static conc_future *conc__pool_later(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when, int64_t every, bool after_each,
@@ -15882,9 +15899,10 @@ static const char *conc__desc_wrong(const conc_pool_desc *d) {
     if (d->max_threads > d->core_threads && d->queue_capacity == 0 && !d->grow_first) {
         return "max_threads above core_threads would never be reached, as the queue is unbounded: give it a queue_capacity, or set grow_first";
     }
-    if (d->keep_alive < 0 || d->block_seconds < 0) return "a negative time";
+    if (!(d->keep_alive >= 0) || !(d->block_seconds >= 0)) return "a negative time";
     if (d->by_priority && d->queue_capacity == CONC_POOL_NO_QUEUE) return "by_priority needs a queue";
-    if (d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
+    if (d->by_priority && d->on_reject == CONC_REJECT_DISCARD_OLDEST) return "by_priority would have the most urgent discarded as the oldest";
+    if ((unsigned)d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
     return NULL;
 }
 
@@ -16035,7 +16053,6 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
     if (r != CONC_OK) return r;
     (void)conc__add32(&pool->users, 1, CONC__RELAXED);
     r = conc__pool_shut(pool, CONC__POOL_STOPPED);
-    (void)conc_cancel_fire(&pool->token);
     while (conc__due_get(pool, &item) || conc__pool_get(pool, &item)) {
         conc_fn fn;
         void *arg;
@@ -16047,6 +16064,7 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
         }
     }
     conc__schedules_cancel(pool, true, returned, user);
+    (void)conc_cancel_fire(&pool->token); /* last: a thread that ends its task now finds no other */
     conc__pool_rouse_all(pool);
     conc__room_wake(pool, CONC_ALL);
     conc__lock_take(&pool->lock);
@@ -16117,6 +16135,7 @@ conc_result conc_pool_free(conc_pool *pool) {
 conc_pool_stats conc_pool_stats_of(conc_pool *pool) {
     conc_pool_stats s;
     const conc__worker *w;
+    size_t stale;
     memset(&s, 0, sizeof s);
     if (conc__pool_wrong(pool, "conc_pool_stats_of") != CONC_OK) return s;
     conc__lock_take(&pool->lock);
@@ -16127,6 +16146,8 @@ conc_pool_stats conc_pool_stats_of(conc_pool *pool) {
     s.queued = conc__pool_queued(pool) + conc__load32(&pool->due, CONC__RELAXED);
     s.scheduled = pool->scheduled;
     conc__lock_give(&pool->lock);
+    stale = conc__loadz(&pool->stale, CONC__RELAXED); /* below 0, for a moment, if one is taken out before it is counted */
+    s.queued -= stale <= s.queued ? stale : 0;
     s.completed = conc__loadz(&pool->completed, CONC__RELAXED);
     for (w = (const conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE); w != NULL; w = w->next) {
         s.completed += conc__loadz(&w->completed, CONC__RELAXED);
@@ -16198,8 +16219,10 @@ unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
 }
 
 conc_pool *conc_pool_current(void) {
-    const conc__worker *w = conc__self()->worker;
-    return w != NULL ? w->pool : NULL;
+    const conc__agent *me = conc__self();
+    const conc__running *r = me->running;
+    while (r != NULL && r->pool == NULL) r = r->below;
+    return r != NULL ? r->pool : me->worker != NULL ? me->worker->pool : NULL;
 }
 
 /* ==== end src/pool.c ==== */
@@ -16259,6 +16282,7 @@ static void conc__job_run_taken(conc_job *job) {
     running.below = me->running;
     running.up = (const conc__running *)job->conc__up;
     running.what = job;
+    running.pool = NULL;
     me->running = &running;
     me->cancel = job->conc__cancel;
     conc__job_run(job);
@@ -16469,6 +16493,7 @@ conc_result conc__await(conc_op *op, const void *awaits, conc_deadline deadline)
 conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
     conc__agent *me = conc__self();
     conc__worker *w = me->worker, *before = w;
+    conc__running running;
     conc_result r = CONC_OK;
     int returned;
     if (pool == NULL || fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_call: no %s", pool == NULL ? "pool" : "function");
@@ -16477,10 +16502,16 @@ conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
         w = conc__pool_enter(pool, &r);
         if (w == NULL) return r;
         me->worker = w;
+        running.below = me->running;
+        running.up = NULL;
+        running.what = NULL;
+        running.pool = pool;
+        me->running = &running;
     }
     returned = fn(arg);
     if (w != before) {
         conc__jobs_finish(w);
+        me->running = (conc__running *)(uintptr_t)running.below;
         me->worker = before;
         conc__pool_leave(w);
     }
@@ -16550,9 +16581,11 @@ typedef struct conc__team {
     uint32_t pending;    /* atomic: its tasks that have not ended. Waited for under this address; the last one's end publishes what all did */
     uint32_t closed;     /* atomic: 1: it has failed; 2: it was canceled */
     uint32_t code;       /* atomic: the first root error; 0: none */
+    uint32_t told;       /* atomic: a wait has told how it ended; what is started next begins anew */
     conc_cancel token;
-    conc__lock lock;     /* guards the next two */
+    conc__lock lock;     /* guards the next three */
     conc__mate *first, **end; /* those handed in from outside that have not begun */
+    size_t kept;              /* so many of them have no ticket */
 } conc__team;
 
 static void conc__team_unuse(conc__team *team) {
@@ -16577,6 +16610,7 @@ static void conc__mate_run(conc__mate *m) {
     running.below = me->running;
     running.up = NULL;
     running.what = team;
+    running.pool = NULL;
     if (!conc_cancel_fired(&team->token)) {
         int code;
         me->running = &running;
@@ -16599,12 +16633,14 @@ static int conc__mate_job(void *arg) {
     return 0;
 }
 
-/* One that was handed in from outside. */
-static bool conc__team_run_one(conc__team *team) {
+/* One that was handed in from outside; `kept`: if any has no ticket. */
+static bool conc__team_run_one(conc__team *team, bool kept) {
     conc__mate *m;
     conc__lock_take(&team->lock);
-    m = team->first;
+    m = !kept || team->kept != 0 ? team->first : NULL;
     if (m != NULL) {
+        if (kept) team->kept--;
+        if (m->next == NULL) team->kept = 0;
         team->first = m->next;
         if (team->first == NULL) team->end = &team->first;
     }
@@ -16616,7 +16652,7 @@ static bool conc__team_run_one(conc__team *team) {
 /* The ticket in the queue: for any one task of the team, or none, if it was faster otherwise. */
 int conc__team_task(void *arg) {
     conc__team *team = (conc__team *)arg;
-    (void)conc__team_run_one(team);
+    (void)conc__team_run_one(team, false);
     conc__team_unuse(team);
     return 0;
 }
@@ -16624,7 +16660,7 @@ int conc__team_task(void *arg) {
 void conc__team_drop(void *arg) {
     conc__team *team = (conc__team *)arg;
     conc__team_close(team, true);
-    (void)conc__team_run_one(team); /* does not run any more, but ends */
+    (void)conc__team_run_one(team, false); /* does not run any more, but ends */
     conc__team_unuse(team);
 }
 
@@ -16655,6 +16691,18 @@ static conc__team *conc__team_of(const conc_pool_group *g, const char *call) {
     return team;
 }
 
+/* Nothing of it is left, and its result has been told: what was canceled may be used again. */
+static void conc__team_anew(conc__team *team) {
+    conc__lock_take(&team->lock);
+    if (conc__load32(&team->told, CONC__RELAXED) != 0) {
+        conc__store32(&team->closed, 0, CONC__RELAXED);
+        conc__store32(&team->code, 0, CONC__RELAXED);
+        conc__store32(&team->token.conc__state, 0, CONC__RELAXED);
+        conc__store32(&team->told, 0, CONC__RELEASE);
+    }
+    conc__lock_give(&team->lock);
+}
+
 conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     conc__team *team = conc__team_of(g, "conc_pool_group_run");
     conc__worker *w = conc__self()->worker;
@@ -16662,6 +16710,7 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     conc_result r = CONC_OK;
     if (team == NULL) return conc_error_result();
     if (fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_group_run: no function");
+    if (conc__load32(&team->told, CONC__ACQUIRE) != 0) conc__team_anew(team);
     if (conc_cancel_fired(&team->token)) return CONC_CANCELED;
     m = (conc__mate *)conc__alloc(1, sizeof *m, "a task of a group");
     if (m == NULL) return CONC_NO_MEMORY;
@@ -16685,7 +16734,12 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         ticket.arg = team;
         (void)conc__add32(&team->users, 1, CONC__RELAXED);
         r = conc__pool_place(team->pool, &ticket, 0);
-        if (r != CONC_OK) conc__team_unuse(team); /* it is kept for the wait */
+        if (r != CONC_OK) { /* it is kept for the wait */
+            conc__team_unuse(team);
+            conc__lock_take(&team->lock);
+            team->kept++;
+            conc__lock_give(&team->lock);
+        }
         if (r == CONC_CLOSED) conc__team_close(team, true);
         if (r == CONC_FULL || r == CONC_NO_THREADS || r == CONC_NO_MEMORY) r = CONC_OK;
     }
@@ -16714,7 +16768,8 @@ static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
     conc_job *own;
     if (deadline.ns != INT64_MIN) {
         /* What has not begun: from outside, and the member's own. */
-        while (conc__team_run_one(team)) {
+        bool all = team->pool->desc.waiters_help || (w != NULL && w->pool == team->pool);
+        while (conc__team_run_one(team, !all)) {
         }
         while (w != NULL && w->pool == team->pool && conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) {
             conc__job_run(own);
@@ -16735,7 +16790,10 @@ conc_result conc_pool_group_wait(conc_pool_group *g, conc_deadline deadline) {
     conc_result r;
     if (team == NULL) return conc_error_result();
     r = conc__team_wait(team, deadline);
-    return r == CONC_OK ? conc__team_result(team) : r;
+    if (r != CONC_OK) return r;
+    r = conc__team_result(team);
+    conc__store32(&team->told, 1, CONC__RELEASE);
+    return r;
 }
 
 int conc_pool_group_code(const conc_pool_group *g) {

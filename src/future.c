@@ -473,11 +473,11 @@ bool conc__blocked_enter(conc__blocked *b, const conc__running *running, const v
     conc__blocked *other;
     bool never;
     conc__blocked_begin();
-    b->link = NULL;
     conc__lock_take(&conc__blocked_lock);
     for (other = conc__blocked_list; other != NULL; other = other->next) other->seen = false;
     never = conc__ends_never(running, awaits, &steps);
-    if (!never && listed) {
+    b->listed = !never && listed;
+    if (b->listed) {
         b->running = running;
         b->awaits = awaits;
         b->next = conc__blocked_list;
@@ -490,7 +490,7 @@ bool conc__blocked_enter(conc__blocked *b, const conc__running *running, const v
 }
 
 void conc__blocked_leave(conc__blocked *b) {
-    if (b->link == NULL) return;
+    if (!b->listed) return;
     conc__lock_take(&conc__blocked_lock);
     *b->link = b->next;
     if (b->next != NULL) b->next->link = b->link;

@@ -348,13 +348,15 @@ CONC__LIB bool conc__future_note(conc_future *f, conc__note *note);
 typedef struct conc__running {
     const struct conc__running *below; /* the one that the thread was in before */
     const struct conc__running *up;    /* of a job that another thread forked: what that one was in. It stays, as it has to join */
-    const void *what;                  /* what has ended when it returns: a future, a team, a job */
+    const void *what;                  /* what has ended when it returns: a future, a team, a job; NULL: nobody can wait for it */
+    conc_pool *pool;                   /* whose it is; NULL: the same as before */
 } conc__running;
 /* A thread that sleeps in a task until `awaits` has ended, with no deadline. */
 typedef struct conc__blocked {
     struct conc__blocked *next, **link;
     const conc__running *running;
     const void *awaits;
+    bool listed; /* the thread's own */
     bool seen;
 } conc__blocked;
 /* Enters it in the list; false, and it is not: what is awaited waits, in the end, for the caller. `listed` false: only looks. */
@@ -419,6 +421,7 @@ struct conc_pool {
     size_t accepted;       /* atomic, as are the next four: counters */
     char pad2[CONC__CACHE_LINE];
     size_t canceled, returned, rejected;
+    size_t stale;          /* in the queue, or due, and not to be run any more */
     size_t completed;      /* outside of its threads */
     size_t spilled;        /* atomic: how much is in `spill`, and in `front`; written under spill_lock */
     conc__lock spill_lock;

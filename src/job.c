@@ -53,6 +53,7 @@ static void conc__job_run_taken(conc_job *job) {
     running.below = me->running;
     running.up = (const conc__running *)job->conc__up;
     running.what = job;
+    running.pool = NULL;
     me->running = &running;
     me->cancel = job->conc__cancel;
     conc__job_run(job);
@@ -263,6 +264,7 @@ conc_result conc__await(conc_op *op, const void *awaits, conc_deadline deadline)
 conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
     conc__agent *me = conc__self();
     conc__worker *w = me->worker, *before = w;
+    conc__running running;
     conc_result r = CONC_OK;
     int returned;
     if (pool == NULL || fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_call: no %s", pool == NULL ? "pool" : "function");
@@ -271,10 +273,16 @@ conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
         w = conc__pool_enter(pool, &r);
         if (w == NULL) return r;
         me->worker = w;
+        running.below = me->running;
+        running.up = NULL;
+        running.what = NULL;
+        running.pool = pool;
+        me->running = &running;
     }
     returned = fn(arg);
     if (w != before) {
         conc__jobs_finish(w);
+        me->running = (conc__running *)(uintptr_t)running.below;
         me->worker = before;
         conc__pool_leave(w);
     }
@@ -344,9 +352,11 @@ typedef struct conc__team {
     uint32_t pending;    /* atomic: its tasks that have not ended. Waited for under this address; the last one's end publishes what all did */
     uint32_t closed;     /* atomic: 1: it has failed; 2: it was canceled */
     uint32_t code;       /* atomic: the first root error; 0: none */
+    uint32_t told;       /* atomic: a wait has told how it ended; what is started next begins anew */
     conc_cancel token;
-    conc__lock lock;     /* guards the next two */
+    conc__lock lock;     /* guards the next three */
     conc__mate *first, **end; /* those handed in from outside that have not begun */
+    size_t kept;              /* so many of them have no ticket */
 } conc__team;
 
 static void conc__team_unuse(conc__team *team) {
@@ -371,6 +381,7 @@ static void conc__mate_run(conc__mate *m) {
     running.below = me->running;
     running.up = NULL;
     running.what = team;
+    running.pool = NULL;
     if (!conc_cancel_fired(&team->token)) {
         int code;
         me->running = &running;
@@ -393,12 +404,14 @@ static int conc__mate_job(void *arg) {
     return 0;
 }
 
-/* One that was handed in from outside. */
-static bool conc__team_run_one(conc__team *team) {
+/* One that was handed in from outside; `kept`: if any has no ticket. */
+static bool conc__team_run_one(conc__team *team, bool kept) {
     conc__mate *m;
     conc__lock_take(&team->lock);
-    m = team->first;
+    m = !kept || team->kept != 0 ? team->first : NULL;
     if (m != NULL) {
+        if (kept) team->kept--;
+        if (m->next == NULL) team->kept = 0;
         team->first = m->next;
         if (team->first == NULL) team->end = &team->first;
     }
@@ -410,7 +423,7 @@ static bool conc__team_run_one(conc__team *team) {
 /* The ticket in the queue: for any one task of the team, or none, if it was faster otherwise. */
 int conc__team_task(void *arg) {
     conc__team *team = (conc__team *)arg;
-    (void)conc__team_run_one(team);
+    (void)conc__team_run_one(team, false);
     conc__team_unuse(team);
     return 0;
 }
@@ -418,7 +431,7 @@ int conc__team_task(void *arg) {
 void conc__team_drop(void *arg) {
     conc__team *team = (conc__team *)arg;
     conc__team_close(team, true);
-    (void)conc__team_run_one(team); /* does not run any more, but ends */
+    (void)conc__team_run_one(team, false); /* does not run any more, but ends */
     conc__team_unuse(team);
 }
 
@@ -449,6 +462,18 @@ static conc__team *conc__team_of(const conc_pool_group *g, const char *call) {
     return team;
 }
 
+/* Nothing of it is left, and its result has been told: what was canceled may be used again. */
+static void conc__team_anew(conc__team *team) {
+    conc__lock_take(&team->lock);
+    if (conc__load32(&team->told, CONC__RELAXED) != 0) {
+        conc__store32(&team->closed, 0, CONC__RELAXED);
+        conc__store32(&team->code, 0, CONC__RELAXED);
+        conc__store32(&team->token.conc__state, 0, CONC__RELAXED);
+        conc__store32(&team->told, 0, CONC__RELEASE);
+    }
+    conc__lock_give(&team->lock);
+}
+
 conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     conc__team *team = conc__team_of(g, "conc_pool_group_run");
     conc__worker *w = conc__self()->worker;
@@ -456,6 +481,7 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     conc_result r = CONC_OK;
     if (team == NULL) return conc_error_result();
     if (fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_group_run: no function");
+    if (conc__load32(&team->told, CONC__ACQUIRE) != 0) conc__team_anew(team);
     if (conc_cancel_fired(&team->token)) return CONC_CANCELED;
     m = (conc__mate *)conc__alloc(1, sizeof *m, "a task of a group");
     if (m == NULL) return CONC_NO_MEMORY;
@@ -479,7 +505,12 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         ticket.arg = team;
         (void)conc__add32(&team->users, 1, CONC__RELAXED);
         r = conc__pool_place(team->pool, &ticket, 0);
-        if (r != CONC_OK) conc__team_unuse(team); /* it is kept for the wait */
+        if (r != CONC_OK) { /* it is kept for the wait */
+            conc__team_unuse(team);
+            conc__lock_take(&team->lock);
+            team->kept++;
+            conc__lock_give(&team->lock);
+        }
         if (r == CONC_CLOSED) conc__team_close(team, true);
         if (r == CONC_FULL || r == CONC_NO_THREADS || r == CONC_NO_MEMORY) r = CONC_OK;
     }
@@ -508,7 +539,8 @@ static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
     conc_job *own;
     if (deadline.ns != INT64_MIN) {
         /* What has not begun: from outside, and the member's own. */
-        while (conc__team_run_one(team)) {
+        bool all = team->pool->desc.waiters_help || (w != NULL && w->pool == team->pool);
+        while (conc__team_run_one(team, !all)) {
         }
         while (w != NULL && w->pool == team->pool && conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) {
             conc__job_run(own);
@@ -529,7 +561,10 @@ conc_result conc_pool_group_wait(conc_pool_group *g, conc_deadline deadline) {
     conc_result r;
     if (team == NULL) return conc_error_result();
     r = conc__team_wait(team, deadline);
-    return r == CONC_OK ? conc__team_result(team) : r;
+    if (r != CONC_OK) return r;
+    r = conc__team_result(team);
+    conc__store32(&team->told, 1, CONC__RELEASE);
+    return r;
 }
 
 int conc_pool_group_code(const conc_pool_group *g) {

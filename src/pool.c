@@ -149,6 +149,15 @@ static bool conc__pool_get(conc_pool *pool, conc__item *item) {
     return found;
 }
 
+/* A future in the queue that is run by another, or was canceled, stays there until its turn comes. */
+static void conc__stale(conc_pool *pool, bool one_more) {
+    if (one_more) {
+        (void)conc__addz(&pool->stale, 1, CONC__RELAXED);
+    } else {
+        (void)conc__subz(&pool->stale, 1, CONC__RELAXED);
+    }
+}
+
 static size_t conc__pool_queued(conc_pool *pool) {
     size_t n = pool->queue != NULL ? conc_queue_length(pool->queue) : 0;
     return pool->spill != NULL ? n + conc__loadz(&pool->spilled, CONC__SEQ_CST) : n;
@@ -556,6 +565,7 @@ static int conc__call_task(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *
     running.below = me->running;
     running.up = NULL;
     running.what = what;
+    running.pool = pool;
     me->running = &running;
     me->cancel = token;
     if (pool->desc.before_task != NULL) pool->desc.before_task(fn, arg, pool->desc.user);
@@ -604,7 +614,7 @@ static void conc__item_run(conc_pool *pool, const conc__item *item) {
         conc_future *f = (conc_future *)item->arg;
         if (conc__future_claim(f)) {
             conc__future_run(f);
-        } else if (!conc__future_is_ended(f)) {
+        } else if (conc__stale(pool, false), !conc__future_is_ended(f)) {
             /* A waiter runs it, in a thread of its own: it is counted, so that the pool's end waits for it. */
             conc__lock_take(&pool->lock);
             pool->elsewhere++;
@@ -634,6 +644,7 @@ static bool conc__item_drop(const conc__item *item, conc_result r, conc_fn *fn, 
     if (item->fn == conc__future_task) {
         conc_future *f = (conc_future *)item->arg;
         mine = conc__future_claim(f);
+        if (!mine) conc__stale(f->pool, false);
         *fn = f->fn;
         *arg = f->arg;
         if (mine) conc__future_end(f, r, 0, NULL);
@@ -1002,6 +1013,7 @@ static bool conc__help_future(conc_future *f) {
     const conc__worker *w = conc__self()->worker;
     if (!f->helped && (w == NULL || w->pool != f->pool)) return false;
     if (f->schedule != NULL || !conc__future_claim(f)) return false; /* a scheduled one has its time */
+    conc__stale(f->pool, true);
     conc__future_run(f);
     return true;
 }
@@ -1164,9 +1176,10 @@ static bool conc__schedule_again(conc_future *f, int code) {
 /* A future that was claimed to be canceled, before it began. */
 static void conc__future_canceled(conc_future *f) {
     conc_pool *pool = f->pool;
+    bool listed = false;
     (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
     if (f->schedule != NULL) {
-        bool listed, stopped = false;
+        bool stopped = false;
         conc__lock_take(&pool->lock);
         listed = f->schedule->link != NULL;
         if (listed) {
@@ -1177,6 +1190,7 @@ static void conc__future_canceled(conc_future *f) {
         conc__lock_give(&pool->lock);
         if (stopped) conc_future_release(f); /* the list's; if not, it fires, and gives it back */
     }
+    if (!listed) conc__stale(pool, true);
 }
 
 static conc_future *conc__pool_later(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when, int64_t every, bool after_each,
@@ -1233,9 +1247,10 @@ static const char *conc__desc_wrong(const conc_pool_desc *d) {
     if (d->max_threads > d->core_threads && d->queue_capacity == 0 && !d->grow_first) {
         return "max_threads above core_threads would never be reached, as the queue is unbounded: give it a queue_capacity, or set grow_first";
     }
-    if (d->keep_alive < 0 || d->block_seconds < 0) return "a negative time";
+    if (!(d->keep_alive >= 0) || !(d->block_seconds >= 0)) return "a negative time";
     if (d->by_priority && d->queue_capacity == CONC_POOL_NO_QUEUE) return "by_priority needs a queue";
-    if (d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
+    if (d->by_priority && d->on_reject == CONC_REJECT_DISCARD_OLDEST) return "by_priority would have the most urgent discarded as the oldest";
+    if ((unsigned)d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
     return NULL;
 }
 
@@ -1386,7 +1401,6 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
     if (r != CONC_OK) return r;
     (void)conc__add32(&pool->users, 1, CONC__RELAXED);
     r = conc__pool_shut(pool, CONC__POOL_STOPPED);
-    (void)conc_cancel_fire(&pool->token);
     while (conc__due_get(pool, &item) || conc__pool_get(pool, &item)) {
         conc_fn fn;
         void *arg;
@@ -1398,6 +1412,7 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
         }
     }
     conc__schedules_cancel(pool, true, returned, user);
+    (void)conc_cancel_fire(&pool->token); /* last: a thread that ends its task now finds no other */
     conc__pool_rouse_all(pool);
     conc__room_wake(pool, CONC_ALL);
     conc__lock_take(&pool->lock);
@@ -1468,6 +1483,7 @@ conc_result conc_pool_free(conc_pool *pool) {
 conc_pool_stats conc_pool_stats_of(conc_pool *pool) {
     conc_pool_stats s;
     const conc__worker *w;
+    size_t stale;
     memset(&s, 0, sizeof s);
     if (conc__pool_wrong(pool, "conc_pool_stats_of") != CONC_OK) return s;
     conc__lock_take(&pool->lock);
@@ -1478,6 +1494,8 @@ conc_pool_stats conc_pool_stats_of(conc_pool *pool) {
     s.queued = conc__pool_queued(pool) + conc__load32(&pool->due, CONC__RELAXED);
     s.scheduled = pool->scheduled;
     conc__lock_give(&pool->lock);
+    stale = conc__loadz(&pool->stale, CONC__RELAXED); /* below 0, for a moment, if one is taken out before it is counted */
+    s.queued -= stale <= s.queued ? stale : 0;
     s.completed = conc__loadz(&pool->completed, CONC__RELAXED);
     for (w = (const conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE); w != NULL; w = w->next) {
         s.completed += conc__loadz(&w->completed, CONC__RELAXED);
@@ -1549,6 +1567,8 @@ unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
 }
 
 conc_pool *conc_pool_current(void) {
-    const conc__worker *w = conc__self()->worker;
-    return w != NULL ? w->pool : NULL;
+    const conc__agent *me = conc__self();
+    const conc__running *r = me->running;
+    while (r != NULL && r->pool == NULL) r = r->below;
+    return r != NULL ? r->pool : me->worker != NULL ? me->worker->pool : NULL;
 }

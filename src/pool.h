@@ -40,7 +40,7 @@ typedef struct conc_pool conc_pool;
 typedef enum conc_reject {
     CONC_REJECT_ABORT = 0,   /* the call fails: CONC_REJECTED, "pool full: ..." */
     CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
-    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest (least urgent, if by_priority: then the next to run) makes room */
+    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority) */
     CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
     CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds */
 } conc_reject;
