@@ -14467,19 +14467,21 @@ conc_result conc_future_then(conc_future *f, void (*fn)(conc_future *f, void *ar
  * Each future has a note that puts its number into a list. What they share stays until the last note has been called and the
  * iterator is closed. */
 
-typedef struct conc__completed {
+typedef struct conc__completed conc__completed;
+typedef struct conc__completed_note {
+    conc__note note;
+    conc__completed *all;
+    conc_future *f;
+} conc__completed_note;
+struct conc__completed {
     conc_iter iter;
     uint32_t users;         /* atomic: the iterator, and each note that is to be called */
     uint32_t ended;         /* atomic: how many have entered `order`; waited for under this address. Publishes those entries */
     size_t n, given;        /* given: the iterator's own */
     conc__lock lock;        /* guards the entering */
     conc_future **order;    /* those that have ended */
-    struct conc__completed_note {
-        conc__note note;
-        struct conc__completed *all;
-        conc_future *f;
-    } notes[1];
-} conc__completed;
+    conc__completed_note notes[1];
+};
 
 static void conc__completed_unuse(conc__completed *c) {
     if (conc__sub32(&c->users, 1, CONC__ACQ_REL) == 1) {
@@ -14489,7 +14491,7 @@ static void conc__completed_unuse(conc__completed *c) {
 }
 
 static void conc__completed_one(conc_future *f, void *arg) {
-    struct conc__completed_note *n = (struct conc__completed_note *)arg;
+    conc__completed_note *n = (conc__completed_note *)arg;
     conc__completed *c = n->all;
     uint32_t ended;
     conc__lock_take(&c->lock);
@@ -14571,7 +14573,7 @@ conc_iter *conc_as_completed(conc_future *const *futures, size_t n) {
     c->n = n;
     c->users = (uint32_t)n + 1;
     for (i = 0; i < n; i++) {
-        struct conc__completed_note *note = &c->notes[i];
+        conc__completed_note *note = &c->notes[i];
         note->all = c;
         note->f = futures[i];
         note->note.fn = conc__completed_one;
@@ -15081,7 +15083,9 @@ static CONC__NOINLINE void conc__pool_rouse(conc_pool *pool) {
     uint32_t searching = conc__load32(&pool->searching, CONC__SEQ_CST);
     if ((queued == 0 && !due) || (searching != 0 && queued + (due ? 1u : 0u) <= searching)) return;
     conc__lock_take(&pool->lock);
-    if (pool->idles != NULL) {
+    if (conc__pool_queued(pool) == 0 && pool->due_first == NULL) {
+        /* It has been taken meanwhile; the pool may even have ended. */
+    } else if (pool->idles != NULL) {
         w = pool->idles;
         conc__sleeper_unlist(w);
     } else if (conc__load32(&pool->threads, CONC__RELAXED) < conc__load32(&pool->core, CONC__RELAXED)) {
@@ -15343,6 +15347,7 @@ static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
         return true;
     }
     *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
+    if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
     return *jobs;
 }
 
@@ -15361,22 +15366,25 @@ static bool conc__pool_has_work(conc__worker *w) {
 }
 
 /* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so, it
- * counts no more. */
-static bool conc__thread_retires(conc__worker *w, bool patient) {
+ * counts no more. CONC__LOOKS_AGAIN: it would be, but there is something in the queue, or was: it must not sleep now, as whoever takes
+ * that may end without waking it. */
+typedef enum conc__retiring { CONC__STAYS, CONC__RETIRES, CONC__LOOKS_AGAIN } conc__retiring;
+
+static conc__retiring conc__thread_retires(conc__worker *w, bool patient) {
     conc_pool *pool = w->pool;
     uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED);
     bool closed = conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN;
     if (!closed && threads <= conc__load32(&pool->max, CONC__RELAXED) &&
         !(patient && (pool->desc.core_time_out || threads > conc__load32(&pool->core, CONC__RELAXED)))) {
-        return false;
+        return CONC__STAYS;
     }
     (void)conc__sub32(&pool->threads, 1, CONC__SEQ_CST);
     if (pool->due_first != NULL || conc__pool_queued(pool) != 0) { /* see the top */
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        return false;
+        return CONC__LOOKS_AGAIN;
     }
     pool->elsewhere++; /* until it has gone */
-    return true;
+    return CONC__RETIRES;
 }
 
 /* Looks for a while. */
@@ -15413,7 +15421,8 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         conc_deadline patience = CONC_FOREVER;
         conc_op op;
         conc_result r = CONC_OK;
-        bool jobs = false, listed, retires;
+        conc__retiring retires;
+        bool jobs = false, listed;
         conc__sleeper_came(w);
         if (w->handed) { /* it was stored before the permit was given, or the thread started */
             w->handed = false;
@@ -15426,14 +15435,15 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         }
         conc__lock_take(&pool->lock);
         retires = conc__thread_retires(w, false);
-        if (!retires) {
+        if (retires == CONC__STAYS) {
             if (pool->desc.core_time_out || conc__load32(&pool->threads, CONC__RELAXED) > conc__load32(&pool->core, CONC__RELAXED)) {
                 patience = conc_after(pool->keep_alive);
             }
             conc__sleeper_list(w, false);
         }
         conc__lock_give(&pool->lock);
-        if (retires) return false;
+        if (retires == CONC__RETIRES) return false;
+        if (retires == CONC__LOOKS_AGAIN) continue;
         conc__room_made(pool);
         if (!conc__pool_has_work(w)) {
             op = conc_op_acquire(&w->wake);
@@ -15443,9 +15453,9 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         conc__lock_take(&pool->lock);
         listed = w->idle_link != NULL;
         if (listed) conc__sleeper_unlist(w);
-        retires = listed && r == CONC_TIMEOUT && conc__thread_retires(w, true);
+        retires = listed && r == CONC_TIMEOUT ? conc__thread_retires(w, true) : CONC__STAYS;
         conc__lock_give(&pool->lock);
-        if (retires) return false;
+        if (retires == CONC__RETIRES) return false;
         if (!listed) conc__sleeper_permit(w);
     }
 }
@@ -16274,7 +16284,7 @@ static void conc__job_run(conc_job *job) {
     }
 }
 
-/* One that another member has forked. */
+/* One that another member has forked, or this one in another task: under its own token. */
 static void conc__job_run_taken(conc_job *job) {
     conc__agent *me = conc__self();
     conc_cancel *before = me->cancel;
@@ -16362,7 +16372,7 @@ static conc_job *conc__jobs_take(conc__worker *w) {
 
 void conc__jobs_finish(conc__worker *w) {
     conc_job *job;
-    while ((job = conc__jobs_take(w)) != NULL) conc__job_run(job);
+    while ((job = conc__jobs_take(w)) != NULL) conc__job_run_taken(job);
 }
 
 /* Puts a job in; false: there is no room, or no deque. */
@@ -16427,7 +16437,7 @@ bool conc__jobs_wanted(conc__worker *w) {
 
 /* ---- waiting ------------------------------------------------------------------------------------------------ */
 
-/* A member waits: it runs jobs, and tasks that are due; when there are none, it sleeps in the list of helpers, until the op completes
+/* A member waits: it runs jobs, its own first, and tasks that are due; when there are none, it sleeps in the list of helpers, until the op completes
  * or somebody has work. Its wakes: the op's own; and whoever takes it out of the list gives the permit of `wake`. Between
  * the entering of the list and the sleep it looks once more (see the top of pool.c). */
 static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
@@ -16438,9 +16448,15 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         unsigned step;
         bool busy = false;
         int which;
+        conc_job *own;
         conc_result r = op->cls->attempt(op);
         if (r != CONC_PENDING) return r;
         if (deadline.ns == INT64_MIN) return conc__op_busy(op);
+        own = conc__jobs_take(w); /* what is awaited may depend on it */
+        if (own != NULL) {
+            conc__job_run_taken(own);
+            continue;
+        }
         for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
             r = op->cls->attempt(op);
             if (r != CONC_PENDING) return r;
@@ -16541,7 +16557,7 @@ static CONC__NOINLINE int conc__join_slowly(conc_job *job) {
         conc_job *own = w != NULL ? conc__jobs_take(w) : NULL;
         if (own == job) return job->conc__fn(job->conc__arg);
         if (own != NULL) {
-            conc__job_run(own); /* forked later, and not joined yet */
+            conc__job_run_taken(own); /* forked later, and not joined yet */
             continue;
         }
         token = conc_cancel_use(NULL);
@@ -16772,7 +16788,7 @@ static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
         while (conc__team_run_one(team, !all)) {
         }
         while (w != NULL && w->pool == team->pool && conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) {
-            conc__job_run(own);
+            conc__job_run_taken(own);
         }
     }
     return conc__await(&op, team, deadline);

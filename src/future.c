@@ -314,19 +314,21 @@ conc_result conc_future_then(conc_future *f, void (*fn)(conc_future *f, void *ar
  * Each future has a note that puts its number into a list. What they share stays until the last note has been called and the
  * iterator is closed. */
 
-typedef struct conc__completed {
+typedef struct conc__completed conc__completed;
+typedef struct conc__completed_note {
+    conc__note note;
+    conc__completed *all;
+    conc_future *f;
+} conc__completed_note;
+struct conc__completed {
     conc_iter iter;
     uint32_t users;         /* atomic: the iterator, and each note that is to be called */
     uint32_t ended;         /* atomic: how many have entered `order`; waited for under this address. Publishes those entries */
     size_t n, given;        /* given: the iterator's own */
     conc__lock lock;        /* guards the entering */
     conc_future **order;    /* those that have ended */
-    struct conc__completed_note {
-        conc__note note;
-        struct conc__completed *all;
-        conc_future *f;
-    } notes[1];
-} conc__completed;
+    conc__completed_note notes[1];
+};
 
 static void conc__completed_unuse(conc__completed *c) {
     if (conc__sub32(&c->users, 1, CONC__ACQ_REL) == 1) {
@@ -336,7 +338,7 @@ static void conc__completed_unuse(conc__completed *c) {
 }
 
 static void conc__completed_one(conc_future *f, void *arg) {
-    struct conc__completed_note *n = (struct conc__completed_note *)arg;
+    conc__completed_note *n = (conc__completed_note *)arg;
     conc__completed *c = n->all;
     uint32_t ended;
     conc__lock_take(&c->lock);
@@ -418,7 +420,7 @@ conc_iter *conc_as_completed(conc_future *const *futures, size_t n) {
     c->n = n;
     c->users = (uint32_t)n + 1;
     for (i = 0; i < n; i++) {
-        struct conc__completed_note *note = &c->notes[i];
+        conc__completed_note *note = &c->notes[i];
         note->all = c;
         note->f = futures[i];
         note->note.fn = conc__completed_one;

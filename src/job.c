@@ -45,7 +45,7 @@ static void conc__job_run(conc_job *job) {
     }
 }
 
-/* One that another member has forked. */
+/* One that another member has forked, or this one in another task: under its own token. */
 static void conc__job_run_taken(conc_job *job) {
     conc__agent *me = conc__self();
     conc_cancel *before = me->cancel;
@@ -133,7 +133,7 @@ static conc_job *conc__jobs_take(conc__worker *w) {
 
 void conc__jobs_finish(conc__worker *w) {
     conc_job *job;
-    while ((job = conc__jobs_take(w)) != NULL) conc__job_run(job);
+    while ((job = conc__jobs_take(w)) != NULL) conc__job_run_taken(job);
 }
 
 /* Puts a job in; false: there is no room, or no deque. */
@@ -198,7 +198,7 @@ bool conc__jobs_wanted(conc__worker *w) {
 
 /* ---- waiting ------------------------------------------------------------------------------------------------ */
 
-/* A member waits: it runs jobs, and tasks that are due; when there are none, it sleeps in the list of helpers, until the op completes
+/* A member waits: it runs jobs, its own first, and tasks that are due; when there are none, it sleeps in the list of helpers, until the op completes
  * or somebody has work. Its wakes: the op's own; and whoever takes it out of the list gives the permit of `wake`. Between
  * the entering of the list and the sleep it looks once more (see the top of pool.c). */
 static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
@@ -209,9 +209,15 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         unsigned step;
         bool busy = false;
         int which;
+        conc_job *own;
         conc_result r = op->cls->attempt(op);
         if (r != CONC_PENDING) return r;
         if (deadline.ns == INT64_MIN) return conc__op_busy(op);
+        own = conc__jobs_take(w); /* what is awaited may depend on it */
+        if (own != NULL) {
+            conc__job_run_taken(own);
+            continue;
+        }
         for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
             r = op->cls->attempt(op);
             if (r != CONC_PENDING) return r;
@@ -312,7 +318,7 @@ static CONC__NOINLINE int conc__join_slowly(conc_job *job) {
         conc_job *own = w != NULL ? conc__jobs_take(w) : NULL;
         if (own == job) return job->conc__fn(job->conc__arg);
         if (own != NULL) {
-            conc__job_run(own); /* forked later, and not joined yet */
+            conc__job_run_taken(own); /* forked later, and not joined yet */
             continue;
         }
         token = conc_cancel_use(NULL);
@@ -543,7 +549,7 @@ static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
         while (conc__team_run_one(team, !all)) {
         }
         while (w != NULL && w->pool == team->pool && conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) {
-            conc__job_run(own);
+            conc__job_run_taken(own);
         }
     }
     return conc__await(&op, team, deadline);

@@ -429,7 +429,9 @@ static CONC__NOINLINE void conc__pool_rouse(conc_pool *pool) {
     uint32_t searching = conc__load32(&pool->searching, CONC__SEQ_CST);
     if ((queued == 0 && !due) || (searching != 0 && queued + (due ? 1u : 0u) <= searching)) return;
     conc__lock_take(&pool->lock);
-    if (pool->idles != NULL) {
+    if (conc__pool_queued(pool) == 0 && pool->due_first == NULL) {
+        /* It has been taken meanwhile; the pool may even have ended. */
+    } else if (pool->idles != NULL) {
         w = pool->idles;
         conc__sleeper_unlist(w);
     } else if (conc__load32(&pool->threads, CONC__RELAXED) < conc__load32(&pool->core, CONC__RELAXED)) {
@@ -691,6 +693,7 @@ static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
         return true;
     }
     *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
+    if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
     return *jobs;
 }
 
@@ -709,22 +712,25 @@ static bool conc__pool_has_work(conc__worker *w) {
 }
 
 /* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so, it
- * counts no more. */
-static bool conc__thread_retires(conc__worker *w, bool patient) {
+ * counts no more. CONC__LOOKS_AGAIN: it would be, but there is something in the queue, or was: it must not sleep now, as whoever takes
+ * that may end without waking it. */
+typedef enum conc__retiring { CONC__STAYS, CONC__RETIRES, CONC__LOOKS_AGAIN } conc__retiring;
+
+static conc__retiring conc__thread_retires(conc__worker *w, bool patient) {
     conc_pool *pool = w->pool;
     uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED);
     bool closed = conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN;
     if (!closed && threads <= conc__load32(&pool->max, CONC__RELAXED) &&
         !(patient && (pool->desc.core_time_out || threads > conc__load32(&pool->core, CONC__RELAXED)))) {
-        return false;
+        return CONC__STAYS;
     }
     (void)conc__sub32(&pool->threads, 1, CONC__SEQ_CST);
     if (pool->due_first != NULL || conc__pool_queued(pool) != 0) { /* see the top */
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        return false;
+        return CONC__LOOKS_AGAIN;
     }
     pool->elsewhere++; /* until it has gone */
-    return true;
+    return CONC__RETIRES;
 }
 
 /* Looks for a while. */
@@ -761,7 +767,8 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         conc_deadline patience = CONC_FOREVER;
         conc_op op;
         conc_result r = CONC_OK;
-        bool jobs = false, listed, retires;
+        conc__retiring retires;
+        bool jobs = false, listed;
         conc__sleeper_came(w);
         if (w->handed) { /* it was stored before the permit was given, or the thread started */
             w->handed = false;
@@ -774,14 +781,15 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         }
         conc__lock_take(&pool->lock);
         retires = conc__thread_retires(w, false);
-        if (!retires) {
+        if (retires == CONC__STAYS) {
             if (pool->desc.core_time_out || conc__load32(&pool->threads, CONC__RELAXED) > conc__load32(&pool->core, CONC__RELAXED)) {
                 patience = conc_after(pool->keep_alive);
             }
             conc__sleeper_list(w, false);
         }
         conc__lock_give(&pool->lock);
-        if (retires) return false;
+        if (retires == CONC__RETIRES) return false;
+        if (retires == CONC__LOOKS_AGAIN) continue;
         conc__room_made(pool);
         if (!conc__pool_has_work(w)) {
             op = conc_op_acquire(&w->wake);
@@ -791,9 +799,9 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         conc__lock_take(&pool->lock);
         listed = w->idle_link != NULL;
         if (listed) conc__sleeper_unlist(w);
-        retires = listed && r == CONC_TIMEOUT && conc__thread_retires(w, true);
+        retires = listed && r == CONC_TIMEOUT ? conc__thread_retires(w, true) : CONC__STAYS;
         conc__lock_give(&pool->lock);
-        if (retires) return false;
+        if (retires == CONC__RETIRES) return false;
         if (!listed) conc__sleeper_permit(w);
     }
 }
