@@ -14275,7 +14275,7 @@ conc_result conc_future_cancel(conc_future *f) {
             conc_future_release(f);
             return CONC_OK;
         }
-        if (conc__future_is_ended(f)) return CONC_CLOSED;
+        if (conc__future_is_ended(f) || f->cls == NULL) return CONC_CLOSED; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
         /* A periodic task gives itself free again between two turns, then looks at its token; sequentially consistent on
          * both sides: if it has not seen the token, this sees it free. */

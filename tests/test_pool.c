@@ -405,6 +405,10 @@ static void making(void) {
     refused(&d, NULL);
     d.on_reject = (conc_reject)-1;
     refused(&d, NULL);
+    d = pool_desc(1, 1, 9);
+    d.on_reject = CONC_REJECT_DISCARD_OLDEST; /* it would be the most urgent */
+    d.by_priority = true;
+    refused(&d, "urgent");
     d = pool_desc(2, 3, 9);
     d.name = "a name that is longer than twenty bytes";
     p = pool_make(&d);
@@ -764,28 +768,6 @@ static void discard(void) {
     for (i = 0; i < 4; i++) conc_future_release(f[i]);
     CHECK_EQ(FINISH(p).canceled, 1);
     CHECK(!gates[1].begun);
-}
-
-static void discard_least_urgent(void) {
-    static const int given[] = { 0, 5, 1, 1, 3, 4 }; /* the first runs */
-    conc_pool_desc d = pool_desc(1, 1, 4);
-    conc_pool_task task;
-    conc_pool *p;
-    int i;
-    gates_shut();
-    memset(&task, 0, sizeof task);
-    d.on_reject = CONC_REJECT_DISCARD_OLDEST;
-    d.by_priority = true;
-    d.dropped = count_dropped;
-    p = pool_make(&d);
-    for (i = 0; i < 6; i++) {
-        task.priority = given[i];
-        CHECK_OK(conc_pool_run_ex(p, at_gate, &gates[i], &task));
-        if (i == 0) UNTIL(gates_begun() == 1);
-    }
-    CHECK(dropped_arg == &gates[2] || dropped_arg == &gates[3]);
-    gates_open();
-    CHECK_EQ(FINISH(p).canceled, 1);
 }
 
 static void caller_runs(void) {
@@ -2120,7 +2102,6 @@ int main(int argc, char **argv) {
     RUN(fifo_of_many);
     RUN(priorities);
     RUN(discard);
-    RUN(discard_least_urgent);
     RUN(caller_runs);
     RUN(blocks);
     RUN(blocks_in_a_worker);
