@@ -15237,7 +15237,7 @@ static void conc__count_completed(conc_pool *pool) {
 }
 
 /* fn(arg), under `token`, between the hooks; in the midst of `what`. */
-static int conc__call_task(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *token, const void *what) {
+static int conc__task_call(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *token, const void *what) {
     conc__agent *me = conc__self();
     conc_cancel *before = me->cancel;
     conc__running running;
@@ -15271,7 +15271,7 @@ static void conc__future_run(conc_future *f) {
         return;
     }
     me->detail[0] = '\0';
-    code = conc__call_task(pool, f->fn, f->arg, &f->token, f);
+    code = conc__task_call(pool, f->fn, f->arg, &f->token, f);
     if (f->schedule != NULL && conc__schedule_again(f, code)) return;
     r = code == 0 ? CONC_OK : code == CONC_CANCELED && conc_cancel_fired(&f->token) ? CONC_CANCELED : CONC_FAILED;
     if (f->schedule != NULL && f->schedule->every != 0 && code == 0) r = CONC_CANCELED;
@@ -15317,7 +15317,7 @@ static void conc__item_run(conc_pool *pool, const conc__item *item) {
         (void)conc__team_task(item->arg);
         conc__count_completed(pool);
     } else {
-        int code = conc__is_internal(item->fn) ? item->fn(item->arg) : conc__call_task(pool, item->fn, item->arg, &pool->token, NULL);
+        int code = conc__is_internal(item->fn) ? item->fn(item->arg) : conc__task_call(pool, item->fn, item->arg, &pool->token, NULL);
         conc__count_completed(pool);
         if (code != 0) conc__report(CONC_FAILED, code, NULL, "a task of the pool \"%s\" returned %d, and nobody looked at it", pool->name, code);
     }
