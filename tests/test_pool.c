@@ -1705,7 +1705,7 @@ static void storm(void) {
         int ran = 0, returned = 0, canceled = 0, accepted = 0, failures = check_failures;
         d.dropped = storm_dropped;
         d.on_reject = (conc_reject)(round / 2 % 5);
-        d.by_priority = round / 10 % 2 != 0;
+        d.by_priority = round / 10 % 2 != 0 && d.on_reject != CONC_REJECT_DISCARD_OLDEST;
         d.block_seconds = round % 3 ? 0 : 100e-6;
         if (round % 4 < 3) {
             d.queue_capacity = round % 4 == 2 && d.on_reject != CONC_REJECT_DISCARD_OLDEST && !d.by_priority ? CONC_POOL_NO_QUEUE
