@@ -4553,7 +4553,7 @@ CONC__LIB void conc__before_exit(void (*fn)(void));
 /* Who is to be called at its end. */
 typedef struct conc__note {
     struct conc__note *next;
-    void (*fn)(conc_future *f, void *arg);
+    void (*fn)(conc_future *f, void *arg); /* f NULL: it goes without having ended; not for those that are */
     void *arg;
     bool allocated;
 } conc__note;
@@ -4614,7 +4614,9 @@ CONC__LIB void conc__blocked_leave(conc__blocked *b);
 
 /* ---- pool ---------------------------------------------------------------------------------------------------- */
 
+#if !defined(CONC__JOBS)
 #define CONC__JOBS 2048 /* that one thread can have forked and not joined; below 2^16 */
+#endif
 
 /* What is in a pool's queue. */
 typedef struct conc__item {
@@ -4630,11 +4632,13 @@ typedef struct conc__worker {
     /* The thread's own: */
     uint32_t head;       /* where the next job goes; jobs from `split` on are its alone, */
     uint32_t split;      /* as of `open` */
+    uint32_t first;      /* where the deque begins */
     bool forks;          /* it is counted in the pool's `forking` */
     char pad0[CONC__CACHE_LINE];
     uint32_t open;       /* atomic: the jobs that others may take: from the lower half to before the upper half. Publishes them */
     uint32_t asked;      /* atomic: others want more of them. A hint */
-    char pad1[CONC__CACHE_LINE - 2 * sizeof(uint32_t)];
+    uint32_t fetched;    /* atomic: jobs that others have taken, and read, since the places were last used from 0 on */
+    char pad1[CONC__CACHE_LINE - 3 * sizeof(uint32_t)];
     conc_semaphore wake; /* one permit each time it is taken out of a list of sleepers by another */
     /* Guarded by the pool's lock: */
     struct conc__worker *idle_next, **idle_link; /* in a list of sleepers; link NULL: in none */
@@ -4701,11 +4705,15 @@ CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* ta
 CONC__LIB void conc__pool_leave(conc__worker *w);
 /* Wakes a member that sleeps: there are jobs. */
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
+/* The caller may have been woken for jobs, or for what is due, and will not look for them. */
+CONC__LIB void conc__pool_pass_on(conc_pool *pool);
 /* Whether any member has nothing to do, or is on its way. A hint. */
 CONC__LIB bool conc__pool_is_hungry(conc_pool *pool);
 /* In the list of helpers, and out of it, having taken the permit if another took it out. */
 CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
 CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
+/* Gives back what a future has for its time; NULL is harmless. */
+CONC__LIB void conc__schedule_free(struct conc__schedule *s);
 /* Runs a task whose time has come, past the queue; false: there is none. */
 CONC__LIB bool conc__due_run(conc_pool *pool);
 /* Takes a job of another member, and runs it; false: there is none. */
@@ -14196,10 +14204,14 @@ void conc_future_release(conc_future *f) {
     while (f->notes != NULL) { /* it was never ended */
         conc__note *note = f->notes;
         f->notes = note->next;
-        if (note->allocated) conc__free(note);
+        if (note->allocated) {
+            conc__free(note);
+        } else {
+            note->fn(NULL, note->arg);
+        }
     }
     conc__free(f->detail);
-    conc__free(f->schedule);
+    conc__schedule_free(f->schedule);
     conc__free(f);
 }
 
@@ -14277,9 +14289,9 @@ conc_result conc_future_cancel(conc_future *f) {
         }
         if (conc__future_is_ended(f) || f->cls == NULL) return CONC_CLOSED; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
-        /* A periodic task gives itself free again between two turns, then looks at its token; sequentially consistent on
-         * both sides: if it has not seen the token, this sees it free. */
-        state = conc__load32(&f->state, CONC__SEQ_CST);
+        /* A periodic task gives itself free again between two turns, then looks at its token. Both change the state: who is
+         * second sees what the other has done before. */
+        state = conc__or32(&f->state, 0, CONC__ACQ_REL);
         if ((state & CONC__BEGUN) != 0) return CONC_BUSY;
     }
 }
@@ -14494,6 +14506,10 @@ static void conc__completed_one(conc_future *f, void *arg) {
     conc__completed_note *n = (conc__completed_note *)arg;
     conc__completed *c = n->all;
     uint32_t ended;
+    if (f == NULL) { /* it has gone without an end */
+        conc__completed_unuse(c);
+        return;
+    }
     conc__lock_take(&c->lock);
     ended = conc__load32(&c->ended, CONC__RELAXED);
     c->order[ended] = f;
@@ -14686,8 +14702,10 @@ void conc__blocked_leave(conc__blocked *b) {
  * is all there is to waking. With the permit an idle one may be handed a task directly.
  * ========================================================================================== */
 
+#if !defined(CONC__POOL_RING) /* (the simulated tests make these smaller) */
 #define CONC__POOL_RING 1024 /* tasks in an unbounded pool's ring */
 #define CONC__POOL_MOVED 128 /* from the spill into the ring, at a time */
+#endif
 
 enum { CONC__POOL_OPEN, CONC__POOL_CLOSED, CONC__POOL_STOPPED };
 
@@ -14813,8 +14831,8 @@ static void conc__stale(conc_pool *pool, bool one_more) {
 }
 
 static size_t conc__pool_queued(conc_pool *pool) {
-    size_t n = pool->queue != NULL ? conc_queue_length(pool->queue) : 0;
-    return pool->spill != NULL ? n + conc__loadz(&pool->spilled, CONC__SEQ_CST) : n;
+    size_t spilled = pool->spill != NULL ? conc__loadz(&pool->spilled, CONC__SEQ_CST) : 0; /* first: what is moved is in one or in both */
+    return spilled + (pool->queue != NULL ? conc_queue_length(pool->queue) : 0);
 }
 
 /* ---- room: for who waits to hand in --------------------------------------------------------------- */
@@ -15072,6 +15090,7 @@ static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
     }
     (void)conc__sub32(&pool->threads, 1, CONC__SEQ_CST);
     conc__pool_look_for_end(pool);
+    conc__room_made(pool); /* who waits for room has taken it for one that may not be exceeded */
     return r;
 }
 
@@ -15097,6 +15116,11 @@ static CONC__NOINLINE void conc__pool_rouse(conc_pool *pool) {
     }
     conc__lock_give(&pool->lock);
     conc__sleeper_wake(w);
+}
+
+void conc__pool_pass_on(conc_pool *pool) {
+    conc__jobs_pass_on(pool);
+    if (CONC__UNLIKELY(conc__load32(&pool->due, CONC__SEQ_CST) != 0)) conc__pool_rouse(pool);
 }
 
 static bool conc__pool_wants_hands(conc_pool *pool) {
@@ -15264,21 +15288,29 @@ static int conc__future_task(void *f) {
     return 0;
 }
 
+/* One that came out of the queue, and that another has claimed: a waiter who runs it, perhaps, in a thread of his own. Until it
+ * has ended it is counted, so that the pool's end waits for it. */
+static void conc__future_is_elsewhere(conc_future *f) {
+    conc_pool *pool = f->pool;
+    if (conc__future_is_ended(f)) return;
+    conc__lock_take(&pool->lock);
+    pool->elsewhere++;
+    if ((conc__or32(&f->state, CONC__ELSEWHERE, CONC__ACQ_REL) & CONC__ENDED) != 0) {
+        pool->elsewhere--;
+        conc__pool_look_for_end(pool);
+    }
+    conc__lock_give(&pool->lock);
+}
+
 /* What came out of the queue. */
 static void conc__item_run(conc_pool *pool, const conc__item *item) {
     if (item->fn == conc__future_task) {
         conc_future *f = (conc_future *)item->arg;
         if (conc__future_claim(f)) {
             conc__future_run(f);
-        } else if (conc__stale(pool, false), !conc__future_is_ended(f)) {
-            /* A waiter runs it, in a thread of its own: it is counted, so that the pool's end waits for it. */
-            conc__lock_take(&pool->lock);
-            pool->elsewhere++;
-            if ((conc__or32(&f->state, CONC__ELSEWHERE, CONC__ACQ_REL) & CONC__ENDED) != 0) {
-                pool->elsewhere--;
-                conc__pool_look_for_end(pool);
-            }
-            conc__lock_give(&pool->lock);
+        } else {
+            conc__stale(pool, false);
+            conc__future_is_elsewhere(f);
         }
         conc_future_release(f);
     } else if (item->fn == conc__team_task) {
@@ -15303,7 +15335,11 @@ static bool conc__item_drop(const conc__item *item, conc_result r, conc_fn *fn, 
         if (!mine) conc__stale(f->pool, false);
         *fn = f->fn;
         *arg = f->arg;
-        if (mine) conc__future_end(f, r, 0, NULL);
+        if (mine) {
+            conc__future_end(f, r, 0, NULL);
+        } else {
+            conc__future_is_elsewhere(f);
+        }
         conc_future_release(f);
     } else if (item->fn == conc__team_task) {
         conc__team_drop(item->arg);
@@ -15430,8 +15466,8 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
             return true;
         }
         if (conc__pool_find(w, item, &jobs) || jobs || conc__pool_search(w, item, &jobs)) {
-            if (jobs) continue;
-            return true;
+            if (!jobs) return true;
+            continue;
         }
         conc__lock_take(&pool->lock);
         retires = conc__thread_retires(w, false);
@@ -15442,9 +15478,9 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
             conc__sleeper_list(w, false);
         }
         conc__lock_give(&pool->lock);
-        if (retires == CONC__RETIRES) return false;
         if (retires == CONC__LOOKS_AGAIN) continue;
         conc__room_made(pool);
+        if (retires == CONC__RETIRES) return false;
         if (!conc__pool_has_work(w)) {
             op = conc_op_acquire(&w->wake);
             r = conc__wait_uncanceled(&op, patience);
@@ -15455,7 +15491,10 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         if (listed) conc__sleeper_unlist(w);
         retires = listed && r == CONC_TIMEOUT ? conc__thread_retires(w, true) : CONC__STAYS;
         conc__lock_give(&pool->lock);
-        if (retires == CONC__RETIRES) return false;
+        if (retires == CONC__RETIRES) {
+            conc__room_made(pool); /* for a new one */
+            return false;
+        }
         if (!listed) conc__sleeper_permit(w);
     }
 }
@@ -15737,6 +15776,12 @@ static void conc__schedule_unlist(conc_pool *pool, conc__schedule *s) {
     pool->scheduled--;
 }
 
+void conc__schedule_free(struct conc__schedule *s) {
+    if (s == NULL) return;
+    conc_timer_release(s->timer);
+    conc__free(s);
+}
+
 /* Its time has come, in the timers' thread: it is due, if nobody has taken it out. */
 static int conc__schedule_fires(void *p) {
     conc_future *f = (conc_future *)p;
@@ -15754,8 +15799,9 @@ static int conc__schedule_fires(void *p) {
         pool->elsewhere++; /* until there is a thread for it */
     }
     conc__lock_give(&pool->lock);
-    if (!due) { /* canceled: it is out of the list, and its reference is ours to give back */
+    if (!due) { /* canceled: it is out of the list, and its reference is ours to give back; the pool has waited for it */
         conc_future_release(f);
+        conc__elsewhere_done(pool);
         return 0;
     }
     conc__pool_rouse(pool);
@@ -15784,6 +15830,8 @@ static conc_result conc__schedule_enter(conc_future *f, bool closed_too) {
     conc__lock_take(&pool->lock);
     if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !closed_too) {
         r = CONC_CLOSED;
+    } else if ((conc__load32(&f->state, CONC__RELAXED) & CONC__BEGUN) != 0) {
+        r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock to look */
     } else {
         s->next = pool->schedules;
         s->link = &pool->schedules;
@@ -15847,6 +15895,7 @@ static void conc__future_canceled(conc_future *f) {
         if (listed) {
             conc__schedule_unlist(pool, f->schedule);
             stopped = conc_timer_cancel(f->schedule->timer) == CONC_OK;
+            if (!stopped) pool->elsewhere++; /* until it has fired */
             conc__pool_look_for_end(pool);
         }
         conc__lock_give(&pool->lock);
@@ -15984,15 +16033,18 @@ conc_pool *conc_pool_new(const conc_pool_desc *desc) {
     return pool;
 }
 
-/* Everybody who sleeps for lack of work looks again. */
+/* Everybody who sleeps for lack of work now looks again. */
 static void conc__pool_rouse_all(conc_pool *pool) {
-    for (;;) {
-        conc__worker *w;
-        conc__lock_take(&pool->lock);
-        w = pool->idles;
-        if (w != NULL) conc__sleeper_unlist(w);
-        conc__lock_give(&pool->lock);
-        if (w == NULL) return;
+    conc__worker *all = NULL, *w;
+    conc__lock_take(&pool->lock);
+    while ((w = pool->idles) != NULL) {
+        conc__sleeper_unlist(w);
+        w->idle_next = all; /* it stays as it is until it has its permit */
+        all = w;
+    }
+    conc__lock_give(&pool->lock);
+    while ((w = all) != NULL) {
+        all = w->idle_next;
         conc__sleeper_wake(w);
     }
 }
@@ -16248,8 +16300,8 @@ conc_pool *conc_pool_current(void) {
  * compare-and-swap: of a taker (tail + 1) and of the owner, who moves the split up when others ask for more, or down when
  * its own part is empty. So each open job is got by one, without a fence and without a race between the two ends. A word
  * that has come back to an earlier value (the owner resets an empty deque) does no harm: what is taken is read from the
- * array *after* the compare-and-swap, and is what is open there then; the owner does not use the place again before that job is
- * joined, and so the taker has read it.
+ * array *after* the compare-and-swap, and is what is open there then; the owner does not use the place again before the taker has
+ * read it: takers count what they have read in `fetched`, and the deque is reset only when that is all of them.
  * (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written without the tail, and wants a fence.)
  *
  * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially consistent, before the
@@ -16356,10 +16408,12 @@ static conc_job *conc__jobs_take(conc__worker *w) {
         }
     }
     if (w->head == w->split) {
-        if (w->head != 0) {
+        if (w->head != 0 && conc__load32(&w->fetched, CONC__ACQUIRE) == w->head) {
             w->head = w->split = 0;
+            conc__store32(&w->fetched, 0, CONC__RELAXED);
             conc__store32(&w->open, 0, CONC__RELEASE); /* nobody takes from an empty one: no change is lost */
         }
+        w->first = w->head; /* not 0: one that was taken has not been read yet, and its place must stay as it is */
         if (w->forks) {
             w->forks = false;
             (void)conc__sub32(&w->pool->forking, 1, CONC__SEQ_CST);
@@ -16383,7 +16437,7 @@ static CONC__ALWAYS_INLINE bool conc__jobs_push(conc__worker *w, conc_job *job) 
     if (CONC__UNLIKELY(head == CONC__JOBS)) return false;
     conc__storep(&w->jobs[head], job, CONC__RELAXED);
     w->head = head + 1;
-    if (CONC__UNLIKELY(head == 0 || conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
+    if (CONC__UNLIKELY(head == w->first || conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
     return true;
 }
 
@@ -16399,6 +16453,7 @@ static conc_job *conc__steal_from(conc__worker *victim) {
         uint32_t tail = conc__open_tail(open), split = conc__open_split(open);
         if (conc__cas32(&victim->open, &open, conc__open_of(tail + 1, split), CONC__ACQ_REL)) {
             conc_job *job = (conc_job *)conc__loadp(&victim->jobs[tail], CONC__RELAXED);
+            (void)conc__add32(&victim->fetched, 1, CONC__RELEASE); /* the place may be used anew */
             if (tail + 1 == split) {
                 conc__jobs_ask(victim);
             } else {
@@ -16442,6 +16497,7 @@ bool conc__jobs_wanted(conc__worker *w) {
  * the entering of the list and the sleep it looks once more (see the top of pool.c). */
 static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
     conc__agent *me = conc__self();
+    bool woken = false; /* it has come for jobs, or for what is due */
     for (;;) {
         conc_op ops[2];
         conc__blocked blocked;
@@ -16450,7 +16506,10 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         int which;
         conc_job *own;
         conc_result r = op->cls->attempt(op);
-        if (r != CONC_PENDING) return r;
+        if (r != CONC_PENDING) {
+            if (woken) conc__pool_pass_on(w->pool);
+            return r;
+        }
         if (deadline.ns == INT64_MIN) return conc__op_busy(op);
         own = conc__jobs_take(w); /* what is awaited may depend on it */
         if (own != NULL) {
@@ -16479,8 +16538,9 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         which = conc_select(ops, 2, deadline);
         conc__blocked_leave(&blocked);
         conc__pool_sleeper_out(w, which == 1);
-        if (which != 1) {
-            if (conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0) conc__pool_rouse_for_jobs(w->pool); /* not this one */
+        woken = which == 1;
+        if (!woken) {
+            conc__pool_pass_on(w->pool); /* not this one */
             return which == 0 ? ops[0].result : (conc_result)which;
         }
     }

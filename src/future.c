@@ -43,10 +43,14 @@ void conc_future_release(conc_future *f) {
     while (f->notes != NULL) { /* it was never ended */
         conc__note *note = f->notes;
         f->notes = note->next;
-        if (note->allocated) conc__free(note);
+        if (note->allocated) {
+            conc__free(note);
+        } else {
+            note->fn(NULL, note->arg);
+        }
     }
     conc__free(f->detail);
-    conc__free(f->schedule);
+    conc__schedule_free(f->schedule);
     conc__free(f);
 }
 
@@ -124,9 +128,9 @@ conc_result conc_future_cancel(conc_future *f) {
         }
         if (conc__future_is_ended(f) || f->cls == NULL) return CONC_CLOSED; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
-        /* A periodic task gives itself free again between two turns, then looks at its token; sequentially consistent on
-         * both sides: if it has not seen the token, this sees it free. */
-        state = conc__load32(&f->state, CONC__SEQ_CST);
+        /* A periodic task gives itself free again between two turns, then looks at its token. Both change the state: who is
+         * second sees what the other has done before. */
+        state = conc__or32(&f->state, 0, CONC__ACQ_REL);
         if ((state & CONC__BEGUN) != 0) return CONC_BUSY;
     }
 }
@@ -341,6 +345,10 @@ static void conc__completed_one(conc_future *f, void *arg) {
     conc__completed_note *n = (conc__completed_note *)arg;
     conc__completed *c = n->all;
     uint32_t ended;
+    if (f == NULL) { /* it has gone without an end */
+        conc__completed_unuse(c);
+        return;
+    }
     conc__lock_take(&c->lock);
     ended = conc__load32(&c->ended, CONC__RELAXED);
     c->order[ended] = f;

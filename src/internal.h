@@ -304,7 +304,7 @@ CONC__LIB void conc__before_exit(void (*fn)(void));
 /* Who is to be called at its end. */
 typedef struct conc__note {
     struct conc__note *next;
-    void (*fn)(conc_future *f, void *arg);
+    void (*fn)(conc_future *f, void *arg); /* f NULL: it goes without having ended; not for those that are */
     void *arg;
     bool allocated;
 } conc__note;
@@ -365,7 +365,9 @@ CONC__LIB void conc__blocked_leave(conc__blocked *b);
 
 /* ---- pool ---------------------------------------------------------------------------------------------------- */
 
+#if !defined(CONC__JOBS)
 #define CONC__JOBS 2048 /* that one thread can have forked and not joined; below 2^16 */
+#endif
 
 /* What is in a pool's queue. */
 typedef struct conc__item {
@@ -381,11 +383,13 @@ typedef struct conc__worker {
     /* The thread's own: */
     uint32_t head;       /* where the next job goes; jobs from `split` on are its alone, */
     uint32_t split;      /* as of `open` */
+    uint32_t first;      /* where the deque begins */
     bool forks;          /* it is counted in the pool's `forking` */
     char pad0[CONC__CACHE_LINE];
     uint32_t open;       /* atomic: the jobs that others may take: from the lower half to before the upper half. Publishes them */
     uint32_t asked;      /* atomic: others want more of them. A hint */
-    char pad1[CONC__CACHE_LINE - 2 * sizeof(uint32_t)];
+    uint32_t fetched;    /* atomic: jobs that others have taken, and read, since the places were last used from 0 on */
+    char pad1[CONC__CACHE_LINE - 3 * sizeof(uint32_t)];
     conc_semaphore wake; /* one permit each time it is taken out of a list of sleepers by another */
     /* Guarded by the pool's lock: */
     struct conc__worker *idle_next, **idle_link; /* in a list of sleepers; link NULL: in none */
@@ -452,11 +456,15 @@ CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* ta
 CONC__LIB void conc__pool_leave(conc__worker *w);
 /* Wakes a member that sleeps: there are jobs. */
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
+/* The caller may have been woken for jobs, or for what is due, and will not look for them. */
+CONC__LIB void conc__pool_pass_on(conc_pool *pool);
 /* Whether any member has nothing to do, or is on its way. A hint. */
 CONC__LIB bool conc__pool_is_hungry(conc_pool *pool);
 /* In the list of helpers, and out of it, having taken the permit if another took it out. */
 CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
 CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
+/* Gives back what a future has for its time; NULL is harmless. */
+CONC__LIB void conc__schedule_free(struct conc__schedule *s);
 /* Runs a task whose time has come, past the queue; false: there is none. */
 CONC__LIB bool conc__due_run(conc_pool *pool);
 /* Takes a job of another member, and runs it; false: there is none. */

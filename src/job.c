@@ -7,8 +7,8 @@
  * compare-and-swap: of a taker (tail + 1) and of the owner, who moves the split up when others ask for more, or down when
  * its own part is empty. So each open job is got by one, without a fence and without a race between the two ends. A word
  * that has come back to an earlier value (the owner resets an empty deque) does no harm: what is taken is read from the
- * array *after* the compare-and-swap, and is what is open there then; the owner does not use the place again before that job is
- * joined, and so the taker has read it.
+ * array *after* the compare-and-swap, and is what is open there then; the owner does not use the place again before the taker has
+ * read it: takers count what they have read in `fetched`, and the deque is reset only when that is all of them.
  * (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written without the tail, and wants a fence.)
  *
  * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially consistent, before the
@@ -117,10 +117,12 @@ static conc_job *conc__jobs_take(conc__worker *w) {
         }
     }
     if (w->head == w->split) {
-        if (w->head != 0) {
+        if (w->head != 0 && conc__load32(&w->fetched, CONC__ACQUIRE) == w->head) {
             w->head = w->split = 0;
+            conc__store32(&w->fetched, 0, CONC__RELAXED);
             conc__store32(&w->open, 0, CONC__RELEASE); /* nobody takes from an empty one: no change is lost */
         }
+        w->first = w->head; /* not 0: one that was taken has not been read yet, and its place must stay as it is */
         if (w->forks) {
             w->forks = false;
             (void)conc__sub32(&w->pool->forking, 1, CONC__SEQ_CST);
@@ -144,7 +146,7 @@ static CONC__ALWAYS_INLINE bool conc__jobs_push(conc__worker *w, conc_job *job) 
     if (CONC__UNLIKELY(head == CONC__JOBS)) return false;
     conc__storep(&w->jobs[head], job, CONC__RELAXED);
     w->head = head + 1;
-    if (CONC__UNLIKELY(head == 0 || conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
+    if (CONC__UNLIKELY(head == w->first || conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
     return true;
 }
 
@@ -160,6 +162,7 @@ static conc_job *conc__steal_from(conc__worker *victim) {
         uint32_t tail = conc__open_tail(open), split = conc__open_split(open);
         if (conc__cas32(&victim->open, &open, conc__open_of(tail + 1, split), CONC__ACQ_REL)) {
             conc_job *job = (conc_job *)conc__loadp(&victim->jobs[tail], CONC__RELAXED);
+            (void)conc__add32(&victim->fetched, 1, CONC__RELEASE); /* the place may be used anew */
             if (tail + 1 == split) {
                 conc__jobs_ask(victim);
             } else {
@@ -203,6 +206,7 @@ bool conc__jobs_wanted(conc__worker *w) {
  * the entering of the list and the sleep it looks once more (see the top of pool.c). */
 static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
     conc__agent *me = conc__self();
+    bool woken = false; /* it has come for jobs, or for what is due */
     for (;;) {
         conc_op ops[2];
         conc__blocked blocked;
@@ -211,7 +215,10 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         int which;
         conc_job *own;
         conc_result r = op->cls->attempt(op);
-        if (r != CONC_PENDING) return r;
+        if (r != CONC_PENDING) {
+            if (woken) conc__pool_pass_on(w->pool);
+            return r;
+        }
         if (deadline.ns == INT64_MIN) return conc__op_busy(op);
         own = conc__jobs_take(w); /* what is awaited may depend on it */
         if (own != NULL) {
@@ -240,8 +247,9 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         which = conc_select(ops, 2, deadline);
         conc__blocked_leave(&blocked);
         conc__pool_sleeper_out(w, which == 1);
-        if (which != 1) {
-            if (conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0) conc__pool_rouse_for_jobs(w->pool); /* not this one */
+        woken = which == 1;
+        if (!woken) {
+            conc__pool_pass_on(w->pool); /* not this one */
             return which == 0 ? ops[0].result : (conc_result)which;
         }
     }

@@ -32,8 +32,10 @@
 
 #include <stdio.h>
 
+#if !defined(CONC__POOL_RING) /* (the simulated tests make these smaller) */
 #define CONC__POOL_RING 1024 /* tasks in an unbounded pool's ring */
 #define CONC__POOL_MOVED 128 /* from the spill into the ring, at a time */
+#endif
 
 enum { CONC__POOL_OPEN, CONC__POOL_CLOSED, CONC__POOL_STOPPED };
 
@@ -159,8 +161,8 @@ static void conc__stale(conc_pool *pool, bool one_more) {
 }
 
 static size_t conc__pool_queued(conc_pool *pool) {
-    size_t n = pool->queue != NULL ? conc_queue_length(pool->queue) : 0;
-    return pool->spill != NULL ? n + conc__loadz(&pool->spilled, CONC__SEQ_CST) : n;
+    size_t spilled = pool->spill != NULL ? conc__loadz(&pool->spilled, CONC__SEQ_CST) : 0; /* first: what is moved is in one or in both */
+    return spilled + (pool->queue != NULL ? conc_queue_length(pool->queue) : 0);
 }
 
 /* ---- room: for who waits to hand in --------------------------------------------------------------- */
@@ -418,6 +420,7 @@ static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
     }
     (void)conc__sub32(&pool->threads, 1, CONC__SEQ_CST);
     conc__pool_look_for_end(pool);
+    conc__room_made(pool); /* who waits for room has taken it for one that may not be exceeded */
     return r;
 }
 
@@ -443,6 +446,11 @@ static CONC__NOINLINE void conc__pool_rouse(conc_pool *pool) {
     }
     conc__lock_give(&pool->lock);
     conc__sleeper_wake(w);
+}
+
+void conc__pool_pass_on(conc_pool *pool) {
+    conc__jobs_pass_on(pool);
+    if (CONC__UNLIKELY(conc__load32(&pool->due, CONC__SEQ_CST) != 0)) conc__pool_rouse(pool);
 }
 
 static bool conc__pool_wants_hands(conc_pool *pool) {
@@ -610,21 +618,29 @@ static int conc__future_task(void *f) {
     return 0;
 }
 
+/* One that came out of the queue, and that another has claimed: a waiter who runs it, perhaps, in a thread of his own. Until it
+ * has ended it is counted, so that the pool's end waits for it. */
+static void conc__future_is_elsewhere(conc_future *f) {
+    conc_pool *pool = f->pool;
+    if (conc__future_is_ended(f)) return;
+    conc__lock_take(&pool->lock);
+    pool->elsewhere++;
+    if ((conc__or32(&f->state, CONC__ELSEWHERE, CONC__ACQ_REL) & CONC__ENDED) != 0) {
+        pool->elsewhere--;
+        conc__pool_look_for_end(pool);
+    }
+    conc__lock_give(&pool->lock);
+}
+
 /* What came out of the queue. */
 static void conc__item_run(conc_pool *pool, const conc__item *item) {
     if (item->fn == conc__future_task) {
         conc_future *f = (conc_future *)item->arg;
         if (conc__future_claim(f)) {
             conc__future_run(f);
-        } else if (conc__stale(pool, false), !conc__future_is_ended(f)) {
-            /* A waiter runs it, in a thread of its own: it is counted, so that the pool's end waits for it. */
-            conc__lock_take(&pool->lock);
-            pool->elsewhere++;
-            if ((conc__or32(&f->state, CONC__ELSEWHERE, CONC__ACQ_REL) & CONC__ENDED) != 0) {
-                pool->elsewhere--;
-                conc__pool_look_for_end(pool);
-            }
-            conc__lock_give(&pool->lock);
+        } else {
+            conc__stale(pool, false);
+            conc__future_is_elsewhere(f);
         }
         conc_future_release(f);
     } else if (item->fn == conc__team_task) {
@@ -649,7 +665,11 @@ static bool conc__item_drop(const conc__item *item, conc_result r, conc_fn *fn, 
         if (!mine) conc__stale(f->pool, false);
         *fn = f->fn;
         *arg = f->arg;
-        if (mine) conc__future_end(f, r, 0, NULL);
+        if (mine) {
+            conc__future_end(f, r, 0, NULL);
+        } else {
+            conc__future_is_elsewhere(f);
+        }
         conc_future_release(f);
     } else if (item->fn == conc__team_task) {
         conc__team_drop(item->arg);
@@ -776,8 +796,8 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
             return true;
         }
         if (conc__pool_find(w, item, &jobs) || jobs || conc__pool_search(w, item, &jobs)) {
-            if (jobs) continue;
-            return true;
+            if (!jobs) return true;
+            continue;
         }
         conc__lock_take(&pool->lock);
         retires = conc__thread_retires(w, false);
@@ -788,9 +808,9 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
             conc__sleeper_list(w, false);
         }
         conc__lock_give(&pool->lock);
-        if (retires == CONC__RETIRES) return false;
         if (retires == CONC__LOOKS_AGAIN) continue;
         conc__room_made(pool);
+        if (retires == CONC__RETIRES) return false;
         if (!conc__pool_has_work(w)) {
             op = conc_op_acquire(&w->wake);
             r = conc__wait_uncanceled(&op, patience);
@@ -801,7 +821,10 @@ static bool conc__pool_next(conc__worker *w, conc__item *item) {
         if (listed) conc__sleeper_unlist(w);
         retires = listed && r == CONC_TIMEOUT ? conc__thread_retires(w, true) : CONC__STAYS;
         conc__lock_give(&pool->lock);
-        if (retires == CONC__RETIRES) return false;
+        if (retires == CONC__RETIRES) {
+            conc__room_made(pool); /* for a new one */
+            return false;
+        }
         if (!listed) conc__sleeper_permit(w);
     }
 }
@@ -1083,6 +1106,12 @@ static void conc__schedule_unlist(conc_pool *pool, conc__schedule *s) {
     pool->scheduled--;
 }
 
+void conc__schedule_free(struct conc__schedule *s) {
+    if (s == NULL) return;
+    conc_timer_release(s->timer);
+    conc__free(s);
+}
+
 /* Its time has come, in the timers' thread: it is due, if nobody has taken it out. */
 static int conc__schedule_fires(void *p) {
     conc_future *f = (conc_future *)p;
@@ -1100,8 +1129,9 @@ static int conc__schedule_fires(void *p) {
         pool->elsewhere++; /* until there is a thread for it */
     }
     conc__lock_give(&pool->lock);
-    if (!due) { /* canceled: it is out of the list, and its reference is ours to give back */
+    if (!due) { /* canceled: it is out of the list, and its reference is ours to give back; the pool has waited for it */
         conc_future_release(f);
+        conc__elsewhere_done(pool);
         return 0;
     }
     conc__pool_rouse(pool);
@@ -1130,6 +1160,8 @@ static conc_result conc__schedule_enter(conc_future *f, bool closed_too) {
     conc__lock_take(&pool->lock);
     if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !closed_too) {
         r = CONC_CLOSED;
+    } else if ((conc__load32(&f->state, CONC__RELAXED) & CONC__BEGUN) != 0) {
+        r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock to look */
     } else {
         s->next = pool->schedules;
         s->link = &pool->schedules;
@@ -1193,6 +1225,7 @@ static void conc__future_canceled(conc_future *f) {
         if (listed) {
             conc__schedule_unlist(pool, f->schedule);
             stopped = conc_timer_cancel(f->schedule->timer) == CONC_OK;
+            if (!stopped) pool->elsewhere++; /* until it has fired */
             conc__pool_look_for_end(pool);
         }
         conc__lock_give(&pool->lock);
@@ -1330,15 +1363,18 @@ conc_pool *conc_pool_new(const conc_pool_desc *desc) {
     return pool;
 }
 
-/* Everybody who sleeps for lack of work looks again. */
+/* Everybody who sleeps for lack of work now looks again. */
 static void conc__pool_rouse_all(conc_pool *pool) {
-    for (;;) {
-        conc__worker *w;
-        conc__lock_take(&pool->lock);
-        w = pool->idles;
-        if (w != NULL) conc__sleeper_unlist(w);
-        conc__lock_give(&pool->lock);
-        if (w == NULL) return;
+    conc__worker *all = NULL, *w;
+    conc__lock_take(&pool->lock);
+    while ((w = pool->idles) != NULL) {
+        conc__sleeper_unlist(w);
+        w->idle_next = all; /* it stays as it is until it has its permit */
+        all = w;
+    }
+    conc__lock_give(&pool->lock);
+    while ((w = all) != NULL) {
+        all = w->idle_next;
         conc__sleeper_wake(w);
     }
 }
