@@ -567,7 +567,7 @@ static void conc__count_completed(conc_pool *pool) {
 }
 
 /* fn(arg), under `token`, between the hooks; in the midst of `what`. */
-static int conc__call_task(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *token, const void *what) {
+static int conc__task_call(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *token, const void *what) {
     conc__agent *me = conc__self();
     conc_cancel *before = me->cancel;
     conc__running running;
@@ -601,7 +601,7 @@ static void conc__future_run(conc_future *f) {
         return;
     }
     me->detail[0] = '\0';
-    code = conc__call_task(pool, f->fn, f->arg, &f->token, f);
+    code = conc__task_call(pool, f->fn, f->arg, &f->token, f);
     if (f->schedule != NULL && conc__schedule_again(f, code)) return;
     r = code == 0 ? CONC_OK : code == CONC_CANCELED && conc_cancel_fired(&f->token) ? CONC_CANCELED : CONC_FAILED;
     if (f->schedule != NULL && f->schedule->every != 0 && code == 0) r = CONC_CANCELED;
@@ -647,7 +647,7 @@ static void conc__item_run(conc_pool *pool, const conc__item *item) {
         (void)conc__team_task(item->arg);
         conc__count_completed(pool);
     } else {
-        int code = conc__is_internal(item->fn) ? item->fn(item->arg) : conc__call_task(pool, item->fn, item->arg, &pool->token, NULL);
+        int code = conc__is_internal(item->fn) ? item->fn(item->arg) : conc__task_call(pool, item->fn, item->arg, &pool->token, NULL);
         conc__count_completed(pool);
         if (code != 0) conc__report(CONC_FAILED, code, NULL, "a task of the pool \"%s\" returned %d, and nobody looked at it", pool->name, code);
     }
@@ -683,16 +683,22 @@ static bool conc__item_drop(const conc__item *item, conc_result r, conc_fn *fn, 
 
 /* ---- the life of a thread ------------------------------------------------------------------------------- */
 
-static bool conc__due_get(conc_pool *pool, conc__item *item) {
-    conc_future *f;
-    if (conc__load32(&pool->due, CONC__SEQ_CST) == 0) return false;
-    conc__lock_take(&pool->lock);
-    f = pool->due_first;
+/* The first that is due; with the lock held. */
+static conc_future *conc__due_pop(conc_pool *pool) {
+    conc_future *f = pool->due_first;
     if (f != NULL) {
         pool->due_first = f->next;
         if (pool->due_first == NULL) pool->due_end = &pool->due_first;
         (void)conc__sub32(&pool->due, 1, CONC__SEQ_CST);
     }
+    return f;
+}
+
+static bool conc__due_get(conc_pool *pool, conc__item *item) {
+    conc_future *f;
+    if (conc__load32(&pool->due, CONC__SEQ_CST) == 0) return false;
+    conc__lock_take(&pool->lock);
+    f = conc__due_pop(pool);
     conc__lock_give(&pool->lock);
     item->fn = conc__future_task;
     item->arg = f;
@@ -920,8 +926,8 @@ static void conc__item_discard(conc_pool *pool, const conc__item *item, conc_res
     }
 }
 
-/* In the calling thread. The pool's end waits for it. */
-static conc_result conc__run_by_caller(conc_pool *pool, const conc__item *item) {
+/* The pool's end waits for what the caller does from here on, until conc__elsewhere_done(). CONC_OK, CONC_CLOSED. */
+static conc_result conc__elsewhere_begin(conc_pool *pool) {
     conc_result r = CONC_OK;
     conc__lock_take(&pool->lock);
     if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
@@ -930,6 +936,12 @@ static conc_result conc__run_by_caller(conc_pool *pool, const conc__item *item) 
         pool->elsewhere++;
     }
     conc__lock_give(&pool->lock);
+    return r;
+}
+
+/* In the calling thread. */
+static conc_result conc__run_by_caller(conc_pool *pool, const conc__item *item) {
+    conc_result r = conc__elsewhere_begin(pool);
     if (r != CONC_OK) return r;
     (void)conc__addz(&pool->accepted, 1, CONC__RELAXED);
     conc__item_run(pool, item);
@@ -990,15 +1002,19 @@ static conc_result conc__reject(conc_pool *pool, const conc__item *item, const c
         conc__item_discard(pool, item, CONC_REJECTED);
         return CONC_OK;
     case CONC_REJECT_DISCARD_OLDEST:
+        r = conc__elsewhere_begin(pool);
+        if (r != CONC_OK) return conc__rejected(pool, r);
         do {
             if (conc__pool_get(pool, &oldest)) {
                 conc__item_discard(pool, &oldest, CONC_CANCELED);
             } else if (pool->queue == NULL) {
                 conc__item_discard(pool, item, CONC_REJECTED); /* nothing waits that could make room */
-                return CONC_OK;
+                r = CONC_OK;
+                break;
             }
             r = conc__pool_place(pool, item, task != NULL ? task->priority : 0);
         } while (r == CONC_FULL);
+        conc__elsewhere_done(pool);
         return r == CONC_OK ? r : conc__rejected(pool, r);
     case CONC_REJECT_CALLER_RUNS:
         r = conc__run_by_caller(pool, item);
@@ -1117,7 +1133,7 @@ static int conc__schedule_fires(void *p) {
     conc_future *f = (conc_future *)p;
     conc_pool *pool = f->pool;
     conc__schedule *s = f->schedule;
-    bool due, stranded = false;
+    bool due;
     conc__lock_take(&pool->lock);
     due = s->link != NULL;
     if (due) {
@@ -1135,17 +1151,15 @@ static int conc__schedule_fires(void *p) {
         return 0;
     }
     conc__pool_rouse(pool);
-    if (conc__load32(&pool->threads, CONC__SEQ_CST) == 0) {
-        conc__item item;
-        stranded = conc__due_get(pool, &item);
-        if (stranded) {
-            f = (conc_future *)item.arg;
-            if (conc__future_claim(f)) {
-                (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
-                conc__future_end(f, CONC_NO_THREADS, 0, "its time had come, and no thread could be started");
-            }
-            conc_future_release(f);
+    conc__lock_take(&pool->lock);
+    f = conc__load32(&pool->threads, CONC__RELAXED) == 0 ? conc__due_pop(pool) : NULL; /* stranded: no thread could be started */
+    conc__lock_give(&pool->lock);
+    if (f != NULL) {
+        if (conc__future_claim(f)) {
+            (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
+            conc__future_end(f, CONC_NO_THREADS, 0, "its time had come, and no thread could be started");
         }
+        conc_future_release(f);
     }
     conc__elsewhere_done(pool);
     return 0;
@@ -1444,6 +1458,9 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
     conc_result r = conc__pool_wrong(pool, "conc_pool_close_now");
     if (r != CONC_OK) return r;
     (void)conc__add32(&pool->users, 1, CONC__RELAXED);
+    conc__lock_take(&pool->lock);
+    pool->elsewhere++; /* what has been taken out of the queue keeps the pool from its end, too */
+    conc__lock_give(&pool->lock);
     r = conc__pool_shut(pool, CONC__POOL_STOPPED);
     while (conc__due_get(pool, &item) || conc__pool_get(pool, &item)) {
         conc_fn fn;
@@ -1459,9 +1476,7 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
     (void)conc_cancel_fire(&pool->token); /* last: a thread that ends its task now finds no other */
     conc__pool_rouse_all(pool);
     conc__room_wake(pool, CONC_ALL);
-    conc__lock_take(&pool->lock);
-    conc__pool_look_for_end(pool); /* it was not, while the queue held something */
-    conc__lock_give(&pool->lock);
+    conc__elsewhere_done(pool);
     conc__pool_unuse(pool);
     return r;
 }

@@ -391,9 +391,9 @@ static int square_of(const void *in, void *out, void *arg) {
     return 0;
 }
 
-static int add_range(size_t a, size_t b, void *part, void *arg) {
+static int add_range(size_t first, size_t end, void *part, void *arg) {
     (void)arg;
-    while (a < b) *(size_t *)part += a++;
+    while (first < end) *(size_t *)part += first++;
     return 0;
 }
 

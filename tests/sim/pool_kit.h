@@ -99,7 +99,7 @@ static inline void out_of_thread(void) {
     (void)conc__sub32(&running, 1, CONC__RELAXED);
 }
 
-static int task(void *arg) {
+static inline int task(void *arg) {
     int i = enters(arg);
     in_thread();
     leaves(i);
@@ -108,14 +108,14 @@ static int task(void *arg) {
 }
 
 /* One of the `left`. */
-static int task_left(void *arg) {
+static inline int task_left(void *arg) {
     (void)task(arg);
     (void)conc_latch_done(&left);
     return 0;
 }
 
 /* Whoever runs it. */
-static int task_anywhere(void *arg) {
+static inline int task_anywhere(void *arg) {
     leaves(enters(arg));
     return 0;
 }

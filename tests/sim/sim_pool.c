@@ -932,22 +932,19 @@ static int turn_for_ever(void *unused) {
 }
 
 /* Canceled between two turns, or in one, or as one is entered: it ends, and nothing of it is left for the pool to wait for. The
- * second turn is far away. */
+ * second turn never comes. */
 static int every_canceled(void *unused) {
     conc_result r;
-    int64_t began;
     (void)unused;
     begin_fixed(1, 0);
-    began = conc_clock_ns();
-    fut[0] = conc_pool_every(pool, turn_for_ever, NULL, conc_after(0), 1000, false);
+    fut[0] = conc_pool_every(pool, turn_for_ever, NULL, conc_after(0), 1e10, false);
     CONC_SIM_ASSERT(fut[0] != NULL);
     if (conc_sim_choose(2) != 0) perhaps_late();
     r = conc_future_cancel(fut[0]);
     CONC_SIM_ASSERT(r == CONC_OK || r == CONC_BUSY);
     CONC_SIM_ASSERT(conc_future_wait(fut[0], CONC_FOREVER) == CONC_CANCELED);
     close_pool();
-    CONC_SIM_ASSERT(begun_count <= 1 || conc_clock_ns() - began > 900000000000);
-    CONC_SIM_ASSERT(!conc_sim_is_running() || conc_clock_ns() - began < 900000000000);
+    CONC_SIM_ASSERT(begun_count <= 1);
     conc_future_release(fut[0]);
     return 0;
 }
@@ -956,11 +953,12 @@ static int every_canceled(void *unused) {
 static int every_closed(void *unused) {
     (void)unused;
     begin_fixed(1, 0);
-    fut[0] = conc_pool_every(pool, turn_for_ever, NULL, conc_after(0), 0.0001, false);
+    fut[0] = conc_pool_every(pool, turn_for_ever, NULL, conc_after(0), 1e10, false);
     CONC_SIM_ASSERT(fut[0] != NULL);
     perhaps_late();
     close_pool();
     CONC_SIM_ASSERT(conc_future_wait(fut[0], CONC_NOW) == CONC_CANCELED);
+    CONC_SIM_ASSERT(begun_count <= 1);
     conc_future_release(fut[0]);
     return 0;
 }
