@@ -420,6 +420,7 @@ struct conc_pool {
     uint32_t due;          /* atomic: the length of the list; written under the lock */
     uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
     uint32_t coming;       /* atomic: members that were woken for jobs, and have not looked yet */
+    uint32_t no_more;      /* atomic: the last attempt to start a thread failed. A hint */
     uint32_t forking;      /* atomic: members that have jobs, as far as they know */
     char pad1[CONC__CACHE_LINE];
     size_t accepted;       /* atomic, as are the next four: counters */

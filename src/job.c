@@ -547,18 +547,34 @@ static bool conc__team_arm(conc_op *op, conc_node *node) {
 
 static const conc_op_class conc__team_op = {"group", CONC_BUSY, conc__team_attempt, conc__team_arm, NULL, NULL};
 
+/* Runs what was handed in from outside and has not begun, and what that starts; `kept`: but only what has no ticket. */
+typedef struct conc__team_waiter {
+    conc__team *team;
+    bool kept;
+} conc__team_waiter;
+
+static int conc__team_work(void *arg) {
+    const conc__team_waiter *waiter = (const conc__team_waiter *)arg;
+    conc__team *team = waiter->team;
+    conc__worker *w = conc__self()->worker;
+    conc_job *own;
+    while (conc__team_run_one(team, waiter->kept)) {
+    }
+    if (w == NULL || w->pool != team->pool) return 0;
+    while (conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) conc__job_run_taken(own);
+    return 0;
+}
+
 static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
     conc__worker *w = conc__self()->worker;
     conc_op op = conc_op_make(&conc__team_op, team, NULL);
-    conc_job *own;
-    if (deadline.ns != INT64_MIN) {
-        /* What has not begun: from outside, and the member's own. */
-        bool all = team->pool->desc.waiters_help || (w != NULL && w->pool == team->pool);
-        while (conc__team_run_one(team, !all)) {
-        }
-        while (w != NULL && w->pool == team->pool && conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) {
-            conc__job_run_taken(own);
-        }
+    conc__team_waiter waiter;
+    waiter.team = team;
+    waiter.kept = !team->pool->desc.waiters_help && (w == NULL || w->pool != team->pool);
+    /* As a member of the pool, so that what is started meanwhile are jobs; if that cannot be, as it is. */
+    if (deadline.ns != INT64_MIN && conc__load32(&team->pending, CONC__ACQUIRE) != 0 &&
+        conc_pool_call(team->pool, conc__team_work, &waiter, NULL) != CONC_OK) {
+        (void)conc__team_work(&waiter);
     }
     return conc__await(&op, team, deadline);
 }
