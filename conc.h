@@ -4641,7 +4641,10 @@ typedef struct conc__worker {
     uint32_t head;       /* where the next job goes; jobs from `split` on are its alone, */
     uint32_t split;      /* as of `open` */
     uint32_t first;      /* where the deque begins */
-    bool forks;          /* it is counted in the pool's `forking` */
+    bool forks;          /* it is counted in the pool's `forking`, */
+    bool mates;          /* and in its `loose` */
+    bool works;          /* a task of it forks: it is counted in the pool's `hands` for that */
+    bool guest;          /* it takes part for a while */
     char pad0[CONC__CACHE_LINE];
     uint32_t open;       /* atomic: the jobs that others may take: from the lower half to before the upper half. Publishes them */
     uint32_t asked;      /* atomic: others want more of them. A hint */
@@ -4677,6 +4680,10 @@ struct conc_pool {
     uint32_t due;          /* atomic: the length of the list; written under the lock */
     uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
     uint32_t coming;       /* atomic: members that were woken for jobs, and have not looked yet */
+    uint32_t hands;        /* atomic: members at work on jobs, but for helpers that sleep. Those that take part, threads that have taken a
+                              job, and those whose task has forked */
+    uint32_t loose;        /* atomic: members that have tasks of groups among their jobs, as far as they know */
+    uint32_t processors;   /* constant */
     uint32_t no_more;      /* atomic: the last attempt to start a thread failed. A hint */
     uint32_t forking;      /* atomic: members that have jobs, as far as they know */
     char pad1[CONC__CACHE_LINE];
@@ -4716,11 +4723,15 @@ CONC__LIB void conc__pool_leave(conc__worker *w);
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
 /* The caller may have been woken for jobs, or for what is due, and will not look for them. */
 CONC__LIB void conc__pool_pass_on(conc_pool *pool);
-/* Whether any member has nothing to do, or is on its way. A hint. */
+/* Whether another member may work on jobs: there is a processor for it; or there are tasks of groups, each of which is to have a thread
+ * as long as there is one. */
+CONC__LIB bool conc__pool_lets_work(conc_pool *pool);
+CONC__LIB void conc__hands_less(conc_pool *pool);
+/* Whether any member has nothing to do, or is on its way, and may work. A hint. */
 CONC__LIB bool conc__pool_is_hungry(conc_pool *pool);
 /* In the list of helpers, and out of it, having taken the permit if another took it out. */
-CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
-CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
+CONC__LIB void conc__pool_helper_in(conc__worker *w);
+CONC__LIB void conc__pool_helper_out(conc__worker *w, bool permit_taken);
 /* Gives back what a future has for its time; NULL is harmless. */
 CONC__LIB void conc__schedule_free(struct conc__schedule *s);
 /* Runs a task whose time has come, past the queue; false: there is none. */
@@ -14996,14 +15007,16 @@ static void conc__sleeper_came(conc__worker *w) {
     (void)conc__sub32(&w->pool->coming, 1, CONC__SEQ_CST);
 }
 
-void conc__pool_sleeper_in(conc__worker *w, bool helps) {
+void conc__pool_helper_in(conc__worker *w) {
     conc__lock_take(&w->pool->lock);
-    conc__sleeper_list(w, helps);
+    conc__sleeper_list(w, true);
     conc__lock_give(&w->pool->lock);
+    if (w->works || w->guest) conc__hands_less(w->pool);
 }
 
-void conc__pool_sleeper_out(conc__worker *w, bool permit_taken) {
+void conc__pool_helper_out(conc__worker *w, bool permit_taken) {
     bool listed;
+    if (w->works || w->guest) (void)conc__add32(&w->pool->hands, 1, CONC__SEQ_CST);
     conc__lock_take(&w->pool->lock);
     listed = w->idle_link != NULL;
     if (listed) conc__sleeper_unlist(w);
@@ -15102,6 +15115,7 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
         return;
     }
     if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
+    if (!conc__pool_lets_work(pool)) return;
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
     if (w != NULL) {
@@ -15117,7 +15131,17 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
     conc__sleeper_wake(w);
 }
 
+bool conc__pool_lets_work(conc_pool *pool) {
+    return conc__load32(&pool->hands, CONC__SEQ_CST) < pool->processors || conc__load32(&pool->loose, CONC__SEQ_CST) != 0;
+}
+
+void conc__hands_less(conc_pool *pool) {
+    (void)conc__sub32(&pool->hands, 1, CONC__SEQ_CST);
+    conc__jobs_pass_on(pool);
+}
+
 bool conc__pool_is_hungry(conc_pool *pool) {
+    if (conc__load32(&pool->hands, CONC__RELAXED) >= pool->processors && conc__load32(&pool->loose, CONC__RELAXED) == 0) return false;
     return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
             conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0 ||
            conc__may_grow_for_jobs(pool);
@@ -15404,6 +15428,12 @@ static bool conc__due_get(conc_pool *pool, conc__item *item) {
     return f != NULL;
 }
 
+/* The thread has done with jobs for now; it is about to look for work, and so nobody else need come. */
+static void conc__hand_rests(conc__worker *w) {
+    w->works = false;
+    (void)conc__sub32(&w->pool->hands, 1, CONC__SEQ_CST);
+}
+
 /* Something to do, without waiting for it: a task for the caller in `*item`; or jobs of others, which have been done. */
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
@@ -15417,8 +15447,13 @@ static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
         conc__jobs_pass_on(pool);
         return true;
     }
-    *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
-    if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
+    if (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool)) {
+        (void)conc__add32(&pool->hands, 1, CONC__SEQ_CST);
+        w->works = true;
+        *jobs = conc__steal_and_run(w);
+        if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
+        conc__hand_rests(w);
+    }
     return *jobs;
 }
 
@@ -15433,7 +15468,7 @@ bool conc__due_run(conc_pool *pool) {
 static bool conc__pool_has_work(conc__worker *w) {
     conc_pool *pool = w->pool;
     return conc__load32(&pool->due, CONC__SEQ_CST) != 0 || conc__pool_queued(pool) != 0 ||
-           (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w));
+           (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w));
 }
 
 /* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so, it
@@ -15469,7 +15504,7 @@ static bool conc__pool_search(conc__worker *w, conc__item *item, bool *jobs) {
             found = true;
         } else if (conc__pool_get(pool, item)) {
             found = true;
-        } else if (conc__load32(&pool->forking, CONC__RELAXED) != 0 && conc__jobs_wanted(w)) {
+        } else if (conc__load32(&pool->forking, CONC__RELAXED) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w)) {
             break; /* jobs are taken below, when this is no searcher any more */
         }
     }
@@ -15559,6 +15594,7 @@ static int conc__pool_thread(void *p) {
     while (conc__pool_next(w, &item)) {
         conc__queued_run(pool, &item);
         if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
+        if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
     }
     if (pool->desc.thread_ends != NULL) pool->desc.thread_ends(pool->desc.user);
     me->worker = NULL;
@@ -15577,7 +15613,11 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
-        if (w != NULL) pool->elsewhere++;
+        if (w != NULL) {
+            pool->elsewhere++;
+            w->guest = true;
+            (void)conc__add32(&pool->hands, 1, CONC__SEQ_CST);
+        }
     }
     conc__lock_give(&pool->lock);
     if (*r == CONC_OK && w == NULL) *r = CONC_NO_MEMORY;
@@ -15594,8 +15634,9 @@ static void conc__elsewhere_done(conc_pool *pool) {
 
 void conc__pool_leave(conc__worker *w) {
     conc_pool *pool = w->pool;
+    if (w->guest) conc__hands_less(pool);
     conc__lock_take(&pool->lock);
-    w->used = false;
+    w->used = w->guest = false;
     pool->elsewhere--;
     conc__pool_look_for_end(pool);
     conc__lock_give(&pool->lock);
@@ -16050,6 +16091,7 @@ conc_pool *conc_pool_new(const conc_pool_desc *desc) {
     pool->keep_alive = d.keep_alive;
     pool->core = d.core_threads;
     pool->max = d.max_threads;
+    pool->processors = conc_cpu_count();
     pool->due_end = &pool->due_first;
     pool->users = 1;
     (void)conc__self();
@@ -16364,6 +16406,10 @@ conc_pool *conc_pool_current(void) {
  * nothing to do. That is a hint: if it is overlooked for a moment, jobs stay where they are until the next fork or join;
  * nobody waits for them but their own forker.
  *
+ * HOW MANY. A member may take jobs as long as fewer than there are processors work on jobs (`hands`): one more would but take turns with
+ * the others, and, when it is interrupted, have them wait for its piece at the end of a loop. Tasks of groups are exempt: they may wait for
+ * each other. Whoever stops working, or falls asleep over a join, lowers `hands`, and then has one come if there are jobs.
+ *
  * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
  * last for ever.
  * ========================================================================================== */
@@ -16437,6 +16483,10 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     }
     if (!w->forks) {
         w->forks = true;
+        if (!w->works && !w->guest) {
+            w->works = true;
+            (void)conc__add32(&w->pool->hands, 1, CONC__SEQ_CST);
+        }
         (void)conc__add32(&w->pool->forking, 1, CONC__SEQ_CST);
     }
     conc__pool_rouse_for_jobs(w->pool);
@@ -16471,6 +16521,10 @@ static conc_job *conc__jobs_take(conc__worker *w) {
         if (w->forks) {
             w->forks = false;
             (void)conc__sub32(&w->pool->forking, 1, CONC__SEQ_CST);
+        }
+        if (w->mates) {
+            w->mates = false;
+            (void)conc__sub32(&w->pool->loose, 1, CONC__SEQ_CST);
         }
         return NULL;
     }
@@ -16572,26 +16626,30 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         }
         for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
             r = op->cls->attempt(op);
-            if (r != CONC_PENDING) return r;
+            if (r != CONC_PENDING) break;
             busy = (conc__load32(&w->pool->forking, CONC__RELAXED) != 0 && conc__steal_and_run(w)) || conc__due_run(w->pool);
         }
         if (busy) continue;
-        conc__pool_sleeper_in(w, true);
+        if (r != CONC_PENDING) {
+            if (woken) conc__pool_pass_on(w->pool);
+            return r;
+        }
+        conc__pool_helper_in(w);
         if ((conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w)) ||
             conc__load32(&w->pool->due, CONC__SEQ_CST) != 0) {
-            conc__pool_sleeper_out(w, false);
+            conc__pool_helper_out(w, false);
             if (!conc__steal_and_run(w)) (void)conc__due_run(w->pool);
             continue;
         }
         if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
-            conc__pool_sleeper_out(w, false);
+            conc__pool_helper_out(w, false);
             return conc__fail(CONC_DEADLOCK, "what is waited for waits, in the end, for the waiting task itself");
         }
         ops[0] = *op;
         ops[1] = conc_op_acquire(&w->wake);
         which = conc_select(ops, 2, deadline);
         conc__blocked_leave(&blocked);
-        conc__pool_sleeper_out(w, which == 1);
+        conc__pool_helper_out(w, which == 1);
         woken = which == 1;
         if (!woken) {
             conc__pool_pass_on(w->pool); /* not this one */
@@ -16852,7 +16910,15 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         m->job.conc__fn = conc__mate_job;
         m->job.conc__arg = m;
         m->job.conc__loose = true;
-        if (!conc__jobs_push(w, &m->job)) conc__mate_run(m);
+        if (!w->mates) {
+            w->mates = true;
+            (void)conc__add32(&w->pool->loose, 1, CONC__SEQ_CST);
+        }
+        if (!conc__jobs_push(w, &m->job)) {
+            conc__mate_run(m);
+        } else if (w->head != w->split) {
+            conc__jobs_open(w); /* others may be waiting for what it does */
+        }
     } else {
         conc__item ticket;
         conc__lock_take(&team->lock);

@@ -317,14 +317,16 @@ static void conc__sleeper_came(conc__worker *w) {
     (void)conc__sub32(&w->pool->coming, 1, CONC__SEQ_CST);
 }
 
-void conc__pool_sleeper_in(conc__worker *w, bool helps) {
+void conc__pool_helper_in(conc__worker *w) {
     conc__lock_take(&w->pool->lock);
-    conc__sleeper_list(w, helps);
+    conc__sleeper_list(w, true);
     conc__lock_give(&w->pool->lock);
+    if (w->works || w->guest) conc__hands_less(w->pool);
 }
 
-void conc__pool_sleeper_out(conc__worker *w, bool permit_taken) {
+void conc__pool_helper_out(conc__worker *w, bool permit_taken) {
     bool listed;
+    if (w->works || w->guest) (void)conc__add32(&w->pool->hands, 1, CONC__SEQ_CST);
     conc__lock_take(&w->pool->lock);
     listed = w->idle_link != NULL;
     if (listed) conc__sleeper_unlist(w);
@@ -423,6 +425,7 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
         return;
     }
     if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
+    if (!conc__pool_lets_work(pool)) return;
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
     if (w != NULL) {
@@ -438,7 +441,17 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
     conc__sleeper_wake(w);
 }
 
+bool conc__pool_lets_work(conc_pool *pool) {
+    return conc__load32(&pool->hands, CONC__SEQ_CST) < pool->processors || conc__load32(&pool->loose, CONC__SEQ_CST) != 0;
+}
+
+void conc__hands_less(conc_pool *pool) {
+    (void)conc__sub32(&pool->hands, 1, CONC__SEQ_CST);
+    conc__jobs_pass_on(pool);
+}
+
 bool conc__pool_is_hungry(conc_pool *pool) {
+    if (conc__load32(&pool->hands, CONC__RELAXED) >= pool->processors && conc__load32(&pool->loose, CONC__RELAXED) == 0) return false;
     return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
             conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0 ||
            conc__may_grow_for_jobs(pool);
@@ -725,6 +738,12 @@ static bool conc__due_get(conc_pool *pool, conc__item *item) {
     return f != NULL;
 }
 
+/* The thread has done with jobs for now; it is about to look for work, and so nobody else need come. */
+static void conc__hand_rests(conc__worker *w) {
+    w->works = false;
+    (void)conc__sub32(&w->pool->hands, 1, CONC__SEQ_CST);
+}
+
 /* Something to do, without waiting for it: a task for the caller in `*item`; or jobs of others, which have been done. */
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
@@ -738,8 +757,13 @@ static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
         conc__jobs_pass_on(pool);
         return true;
     }
-    *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
-    if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
+    if (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool)) {
+        (void)conc__add32(&pool->hands, 1, CONC__SEQ_CST);
+        w->works = true;
+        *jobs = conc__steal_and_run(w);
+        if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
+        conc__hand_rests(w);
+    }
     return *jobs;
 }
 
@@ -754,7 +778,7 @@ bool conc__due_run(conc_pool *pool) {
 static bool conc__pool_has_work(conc__worker *w) {
     conc_pool *pool = w->pool;
     return conc__load32(&pool->due, CONC__SEQ_CST) != 0 || conc__pool_queued(pool) != 0 ||
-           (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w));
+           (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w));
 }
 
 /* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so, it
@@ -790,7 +814,7 @@ static bool conc__pool_search(conc__worker *w, conc__item *item, bool *jobs) {
             found = true;
         } else if (conc__pool_get(pool, item)) {
             found = true;
-        } else if (conc__load32(&pool->forking, CONC__RELAXED) != 0 && conc__jobs_wanted(w)) {
+        } else if (conc__load32(&pool->forking, CONC__RELAXED) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w)) {
             break; /* jobs are taken below, when this is no searcher any more */
         }
     }
@@ -880,6 +904,7 @@ static int conc__pool_thread(void *p) {
     while (conc__pool_next(w, &item)) {
         conc__queued_run(pool, &item);
         if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
+        if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
     }
     if (pool->desc.thread_ends != NULL) pool->desc.thread_ends(pool->desc.user);
     me->worker = NULL;
@@ -898,7 +923,11 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
-        if (w != NULL) pool->elsewhere++;
+        if (w != NULL) {
+            pool->elsewhere++;
+            w->guest = true;
+            (void)conc__add32(&pool->hands, 1, CONC__SEQ_CST);
+        }
     }
     conc__lock_give(&pool->lock);
     if (*r == CONC_OK && w == NULL) *r = CONC_NO_MEMORY;
@@ -915,8 +944,9 @@ static void conc__elsewhere_done(conc_pool *pool) {
 
 void conc__pool_leave(conc__worker *w) {
     conc_pool *pool = w->pool;
+    if (w->guest) conc__hands_less(pool);
     conc__lock_take(&pool->lock);
-    w->used = false;
+    w->used = w->guest = false;
     pool->elsewhere--;
     conc__pool_look_for_end(pool);
     conc__lock_give(&pool->lock);
@@ -1371,6 +1401,7 @@ conc_pool *conc_pool_new(const conc_pool_desc *desc) {
     pool->keep_alive = d.keep_alive;
     pool->core = d.core_threads;
     pool->max = d.max_threads;
+    pool->processors = conc_cpu_count();
     pool->due_end = &pool->due_first;
     pool->users = 1;
     (void)conc__self();
