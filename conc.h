@@ -199,7 +199,7 @@
  *  Policies     abort, discard, discard the oldest, the caller runs it, block until a deadline; or a function of yours
  *  Later        conc_pool_submit_at(), conc_pool_every()
  *  Waiting      for a task of the same pool, in a task, runs it if it has not begun; in a circle it says CONC_DEADLOCK
- *  The end      close, join, free; conc_pool_close_now() hands back what has not begun. The program's end closes what is open
+ *  The end      close, join, free, or conc_pool_finish(); conc_pool_close_now() hands back what has not begun. The program's end closes what is open
  *
  * ---- PARALLEL LOOPS, FORK AND JOIN ------------------------------------------------------------ parallel.h below
  *
@@ -234,9 +234,7 @@
  *     if (conc_pool_for(pool, 0, 100000, 0, scale, v) != CONC_OK ||
  *         conc_pool_reduce(pool, 0, 100000, 0, add, join, &sum, v) != CONC_OK) return puts(conc_error_detail()), 1;
  *     printf("%.0f\n", sum);
- *     conc_pool_close(pool);
- *     conc_pool_join(pool, CONC_FOREVER);
- *     return conc_pool_free(pool) == CONC_OK ? 0 : 1;
+ *     return conc_pool_finish(pool) == CONC_OK ? 0 : 1;
  * }
  * ```
  * ```output
@@ -2039,7 +2037,7 @@ CONC_API conc_result conc_future_complete(conc_future *f, int code);
  * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook.
  *
  * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): until all has run and every thread has
- * ended. conc_pool_free().
+ * ended. conc_pool_free(). Or all three: conc_pool_finish(). Its threads are daemons; it is the pool that the program's end sees to.
  *
  * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
  *
@@ -2065,7 +2063,7 @@ typedef enum conc_reject {
 
 typedef struct conc_pool_desc {
     const char *name;       /* its threads are NAME-1, NAME-2, ...; copied, cut at 20 bytes. NULL: "pool" */
-    unsigned core_threads;  /* 0: conc_cpu_count() */
+    unsigned core_threads;  /* 0: conc_cpu_count(), or max_threads if that is less */
     unsigned max_threads;   /* 0: core_threads */
     double keep_alive;      /* seconds; 0: 60 */
     bool core_time_out;     /* core threads, too, end after keep_alive without work */
@@ -2076,8 +2074,8 @@ typedef struct conc_pool_desc {
     size_t queue_capacity;  /* tasks; 0: unbounded */
     conc_reject on_reject;
     double block_seconds;   /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
-    /* Decides instead of on_reject, in the calling thread. What it returns the call returns; CONC_OK: it has dealt with the task.
-     * It may hand it in again, elsewhere or here. */
+    /* Decides instead of on_reject, in the calling thread. What it returns the call returns; CONC_OK: it has dealt with the task, whose
+     * future, if it has one, ends with CONC_REJECTED: this pool does not run it. It may hand it in again, elsewhere or here. */
     conc_result (*reject)(conc_pool *pool, conc_fn fn, void *arg, void *user);
     /* Told of each task that was handed in and will not run, unless the caller of the function that decided so learns it from its
      * result: the discarded; those that conc_pool_close_now() found, without a function of its own. */
@@ -2110,7 +2108,7 @@ CONC_API conc_future *conc_pool_submit(conc_pool *pool, conc_fn fn, void *arg);
 typedef struct conc_pool_task {
     int priority;        /* higher first; by_priority pools only */
     conc_cancel *cancel; /* a parent for the task's token; must outlive the task */
-    conc_deadline until; /* CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
+    conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
 } conc_pool_task;
 /* The same with options; `task` NULL: none. */
 CONC_API conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task);
@@ -2142,6 +2140,10 @@ CONC_API conc_op conc_op_pool_end(conc_pool *pool);
  * stay as they are, until they are released. */
 CONC_API conc_result conc_pool_free(conc_pool *pool);
 
+/* Closes, joins for as long as it takes, and frees: CONC_OK; or, and it is closed and not freed, CONC_CANCELED, CONC_DEADLOCK. NULL is
+ * CONC_OK. */
+CONC_API conc_result conc_pool_finish(conc_pool *pool);
+
 /* ---- looking and changing ---------------------------------------------------------------------- */
 
 typedef struct conc_pool_stats {
@@ -2151,7 +2153,7 @@ typedef struct conc_pool_stats {
     unsigned active;   /* those that run one, or look for one */
     size_t queued;     /* tasks that wait for a thread */
     size_t scheduled;  /* tasks that wait for their time */
-    /* Tasks since the beginning. The first is the sum of the next three, and of those queued, scheduled and running. */
+    /* Tasks since the beginning; those that the policy has the caller run are among them. The first is the sum of the next three, and of those queued, scheduled and running. */
     uint64_t accepted;
     uint64_t completed; /* they ran to their end, well or not */
     uint64_t canceled;  /* before they ran: by their future, or discarded as the oldest, or by closing */
@@ -2201,8 +2203,11 @@ CONC_API conc_pool *conc_pool_current(void);
  * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them uses
  * the pool's queue or counts among its tasks, and they work in a pool that is closed, as long as a task runs in it.
  *
- * The caller takes part: conc_pool_call() and all that follows run in the calling thread *and* in the pool's. A thread of
- * another pool, or a coroutine's, may call them, too; it is busy with it until the call returns.
+ * Threads are started for jobs as they are for tasks, up to core_threads. A job that waits (conc_future_wait()) for a task which the
+ * thread that runs it is itself in the midst of, in a join below, is told CONC_DEADLOCK.
+ *
+ * The caller takes part: conc_pool_call() and all that follows run in the calling thread *and* in the pool's, one more than
+ * those. A thread of another pool, or a coroutine's, may call them, too; it is busy with it until the call returns.
  *
  * (Split deques: T. van Dijk, J. C. van de Pol, "Lace: Non-blocking Split Deque for Work-Stealing", Euro-Par 2014 workshops.)
  *
@@ -3565,6 +3570,7 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 #undef conc_pool_close_now
 #undef conc_pool_join
 #undef conc_pool_free
+#undef conc_pool_finish
 #undef conc_pool_resize
 #undef conc_pool_set_keep_alive
 #undef conc_pool_prestart
@@ -4633,7 +4639,10 @@ typedef struct conc__worker {
     uint32_t head;       /* where the next job goes; jobs from `split` on are its alone, */
     uint32_t split;      /* as of `open` */
     uint32_t first;      /* where the deque begins */
-    bool forks;          /* it is counted in the pool's `forking` */
+    bool forks;          /* it is counted in the pool's `forking`, */
+    bool mates;          /* and in its `loose` */
+    bool works;          /* a task of it forks: it is counted in the pool's `hands` for that */
+    bool guest;          /* it takes part for a while */
     char pad0[CONC__CACHE_LINE];
     uint32_t open;       /* atomic: the jobs that others may take: from the lower half to before the upper half. Publishes them */
     uint32_t asked;      /* atomic: others want more of them. A hint */
@@ -4669,6 +4678,11 @@ struct conc_pool {
     uint32_t due;          /* atomic: the length of the list; written under the lock */
     uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
     uint32_t coming;       /* atomic: members that were woken for jobs, and have not looked yet */
+    uint32_t hands;        /* atomic: members at work on jobs, but for helpers that sleep. Those that take part, threads that have taken a
+                              job, and those whose task has forked */
+    uint32_t loose;        /* atomic: members that have tasks of groups among their jobs, as far as they know */
+    uint32_t processors;   /* constant */
+    uint32_t no_more;      /* atomic: the last attempt to start a thread failed. A hint */
     uint32_t forking;      /* atomic: members that have jobs, as far as they know */
     char pad1[CONC__CACHE_LINE];
     size_t accepted;       /* atomic, as are the next four: counters */
@@ -4707,11 +4721,15 @@ CONC__LIB void conc__pool_leave(conc__worker *w);
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
 /* The caller may have been woken for jobs, or for what is due, and will not look for them. */
 CONC__LIB void conc__pool_pass_on(conc_pool *pool);
-/* Whether any member has nothing to do, or is on its way. A hint. */
+/* Whether another member may work on jobs: there is a processor for it; or there are tasks of groups, each of which is to have a thread
+ * as long as there is one. */
+CONC__LIB bool conc__pool_lets_work(conc_pool *pool);
+CONC__LIB void conc__hands_less(conc_pool *pool);
+/* Whether any member has nothing to do, or is on its way, and may work. A hint. */
 CONC__LIB bool conc__pool_is_hungry(conc_pool *pool);
 /* In the list of helpers, and out of it, having taken the permit if another took it out. */
-CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
-CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
+CONC__LIB void conc__pool_helper_in(conc__worker *w);
+CONC__LIB void conc__pool_helper_out(conc__worker *w, bool permit_taken);
 /* Gives back what a future has for its time; NULL is harmless. */
 CONC__LIB void conc__schedule_free(struct conc__schedule *s);
 /* Runs a task whose time has come, past the queue; false: there is none. */
@@ -14987,42 +15005,22 @@ static void conc__sleeper_came(conc__worker *w) {
     (void)conc__sub32(&w->pool->coming, 1, CONC__SEQ_CST);
 }
 
-void conc__pool_sleeper_in(conc__worker *w, bool helps) {
+void conc__pool_helper_in(conc__worker *w) {
     conc__lock_take(&w->pool->lock);
-    conc__sleeper_list(w, helps);
+    conc__sleeper_list(w, true);
     conc__lock_give(&w->pool->lock);
+    if (w->works || w->guest) conc__hands_less(w->pool);
 }
 
-void conc__pool_sleeper_out(conc__worker *w, bool permit_taken) {
+void conc__pool_helper_out(conc__worker *w, bool permit_taken) {
     bool listed;
+    if (w->works || w->guest) (void)conc__add32(&w->pool->hands, 1, CONC__SEQ_CST);
     conc__lock_take(&w->pool->lock);
     listed = w->idle_link != NULL;
     if (listed) conc__sleeper_unlist(w);
     conc__lock_give(&w->pool->lock);
     if (!listed && !permit_taken) conc__sleeper_permit(w); /* another took it out: its permit is there, or on its way */
     conc__sleeper_came(w);
-}
-
-/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
- * the next one come. */
-void conc__pool_rouse_for_jobs(conc_pool *pool) {
-    conc__worker *w;
-    if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0) return;
-    if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
-    conc__lock_take(&pool->lock);
-    w = pool->helping != NULL ? pool->helping : pool->idles;
-    if (w != NULL) {
-        conc__sleeper_unlist(w);
-        w->comes = true;
-        (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
-    }
-    conc__lock_give(&pool->lock);
-    conc__sleeper_wake(w);
-}
-
-bool conc__pool_is_hungry(conc_pool *pool) {
-    return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
-            conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0;
 }
 
 /* What the caller has found keeps it from looking for jobs, for which others may have counted on it. */
@@ -15060,8 +15058,9 @@ static void conc__pool_look_for_end(conc_pool *pool) {
 }
 
 /* Starts a thread, which begins with `item` (NULL: with none). Called with the lock held and `threads` raised for it; lets go
- * of the lock. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS: `threads` is lowered again, and the lock is held. */
-static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
+ * of the lock. `for_jobs`: it counts as coming for jobs. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS: `threads` is lowered again, and
+ * the lock is held. */
+static conc_result conc__thread_new(conc_pool *pool, const conc__item *item, bool for_jobs) {
     conc_thread_desc desc;
     conc_thread *t = NULL;
     conc_result r;
@@ -15069,6 +15068,8 @@ static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
     conc__worker *w = conc__member_new(pool);
     if (w != NULL) {
         w->handed = item != NULL;
+        w->comes = for_jobs;
+        if (for_jobs) (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
         if (item != NULL) w->item = *item;
         if (conc__load32(&pool->threads, CONC__RELAXED) > pool->largest) pool->largest = conc__load32(&pool->threads, CONC__RELAXED);
         conc__lock_give(&pool->lock);
@@ -15080,11 +15081,14 @@ static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
         t = conc_thread_start(conc__pool_thread, w, &desc);
         if (t != NULL) {
             (void)conc_thread_detach(t);
+            conc__store32(&pool->no_more, 0, CONC__RELAXED);
             return CONC_OK;
         }
         r = conc_error_result();
         conc__lock_take(&pool->lock);
         w->used = false;
+        if (for_jobs) (void)conc__sub32(&pool->coming, 1, CONC__SEQ_CST);
+        w->comes = false;
     } else {
         r = CONC_NO_MEMORY;
     }
@@ -15092,6 +15096,53 @@ static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
     conc__pool_look_for_end(pool);
     conc__room_made(pool); /* who waits for room has taken it for one that may not be exceeded */
     return r;
+}
+
+/* Jobs, too, have the core completed. */
+static bool conc__may_grow_for_jobs(conc_pool *pool) {
+    return conc__load32(&pool->threads, CONC__SEQ_CST) < conc__load32(&pool->core, CONC__RELAXED) &&
+           conc__load32(&pool->phase, CONC__RELAXED) == CONC__POOL_OPEN && conc__load32(&pool->no_more, CONC__RELAXED) == 0;
+}
+
+/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
+ * the next one come. */
+void conc__pool_rouse_for_jobs(conc_pool *pool) {
+    conc__worker *w;
+    if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0 &&
+        !conc__may_grow_for_jobs(pool)) {
+        return;
+    }
+    if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
+    if (!conc__pool_lets_work(pool)) return;
+    conc__lock_take(&pool->lock);
+    w = pool->helping != NULL ? pool->helping : pool->idles;
+    if (w != NULL) {
+        conc__sleeper_unlist(w);
+        w->comes = true;
+        (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
+    } else if (conc__may_grow_for_jobs(pool)) {
+        (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
+        if (conc__thread_new(pool, NULL, true) == CONC_OK) return; /* the lock is given back */
+        conc__store32(&pool->no_more, 1, CONC__RELAXED); /* jobs need no thread: they are not to try again and again */
+    }
+    conc__lock_give(&pool->lock);
+    conc__sleeper_wake(w);
+}
+
+bool conc__pool_lets_work(conc_pool *pool) {
+    return conc__load32(&pool->hands, CONC__SEQ_CST) < pool->processors || conc__load32(&pool->loose, CONC__SEQ_CST) != 0;
+}
+
+void conc__hands_less(conc_pool *pool) {
+    (void)conc__sub32(&pool->hands, 1, CONC__SEQ_CST);
+    conc__jobs_pass_on(pool);
+}
+
+bool conc__pool_is_hungry(conc_pool *pool) {
+    if (conc__load32(&pool->hands, CONC__RELAXED) >= pool->processors && conc__load32(&pool->loose, CONC__RELAXED) == 0) return false;
+    return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
+            conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0 ||
+           conc__may_grow_for_jobs(pool);
 }
 
 /* There is something in the queue, or due: has a thread come for it, if one is idle, or the core is not complete. */
@@ -15109,7 +15160,7 @@ static CONC__NOINLINE void conc__pool_rouse(conc_pool *pool) {
         conc__sleeper_unlist(w);
     } else if (conc__load32(&pool->threads, CONC__RELAXED) < conc__load32(&pool->core, CONC__RELAXED)) {
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        if (conc__thread_new(pool, NULL) == CONC_OK) return; /* the lock is given back */
+        if (conc__thread_new(pool, NULL, false) == CONC_OK) return; /* the lock is given back */
     } else if (due && pool->helping != NULL) { /* what is due is taken by helpers, too */
         w = pool->helping;
         conc__sleeper_unlist(w);
@@ -15137,7 +15188,7 @@ static bool conc__pool_more(conc_pool *pool) {
     if (pool->desc.grow_first) most = conc__load32(&pool->max, CONC__RELAXED);
     if (conc__load32(&pool->threads, CONC__RELAXED) < most && conc__load32(&pool->phase, CONC__RELAXED) == CONC__POOL_OPEN) {
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        started = conc__thread_new(pool, NULL) == CONC_OK;
+        started = conc__thread_new(pool, NULL, false) == CONC_OK;
     }
     if (!started) conc__lock_give(&pool->lock);
     return started;
@@ -15183,7 +15234,7 @@ static CONC__NOINLINE conc_result conc__pool_place_by_rules(conc_pool *pool, con
         /* 2. and 4. (where it comes first): a new thread. */
         if (!failed && threads < (pool->desc.grow_first ? max : conc__load32(&pool->core, CONC__RELAXED))) {
             (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-            r = conc__thread_new(pool, item);
+            r = conc__thread_new(pool, item, false);
             if (r == CONC_OK) return r;
             failed = true;
             if (conc__load32(&pool->threads, CONC__RELAXED) == 0) break; /* nobody would come for it */
@@ -15198,7 +15249,7 @@ static CONC__NOINLINE conc_result conc__pool_place_by_rules(conc_pool *pool, con
         }
         /* 4. A thread above the core. */
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        r = conc__thread_new(pool, item);
+        r = conc__thread_new(pool, item, false);
         if (r == CONC_OK) return r;
         failed = true;
         if (conc__load32(&pool->threads, CONC__RELAXED) == 0) break;
@@ -15282,7 +15333,7 @@ static void conc__future_run(conc_future *f) {
     conc__future_end(f, r, code, r == CONC_FAILED ? text : NULL);
 }
 
-/* Only to be told from others: conc__item_run() does it. */
+/* Only to be told from others: conc__queued_run() does it. */
 static int conc__future_task(void *f) {
     (void)f;
     return 0;
@@ -15303,7 +15354,7 @@ static void conc__future_is_elsewhere(conc_future *f) {
 }
 
 /* What came out of the queue. */
-static void conc__item_run(conc_pool *pool, const conc__item *item) {
+static void conc__queued_run(conc_pool *pool, const conc__item *item) {
     if (item->fn == conc__future_task) {
         conc_future *f = (conc_future *)item->arg;
         if (conc__future_claim(f)) {
@@ -15325,7 +15376,7 @@ static void conc__item_run(conc_pool *pool, const conc__item *item) {
 
 /* Instead of running it: CONC_CANCELED, or CONC_REJECTED if it was never accepted. True: the task was still to begin, and is
  * `*fn` and `*arg` to the user (fn NULL: it is none of his). */
-static bool conc__item_drop(const conc__item *item, conc_result r, conc_fn *fn, void **arg) {
+static bool conc__queued_drop(const conc__item *item, conc_result r, conc_fn *fn, void **arg) {
     bool mine = true;
     *fn = item->fn;
     *arg = item->arg;
@@ -15375,6 +15426,12 @@ static bool conc__due_get(conc_pool *pool, conc__item *item) {
     return f != NULL;
 }
 
+/* The thread has done with jobs for now; it is about to look for work, and so nobody else need come. */
+static void conc__hand_rests(conc__worker *w) {
+    w->works = false;
+    (void)conc__sub32(&w->pool->hands, 1, CONC__SEQ_CST);
+}
+
 /* Something to do, without waiting for it: a task for the caller in `*item`; or jobs of others, which have been done. */
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
@@ -15388,15 +15445,20 @@ static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
         conc__jobs_pass_on(pool);
         return true;
     }
-    *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
-    if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
+    if (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool)) {
+        (void)conc__add32(&pool->hands, 1, CONC__SEQ_CST);
+        w->works = true;
+        *jobs = conc__steal_and_run(w);
+        if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
+        conc__hand_rests(w);
+    }
     return *jobs;
 }
 
 bool conc__due_run(conc_pool *pool) {
     conc__item item;
     bool found = conc__due_get(pool, &item);
-    if (found) conc__item_run(pool, &item);
+    if (found) conc__queued_run(pool, &item);
     return found;
 }
 
@@ -15404,7 +15466,7 @@ bool conc__due_run(conc_pool *pool) {
 static bool conc__pool_has_work(conc__worker *w) {
     conc_pool *pool = w->pool;
     return conc__load32(&pool->due, CONC__SEQ_CST) != 0 || conc__pool_queued(pool) != 0 ||
-           (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w));
+           (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w));
 }
 
 /* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so, it
@@ -15440,7 +15502,7 @@ static bool conc__pool_search(conc__worker *w, conc__item *item, bool *jobs) {
             found = true;
         } else if (conc__pool_get(pool, item)) {
             found = true;
-        } else if (conc__load32(&pool->forking, CONC__RELAXED) != 0 && conc__jobs_wanted(w)) {
+        } else if (conc__load32(&pool->forking, CONC__RELAXED) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w)) {
             break; /* jobs are taken below, when this is no searcher any more */
         }
     }
@@ -15528,8 +15590,9 @@ static int conc__pool_thread(void *p) {
     me->worker = w;
     if (pool->desc.thread_started != NULL) pool->desc.thread_started(pool->desc.user);
     while (conc__pool_next(w, &item)) {
-        conc__item_run(pool, &item);
+        conc__queued_run(pool, &item);
         if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
+        if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
     }
     if (pool->desc.thread_ends != NULL) pool->desc.thread_ends(pool->desc.user);
     me->worker = NULL;
@@ -15548,7 +15611,11 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
-        if (w != NULL) pool->elsewhere++;
+        if (w != NULL) {
+            pool->elsewhere++;
+            w->guest = true;
+            (void)conc__add32(&pool->hands, 1, CONC__SEQ_CST);
+        }
     }
     conc__lock_give(&pool->lock);
     if (*r == CONC_OK && w == NULL) *r = CONC_NO_MEMORY;
@@ -15565,8 +15632,9 @@ static void conc__elsewhere_done(conc_pool *pool) {
 
 void conc__pool_leave(conc__worker *w) {
     conc_pool *pool = w->pool;
+    if (w->guest) conc__hands_less(pool);
     conc__lock_take(&pool->lock);
-    w->used = false;
+    w->used = w->guest = false;
     pool->elsewhere--;
     conc__pool_look_for_end(pool);
     conc__lock_give(&pool->lock);
@@ -15587,10 +15655,10 @@ static conc_result conc__pool_full(conc_pool *pool) {
 }
 
 /* A task that was discarded. */
-static void conc__item_discard(conc_pool *pool, const conc__item *item, conc_result r) {
+static void conc__queued_discard(conc_pool *pool, const conc__item *item, conc_result r) {
     conc_fn fn;
     void *arg;
-    if (conc__item_drop(item, r, &fn, &arg)) {
+    if (conc__queued_drop(item, r, &fn, &arg)) {
         (void)conc__addz(r == CONC_REJECTED ? &pool->rejected : &pool->canceled, 1, CONC__RELAXED);
         if (fn != NULL && pool->desc.dropped != NULL) pool->desc.dropped(fn, arg, pool->desc.user);
     }
@@ -15614,7 +15682,7 @@ static conc_result conc__run_by_caller(conc_pool *pool, const conc__item *item) 
     conc_result r = conc__elsewhere_begin(pool);
     if (r != CONC_OK) return r;
     (void)conc__addz(&pool->accepted, 1, CONC__RELAXED);
-    conc__item_run(pool, item);
+    conc__queued_run(pool, item);
     conc__elsewhere_done(pool);
     return CONC_OK;
 }
@@ -15637,7 +15705,7 @@ static conc_result conc__place_or_wait(conc_pool *pool, const conc__item *item, 
             conc__item oldest;
             if (!conc__pool_get(pool, &oldest)) return conc__run_by_caller(pool, item);
             conc__room_made(pool);
-            conc__item_run(pool, &oldest);
+            conc__queued_run(pool, &oldest);
             r = conc__pool_place(pool, item, urgent.priority);
         } while (r == CONC_FULL);
         return r;
@@ -15663,22 +15731,22 @@ static conc_result conc__reject(conc_pool *pool, const conc__item *item, const c
         if (r == CONC_OK && item->fn == conc__future_task) {
             conc_fn fn;
             void *arg;
-            (void)conc__item_drop(item, CONC_REJECTED, &fn, &arg);
+            (void)conc__queued_drop(item, CONC_REJECTED, &fn, &arg);
         }
         return r;
     }
     switch (pool->desc.on_reject) {
     case CONC_REJECT_DISCARD:
-        conc__item_discard(pool, item, CONC_REJECTED);
+        conc__queued_discard(pool, item, CONC_REJECTED);
         return CONC_OK;
     case CONC_REJECT_DISCARD_OLDEST:
         r = conc__elsewhere_begin(pool);
         if (r != CONC_OK) return conc__rejected(pool, r);
         do {
             if (conc__pool_get(pool, &oldest)) {
-                conc__item_discard(pool, &oldest, CONC_CANCELED);
+                conc__queued_discard(pool, &oldest, CONC_CANCELED);
             } else if (pool->queue == NULL) {
-                conc__item_discard(pool, item, CONC_REJECTED); /* nothing waits that could make room */
+                conc__queued_discard(pool, item, CONC_REJECTED); /* nothing waits that could make room */
                 r = CONC_OK;
                 break;
             }
@@ -15737,7 +15805,7 @@ static bool conc__help_future(conc_future *f) {
 
 static void conc__future_canceled(conc_future *f);
 
-/* It has run in a thread that is none of the pool's, after its turn in the queue had come: see conc__item_run(). */
+/* It has run in a thread that is none of the pool's, after its turn in the queue had come: see conc__queued_run(). */
 static void conc__future_has_ended(conc_future *f, uint32_t state) {
     if ((state & CONC__ELSEWHERE) != 0) conc__elsewhere_done(f->pool);
 }
@@ -16021,6 +16089,7 @@ conc_pool *conc_pool_new(const conc_pool_desc *desc) {
     pool->keep_alive = d.keep_alive;
     pool->core = d.core_threads;
     pool->max = d.max_threads;
+    pool->processors = conc_cpu_count();
     pool->due_end = &pool->due_first;
     pool->users = 1;
     (void)conc__self();
@@ -16136,8 +16205,8 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
         conc_fn fn;
         void *arg;
         if (returned == NULL) {
-            conc__item_discard(pool, &item, CONC_CANCELED);
-        } else if (conc__item_drop(&item, CONC_CANCELED, &fn, &arg)) {
+            conc__queued_discard(pool, &item, CONC_CANCELED);
+        } else if (conc__queued_drop(&item, CONC_CANCELED, &fn, &arg)) {
             (void)conc__addz(fn != NULL ? &pool->returned : &pool->canceled, 1, CONC__RELAXED);
             if (fn != NULL) returned(fn, arg, user);
         }
@@ -16205,6 +16274,16 @@ conc_result conc_pool_free(conc_pool *pool) {
     }
     conc__pool_unuse(pool);
     return CONC_OK;
+}
+
+conc_result conc_pool_finish(conc_pool *pool) {
+    conc_result r = CONC_OK;
+    if (pool == NULL) return CONC_OK;
+    if (!conc__pool_is_forked(pool)) {
+        (void)conc_pool_close(pool);
+        r = conc_pool_join(pool, CONC_FOREVER);
+    }
+    return r == CONC_OK ? conc_pool_free(pool) : r;
 }
 
 /* ---- looking and changing -------------------------------------------------------------------------------------- */
@@ -16289,7 +16368,7 @@ unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
             break;
         }
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        if (conc__thread_new(pool, NULL) != CONC_OK) break; /* the lock is held again */
+        if (conc__thread_new(pool, NULL, false) != CONC_OK) break; /* the lock is held again */
     }
     conc__lock_give(&pool->lock);
     return threads;
@@ -16324,6 +16403,10 @@ conc_pool *conc_pool_current(void) {
  * each fork and join): who finds nothing to take, who takes the last that is open; and, for itself, the owner as long as any member has
  * nothing to do. That is a hint: if it is overlooked for a moment, jobs stay where they are until the next fork or join;
  * nobody waits for them but their own forker.
+ *
+ * HOW MANY. A member may take jobs as long as fewer than there are processors work on jobs (`hands`): one more would but take turns with
+ * the others, and, when it is interrupted, have them wait for its piece at the end of a loop. Tasks of groups are exempt: they may wait for
+ * each other. Whoever stops working, or falls asleep over a join, lowers `hands`, and then has one come if there are jobs.
  *
  * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
  * last for ever.
@@ -16398,6 +16481,10 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     }
     if (!w->forks) {
         w->forks = true;
+        if (!w->works && !w->guest) {
+            w->works = true;
+            (void)conc__add32(&w->pool->hands, 1, CONC__SEQ_CST);
+        }
         (void)conc__add32(&w->pool->forking, 1, CONC__SEQ_CST);
     }
     conc__pool_rouse_for_jobs(w->pool);
@@ -16432,6 +16519,10 @@ static conc_job *conc__jobs_take(conc__worker *w) {
         if (w->forks) {
             w->forks = false;
             (void)conc__sub32(&w->pool->forking, 1, CONC__SEQ_CST);
+        }
+        if (w->mates) {
+            w->mates = false;
+            (void)conc__sub32(&w->pool->loose, 1, CONC__SEQ_CST);
         }
         return NULL;
     }
@@ -16533,26 +16624,30 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         }
         for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
             r = op->cls->attempt(op);
-            if (r != CONC_PENDING) return r;
+            if (r != CONC_PENDING) break;
             busy = (conc__load32(&w->pool->forking, CONC__RELAXED) != 0 && conc__steal_and_run(w)) || conc__due_run(w->pool);
         }
         if (busy) continue;
-        conc__pool_sleeper_in(w, true);
+        if (r != CONC_PENDING) {
+            if (woken) conc__pool_pass_on(w->pool);
+            return r;
+        }
+        conc__pool_helper_in(w);
         if ((conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w)) ||
             conc__load32(&w->pool->due, CONC__SEQ_CST) != 0) {
-            conc__pool_sleeper_out(w, false);
+            conc__pool_helper_out(w, false);
             if (!conc__steal_and_run(w)) (void)conc__due_run(w->pool);
             continue;
         }
         if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
-            conc__pool_sleeper_out(w, false);
+            conc__pool_helper_out(w, false);
             return conc__fail(CONC_DEADLOCK, "what is waited for waits, in the end, for the waiting task itself");
         }
         ops[0] = *op;
         ops[1] = conc_op_acquire(&w->wake);
         which = conc_select(ops, 2, deadline);
         conc__blocked_leave(&blocked);
-        conc__pool_sleeper_out(w, which == 1);
+        conc__pool_helper_out(w, which == 1);
         woken = which == 1;
         if (!woken) {
             conc__pool_pass_on(w->pool); /* not this one */
@@ -16813,7 +16908,15 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         m->job.conc__fn = conc__mate_job;
         m->job.conc__arg = m;
         m->job.conc__loose = true;
-        if (!conc__jobs_push(w, &m->job)) conc__mate_run(m);
+        if (!w->mates) {
+            w->mates = true;
+            (void)conc__add32(&w->pool->loose, 1, CONC__SEQ_CST);
+        }
+        if (!conc__jobs_push(w, &m->job)) {
+            conc__mate_run(m);
+        } else if (w->head != w->split) {
+            conc__jobs_open(w); /* others may be waiting for what it does */
+        }
     } else {
         conc__item ticket;
         conc__lock_take(&team->lock);
@@ -16853,18 +16956,34 @@ static bool conc__team_arm(conc_op *op, conc_node *node) {
 
 static const conc_op_class conc__team_op = {"group", CONC_BUSY, conc__team_attempt, conc__team_arm, NULL, NULL};
 
+/* Runs what was handed in from outside and has not begun, and what that starts; `kept`: but only what has no ticket. */
+typedef struct conc__team_waiter {
+    conc__team *team;
+    bool kept;
+} conc__team_waiter;
+
+static int conc__team_work(void *arg) {
+    const conc__team_waiter *waiter = (const conc__team_waiter *)arg;
+    conc__team *team = waiter->team;
+    conc__worker *w = conc__self()->worker;
+    conc_job *own;
+    while (conc__team_run_one(team, waiter->kept)) {
+    }
+    if (w == NULL || w->pool != team->pool) return 0;
+    while (conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) conc__job_run_taken(own);
+    return 0;
+}
+
 static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
     conc__worker *w = conc__self()->worker;
     conc_op op = conc_op_make(&conc__team_op, team, NULL);
-    conc_job *own;
-    if (deadline.ns != INT64_MIN) {
-        /* What has not begun: from outside, and the member's own. */
-        bool all = team->pool->desc.waiters_help || (w != NULL && w->pool == team->pool);
-        while (conc__team_run_one(team, !all)) {
-        }
-        while (w != NULL && w->pool == team->pool && conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) {
-            conc__job_run_taken(own);
-        }
+    conc__team_waiter waiter;
+    waiter.team = team;
+    waiter.kept = !team->pool->desc.waiters_help && (w == NULL || w->pool != team->pool);
+    /* As a member of the pool, so that what is started meanwhile are jobs; if that cannot be, as it is. */
+    if (deadline.ns != INT64_MIN && conc__load32(&team->pending, CONC__ACQUIRE) != 0 &&
+        conc_pool_call(team->pool, conc__team_work, &waiter, NULL) != CONC_OK) {
+        (void)conc__team_work(&waiter);
     }
     return conc__await(&op, team, deadline);
 }
@@ -22254,6 +22373,7 @@ void conc_sim_fail(const char *text, const char *file, int line) {
     CONC__AT("conc_pool_close_now(" #__VA_ARGS__ ")", conc_pool_close_now(__VA_ARGS__))
 #define conc_pool_join(...) CONC__AT("conc_pool_join(" #__VA_ARGS__ ")", conc_pool_join(__VA_ARGS__))
 #define conc_pool_free(...) CONC__AT("conc_pool_free(" #__VA_ARGS__ ")", conc_pool_free(__VA_ARGS__))
+#define conc_pool_finish(...) CONC__AT("conc_pool_finish(" #__VA_ARGS__ ")", conc_pool_finish(__VA_ARGS__))
 #define conc_pool_resize(...) CONC__AT("conc_pool_resize(" #__VA_ARGS__ ")", conc_pool_resize(__VA_ARGS__))
 #define conc_pool_set_keep_alive(...) \
     CONC__AT("conc_pool_set_keep_alive(" #__VA_ARGS__ ")", conc_pool_set_keep_alive(__VA_ARGS__))

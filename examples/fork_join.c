@@ -70,8 +70,6 @@ int main(void) {
     printf("all processors: %ld ways in %.3f s\n", all.ways, parallel);
     printf("%.2f times as fast\n", serial / parallel);
 
-    conc_pool_close(pool);
-    conc_pool_join(pool, CONC_FOREVER);
-    conc_pool_free(pool);
+    conc_pool_finish(pool);
     return r == CONC_OK && one.ways == all.ways ? 0 : 1;
 }

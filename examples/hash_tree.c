@@ -140,9 +140,7 @@ int main(int argc, char **argv) {
     need(conc_pool_group_begin(&tasks, pool) == CONC_OK);
     need(conc_pool_group_run(&tasks, look_at, top) == CONC_OK);
     conc_pool_group_end(&tasks); /* all that they have started, too, has ended */
-    conc_pool_close(pool);       /* which ends what is done every 0.1 s */
-    conc_pool_join(pool, CONC_FOREVER);
-    conc_pool_free(pool);
+    conc_pool_finish(pool); /* which ends what is done every 0.1 s */
 
     if (terminal) fputs("\r", stderr);
     if (count > 0) qsort(files, count, sizeof *files, by_path);

@@ -172,9 +172,7 @@ int main(int argc, char **argv) {
         perror(argv[1]);
         same = false;
     }
-    conc_pool_close(pool);
-    conc_pool_join(pool, CONC_FOREVER);
-    conc_pool_free(pool);
+    conc_pool_finish(pool);
     free(one.rows);
     free(all.rows);
     return same ? 0 : 1;

@@ -56,9 +56,7 @@ static bool sort_and_compare(void *items, size_t n, size_t size, comparison comp
 
     for (size_t i = 0; i < n * size; i += size) same = same && compare(sorted + i, copy + i) == 0;
     fputs(same ? "the same order\n" : "NOT the same order\n", report);
-    conc_pool_close(pool);
-    conc_pool_join(pool, CONC_FOREVER);
-    conc_pool_free(pool);
+    conc_pool_finish(pool);
     free(copy);
     return same;
 }

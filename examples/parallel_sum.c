@@ -73,8 +73,6 @@ int main(void) {
     double parallel = print("all processors:", &all, begun);
     printf("%.2f times as fast\n", serial / parallel);
 
-    conc_pool_close(pool);
-    conc_pool_join(pool, CONC_FOREVER);
-    conc_pool_free(pool);
+    conc_pool_finish(pool);
     return r == CONC_OK && one.steps == all.steps && one.longest == all.longest && one.from == all.from ? 0 : 1;
 }

@@ -57,9 +57,7 @@ static conc_result to_spare(conc_pool *pool, conc_fn fn, void *arg, void *user) 
 }
 
 static void end(conc_pool *pool) {
-    conc_pool_close(pool);
-    conc_pool_join(pool, CONC_FOREVER);
-    conc_pool_free(pool);
+    conc_pool_finish(pool);
 }
 
 static void show(const char *title, conc_pool_desc desc) {

@@ -384,7 +384,10 @@ typedef struct conc__worker {
     uint32_t head;       /* where the next job goes; jobs from `split` on are its alone, */
     uint32_t split;      /* as of `open` */
     uint32_t first;      /* where the deque begins */
-    bool forks;          /* it is counted in the pool's `forking` */
+    bool forks;          /* it is counted in the pool's `forking`, */
+    bool mates;          /* and in its `loose` */
+    bool works;          /* a task of it forks: it is counted in the pool's `hands` for that */
+    bool guest;          /* it takes part for a while */
     char pad0[CONC__CACHE_LINE];
     uint32_t open;       /* atomic: the jobs that others may take: from the lower half to before the upper half. Publishes them */
     uint32_t asked;      /* atomic: others want more of them. A hint */
@@ -420,6 +423,11 @@ struct conc_pool {
     uint32_t due;          /* atomic: the length of the list; written under the lock */
     uint32_t room_asleep;  /* atomic: somebody may wait for room under this address; cleared under its bucket's lock */
     uint32_t coming;       /* atomic: members that were woken for jobs, and have not looked yet */
+    uint32_t hands;        /* atomic: members at work on jobs, but for helpers that sleep. Those that take part, threads that have taken a
+                              job, and those whose task has forked */
+    uint32_t loose;        /* atomic: members that have tasks of groups among their jobs, as far as they know */
+    uint32_t processors;   /* constant */
+    uint32_t no_more;      /* atomic: the last attempt to start a thread failed. A hint */
     uint32_t forking;      /* atomic: members that have jobs, as far as they know */
     char pad1[CONC__CACHE_LINE];
     size_t accepted;       /* atomic, as are the next four: counters */
@@ -458,11 +466,15 @@ CONC__LIB void conc__pool_leave(conc__worker *w);
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
 /* The caller may have been woken for jobs, or for what is due, and will not look for them. */
 CONC__LIB void conc__pool_pass_on(conc_pool *pool);
-/* Whether any member has nothing to do, or is on its way. A hint. */
+/* Whether another member may work on jobs: there is a processor for it; or there are tasks of groups, each of which is to have a thread
+ * as long as there is one. */
+CONC__LIB bool conc__pool_lets_work(conc_pool *pool);
+CONC__LIB void conc__hands_less(conc_pool *pool);
+/* Whether any member has nothing to do, or is on its way, and may work. A hint. */
 CONC__LIB bool conc__pool_is_hungry(conc_pool *pool);
 /* In the list of helpers, and out of it, having taken the permit if another took it out. */
-CONC__LIB void conc__pool_sleeper_in(conc__worker *w, bool helps);
-CONC__LIB void conc__pool_sleeper_out(conc__worker *w, bool permit_taken);
+CONC__LIB void conc__pool_helper_in(conc__worker *w);
+CONC__LIB void conc__pool_helper_out(conc__worker *w, bool permit_taken);
 /* Gives back what a future has for its time; NULL is harmless. */
 CONC__LIB void conc__schedule_free(struct conc__schedule *s);
 /* Runs a task whose time has come, past the queue; false: there is none. */

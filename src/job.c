@@ -17,6 +17,10 @@
  * nothing to do. That is a hint: if it is overlooked for a moment, jobs stay where they are until the next fork or join;
  * nobody waits for them but their own forker.
  *
+ * HOW MANY. A member may take jobs as long as fewer than there are processors work on jobs (`hands`): one more would but take turns with
+ * the others, and, when it is interrupted, have them wait for its piece at the end of a loop. Tasks of groups are exempt: they may wait for
+ * each other. Whoever stops working, or falls asleep over a join, lowers `hands`, and then has one come if there are jobs.
+ *
  * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
  * last for ever.
  * ========================================================================================== */
@@ -92,6 +96,10 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     }
     if (!w->forks) {
         w->forks = true;
+        if (!w->works && !w->guest) {
+            w->works = true;
+            (void)conc__add32(&w->pool->hands, 1, CONC__SEQ_CST);
+        }
         (void)conc__add32(&w->pool->forking, 1, CONC__SEQ_CST);
     }
     conc__pool_rouse_for_jobs(w->pool);
@@ -126,6 +134,10 @@ static conc_job *conc__jobs_take(conc__worker *w) {
         if (w->forks) {
             w->forks = false;
             (void)conc__sub32(&w->pool->forking, 1, CONC__SEQ_CST);
+        }
+        if (w->mates) {
+            w->mates = false;
+            (void)conc__sub32(&w->pool->loose, 1, CONC__SEQ_CST);
         }
         return NULL;
     }
@@ -227,26 +239,30 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         }
         for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
             r = op->cls->attempt(op);
-            if (r != CONC_PENDING) return r;
+            if (r != CONC_PENDING) break;
             busy = (conc__load32(&w->pool->forking, CONC__RELAXED) != 0 && conc__steal_and_run(w)) || conc__due_run(w->pool);
         }
         if (busy) continue;
-        conc__pool_sleeper_in(w, true);
+        if (r != CONC_PENDING) {
+            if (woken) conc__pool_pass_on(w->pool);
+            return r;
+        }
+        conc__pool_helper_in(w);
         if ((conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w)) ||
             conc__load32(&w->pool->due, CONC__SEQ_CST) != 0) {
-            conc__pool_sleeper_out(w, false);
+            conc__pool_helper_out(w, false);
             if (!conc__steal_and_run(w)) (void)conc__due_run(w->pool);
             continue;
         }
         if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
-            conc__pool_sleeper_out(w, false);
+            conc__pool_helper_out(w, false);
             return conc__fail(CONC_DEADLOCK, "what is waited for waits, in the end, for the waiting task itself");
         }
         ops[0] = *op;
         ops[1] = conc_op_acquire(&w->wake);
         which = conc_select(ops, 2, deadline);
         conc__blocked_leave(&blocked);
-        conc__pool_sleeper_out(w, which == 1);
+        conc__pool_helper_out(w, which == 1);
         woken = which == 1;
         if (!woken) {
             conc__pool_pass_on(w->pool); /* not this one */
@@ -507,7 +523,15 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         m->job.conc__fn = conc__mate_job;
         m->job.conc__arg = m;
         m->job.conc__loose = true;
-        if (!conc__jobs_push(w, &m->job)) conc__mate_run(m);
+        if (!w->mates) {
+            w->mates = true;
+            (void)conc__add32(&w->pool->loose, 1, CONC__SEQ_CST);
+        }
+        if (!conc__jobs_push(w, &m->job)) {
+            conc__mate_run(m);
+        } else if (w->head != w->split) {
+            conc__jobs_open(w); /* others may be waiting for what it does */
+        }
     } else {
         conc__item ticket;
         conc__lock_take(&team->lock);
@@ -547,18 +571,34 @@ static bool conc__team_arm(conc_op *op, conc_node *node) {
 
 static const conc_op_class conc__team_op = {"group", CONC_BUSY, conc__team_attempt, conc__team_arm, NULL, NULL};
 
+/* Runs what was handed in from outside and has not begun, and what that starts; `kept`: but only what has no ticket. */
+typedef struct conc__team_waiter {
+    conc__team *team;
+    bool kept;
+} conc__team_waiter;
+
+static int conc__team_work(void *arg) {
+    const conc__team_waiter *waiter = (const conc__team_waiter *)arg;
+    conc__team *team = waiter->team;
+    conc__worker *w = conc__self()->worker;
+    conc_job *own;
+    while (conc__team_run_one(team, waiter->kept)) {
+    }
+    if (w == NULL || w->pool != team->pool) return 0;
+    while (conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) conc__job_run_taken(own);
+    return 0;
+}
+
 static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
     conc__worker *w = conc__self()->worker;
     conc_op op = conc_op_make(&conc__team_op, team, NULL);
-    conc_job *own;
-    if (deadline.ns != INT64_MIN) {
-        /* What has not begun: from outside, and the member's own. */
-        bool all = team->pool->desc.waiters_help || (w != NULL && w->pool == team->pool);
-        while (conc__team_run_one(team, !all)) {
-        }
-        while (w != NULL && w->pool == team->pool && conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) {
-            conc__job_run_taken(own);
-        }
+    conc__team_waiter waiter;
+    waiter.team = team;
+    waiter.kept = !team->pool->desc.waiters_help && (w == NULL || w->pool != team->pool);
+    /* As a member of the pool, so that what is started meanwhile are jobs; if that cannot be, as it is. */
+    if (deadline.ns != INT64_MIN && conc__load32(&team->pending, CONC__ACQUIRE) != 0 &&
+        conc_pool_call(team->pool, conc__team_work, &waiter, NULL) != CONC_OK) {
+        (void)conc__team_work(&waiter);
     }
     return conc__await(&op, team, deadline);
 }

@@ -195,7 +195,7 @@
  *  Policies     abort, discard, discard the oldest, the caller runs it, block until a deadline; or a function of yours
  *  Later        conc_pool_submit_at(), conc_pool_every()
  *  Waiting      for a task of the same pool, in a task, runs it if it has not begun; in a circle it says CONC_DEADLOCK
- *  The end      close, join, free; conc_pool_close_now() hands back what has not begun. The program's end closes what is open
+ *  The end      close, join, free, or conc_pool_finish(); conc_pool_close_now() hands back what has not begun. The program's end closes what is open
  *
  * ---- PARALLEL LOOPS, FORK AND JOIN ------------------------------------------------------------ parallel.h below
  *
@@ -230,9 +230,7 @@
  *     if (conc_pool_for(pool, 0, 100000, 0, scale, v) != CONC_OK ||
  *         conc_pool_reduce(pool, 0, 100000, 0, add, join, &sum, v) != CONC_OK) return puts(conc_error_detail()), 1;
  *     printf("%.0f\n", sum);
- *     conc_pool_close(pool);
- *     conc_pool_join(pool, CONC_FOREVER);
- *     return conc_pool_free(pool) == CONC_OK ? 0 : 1;
+ *     return conc_pool_finish(pool) == CONC_OK ? 0 : 1;
  * }
  * ```
  * ```output

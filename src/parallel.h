@@ -23,8 +23,11 @@
  * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them uses
  * the pool's queue or counts among its tasks, and they work in a pool that is closed, as long as a task runs in it.
  *
- * The caller takes part: conc_pool_call() and all that follows run in the calling thread *and* in the pool's. A thread of
- * another pool, or a coroutine's, may call them, too; it is busy with it until the call returns.
+ * Threads are started for jobs as they are for tasks, up to core_threads. A job that waits (conc_future_wait()) for a task which the
+ * thread that runs it is itself in the midst of, in a join below, is told CONC_DEADLOCK.
+ *
+ * The caller takes part: conc_pool_call() and all that follows run in the calling thread *and* in the pool's, one more than
+ * those. A thread of another pool, or a coroutine's, may call them, too; it is busy with it until the call returns.
  *
  * (Split deques: T. van Dijk, J. C. van de Pol, "Lace: Non-blocking Split Deque for Work-Stealing", Euro-Par 2014 workshops.)
  *

@@ -101,6 +101,7 @@
 #undef conc_pool_close_now
 #undef conc_pool_join
 #undef conc_pool_free
+#undef conc_pool_finish
 #undef conc_pool_resize
 #undef conc_pool_set_keep_alive
 #undef conc_pool_prestart

@@ -317,42 +317,22 @@ static void conc__sleeper_came(conc__worker *w) {
     (void)conc__sub32(&w->pool->coming, 1, CONC__SEQ_CST);
 }
 
-void conc__pool_sleeper_in(conc__worker *w, bool helps) {
+void conc__pool_helper_in(conc__worker *w) {
     conc__lock_take(&w->pool->lock);
-    conc__sleeper_list(w, helps);
+    conc__sleeper_list(w, true);
     conc__lock_give(&w->pool->lock);
+    if (w->works || w->guest) conc__hands_less(w->pool);
 }
 
-void conc__pool_sleeper_out(conc__worker *w, bool permit_taken) {
+void conc__pool_helper_out(conc__worker *w, bool permit_taken) {
     bool listed;
+    if (w->works || w->guest) (void)conc__add32(&w->pool->hands, 1, CONC__SEQ_CST);
     conc__lock_take(&w->pool->lock);
     listed = w->idle_link != NULL;
     if (listed) conc__sleeper_unlist(w);
     conc__lock_give(&w->pool->lock);
     if (!listed && !permit_taken) conc__sleeper_permit(w); /* another took it out: its permit is there, or on its way */
     conc__sleeper_came(w);
-}
-
-/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
- * the next one come. */
-void conc__pool_rouse_for_jobs(conc_pool *pool) {
-    conc__worker *w;
-    if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0) return;
-    if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
-    conc__lock_take(&pool->lock);
-    w = pool->helping != NULL ? pool->helping : pool->idles;
-    if (w != NULL) {
-        conc__sleeper_unlist(w);
-        w->comes = true;
-        (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
-    }
-    conc__lock_give(&pool->lock);
-    conc__sleeper_wake(w);
-}
-
-bool conc__pool_is_hungry(conc_pool *pool) {
-    return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
-            conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0;
 }
 
 /* What the caller has found keeps it from looking for jobs, for which others may have counted on it. */
@@ -390,8 +370,9 @@ static void conc__pool_look_for_end(conc_pool *pool) {
 }
 
 /* Starts a thread, which begins with `item` (NULL: with none). Called with the lock held and `threads` raised for it; lets go
- * of the lock. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS: `threads` is lowered again, and the lock is held. */
-static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
+ * of the lock. `for_jobs`: it counts as coming for jobs. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS: `threads` is lowered again, and
+ * the lock is held. */
+static conc_result conc__thread_new(conc_pool *pool, const conc__item *item, bool for_jobs) {
     conc_thread_desc desc;
     conc_thread *t = NULL;
     conc_result r;
@@ -399,6 +380,8 @@ static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
     conc__worker *w = conc__member_new(pool);
     if (w != NULL) {
         w->handed = item != NULL;
+        w->comes = for_jobs;
+        if (for_jobs) (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
         if (item != NULL) w->item = *item;
         if (conc__load32(&pool->threads, CONC__RELAXED) > pool->largest) pool->largest = conc__load32(&pool->threads, CONC__RELAXED);
         conc__lock_give(&pool->lock);
@@ -410,11 +393,14 @@ static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
         t = conc_thread_start(conc__pool_thread, w, &desc);
         if (t != NULL) {
             (void)conc_thread_detach(t);
+            conc__store32(&pool->no_more, 0, CONC__RELAXED);
             return CONC_OK;
         }
         r = conc_error_result();
         conc__lock_take(&pool->lock);
         w->used = false;
+        if (for_jobs) (void)conc__sub32(&pool->coming, 1, CONC__SEQ_CST);
+        w->comes = false;
     } else {
         r = CONC_NO_MEMORY;
     }
@@ -422,6 +408,53 @@ static conc_result conc__thread_new(conc_pool *pool, const conc__item *item) {
     conc__pool_look_for_end(pool);
     conc__room_made(pool); /* who waits for room has taken it for one that may not be exceeded */
     return r;
+}
+
+/* Jobs, too, have the core completed. */
+static bool conc__may_grow_for_jobs(conc_pool *pool) {
+    return conc__load32(&pool->threads, CONC__SEQ_CST) < conc__load32(&pool->core, CONC__RELAXED) &&
+           conc__load32(&pool->phase, CONC__RELAXED) == CONC__POOL_OPEN && conc__load32(&pool->no_more, CONC__RELAXED) == 0;
+}
+
+/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
+ * the next one come. */
+void conc__pool_rouse_for_jobs(conc_pool *pool) {
+    conc__worker *w;
+    if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0 &&
+        !conc__may_grow_for_jobs(pool)) {
+        return;
+    }
+    if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
+    if (!conc__pool_lets_work(pool)) return;
+    conc__lock_take(&pool->lock);
+    w = pool->helping != NULL ? pool->helping : pool->idles;
+    if (w != NULL) {
+        conc__sleeper_unlist(w);
+        w->comes = true;
+        (void)conc__add32(&pool->coming, 1, CONC__SEQ_CST);
+    } else if (conc__may_grow_for_jobs(pool)) {
+        (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
+        if (conc__thread_new(pool, NULL, true) == CONC_OK) return; /* the lock is given back */
+        conc__store32(&pool->no_more, 1, CONC__RELAXED); /* jobs need no thread: they are not to try again and again */
+    }
+    conc__lock_give(&pool->lock);
+    conc__sleeper_wake(w);
+}
+
+bool conc__pool_lets_work(conc_pool *pool) {
+    return conc__load32(&pool->hands, CONC__SEQ_CST) < pool->processors || conc__load32(&pool->loose, CONC__SEQ_CST) != 0;
+}
+
+void conc__hands_less(conc_pool *pool) {
+    (void)conc__sub32(&pool->hands, 1, CONC__SEQ_CST);
+    conc__jobs_pass_on(pool);
+}
+
+bool conc__pool_is_hungry(conc_pool *pool) {
+    if (conc__load32(&pool->hands, CONC__RELAXED) >= pool->processors && conc__load32(&pool->loose, CONC__RELAXED) == 0) return false;
+    return (conc__load32(&pool->helpers, CONC__RELAXED) | conc__load32(&pool->idle, CONC__RELAXED) |
+            conc__load32(&pool->coming, CONC__RELAXED) | conc__load32(&pool->searching, CONC__RELAXED)) != 0 ||
+           conc__may_grow_for_jobs(pool);
 }
 
 /* There is something in the queue, or due: has a thread come for it, if one is idle, or the core is not complete. */
@@ -439,7 +472,7 @@ static CONC__NOINLINE void conc__pool_rouse(conc_pool *pool) {
         conc__sleeper_unlist(w);
     } else if (conc__load32(&pool->threads, CONC__RELAXED) < conc__load32(&pool->core, CONC__RELAXED)) {
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        if (conc__thread_new(pool, NULL) == CONC_OK) return; /* the lock is given back */
+        if (conc__thread_new(pool, NULL, false) == CONC_OK) return; /* the lock is given back */
     } else if (due && pool->helping != NULL) { /* what is due is taken by helpers, too */
         w = pool->helping;
         conc__sleeper_unlist(w);
@@ -467,7 +500,7 @@ static bool conc__pool_more(conc_pool *pool) {
     if (pool->desc.grow_first) most = conc__load32(&pool->max, CONC__RELAXED);
     if (conc__load32(&pool->threads, CONC__RELAXED) < most && conc__load32(&pool->phase, CONC__RELAXED) == CONC__POOL_OPEN) {
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        started = conc__thread_new(pool, NULL) == CONC_OK;
+        started = conc__thread_new(pool, NULL, false) == CONC_OK;
     }
     if (!started) conc__lock_give(&pool->lock);
     return started;
@@ -513,7 +546,7 @@ static CONC__NOINLINE conc_result conc__pool_place_by_rules(conc_pool *pool, con
         /* 2. and 4. (where it comes first): a new thread. */
         if (!failed && threads < (pool->desc.grow_first ? max : conc__load32(&pool->core, CONC__RELAXED))) {
             (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-            r = conc__thread_new(pool, item);
+            r = conc__thread_new(pool, item, false);
             if (r == CONC_OK) return r;
             failed = true;
             if (conc__load32(&pool->threads, CONC__RELAXED) == 0) break; /* nobody would come for it */
@@ -528,7 +561,7 @@ static CONC__NOINLINE conc_result conc__pool_place_by_rules(conc_pool *pool, con
         }
         /* 4. A thread above the core. */
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        r = conc__thread_new(pool, item);
+        r = conc__thread_new(pool, item, false);
         if (r == CONC_OK) return r;
         failed = true;
         if (conc__load32(&pool->threads, CONC__RELAXED) == 0) break;
@@ -612,7 +645,7 @@ static void conc__future_run(conc_future *f) {
     conc__future_end(f, r, code, r == CONC_FAILED ? text : NULL);
 }
 
-/* Only to be told from others: conc__item_run() does it. */
+/* Only to be told from others: conc__queued_run() does it. */
 static int conc__future_task(void *f) {
     (void)f;
     return 0;
@@ -633,7 +666,7 @@ static void conc__future_is_elsewhere(conc_future *f) {
 }
 
 /* What came out of the queue. */
-static void conc__item_run(conc_pool *pool, const conc__item *item) {
+static void conc__queued_run(conc_pool *pool, const conc__item *item) {
     if (item->fn == conc__future_task) {
         conc_future *f = (conc_future *)item->arg;
         if (conc__future_claim(f)) {
@@ -655,7 +688,7 @@ static void conc__item_run(conc_pool *pool, const conc__item *item) {
 
 /* Instead of running it: CONC_CANCELED, or CONC_REJECTED if it was never accepted. True: the task was still to begin, and is
  * `*fn` and `*arg` to the user (fn NULL: it is none of his). */
-static bool conc__item_drop(const conc__item *item, conc_result r, conc_fn *fn, void **arg) {
+static bool conc__queued_drop(const conc__item *item, conc_result r, conc_fn *fn, void **arg) {
     bool mine = true;
     *fn = item->fn;
     *arg = item->arg;
@@ -705,6 +738,12 @@ static bool conc__due_get(conc_pool *pool, conc__item *item) {
     return f != NULL;
 }
 
+/* The thread has done with jobs for now; it is about to look for work, and so nobody else need come. */
+static void conc__hand_rests(conc__worker *w) {
+    w->works = false;
+    (void)conc__sub32(&w->pool->hands, 1, CONC__SEQ_CST);
+}
+
 /* Something to do, without waiting for it: a task for the caller in `*item`; or jobs of others, which have been done. */
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
@@ -718,15 +757,20 @@ static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
         conc__jobs_pass_on(pool);
         return true;
     }
-    *jobs = conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__steal_and_run(w);
-    if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
+    if (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool)) {
+        (void)conc__add32(&pool->hands, 1, CONC__SEQ_CST);
+        w->works = true;
+        *jobs = conc__steal_and_run(w);
+        if (*jobs) conc__jobs_finish(w); /* what that one has started and left */
+        conc__hand_rests(w);
+    }
     return *jobs;
 }
 
 bool conc__due_run(conc_pool *pool) {
     conc__item item;
     bool found = conc__due_get(pool, &item);
-    if (found) conc__item_run(pool, &item);
+    if (found) conc__queued_run(pool, &item);
     return found;
 }
 
@@ -734,7 +778,7 @@ bool conc__due_run(conc_pool *pool) {
 static bool conc__pool_has_work(conc__worker *w) {
     conc_pool *pool = w->pool;
     return conc__load32(&pool->due, CONC__SEQ_CST) != 0 || conc__pool_queued(pool) != 0 ||
-           (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w));
+           (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w));
 }
 
 /* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so, it
@@ -770,7 +814,7 @@ static bool conc__pool_search(conc__worker *w, conc__item *item, bool *jobs) {
             found = true;
         } else if (conc__pool_get(pool, item)) {
             found = true;
-        } else if (conc__load32(&pool->forking, CONC__RELAXED) != 0 && conc__jobs_wanted(w)) {
+        } else if (conc__load32(&pool->forking, CONC__RELAXED) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w)) {
             break; /* jobs are taken below, when this is no searcher any more */
         }
     }
@@ -858,8 +902,9 @@ static int conc__pool_thread(void *p) {
     me->worker = w;
     if (pool->desc.thread_started != NULL) pool->desc.thread_started(pool->desc.user);
     while (conc__pool_next(w, &item)) {
-        conc__item_run(pool, &item);
+        conc__queued_run(pool, &item);
         if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
+        if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
     }
     if (pool->desc.thread_ends != NULL) pool->desc.thread_ends(pool->desc.user);
     me->worker = NULL;
@@ -878,7 +923,11 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
-        if (w != NULL) pool->elsewhere++;
+        if (w != NULL) {
+            pool->elsewhere++;
+            w->guest = true;
+            (void)conc__add32(&pool->hands, 1, CONC__SEQ_CST);
+        }
     }
     conc__lock_give(&pool->lock);
     if (*r == CONC_OK && w == NULL) *r = CONC_NO_MEMORY;
@@ -895,8 +944,9 @@ static void conc__elsewhere_done(conc_pool *pool) {
 
 void conc__pool_leave(conc__worker *w) {
     conc_pool *pool = w->pool;
+    if (w->guest) conc__hands_less(pool);
     conc__lock_take(&pool->lock);
-    w->used = false;
+    w->used = w->guest = false;
     pool->elsewhere--;
     conc__pool_look_for_end(pool);
     conc__lock_give(&pool->lock);
@@ -917,10 +967,10 @@ static conc_result conc__pool_full(conc_pool *pool) {
 }
 
 /* A task that was discarded. */
-static void conc__item_discard(conc_pool *pool, const conc__item *item, conc_result r) {
+static void conc__queued_discard(conc_pool *pool, const conc__item *item, conc_result r) {
     conc_fn fn;
     void *arg;
-    if (conc__item_drop(item, r, &fn, &arg)) {
+    if (conc__queued_drop(item, r, &fn, &arg)) {
         (void)conc__addz(r == CONC_REJECTED ? &pool->rejected : &pool->canceled, 1, CONC__RELAXED);
         if (fn != NULL && pool->desc.dropped != NULL) pool->desc.dropped(fn, arg, pool->desc.user);
     }
@@ -944,7 +994,7 @@ static conc_result conc__run_by_caller(conc_pool *pool, const conc__item *item) 
     conc_result r = conc__elsewhere_begin(pool);
     if (r != CONC_OK) return r;
     (void)conc__addz(&pool->accepted, 1, CONC__RELAXED);
-    conc__item_run(pool, item);
+    conc__queued_run(pool, item);
     conc__elsewhere_done(pool);
     return CONC_OK;
 }
@@ -967,7 +1017,7 @@ static conc_result conc__place_or_wait(conc_pool *pool, const conc__item *item, 
             conc__item oldest;
             if (!conc__pool_get(pool, &oldest)) return conc__run_by_caller(pool, item);
             conc__room_made(pool);
-            conc__item_run(pool, &oldest);
+            conc__queued_run(pool, &oldest);
             r = conc__pool_place(pool, item, urgent.priority);
         } while (r == CONC_FULL);
         return r;
@@ -993,22 +1043,22 @@ static conc_result conc__reject(conc_pool *pool, const conc__item *item, const c
         if (r == CONC_OK && item->fn == conc__future_task) {
             conc_fn fn;
             void *arg;
-            (void)conc__item_drop(item, CONC_REJECTED, &fn, &arg);
+            (void)conc__queued_drop(item, CONC_REJECTED, &fn, &arg);
         }
         return r;
     }
     switch (pool->desc.on_reject) {
     case CONC_REJECT_DISCARD:
-        conc__item_discard(pool, item, CONC_REJECTED);
+        conc__queued_discard(pool, item, CONC_REJECTED);
         return CONC_OK;
     case CONC_REJECT_DISCARD_OLDEST:
         r = conc__elsewhere_begin(pool);
         if (r != CONC_OK) return conc__rejected(pool, r);
         do {
             if (conc__pool_get(pool, &oldest)) {
-                conc__item_discard(pool, &oldest, CONC_CANCELED);
+                conc__queued_discard(pool, &oldest, CONC_CANCELED);
             } else if (pool->queue == NULL) {
-                conc__item_discard(pool, item, CONC_REJECTED); /* nothing waits that could make room */
+                conc__queued_discard(pool, item, CONC_REJECTED); /* nothing waits that could make room */
                 r = CONC_OK;
                 break;
             }
@@ -1067,7 +1117,7 @@ static bool conc__help_future(conc_future *f) {
 
 static void conc__future_canceled(conc_future *f);
 
-/* It has run in a thread that is none of the pool's, after its turn in the queue had come: see conc__item_run(). */
+/* It has run in a thread that is none of the pool's, after its turn in the queue had come: see conc__queued_run(). */
 static void conc__future_has_ended(conc_future *f, uint32_t state) {
     if ((state & CONC__ELSEWHERE) != 0) conc__elsewhere_done(f->pool);
 }
@@ -1351,6 +1401,7 @@ conc_pool *conc_pool_new(const conc_pool_desc *desc) {
     pool->keep_alive = d.keep_alive;
     pool->core = d.core_threads;
     pool->max = d.max_threads;
+    pool->processors = conc_cpu_count();
     pool->due_end = &pool->due_first;
     pool->users = 1;
     (void)conc__self();
@@ -1466,8 +1517,8 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
         conc_fn fn;
         void *arg;
         if (returned == NULL) {
-            conc__item_discard(pool, &item, CONC_CANCELED);
-        } else if (conc__item_drop(&item, CONC_CANCELED, &fn, &arg)) {
+            conc__queued_discard(pool, &item, CONC_CANCELED);
+        } else if (conc__queued_drop(&item, CONC_CANCELED, &fn, &arg)) {
             (void)conc__addz(fn != NULL ? &pool->returned : &pool->canceled, 1, CONC__RELAXED);
             if (fn != NULL) returned(fn, arg, user);
         }
@@ -1535,6 +1586,16 @@ conc_result conc_pool_free(conc_pool *pool) {
     }
     conc__pool_unuse(pool);
     return CONC_OK;
+}
+
+conc_result conc_pool_finish(conc_pool *pool) {
+    conc_result r = CONC_OK;
+    if (pool == NULL) return CONC_OK;
+    if (!conc__pool_is_forked(pool)) {
+        (void)conc_pool_close(pool);
+        r = conc_pool_join(pool, CONC_FOREVER);
+    }
+    return r == CONC_OK ? conc_pool_free(pool) : r;
 }
 
 /* ---- looking and changing -------------------------------------------------------------------------------------- */
@@ -1619,7 +1680,7 @@ unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
             break;
         }
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
-        if (conc__thread_new(pool, NULL) != CONC_OK) break; /* the lock is held again */
+        if (conc__thread_new(pool, NULL, false) != CONC_OK) break; /* the lock is held again */
     }
     conc__lock_give(&pool->lock);
     return threads;

@@ -21,7 +21,7 @@
  * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook.
  *
  * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): until all has run and every thread has
- * ended. conc_pool_free().
+ * ended. conc_pool_free(). Or all three: conc_pool_finish(). Its threads are daemons; it is the pool that the program's end sees to.
  *
  * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
  *
@@ -50,7 +50,7 @@ typedef enum conc_reject {
 
 typedef struct conc_pool_desc {
     const char *name;       /* its threads are NAME-1, NAME-2, ...; copied, cut at 20 bytes. NULL: "pool" */
-    unsigned core_threads;  /* 0: conc_cpu_count() */
+    unsigned core_threads;  /* 0: conc_cpu_count(), or max_threads if that is less */
     unsigned max_threads;   /* 0: core_threads */
     double keep_alive;      /* seconds; 0: 60 */
     bool core_time_out;     /* core threads, too, end after keep_alive without work */
@@ -61,8 +61,8 @@ typedef struct conc_pool_desc {
     size_t queue_capacity;  /* tasks; 0: unbounded */
     conc_reject on_reject;
     double block_seconds;   /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
-    /* Decides instead of on_reject, in the calling thread. What it returns the call returns; CONC_OK: it has dealt with the task.
-     * It may hand it in again, elsewhere or here. */
+    /* Decides instead of on_reject, in the calling thread. What it returns the call returns; CONC_OK: it has dealt with the task, whose
+     * future, if it has one, ends with CONC_REJECTED: this pool does not run it. It may hand it in again, elsewhere or here. */
     conc_result (*reject)(conc_pool *pool, conc_fn fn, void *arg, void *user);
     /* Told of each task that was handed in and will not run, unless the caller of the function that decided so learns it from its
      * result: the discarded; those that conc_pool_close_now() found, without a function of its own. */
@@ -95,7 +95,7 @@ CONC_API conc_future *conc_pool_submit(conc_pool *pool, conc_fn fn, void *arg);
 typedef struct conc_pool_task {
     int priority;        /* higher first; by_priority pools only */
     conc_cancel *cancel; /* a parent for the task's token; must outlive the task */
-    conc_deadline until; /* CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
+    conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
 } conc_pool_task;
 /* The same with options; `task` NULL: none. */
 CONC_API conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task);
@@ -127,6 +127,10 @@ CONC_API conc_op conc_op_pool_end(conc_pool *pool);
  * stay as they are, until they are released. */
 CONC_API conc_result conc_pool_free(conc_pool *pool);
 
+/* Closes, joins for as long as it takes, and frees: CONC_OK; or, and it is closed and not freed, CONC_CANCELED, CONC_DEADLOCK. NULL is
+ * CONC_OK. */
+CONC_API conc_result conc_pool_finish(conc_pool *pool);
+
 /* ---- looking and changing ---------------------------------------------------------------------- */
 
 typedef struct conc_pool_stats {
@@ -136,7 +140,7 @@ typedef struct conc_pool_stats {
     unsigned active;   /* those that run one, or look for one */
     size_t queued;     /* tasks that wait for a thread */
     size_t scheduled;  /* tasks that wait for their time */
-    /* Tasks since the beginning. The first is the sum of the next three, and of those queued, scheduled and running. */
+    /* Tasks since the beginning; those that the policy has the caller run are among them. The first is the sum of the next three, and of those queued, scheduled and running. */
     uint64_t accepted;
     uint64_t completed; /* they ran to their end, well or not */
     uint64_t canceled;  /* before they ran: by their future, or discarded as the oldest, or by closing */

@@ -914,7 +914,7 @@ static void ring_of(int n, int pools, unsigned threads, bool by_all) {
 
 static void deadlocks(void) {
     int i, n, by_all;
-    for (i = 0; i < check_rounds_least(40, 5); i++) {
+    for (i = 0; i < check_rounds_least(15, 3); i++) {
         for (by_all = 0; by_all < 2; by_all++) {
             ring_of(1, 1, 1, by_all != 0); /* itself */
             for (n = 2; n <= 4; n++) {
@@ -953,7 +953,7 @@ static void no_deadlocks(void) {
     web w[WEB];
     conc_future *f[WEB];
     int round, i;
-    for (round = 0; round < check_rounds_least(300, 20); round++) {
+    for (round = 0; round < check_rounds_least(150, 20); round++) {
         conc_event start = { 0 };
         conc_pool *p[2];
         p[0] = pool_of(1 + (unsigned)round % 5);

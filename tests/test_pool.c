@@ -99,7 +99,7 @@ static void gates_open(void) {
  * Each line: a pool, how many threads it has, how many of them idle, how many tasks queued; what happens then; and the
  * same numbers after it. */
 
-enum { PLAIN = 0, GROW = 1, OUT = 2 }; /* grow_first, core_time_out */
+enum { PLAIN = 0, GROW = 1, FADE = 2 }; /* grow_first, core_time_out */
 enum { NO_Q = -1, ANY = 0 };           /* no queue, an unbounded one */
 enum { ABORT = CONC_REJECT_ABORT, DISCARD = CONC_REJECT_DISCARD, OLDEST = CONC_REJECT_DISCARD_OLDEST,
        CALLER = CONC_REJECT_CALLER_RUNS, BLOCK = CONC_REJECT_BLOCK };
@@ -144,10 +144,10 @@ static const rule rules[] = {
     { 2, 2, ANY,  PLAIN, ABORT,    { 2, 0, 0 }, ENDS,   { 2, 1, 0 }, NOTHING },
     { 2, 2, ANY,  PLAIN, ABORT,    { 2, 1, 0 }, ENDS,   { 2, 2, 0 }, NOTHING },
     { 2, 2, ANY,  PLAIN, ABORT,    { 2, 2, 0 }, PASSES, { 2, 2, 0 }, NOTHING },
-    { 2, 2, ANY,  OUT,   ABORT,    { 2, 2, 0 }, PASSES, { 0, 0, 0 }, NOTHING },
-    { 2, 2, ANY,  OUT,   ABORT,    { 2, 1, 0 }, PASSES, { 1, 0, 0 }, NOTHING },
-    { 2, 2, ANY,  OUT,   ABORT,    { 2, 0, 0 }, PASSES, { 2, 0, 0 }, NOTHING },
-    { 2, 2, ANY,  OUT,   ABORT,    { 2, 0, 2 }, PASSES, { 2, 0, 2 }, NOTHING },
+    { 2, 2, ANY,  FADE,  ABORT,    { 2, 2, 0 }, PASSES, { 0, 0, 0 }, NOTHING },
+    { 2, 2, ANY,  FADE,  ABORT,    { 2, 1, 0 }, PASSES, { 1, 0, 0 }, NOTHING },
+    { 2, 2, ANY,  FADE,  ABORT,    { 2, 0, 0 }, PASSES, { 2, 0, 0 }, NOTHING },
+    { 2, 2, ANY,  FADE,  ABORT,    { 2, 0, 2 }, PASSES, { 2, 0, 2 }, NOTHING },
     { 1, 1, ANY,  PLAIN, ABORT,    { 1, 0, 5 }, SUBMIT, { 1, 0, 6 }, WAITS },
     /* a bounded queue, and extra threads */
     { 1, 3, 2,    PLAIN, ABORT,    { 1, 0, 0 }, SUBMIT, { 1, 0, 1 }, WAITS },
@@ -171,8 +171,8 @@ static const rule rules[] = {
     { 1, 3, 2,    PLAIN, ABORT,    { 3, 1, 0 }, PASSES, { 2, 0, 0 }, NOTHING },
     { 1, 3, 2,    PLAIN, ABORT,    { 3, 0, 0 }, PASSES, { 3, 0, 0 }, NOTHING },
     { 1, 3, 2,    PLAIN, ABORT,    { 1, 1, 0 }, PASSES, { 1, 1, 0 }, NOTHING },
-    { 1, 3, 2,    OUT,   ABORT,    { 3, 3, 0 }, PASSES, { 0, 0, 0 }, NOTHING },
-    { 1, 3, 2,    OUT,   ABORT,    { 1, 1, 0 }, PASSES, { 0, 0, 0 }, NOTHING },
+    { 1, 3, 2,    FADE,  ABORT,    { 3, 3, 0 }, PASSES, { 0, 0, 0 }, NOTHING },
+    { 1, 3, 2,    FADE,  ABORT,    { 1, 1, 0 }, PASSES, { 0, 0, 0 }, NOTHING },
     /* the same, and it grows first */
     { 1, 3, 2,    GROW,  ABORT,    { 0, 0, 0 }, SUBMIT, { 1, 0, 0 }, BEGINS },
     { 1, 3, 2,    GROW,  ABORT,    { 1, 0, 0 }, SUBMIT, { 2, 0, 0 }, BEGINS },
@@ -269,7 +269,7 @@ static void run_rule(const rule *r, const char *what) {
     memset(&task, 0, sizeof task);
     if (r->capacity == NO_Q) d.queue_capacity = CONC_POOL_NO_QUEUE;
     d.grow_first = (r->flags & GROW) != 0;
-    d.core_time_out = (r->flags & OUT) != 0;
+    d.core_time_out = (r->flags & FADE) != 0;
     d.on_reject = (conc_reject)r->policy;
     d.dropped = count_dropped;
     d.keep_alive = 1000;
@@ -326,7 +326,7 @@ static void the_rules(void) {
         const rule *r = &rules[i];
         int failures = check_failures;
         snprintf(what, sizeof what, "core %d, max %d, queue %d%s%s, policy %d, in %d/%d/%d: %s", r->core, r->max, r->capacity,
-                 r->flags & GROW ? ", grows first" : "", r->flags & OUT ? ", core times out" : "", r->policy,
+                 r->flags & GROW ? ", grows first" : "", r->flags & FADE ? ", core times out" : "", r->policy,
                  r->before.threads, r->before.idle, r->before.queued, events[r->event]);
         run_rule(r, what);
         if (check_failures != failures) fprintf(stderr, "  in the rule: %s\n", what);
@@ -1012,7 +1012,7 @@ static void resize_while_running(void) {
     tally t = { { 0 }, 0 };
     conc_pool *p;
     crew c = { 0 };
-    int i, n = check_rounds_least(20000, 1000);
+    int i, n = check_rounds_least(6000, 500);
     d.grow_first = true;
     p = pool_make(&d);
     crew_add_under(&c, resize_for_ever, p, &token);
@@ -1058,7 +1058,7 @@ static void no_threads(void) {
     conc_pool *p;
     tally t = { { 0 }, 0 };
     conc_pool_stats s;
-    d.stack_size = (size_t)-1 / 2;
+    d.stack_size = (size_t)-1;
     p = pool_make(&d);
     CHECK_MISUSE(conc_pool_run(p, count_up, &t), CONC_NO_THREADS);
     CHECK_MISUSE_NULL(conc_pool_submit(p, count_up, &t), CONC_NO_THREADS);
@@ -1093,7 +1093,7 @@ static int joins_and_is_canceled(void *arg) {
 static void the_end(void) {
     conc_pool *p = pool_of(2);
     conc_cancel token = { NULL, 0 };
-    crew c = { 0 };
+    crew c = { 0 }, canceled = { 0 };
     conc_op ops[2];
     conc_event never = { 0 };
     gates_shut();
@@ -1106,9 +1106,10 @@ static void the_end(void) {
     CHECK_R(conc_pool_join(p, CONC_NOW), CONC_BUSY);
     crew_add(&c, joins_pool, p);
     crew_add(&c, joins_pool, p);
-    crew_add_under(&c, joins_and_is_canceled, p, &token);
+    crew_add_under(&canceled, joins_and_is_canceled, p, &token);
     nudge(3);
     CHECK_OK(conc_cancel_fire(&token));
+    crew_join(&canceled);
     ops[0] = conc_op_event(&never);
     ops[1] = conc_op_pool_end(p);
     CHECK_R(conc_select(ops, 2, conc_after(0.001)), CONC_TIMEOUT);
@@ -1855,7 +1856,7 @@ static void forked(void) {
 /* ---- the program's end: in the child, one function a scenario; what it returns is main's return value ---------------------------------- */
 
 static conc_event for_good;
-static conc_pool *left; /* open: nobody frees it, and that is no leak */
+static conc_pool *volatile left; /* open: nobody frees it, and that is no leak */
 
 static void say(const char *text) {
     printf("%s\n", text);

@@ -391,7 +391,7 @@ BOTH(op_offload, NOTHING, IS_OK(conc_wait(conc_op_offload_bytes(NULL, succeed, N
  *   conc__co_await conc__co_await_any conc__co_call conc__co_enter conc__co_return conc__co_timeout_enter conc__co_timeout_leave;
  * what is probed above is made of, or does more with the same,
  *   conc__co_new conc__co_start conc__co_go conc_loop_cancel conc_group_cancel conc_group_new
- *   conc_pool_run_ex conc_pool_submit_ex conc_pool_submit_at conc_pool_every conc_pool_close_now conc_op_pool_end
+ *   conc_pool_run_ex conc_pool_submit_ex conc_pool_submit_at conc_pool_every conc_pool_close_now conc_op_pool_end conc_pool_finish
  *   conc_pool_group_cancel conc_pool_group_end conc_pool_invoke conc_pool_reduce_bytes conc_pool_map_bytes conc_pool_sort;
  * nobody else may be using the object when it is the turn of
  *   conc_mutex_destroy conc_rmutex_destroy conc_cond_destroy conc_rwlock_destroy conc_brlock_new
