@@ -383,6 +383,10 @@ static void making(void) {
     d.grow_first = true;
     p = pool_make(&d);
     FINISH(p);
+    d = pool_desc(0, 1, 0); /* as many as processors, but no more than that */
+    p = pool_make(&d);
+    CHECK_EQ(conc_pool_desc_of(p)->core_threads, 1);
+    FINISH(p);
     d = pool_desc(1, 2, 1);
     p = pool_make(&d);
     CHECK_EQ(conc_pool_desc_of(p)->max_threads, 2);
@@ -947,16 +951,20 @@ static void reject_function(void) {
     CHECK_OK(conc_pool_run(p, at_gate, &gates[1])); /* elsewhere */
     UNTIL(gates_begun() == 2);
     CHECK_EQ(tally_of(&t.calls), 1);
+    f = SUBMIT(p, at_gate, &gates[4]); /* with a future: this pool does not run it */
+    CHECK_R(conc_future_wait(f, CONC_FOREVER), CONC_REJECTED);
+    conc_future_release(f);
     t.answer = CONC_FULL;
     CHECK_R(conc_pool_run(p, at_gate, &gates[2]), CONC_FULL);
     t.answer = CONC_REJECTED;
     f = conc_pool_submit(p, at_gate, &gates[3]);
     CHECK(f == NULL);
     CHECK_R(conc_error_result(), CONC_REJECTED);
-    CHECK_EQ(tally_of(&t.calls), 3);
+    CHECK_EQ(tally_of(&t.calls), 4);
     gates_open();
     FINISH(p);
-    CHECK_EQ(FINISH(t.other).completed, 1);
+    CHECK_EQ(FINISH(t.other).completed, 2);
+    CHECK(gates[4].ended);
     CHECK(!gates[2].begun && !gates[3].begun);
     /* here again */
     gates_shut();
@@ -1140,6 +1148,46 @@ static void the_end(void) {
     CHECK_EQ(conc_pool_prestart(p, 0), 1);
     CHECK_MISUSE(conc_pool_free(p), CONC_BUSY);
     FINISH(p);
+}
+
+static int finishes_its_own(void *arg) {
+    CHECK_MISUSE(conc_pool_finish((conc_pool *)arg), CONC_DEADLOCK);
+    return 0;
+}
+
+static int finishes_and_is_canceled(void *arg) {
+    CHECK_R(conc_pool_finish((conc_pool *)arg), CONC_CANCELED);
+    return 0;
+}
+
+static void finish_in_one(void) {
+    conc_pool *p = pool_of(2);
+    conc_cancel token = { NULL, 0 };
+    tally t = { { 0 }, 0 };
+    crew c = { 0 };
+    int i;
+    CHECK_OK(conc_pool_finish(NULL));
+    for (i = 0; i < 50; i++) CHECK_OK(conc_pool_run(p, count_up, &t));
+    CHECK_OK(conc_pool_finish(p));
+    CHECK_EQ(tally_of(&t), 50);
+    p = pool_of(1);
+    CHECK_OK(conc_pool_close(p)); /* closed before */
+    CHECK_OK(conc_pool_finish(p));
+    p = pool_of(1);
+    CHECK_OK(conc_pool_run(p, finishes_its_own, p));
+    UNTIL(conc_pool_stats_of(p).completed == 1);
+    CHECK_R(conc_pool_run(p, count_up, &t), CONC_CLOSED);
+    CHECK_OK(conc_pool_finish(p));
+    p = pool_of(1);
+    gates_shut();
+    CHECK_OK(conc_pool_run(p, at_gate, &gates[0]));
+    crew_add_under(&c, finishes_and_is_canceled, p, &token);
+    nudge(3);
+    CHECK_OK(conc_cancel_fire(&token));
+    crew_join(&c);
+    CHECK_R(conc_pool_close(p), CONC_CLOSED); /* and not freed */
+    gates_open();
+    CHECK_OK(conc_pool_finish(p));
 }
 
 typedef struct given_back {
@@ -2112,6 +2160,7 @@ int main(int argc, char **argv) {
     RUN(short_keep_alive);
     RUN(no_threads);
     RUN(the_end);
+    RUN(finish_in_one);
     RUN(close_now);
     RUN(failures);
     RUN(for_ever);
