@@ -1927,6 +1927,14 @@ static int open_at_end(void) { /* its tasks run to their end */
     return 3;
 }
 
+static int later_at_end(void) { /* what is due in a thousand seconds does not hold it up */
+    conc_pool *p = left = pool_of(1);
+    CHECK_OK(conc_pool_run(p, says_done, task_1));
+    conc_future_release(conc_pool_submit_at(p, says_done, task_2, conc_after(1000)));
+    conc_future_release(conc_pool_every(p, says_done, task_3, conc_after(1000), 1, false));
+    return 3;
+}
+
 static int open_at_exit(void) {
     conc_pool *p = left = pool_of(2);
     CHECK_OK(conc_pool_run(p, says_done, task_1));
@@ -2041,6 +2049,7 @@ typedef struct scenario {
 
 static const scenario scenarios[] = {
     { "open_at_end", open_at_end, 3, "task 1\ntask 2\ntask 3\n", "" },
+    { "later_at_end", later_at_end, 3, "task 1\n", "" },
     { "open_at_exit", open_at_exit, 4, "task 1\n", "" },
     { "idle_at_end", idle_at_end, 5, "task 1\nmain returns\n", "" },
     { "never_used", never_used, 6, "", "" },
