@@ -1950,7 +1950,7 @@ template <class T, class One, class... More> struct conc__is_among<T, One, More.
  * WAITING IN A POOL. A task that waits for another of its own pool, with conc_future_wait() or conc_wait_all(), does not
  * merely block a thread: if the other is still in the queue, it is run right there. So tasks may wait for
  * tasks in a pool of one thread. A wait that could never end, because what it waits for itself waits for the waiter, is told:
- * CONC_DEADLOCK. (Ops do not run anything: an attempt never takes long. conc_wait(conc_op_future(f)) in a task just
+ * CONC_DEADLOCK. (But not one that leads through a task which is still in another pool's queue. And ops do not run anything: an attempt never takes long. conc_wait(conc_op_future(f)) in a task just
  * waits.)
  * ========================================================================================== */
 
@@ -2034,7 +2034,8 @@ CONC_API conc_result conc_future_complete(conc_future *f, int code);
  * run to their end, and is not held up by idle threads; a periodic task's failure ends its future, visibly.
  *
  * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed + canceled +
- * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook.
+ * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook. (One that is canceled in
+ * the queue keeps its place there until its turn comes.)
  *
  * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): until all has run and every thread has
  * ended. conc_pool_free(). Or all three: conc_pool_finish(). Its threads are daemons; it is the pool that the program's end sees to.
@@ -2119,7 +2120,8 @@ CONC_API conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg);
 
 /* ---- later, and again and again ----------------------------------------------------------------
  * The future of a task that is handed in at `when`, past the queue and its bound. conc_pool_close() leaves it be, and
- * conc_pool_join() waits for it; conc_future_cancel() takes it out. */
+ * conc_pool_join() waits for it; conc_future_cancel() takes it out, and so does the program's end, as long as its time has not come
+ * (`dropped` is told). */
 CONC_API conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when);
 /* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn that is late is made
  * up for at once, and none overlaps the one before; or (`after_each`) with that much delay after each end. It goes on until fn
@@ -4713,6 +4715,7 @@ struct conc_pool {
 CONC__LIB void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg);
 /* What the fork and join part uses. */
 CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
+CONC__LIB bool conc__pool_is_closed(const conc_pool *pool);
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
 CONC__LIB conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority);
 CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* takes part; NULL: *r says why not */
@@ -14752,6 +14755,10 @@ bool conc__pool_is_forked(const conc_pool *pool) {
     return pool->generation != conc__fork_generation();
 }
 
+bool conc__pool_is_closed(const conc_pool *pool) {
+    return conc__load32(&pool->phase, CONC__ACQUIRE) != CONC__POOL_OPEN;
+}
+
 static conc_result conc__pool_wrong(const conc_pool *pool, const char *call) {
     if (pool == NULL) return conc__fail(CONC_INVALID, "%s: no pool", call);
     if (conc__pool_is_forked(pool)) return conc__fail(CONC_FORKED, "%s: the pool's threads are in the process that forked", call);
@@ -14941,8 +14948,9 @@ void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
 }
 
 static void conc__pool_unuse(conc_pool *pool);
+static void conc__schedules_cancel(conc_pool *pool, bool all, void (*each)(conc_fn fn, void *arg, void *user), void *user);
 
-/* At exit(): closes all, then waits for their tasks, also for those whose time is still to come. */
+/* At exit(): closes all, takes out what waits for its time, and waits for the other tasks. */
 static void conc__pools_at_exit(void) {
     for (;;) {
         conc_pool *pool;
@@ -14959,6 +14967,7 @@ static void conc__pools_at_exit(void) {
         conc__lock_give(&conc__pools_lock);
         if (pool == NULL) return;
         (void)conc_pool_close(pool);
+        conc__schedules_cancel(pool, true, NULL, NULL);
         op = conc_op_event(&pool->ended);
         (void)conc__wait_uncanceled(&op, CONC_FOREVER);
         conc__pool_unuse(pool);
@@ -16898,6 +16907,9 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     if (fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_group_run: no function");
     if (conc__load32(&team->told, CONC__ACQUIRE) != 0) conc__team_anew(team);
     if (conc_cancel_fired(&team->token)) return CONC_CANCELED;
+    if ((w == NULL || w->pool != team->pool) && conc__pool_is_closed(team->pool)) {
+        return conc__fail(CONC_CLOSED, "the pool \"%s\" is closed", team->pool->name);
+    }
     m = (conc__mate *)conc__alloc(1, sizeof *m, "a task of a group");
     if (m == NULL) return CONC_NO_MEMORY;
     m->team = team;
@@ -16934,8 +16946,7 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
             team->kept++;
             conc__lock_give(&team->lock);
         }
-        if (r == CONC_CLOSED) conc__team_close(team, true);
-        if (r == CONC_FULL || r == CONC_NO_THREADS || r == CONC_NO_MEMORY) r = CONC_OK;
+        r = CONC_OK;
     }
     CONC__OPAQUE();
     return r;

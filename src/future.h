@@ -13,7 +13,7 @@
  * WAITING IN A POOL. A task that waits for another of its own pool, with conc_future_wait() or conc_wait_all(), does not
  * merely block a thread: if the other is still in the queue, it is run right there. So tasks may wait for
  * tasks in a pool of one thread. A wait that could never end, because what it waits for itself waits for the waiter, is told:
- * CONC_DEADLOCK. (Ops do not run anything: an attempt never takes long. conc_wait(conc_op_future(f)) in a task just
+ * CONC_DEADLOCK. (But not one that leads through a task which is still in another pool's queue. And ops do not run anything: an attempt never takes long. conc_wait(conc_op_future(f)) in a task just
  * waits.)
  * ========================================================================================== */
 

@@ -513,6 +513,9 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     if (fn == NULL) return conc__fail(CONC_INVALID, "conc_pool_group_run: no function");
     if (conc__load32(&team->told, CONC__ACQUIRE) != 0) conc__team_anew(team);
     if (conc_cancel_fired(&team->token)) return CONC_CANCELED;
+    if ((w == NULL || w->pool != team->pool) && conc__pool_is_closed(team->pool)) {
+        return conc__fail(CONC_CLOSED, "the pool \"%s\" is closed", team->pool->name);
+    }
     m = (conc__mate *)conc__alloc(1, sizeof *m, "a task of a group");
     if (m == NULL) return CONC_NO_MEMORY;
     m->team = team;
@@ -549,8 +552,7 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
             team->kept++;
             conc__lock_give(&team->lock);
         }
-        if (r == CONC_CLOSED) conc__team_close(team, true);
-        if (r == CONC_FULL || r == CONC_NO_THREADS || r == CONC_NO_MEMORY) r = CONC_OK;
+        r = CONC_OK;
     }
     CONC__OPAQUE();
     return r;

@@ -64,6 +64,10 @@ bool conc__pool_is_forked(const conc_pool *pool) {
     return pool->generation != conc__fork_generation();
 }
 
+bool conc__pool_is_closed(const conc_pool *pool) {
+    return conc__load32(&pool->phase, CONC__ACQUIRE) != CONC__POOL_OPEN;
+}
+
 static conc_result conc__pool_wrong(const conc_pool *pool, const char *call) {
     if (pool == NULL) return conc__fail(CONC_INVALID, "%s: no pool", call);
     if (conc__pool_is_forked(pool)) return conc__fail(CONC_FORKED, "%s: the pool's threads are in the process that forked", call);
@@ -253,8 +257,9 @@ void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
 }
 
 static void conc__pool_unuse(conc_pool *pool);
+static void conc__schedules_cancel(conc_pool *pool, bool all, void (*each)(conc_fn fn, void *arg, void *user), void *user);
 
-/* At exit(): closes all, then waits for their tasks, also for those whose time is still to come. */
+/* At exit(): closes all, takes out what waits for its time, and waits for the other tasks. */
 static void conc__pools_at_exit(void) {
     for (;;) {
         conc_pool *pool;
@@ -271,6 +276,7 @@ static void conc__pools_at_exit(void) {
         conc__lock_give(&conc__pools_lock);
         if (pool == NULL) return;
         (void)conc_pool_close(pool);
+        conc__schedules_cancel(pool, true, NULL, NULL);
         op = conc_op_event(&pool->ended);
         (void)conc__wait_uncanceled(&op, CONC_FOREVER);
         conc__pool_unuse(pool);

@@ -18,7 +18,8 @@
  * run to their end, and is not held up by idle threads; a periodic task's failure ends its future, visibly.
  *
  * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed + canceled +
- * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook.
+ * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook. (One that is canceled in
+ * the queue keeps its place there until its turn comes.)
  *
  * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): until all has run and every thread has
  * ended. conc_pool_free(). Or all three: conc_pool_finish(). Its threads are daemons; it is the pool that the program's end sees to.
@@ -106,7 +107,8 @@ CONC_API conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg);
 
 /* ---- later, and again and again ----------------------------------------------------------------
  * The future of a task that is handed in at `when`, past the queue and its bound. conc_pool_close() leaves it be, and
- * conc_pool_join() waits for it; conc_future_cancel() takes it out. */
+ * conc_pool_join() waits for it; conc_future_cancel() takes it out, and so does the program's end, as long as its time has not come
+ * (`dropped` is told). */
 CONC_API conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when);
 /* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn that is late is made
  * up for at once, and none overlaps the one before; or (`after_each`) with that much delay after each end. It goes on until fn

@@ -298,8 +298,8 @@ static void thieves(void) {
     for (i = 0; i < check_rounds(100); i++) {
         conc_pool *p = pool_of(1);
         memset(&stolen, 0, sizeof stolen);
-        (void)conc_pool_prestart(p, 0);
-        if (i % 2) AWAIT(p, 1, 1, 0); /* or it is just coming */
+        if (i % 3) (void)conc_pool_prestart(p, 0); /* or it is started for the jobs */
+        if (i % 3 == 2) AWAIT(p, 1, 1, 0);         /* or it is just coming */
         call(p, waits_for_thieves, p);
         FINISH(p);
     }

@@ -383,6 +383,10 @@ static void making(void) {
     d.grow_first = true;
     p = pool_make(&d);
     FINISH(p);
+    d = pool_desc(0, 1, 0); /* as many as processors, but no more than that */
+    p = pool_make(&d);
+    CHECK_EQ(conc_pool_desc_of(p)->core_threads, 1);
+    FINISH(p);
     d = pool_desc(1, 2, 1);
     p = pool_make(&d);
     CHECK_EQ(conc_pool_desc_of(p)->max_threads, 2);
@@ -947,16 +951,20 @@ static void reject_function(void) {
     CHECK_OK(conc_pool_run(p, at_gate, &gates[1])); /* elsewhere */
     UNTIL(gates_begun() == 2);
     CHECK_EQ(tally_of(&t.calls), 1);
+    f = SUBMIT(p, at_gate, &gates[4]); /* with a future: this pool does not run it */
+    CHECK_R(conc_future_wait(f, CONC_FOREVER), CONC_REJECTED);
+    conc_future_release(f);
     t.answer = CONC_FULL;
     CHECK_R(conc_pool_run(p, at_gate, &gates[2]), CONC_FULL);
     t.answer = CONC_REJECTED;
     f = conc_pool_submit(p, at_gate, &gates[3]);
     CHECK(f == NULL);
     CHECK_R(conc_error_result(), CONC_REJECTED);
-    CHECK_EQ(tally_of(&t.calls), 3);
+    CHECK_EQ(tally_of(&t.calls), 4);
     gates_open();
     FINISH(p);
-    CHECK_EQ(FINISH(t.other).completed, 1);
+    CHECK_EQ(FINISH(t.other).completed, 2);
+    CHECK(gates[4].ended);
     CHECK(!gates[2].begun && !gates[3].begun);
     /* here again */
     gates_shut();
@@ -1140,6 +1148,46 @@ static void the_end(void) {
     CHECK_EQ(conc_pool_prestart(p, 0), 1);
     CHECK_MISUSE(conc_pool_free(p), CONC_BUSY);
     FINISH(p);
+}
+
+static int finishes_its_own(void *arg) {
+    CHECK_MISUSE(conc_pool_finish((conc_pool *)arg), CONC_DEADLOCK);
+    return 0;
+}
+
+static int finishes_and_is_canceled(void *arg) {
+    CHECK_R(conc_pool_finish((conc_pool *)arg), CONC_CANCELED);
+    return 0;
+}
+
+static void finish_in_one(void) {
+    conc_pool *p = pool_of(2);
+    conc_cancel token = { NULL, 0 };
+    tally t = { { 0 }, 0 };
+    crew c = { 0 };
+    int i;
+    CHECK_OK(conc_pool_finish(NULL));
+    for (i = 0; i < 50; i++) CHECK_OK(conc_pool_run(p, count_up, &t));
+    CHECK_OK(conc_pool_finish(p));
+    CHECK_EQ(tally_of(&t), 50);
+    p = pool_of(1);
+    CHECK_OK(conc_pool_close(p)); /* closed before */
+    CHECK_OK(conc_pool_finish(p));
+    p = pool_of(1);
+    CHECK_OK(conc_pool_run(p, finishes_its_own, p));
+    UNTIL(conc_pool_stats_of(p).completed == 1);
+    CHECK_R(conc_pool_run(p, count_up, &t), CONC_CLOSED);
+    CHECK_OK(conc_pool_finish(p));
+    p = pool_of(1);
+    gates_shut();
+    CHECK_OK(conc_pool_run(p, at_gate, &gates[0]));
+    crew_add_under(&c, finishes_and_is_canceled, p, &token);
+    nudge(3);
+    CHECK_OK(conc_cancel_fire(&token));
+    crew_join(&c);
+    CHECK_R(conc_pool_close(p), CONC_CLOSED); /* and not freed */
+    gates_open();
+    CHECK_OK(conc_pool_finish(p));
 }
 
 typedef struct given_back {
@@ -1876,7 +1924,14 @@ static int open_at_end(void) { /* its tasks run to their end */
     CHECK_OK(conc_pool_run(p, says_done, task_1));
     CHECK_OK(conc_pool_run(p, says_done, task_2));
     CHECK_OK(conc_pool_run(p, says_done, task_3));
-    say("main returns");
+    return 3;
+}
+
+static int later_at_end(void) { /* what is due in a thousand seconds does not hold it up */
+    conc_pool *p = left = pool_of(1);
+    CHECK_OK(conc_pool_run(p, says_done, task_1));
+    conc_future_release(conc_pool_submit_at(p, says_done, task_2, conc_after(1000)));
+    conc_future_release(conc_pool_every(p, says_done, task_3, conc_after(1000), 1, false));
     return 3;
 }
 
@@ -1932,7 +1987,6 @@ static int hands_in_late(void *arg) { /* when the pool has been closed by the pr
 static int closed_by_the_end(void) {
     late_pool = pool_of(2);
     CHECK_OK(conc_pool_run(late_pool, hands_in_late, NULL));
-    say("main returns");
     return 0;
 }
 
@@ -1994,12 +2048,13 @@ typedef struct scenario {
 } scenario;
 
 static const scenario scenarios[] = {
-    { "open_at_end", open_at_end, 3, "*task 1\ntask 2\ntask 3\n", "" },
+    { "open_at_end", open_at_end, 3, "task 1\ntask 2\ntask 3\n", "" },
+    { "later_at_end", later_at_end, 3, "task 1\n", "" },
     { "open_at_exit", open_at_exit, 4, "task 1\n", "" },
     { "idle_at_end", idle_at_end, 5, "task 1\nmain returns\n", "" },
     { "never_used", never_used, 6, "", "" },
     { "daemon_pool", daemon_pool, 7, "main returns\n", "" },
-    { "closed_by_the_end", closed_by_the_end, 0, "main returns\nclosed\n", "" },
+    { "closed_by_the_end", closed_by_the_end, 0, "closed\n", "" },
     { "fails_at_end", fails_at_end, 0, "", "*5" },
     { "blocked_at_end", blocked_at_end, 8, "task 1\ntask 2\ntask 3\n", "" },
 #if !defined(_WIN32) && !CHECK_TSAN && !CHECK_ASAN && UINTPTR_MAX > 0xffffffffu
@@ -2112,6 +2167,7 @@ int main(int argc, char **argv) {
     RUN(short_keep_alive);
     RUN(no_threads);
     RUN(the_end);
+    RUN(finish_in_one);
     RUN(close_now);
     RUN(failures);
     RUN(for_ever);
