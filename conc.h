@@ -15066,6 +15066,21 @@ static void conc__pool_look_for_end(conc_pool *pool) {
     }
 }
 
+static void conc__queued_discard(conc_pool *pool, const conc__item *item, conc_result r);
+
+/* The only thread could not be started: what others have put into the queue meanwhile, counting on it, would wait for ever. It is
+ * canceled. With the lock held, which it lets go of for a while. */
+static void conc__pool_strand(conc_pool *pool) {
+    conc__item item;
+    pool->elsewhere++;
+    while (conc__load32(&pool->threads, CONC__RELAXED) == 0 && conc__pool_get(pool, &item)) {
+        conc__lock_give(&pool->lock);
+        conc__queued_discard(pool, &item, CONC_NO_THREADS);
+        conc__lock_take(&pool->lock);
+    }
+    pool->elsewhere--;
+}
+
 /* Starts a thread, which begins with `item` (NULL: with none). Called with the lock held and `threads` raised for it; lets go
  * of the lock. `for_jobs`: it counts as coming for jobs. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS: `threads` is lowered again, and
  * the lock is held. */
@@ -15102,6 +15117,7 @@ static conc_result conc__thread_new(conc_pool *pool, const conc__item *item, boo
         r = CONC_NO_MEMORY;
     }
     (void)conc__sub32(&pool->threads, 1, CONC__SEQ_CST);
+    conc__pool_strand(pool);
     conc__pool_look_for_end(pool);
     conc__room_made(pool); /* who waits for room has taken it for one that may not be exceeded */
     return r;
@@ -15779,7 +15795,11 @@ static conc_result conc__hand_in(conc_pool *pool, const conc__item *item, const 
     conc_result r = conc__pool_place(pool, item, task != NULL ? task->priority : 0);
     if (CONC__LIKELY(r == CONC_OK)) return r;
     /* No thread to be had, but there are some: then they are all busy, and that is the policy's affair. */
-    if (r == CONC_NO_THREADS && conc__load32(&pool->threads, CONC__RELAXED) != 0 && pool->desc.on_reject != CONC_REJECT_BLOCK) r = CONC_FULL;
+    if (r == CONC_NO_THREADS && conc__load32(&pool->threads, CONC__RELAXED) != 0 && pool->desc.on_reject != CONC_REJECT_BLOCK) {
+        r = conc__pool_place(pool, item, task != NULL ? task->priority : 0); /* they may have come since */
+        if (r == CONC_OK) return r;
+        if (r == CONC_NO_THREADS) r = CONC_FULL;
+    }
     return r == CONC_FULL ? conc__reject(pool, item, user, task) : conc__rejected(pool, r);
 }
 
@@ -15905,6 +15925,9 @@ static int conc__schedule_fires(void *p) {
         if (conc__future_claim(f)) {
             (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
             conc__future_end(f, CONC_NO_THREADS, 0, "its time had come, and no thread could be started");
+        } else {
+            conc__stale(pool, false);
+            conc__future_is_elsewhere(f);
         }
         conc_future_release(f);
     }
@@ -15965,7 +15988,10 @@ static bool conc__schedule_again(conc_future *f, int code) {
         return true;
     }
     conc_future_release(f);
-    if (!conc__future_claim(f)) return true; /* canceled meanwhile: it has ended */
+    if (!conc__future_claim(f)) { /* canceled meanwhile: it has ended, and is in no queue */
+        conc__stale(pool, false);
+        return true;
+    }
     if (r != CONC_CLOSED) {
         conc__count_completed(pool);
         conc__future_end(f, r, 0, conc_strerror(r));

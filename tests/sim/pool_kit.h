@@ -31,6 +31,7 @@ static inline void begin_pool(const conc_pool_desc *desc, uint32_t tasks) {
     if (tasks != 0) SIM_OK(conc_latch_add(&left, tasks));
     pool = conc_pool_new(desc);
     CONC_SIM_ASSERT(pool != NULL);
+    pool->processors = 4; /* on any machine */
     most = desc->max_threads != 0 ? desc->max_threads : desc->core_threads;
 }
 

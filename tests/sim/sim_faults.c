@@ -2,6 +2,9 @@
  * leaked, nobody hangs, and each result is the right one or says what failed. */
 
 #define CONC_FAULTS
+#define CONC__POOL_RING 2
+#define CONC__POOL_MOVED 2
+#define CONC__JOBS 4
 #include "sim.h"
 
 /* A fault may come; after this the simulation has chosen which. */
@@ -388,6 +391,239 @@ static int faults_dump(void *unused) {
     return 0;
 }
 
+/* ---- pools ---- */
+
+static conc_pool *pool;
+static uint32_t accepted; /* atomic: tasks that are to run */
+
+/* Two threads without a record of their own would take themselves for one another: where there are two, one fault is all (`once`). */
+static bool begin_pool(const conc_pool_desc *desc, unsigned most, bool once) {
+    ran = accepted = 0;
+    conc__fault_plan(0, 0, false);
+    (void)conc__self();
+    choose_fault(most);
+    if (once) conc__store32(&conc__fault_sticky, 0, CONC__RELAXED);
+    pool = conc_pool_new(desc);
+    if (pool != NULL) return true;
+    failed_well();
+    conc__fault_plan(0, 0, false);
+    return false;
+}
+
+/* It was accepted, in the hope of a thread that could not be started. */
+static void is_dropped(conc_fn fn, void *arg, void *user) {
+    (void)arg;
+    (void)user;
+    CONC_SIM_ASSERT(fn == count_run);
+    (void)conc__sub32(&accepted, 1, CONC__RELAXED);
+}
+
+static void is_accepted(conc_result r) {
+    if (r == CONC_OK) (void)conc__add32(&accepted, 1, CONC__RELAXED);
+    else failed_well();
+}
+
+/* After the faults: it can still be used, and nothing was lost. */
+static void end_pool(void) {
+    conc_pool_stats s;
+    conc__fault_plan(0, 0, false);
+    is_accepted(conc_pool_run(pool, count_run, NULL));
+    SIM_OK(conc_pool_close(pool));
+    SIM_OK(conc_pool_join(pool, CONC_FOREVER));
+    s = conc_pool_stats_of(pool);
+    CONC_SIM_ASSERT(s.accepted == s.completed + s.canceled + s.returned);
+    SIM_OK(conc_pool_free(pool));
+    CONC_SIM_ASSERT(ran == accepted);
+}
+
+static conc_pool_desc pool_of(unsigned n) {
+    conc_pool_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.core_threads = desc.max_threads = n;
+    desc.dropped = is_dropped;
+    return desc;
+}
+
+static int runs_two(void *unused) {
+    (void)unused;
+    is_accepted(conc_pool_run(pool, count_run, NULL));
+    is_accepted(conc_pool_run(pool, count_run, NULL));
+    return 0;
+}
+
+/* What was accepted runs, though there are fewer threads, or the queue cannot grow. */
+static int faults_pool(void *unused) {
+    conc_pool_desc desc = pool_of(1 + conc_sim_choose(2));
+    conc_thread *t;
+    (void)unused;
+    desc.prestart = conc_sim_choose(2) != 0;
+    if (!begin_pool(&desc, 16, true)) return 0;
+    t = conc_thread_start(runs_two, NULL, NULL);
+    (void)runs_two(NULL);
+    (void)runs_two(NULL);
+    if (t != NULL) CONC_SIM_ASSERT(conc_thread_join(t, NULL, CONC_FOREVER) == CONC_OK);
+    end_pool();
+    return 0;
+}
+
+/* Callers wait for room that is taken by a thread that then cannot be started. */
+static int faults_pool_room(void *unused) {
+    conc_pool_desc desc = pool_of(1);
+    conc_thread *t;
+    (void)unused;
+    desc.queue_capacity = CONC_POOL_NO_QUEUE;
+    desc.on_reject = CONC_REJECT_BLOCK;
+    desc.core_time_out = true;
+    desc.keep_alive = 0.0001;
+    if (!begin_pool(&desc, 14, true)) return 0;
+    t = conc_thread_start(runs_two, NULL, NULL);
+    (void)runs_two(NULL);
+    if (t != NULL) CONC_SIM_ASSERT(conc_thread_join(t, NULL, CONC_FOREVER) == CONC_OK);
+    end_pool();
+    return 0;
+}
+
+/* Its thread goes for lack of work, as work comes; and the next one cannot be started. */
+static int faults_pool_keep_alive(void *unused) {
+    conc_pool_desc desc = pool_of(1);
+    (void)unused;
+    desc.core_time_out = true;
+    desc.keep_alive = 0.0001;
+    if (!begin_pool(&desc, 14, true)) return 0;
+    (void)runs_two(NULL);
+    (void)runs_two(NULL);
+    conc__fault_plan(0, 0, false);
+    SIM_OK(conc_pool_close(pool));
+    SIM_OK(conc_pool_join(pool, CONC_FOREVER));
+    SIM_OK(conc_pool_free(pool));
+    CONC_SIM_ASSERT(ran == accepted);
+    return 0;
+}
+
+static void counts_end(conc_future *f, void *arg) {
+    (void)conc_future_result(f);
+    (void)conc__add32((uint32_t *)arg, 1, CONC__RELAXED);
+}
+
+/* Futures, their callbacks, and the iterator over them: what cannot be made says so, and keeps nothing. */
+static int faults_futures(void *unused) {
+    conc_pool_desc desc = pool_of(1);
+    conc_future *f[2];
+    uint32_t told = 0, to_be_told = 0;
+    size_t n = 0;
+    int i;
+    (void)unused;
+    desc.waiters_help = conc_sim_choose(2) != 0;
+    if (!begin_pool(&desc, 18, false)) return 0;
+    for (i = 0; i < 2; i++) {
+        f[n] = conc_pool_submit(pool, count_run, i == 0 ? NULL : &told);
+        is_accepted(f[n] != NULL ? CONC_OK : conc_error_result());
+        if (f[n] != NULL) n++;
+    }
+    for (i = 0; i < (int)n; i++) {
+        conc_result r = conc_future_then(f[i], counts_end, &told);
+        CONC_SIM_ASSERT(r == CONC_OK || r == CONC_NO_MEMORY);
+        if (r == CONC_OK) to_be_told++;
+    }
+    if (n != 0) {
+        conc_iter *it = conc_as_completed(f, n);
+        conc_future *one;
+        size_t seen = 0;
+        while (it->next(it, &one, 1) != 0) seen++;
+        CONC_SIM_ASSERT(it->result == CONC_NO_MEMORY ? seen == 0 : seen == n);
+        conc_iter_close(it);
+        i = conc_wait_any(f, n, CONC_FOREVER);
+        CONC_SIM_ASSERT(i >= 0 && (size_t)i < n);
+    }
+    for (i = 0; i < (int)n; i++) {
+        conc_result r = conc_future_wait(f[i], CONC_FOREVER);
+        CONC_SIM_ASSERT(r == (conc_future_code(f[i]) == 0 ? CONC_OK : CONC_FAILED));
+        conc_future_release(f[i]);
+    }
+    end_pool();
+    CONC_SIM_ASSERT(told == to_be_told);
+    return 0;
+}
+
+/* A task's time: it runs; or its future says that it has not, and why. */
+static int faults_later(void *unused) {
+    conc_pool_desc desc = pool_of(1);
+    conc_future *f;
+    (void)unused;
+    if (!begin_pool(&desc, 18, true)) return 0;
+    f = conc_sim_choose(2) != 0 ? conc_pool_submit_at(pool, count_run, NULL, conc_after(0.0001))
+                                : conc_pool_every(pool, count_run, NULL, conc_after(0.0001), 0.0001, true);
+    if (f == NULL) {
+        failed_well();
+    } else {
+        conc_result r;
+        if (conc_sim_choose(2) != 0) (void)conc_future_cancel(f);
+        r = conc_future_wait(f, conc_after(0.001));
+        if (r == CONC_TIMEOUT) {
+            (void)conc_future_cancel(f);
+            r = conc_future_wait(f, CONC_FOREVER);
+        }
+        CONC_SIM_ASSERT(r == CONC_OK || r == CONC_CANCELED || r == CONC_NO_THREADS || r == CONC_NO_MEMORY);
+        conc_future_release(f);
+    }
+    accepted = ran;
+    end_pool();
+    return 0;
+}
+
+static int forks(void *unused) {
+    conc_job a, b;
+    (void)unused;
+    conc_job_fork(&a, count_run, NULL);
+    conc_job_fork(&b, count_run, NULL);
+    CONC_SIM_ASSERT(conc_job_join(&b) == 0 && conc_job_join(&a) == 0);
+    return 0;
+}
+
+static int runs_in_group(void *pass_on) {
+    conc_pool_group g;
+    conc_result r = conc_pool_group_begin(&g, pool);
+    int i;
+    if (r != CONC_OK) {
+        failed_well();
+        return 0;
+    }
+    for (i = 0; i < 3; i++) is_accepted(conc_pool_group_run(&g, count_run, NULL));
+    SIM_OK(conc_pool_group_end(&g));
+    CONC_SIM_ASSERT(pass_on != NULL || ran == accepted);
+    return 0;
+}
+
+/* Jobs and groups, from inside and outside: without a thread the caller does it all. */
+static int faults_jobs(void *unused) {
+    conc_pool_desc desc = pool_of(1);
+    conc_result r;
+    int code;
+    (void)unused;
+    if (!begin_pool(&desc, 14, false)) return 0;
+    r = conc_pool_call(pool, forks, NULL, &code);
+    if (r == CONC_OK) accepted += 2;
+    else failed_well();
+    (void)runs_in_group(NULL);
+    r = conc_pool_call(pool, runs_in_group, NULL, &code);
+    if (r != CONC_OK) failed_well();
+    end_pool();
+    return 0;
+}
+
+/* An offloaded call that finds no thread in its pool says so. */
+static int faults_pool_offload(void *unused) {
+    conc_pool_desc desc = pool_of(1);
+    conc_result r;
+    int x = 21;
+    (void)unused;
+    if (!begin_pool(&desc, 10, false)) return 0;
+    r = conc_wait(conc_op_offload(pool, doubles, &x), CONC_FOREVER);
+    offloaded_well(r, x);
+    end_pool();
+    return 0;
+}
+
 static const sim_test tests[] = {
     SIM_TEST(faults_loop, 1), /* first: it comes to all places, and not all faults are kept */
     SIM_TEST(faults_threads, 2),
@@ -398,6 +634,13 @@ static const sim_test tests[] = {
     SIM_TEST(faults_group, 1),
     SIM_TEST(faults_offload, 1),
     SIM_TEST(faults_dump, 1),
+    SIM_TEST(faults_pool, 1),
+    SIM_TEST(faults_pool_room, 1),
+    SIM_TEST(faults_pool_keep_alive, 1),
+    { "faults_futures", faults_futures, 1, 0, true },
+    SIM_TEST(faults_later, 1),
+    SIM_TEST(faults_jobs, 1),
+    SIM_TEST(faults_pool_offload, 1),
 };
 
 #if CHECK_TSAN
