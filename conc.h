@@ -4739,6 +4739,8 @@ CONC__LIB void conc__schedule_free(struct conc__schedule *s);
 CONC__LIB bool conc__due_run(conc_pool *pool);
 /* Takes a job of another member, and runs it; false: there is none. */
 CONC__LIB bool conc__steal_and_run(conc__worker *w);
+/* Whether there are jobs to take, of any member. Sequentially consistent, as the next. */
+CONC__LIB bool conc__jobs_are_open(conc_pool *pool);
 /* Whether there may be jobs to take; asks for them. */
 CONC__LIB bool conc__jobs_wanted(conc__worker *w);
 /* Runs what is left of the member's own jobs. */
@@ -15160,7 +15162,8 @@ bool conc__pool_lets_work(conc_pool *pool) {
 
 void conc__hands_less(conc_pool *pool) {
     (void)conc__sub32(&pool->hands, 1, CONC__SEQ_CST);
-    conc__jobs_pass_on(pool);
+    /* Only if there are some: else those who find none would wake each other, without end. */
+    if (CONC__UNLIKELY(conc__load32(&pool->forking, CONC__SEQ_CST) != 0) && conc__jobs_are_open(pool)) conc__pool_rouse_for_jobs(pool);
 }
 
 bool conc__pool_is_hungry(conc_pool *pool) {
@@ -16627,6 +16630,16 @@ bool conc__jobs_wanted(conc__worker *w) {
         if (victim == w) continue;
         some = conc__open_tail(open) < conc__open_split(open);
         if (!some) conc__jobs_ask(victim);
+    }
+    return some;
+}
+
+bool conc__jobs_are_open(conc_pool *pool) {
+    conc__worker *victim = (conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE);
+    bool some = false;
+    for (; victim != NULL && !some; victim = victim->next) {
+        uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
+        some = conc__open_tail(open) < conc__open_split(open);
     }
     return some;
 }

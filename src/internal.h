@@ -482,6 +482,8 @@ CONC__LIB void conc__schedule_free(struct conc__schedule *s);
 CONC__LIB bool conc__due_run(conc_pool *pool);
 /* Takes a job of another member, and runs it; false: there is none. */
 CONC__LIB bool conc__steal_and_run(conc__worker *w);
+/* Whether there are jobs to take, of any member. Sequentially consistent, as the next. */
+CONC__LIB bool conc__jobs_are_open(conc_pool *pool);
 /* Whether there may be jobs to take; asks for them. */
 CONC__LIB bool conc__jobs_wanted(conc__worker *w);
 /* Runs what is left of the member's own jobs. */

@@ -211,6 +211,16 @@ bool conc__jobs_wanted(conc__worker *w) {
     return some;
 }
 
+bool conc__jobs_are_open(conc_pool *pool) {
+    conc__worker *victim = (conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE);
+    bool some = false;
+    for (; victim != NULL && !some; victim = victim->next) {
+        uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
+        some = conc__open_tail(open) < conc__open_split(open);
+    }
+    return some;
+}
+
 /* ---- waiting ------------------------------------------------------------------------------------------------ */
 
 /* A member waits: it runs jobs, its own first, and tasks that are due; when there are none, it sleeps in the list of helpers, until the op completes

@@ -469,7 +469,8 @@ bool conc__pool_lets_work(conc_pool *pool) {
 
 void conc__hands_less(conc_pool *pool) {
     (void)conc__sub32(&pool->hands, 1, CONC__SEQ_CST);
-    conc__jobs_pass_on(pool);
+    /* Only if there are some: else those who find none would wake each other, without end. */
+    if (CONC__UNLIKELY(conc__load32(&pool->forking, CONC__SEQ_CST) != 0) && conc__jobs_are_open(pool)) conc__pool_rouse_for_jobs(pool);
 }
 
 bool conc__pool_is_hungry(conc_pool *pool) {
