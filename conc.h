@@ -16819,7 +16819,7 @@ typedef struct conc__team {
     conc_cancel token;
     conc__lock lock;     /* guards the next three */
     conc__mate *first, **end; /* those handed in from outside that have not begun */
-    size_t kept;              /* so many of them have no ticket */
+    uint32_t kept;            /* so many of them, or fewer, have no ticket. Read without the lock, too, by who waits */
 } conc__team;
 
 static void conc__team_unuse(conc__team *team) {
@@ -16870,14 +16870,16 @@ static int conc__mate_job(void *arg) {
 /* One that was handed in from outside; `kept`: if any has no ticket. */
 static bool conc__team_run_one(conc__team *team, bool kept) {
     conc__mate *m;
+    uint32_t without;
     conc__lock_take(&team->lock);
-    m = !kept || team->kept != 0 ? team->first : NULL;
+    without = conc__load32(&team->kept, CONC__RELAXED);
+    m = !kept || without != 0 ? team->first : NULL;
     if (m != NULL) {
-        if (kept) team->kept--;
-        if (m->next == NULL) team->kept = 0;
+        if (kept) without--;
         team->first = m->next;
         if (team->first == NULL) team->end = &team->first;
     }
+    conc__store32(&team->kept, team->first != NULL ? without : 0, CONC__RELAXED);
     conc__lock_give(&team->lock);
     if (m != NULL) conc__mate_run(m);
     return m != NULL;
@@ -16982,8 +16984,9 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         if (r != CONC_OK) { /* it is kept for the wait */
             conc__team_unuse(team);
             conc__lock_take(&team->lock);
-            team->kept++;
+            conc__store32(&team->kept, conc__load32(&team->kept, CONC__RELAXED) + 1, CONC__RELAXED);
             conc__lock_give(&team->lock);
+            (void)conc__wake_waiters(&team->pending, CONC__ANY_TAG, CONC_ALL); /* for those who wait already */
         }
         r = CONC_OK;
     }
@@ -16991,14 +16994,19 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     return r;
 }
 
+/* Until it is over, or there is something that only who waits can do. */
+static bool conc__team_must_wait(conc__team *team) {
+    return conc__load32(&team->pending, CONC__ACQUIRE) != 0 && conc__load32(&team->kept, CONC__RELAXED) == 0;
+}
+
 static conc_result conc__team_attempt(conc_op *op) {
-    return conc__load32(&((conc__team *)op->object)->pending, CONC__ACQUIRE) == 0 ? CONC_OK : CONC_PENDING;
+    return conc__team_must_wait((conc__team *)op->object) ? CONC_PENDING : CONC_OK;
 }
 
 static bool conc__team_arm(conc_op *op, conc_node *node) {
     conc__team *team = (conc__team *)op->object;
     conc__bucket *b = conc__bucket_lock(&team->pending);
-    bool wait = conc__load32(&team->pending, CONC__ACQUIRE) != 0; /* the last one's end comes after this, and looks in the table */
+    bool wait = conc__team_must_wait(team); /* what changes that comes after this, and looks in the table */
     if (wait) conc__bucket_push(b, &team->pending, node, 0);
     conc__bucket_unlock(b);
     return wait;
@@ -17028,14 +17036,19 @@ static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
     conc__worker *w = conc__self()->worker;
     conc_op op = conc_op_make(&conc__team_op, team, NULL);
     conc__team_waiter waiter;
+    conc_result r;
     waiter.team = team;
     waiter.kept = !team->pool->desc.waiters_help && (w == NULL || w->pool != team->pool);
-    /* As a member of the pool, so that what is started meanwhile are jobs; if that cannot be, as it is. */
-    if (deadline.ns != INT64_MIN && conc__load32(&team->pending, CONC__ACQUIRE) != 0 &&
-        conc_pool_call(team->pool, conc__team_work, &waiter, NULL) != CONC_OK) {
-        (void)conc__team_work(&waiter);
-    }
-    return conc__await(&op, team, deadline);
+    do {
+        /* As a member of the pool, so that what is started meanwhile are jobs; if that cannot be, as it is. */
+        if (deadline.ns != INT64_MIN && conc__load32(&team->pending, CONC__ACQUIRE) != 0 &&
+            conc_pool_call(team->pool, conc__team_work, &waiter, NULL) != CONC_OK) {
+            (void)conc__team_work(&waiter);
+        }
+        r = conc__await(&op, team, deadline);
+        if (r != CONC_OK || conc__load32(&team->pending, CONC__ACQUIRE) == 0) return r;
+    } while (deadline.ns != INT64_MIN);
+    return conc__op_busy(&op);
 }
 
 static conc_result conc__team_result(conc__team *team) {

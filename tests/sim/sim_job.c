@@ -428,6 +428,41 @@ static int group_from_two(void *unused) {
     return 0;
 }
 
+static int waits_for_gate(void *arg) {
+    int i = enters(arg);
+    SIM_OK(conc_event_wait(&gate, CONC_FOREVER));
+    leaves(i);
+    return 0;
+}
+
+static int waits_for_group(void *unused) {
+    (void)unused;
+    SIM_OK(conc_pool_group_wait(&g, CONC_FOREVER));
+    check_ran(0);
+    return 0;
+}
+
+/* One that finds no place, while another waits already: that wait runs it. */
+static int group_kept(void *unused) {
+    conc_pool_desc desc = threads(1, 1);
+    sim_crew crew = {0};
+    (void)unused;
+    desc.queue_capacity = CONC_POOL_NO_QUEUE;
+    begin_pool(&desc, 0);
+    SIM_OK(conc_pool_group_begin(&g, pool));
+    SIM_OK(conc_pool_group_run(&g, waits_for_gate, fill(0)));
+    while (has_run(0) == 0) SIM_OK(conc_sleep(conc_after(0.0001)));
+    sim_start(&crew, waits_for_group, NULL);
+    perhaps_late();
+    SIM_OK(conc_pool_group_run(&g, job_task, fill(1)));
+    SIM_OK(conc_event_set(&gate));
+    sim_join(&crew);
+    SIM_OK(conc_pool_group_end(&g));
+    check_ran(1);
+    close_pool();
+    return 0;
+}
+
 static int waits_for_own_group(void *arg) {
     int i = enters(arg);
     CONC_SIM_ASSERT(conc_pool_group_wait(&g, CONC_FOREVER) == CONC_DEADLOCK);
@@ -465,6 +500,7 @@ static const sim_test tests[] = {
     SIM_TEST(group_close_now, 2),
     SIM_TEST(group_from_two, 1),
     SIM_TEST(group_circle, 2),
+    SIM_TEST(group_kept, 1),
 };
 
 SIM_MAIN("sim_job", tests)
