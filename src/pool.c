@@ -1346,7 +1346,7 @@ static conc_future *conc__pool_later(conc_pool *pool, conc_fn fn, void *arg, con
         return NULL;
     }
     s->f = f;
-    s->when = when;
+    s->when = when.ns == INT64_MIN && every != 0 ? conc_deadline_at(conc_clock_ns()) : when; /* the turns are counted from it */
     s->every = every;
     s->after_each = after_each;
     f->schedule = s;
