@@ -259,6 +259,14 @@ void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
 static void conc__pool_unuse(conc_pool *pool);
 static void conc__schedules_cancel(conc_pool *pool, bool all, void (*each)(conc_fn fn, void *arg, void *user), void *user);
 
+bool conc__pool_is_member(const conc_pool *pool) {
+    const conc__agent *me = conc__self();
+    const conc__running *r = me->running;
+    if (me->worker != NULL && me->worker->pool == pool) return true;
+    while (r != NULL && r->pool != pool) r = r->below;
+    return r != NULL;
+}
+
 /* At exit(): closes all, takes out what waits for its time, and waits for the other tasks. */
 static void conc__pools_at_exit(void) {
     for (;;) {
@@ -278,7 +286,8 @@ static void conc__pools_at_exit(void) {
         (void)conc_pool_close(pool);
         conc__schedules_cancel(pool, true, NULL, NULL);
         op = conc_op_event(&pool->ended);
-        (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+        /* The end would not come as long as who calls exit() is in the midst of a task of it. */
+        if (!conc__pool_is_member(pool)) (void)conc__wait_uncanceled(&op, CONC_FOREVER);
         conc__pool_unuse(pool);
     }
 }
@@ -942,7 +951,7 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
     conc__worker *w = NULL;
     *r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !conc__pool_is_member(pool)) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
@@ -1022,11 +1031,6 @@ static conc_result conc__run_by_caller(conc_pool *pool, const conc__item *item) 
     return CONC_OK;
 }
 
-static bool conc__is_member(const conc_pool *pool) {
-    const conc__worker *w = conc__self()->worker;
-    return w != NULL && w->pool == pool;
-}
-
 /* Waits for room. A thread of the pool, for which nobody may ever make room, makes it itself. */
 static conc_result conc__place_or_wait(conc_pool *pool, const conc__item *item, const conc_pool_task *task) {
     conc_deadline until = CONC_FOREVER;
@@ -1035,7 +1039,7 @@ static conc_result conc__place_or_wait(conc_pool *pool, const conc__item *item, 
     conc_result r;
     urgent.item = *item;
     urgent.priority = task != NULL ? task->priority : 0;
-    if (conc__is_member(pool)) {
+    if (conc__pool_is_member(pool)) {
         do {
             conc__item oldest;
             if (!conc__pool_get(pool, &oldest)) return conc__run_by_caller(pool, item);
@@ -1134,8 +1138,7 @@ conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_
 
 /* Runs it here: if it is still to begin, and the caller is a member of its pool, or every waiter helps. */
 static bool conc__help_future(conc_future *f) {
-    const conc__worker *w = conc__self()->worker;
-    if (!f->helped && (w == NULL || w->pool != f->pool)) return false;
+    if (!f->helped && !conc__pool_is_member(f->pool)) return false;
     if (f->schedule != NULL || !conc__future_claim(f)) return false; /* a scheduled one has its time */
     conc__stale(f->pool, true);
     conc__future_run(f);
@@ -1568,7 +1571,7 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
 static conc_result conc__pool_end_wrong(conc_pool *pool) {
     conc_result r = conc__pool_wrong(pool, "conc_pool_join");
     if (r != CONC_OK) return r;
-    if (conc__is_member(pool)) return conc__fail(CONC_DEADLOCK, "conc_pool_join: the caller is one of those that it would wait for");
+    if (conc__pool_is_member(pool)) return conc__fail(CONC_DEADLOCK, "conc_pool_join: the caller is one of those that it would wait for");
     if (conc__load32(&pool->phase, CONC__ACQUIRE) == CONC__POOL_OPEN) {
         return conc__fail(CONC_INVALID, "conc_pool_join: the pool \"%s\" is open, and would go on: close it first", pool->name);
     }

@@ -22,7 +22,8 @@
  * the queue keeps its place there until its turn comes.)
  *
  * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): until all has run and every thread has
- * ended. conc_pool_free(). Or all three: conc_pool_finish(). Its threads are daemons; it is the pool that the program's end sees to.
+ * ended. conc_pool_free(). Or all three: conc_pool_finish(). Its threads are daemons; it is the pool that the program's end sees to
+ * (it does not wait for a pool if exit() is called by a thread that takes part in it, or runs a task of it, as it would wait for itself).
  *
  * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
  *
@@ -122,7 +123,7 @@ CONC_API conc_result conc_pool_close(conc_pool *pool);
  * (CONC_CANCELED), and fires the tokens of what runs. `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
 /* Waits until every task has ended, and every thread of it. Again is CONC_OK. CONC_INVALID: it is not closed. CONC_DEADLOCK: the
- * caller is one of its threads. CONC_TIMEOUT, CONC_CANCELED. */
+ * caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
 CONC_API conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_pool_end(conc_pool *pool);
 /* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its futures

@@ -24,10 +24,178 @@ static void every_from_now(void) {
     FINISH(p);
 }
 
+/* ---- a thread of one pool that takes part in another, and goes on to be a thread of the first ---- */
+
+typedef struct two {
+    conc_pool *outer, *inner;
+    conc_pool_group group;
+    conc_future *f;
+    conc_event begun, gate, told;
+    tally t;
+} two;
+
+static int waits_for_it(void *arg) {
+    return conc_future_wait(((two *)arg)->f, conc_after(20));
+}
+
+static int waits_for_group(void *arg) {
+    return conc_pool_group_wait(&((two *)arg)->group, conc_after(20));
+}
+
+static int joins_outer(void *arg) {
+    return conc_pool_join(((two *)arg)->outer, conc_after(20));
+}
+
+static int nested_waits(void *arg) { /* in the only thread of the outer pool */
+    two *n = (two *)arg;
+    int code = -1;
+    n->f = SUBMIT(n->outer, count_up, &n->t);
+    CHECK_OK(conc_pool_call(n->inner, waits_for_it, n, &code));
+    CHECK_R(code, CONC_OK);
+    conc_future_release(n->f);
+    CHECK_OK(conc_pool_group_begin(&n->group, n->outer));
+    CHECK_OK(conc_pool_group_run(&n->group, count_up, &n->t));
+    CHECK_OK(conc_pool_call(n->inner, waits_for_group, n, &code));
+    CHECK_R(code, CONC_OK);
+    CHECK_OK(conc_pool_group_end(&n->group));
+    /* closed, it still belongs to it */
+    CHECK_OK(conc_pool_close(n->outer));
+    CHECK_OK(conc_pool_group_begin(&n->group, n->outer));
+    CHECK_OK(conc_pool_group_run(&n->group, count_up, &n->t));
+    CHECK_OK(conc_pool_call(n->inner, waits_for_group, n, &code));
+    CHECK_R(code, CONC_OK);
+    CHECK_OK(conc_pool_group_end(&n->group));
+    CHECK_OK(conc_pool_call(n->inner, joins_outer, n, &code));
+    CHECK_R(code, CONC_DEADLOCK);
+    return 0;
+}
+
+static void below_another_pool(void) {
+    two n;
+    conc_future *f;
+    memset(&n, 0, sizeof n);
+    n.outer = pool_of(1);
+    n.inner = pool_of(1);
+    f = SUBMIT(n.outer, nested_waits, &n);
+    CHECK_OK(conc_future_wait(f, CONC_FOREVER));
+    CHECK_EQ(tally_of(&n.t), 3);
+    conc_future_release(f);
+    FINISH(n.outer);
+    FINISH(n.inner);
+}
+
+/* A task that the caller runs is in the midst of its pool, too. */
+static int joins_its_pool(void *arg) {
+    two *n = (two *)arg;
+    CHECK_OK(conc_pool_close(n->outer));
+    CHECK_R(conc_pool_join(n->outer, conc_after(20)), CONC_DEADLOCK);
+    (void)conc_event_set(&n->told);
+    return 0;
+}
+
+static void run_by_the_caller(void) {
+    conc_pool_desc d = pool_desc(1, 1, CONC_POOL_NO_QUEUE);
+    two n;
+    memset(&n, 0, sizeof n);
+    d.on_reject = CONC_REJECT_CALLER_RUNS;
+    n.outer = pool_make(&d);
+    CHECK_OK(conc_pool_run(n.outer, waits_for_event, &n.gate));
+    CHECK_OK(conc_pool_run(n.outer, joins_its_pool, &n));
+    CHECK(conc_event_is_set(&n.told));
+    CHECK_OK(conc_event_set(&n.gate));
+    FINISH(n.outer);
+}
+
+/* ---- exit() in the midst of a pool ---- */
+
+#if !defined(_WIN32)
+static int exits(void *arg) {
+    (void)arg;
+    exit(17);
+    return 0;
+}
+
+static void exit_within(void) {
+    int status = 0, i;
+    for (i = 0; i < 2; i++) {
+        pid_t pid;
+        fflush(NULL);
+        pid = fork();
+        if (!CHECK(pid >= 0)) return;
+        if (pid == 0) {
+            conc_pool_desc d = pool_desc(1, 1, CONC_POOL_NO_QUEUE);
+            static conc_event gate;
+            static conc_pool *volatile left; /* open: nobody frees it, and that is no leak */
+            check_watchdog();
+            d.on_reject = CONC_REJECT_CALLER_RUNS;
+            left = pool_make(&d);
+            CHECK_EQ(conc_pool_prestart(left, 0), 1);
+            AWAIT(left, 1, 1, 0);
+            if (i == 0) {
+                (void)conc_pool_call(left, exits, NULL, NULL);
+            } else {
+                CHECK_OK(conc_pool_run(left, waits_for_event, &gate));
+                CHECK_OK(conc_pool_run(left, exits, NULL));
+            }
+            _exit(1);
+        }
+        CHECK(waitpid(pid, &status, 0) == pid);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 17);
+    }
+}
+#endif
+
+/* ---- a group's wait that sleeps when another task is handed in from outside ---- */
+
+static int group_gate(void *arg) {
+    two *n = (two *)arg;
+    (void)conc_event_set(&n->begun);
+    return conc_event_wait(&n->gate, CONC_FOREVER);
+}
+
+static int waits_in_the_pool(void *arg) {
+    two *n = (two *)arg;
+    (void)conc_event_set(&n->told);
+    return conc_pool_group_wait(&n->group, CONC_FOREVER);
+}
+
+static int tells(void *arg) {
+    (void)conc_event_set((conc_event *)arg);
+    return 0;
+}
+
+static void handed_in_late(void) {
+    two n;
+    conc_event ran;
+    conc_future *f;
+    memset(&n, 0, sizeof n);
+    memset(&ran, 0, sizeof ran);
+    n.outer = pool_of(2);
+    CHECK_OK(conc_pool_group_begin(&n.group, n.outer));
+    CHECK_OK(conc_pool_group_run(&n.group, group_gate, &n));
+    CHECK_OK(conc_event_wait(&n.begun, CONC_FOREVER));
+    f = SUBMIT(n.outer, waits_in_the_pool, &n);
+    CHECK_OK(conc_event_wait(&n.told, CONC_FOREVER));
+    CHECK_OK(conc_sleep(conc_after(0.05))); /* it sleeps by now, most likely */
+    CHECK_OK(conc_pool_group_run(&n.group, tells, &ran)); /* the wait of a thread of the pool runs what has not begun */
+    CHECK_OK(conc_event_wait(&ran, conc_after(20)));
+    CHECK_OK(conc_event_set(&n.gate));
+    CHECK_OK(conc_future_wait(f, CONC_FOREVER));
+    conc_future_release(f);
+    CHECK_OK(conc_pool_group_end(&n.group));
+    FINISH(n.outer);
+}
+
 int main(void) {
     check_begin("pool_traps");
     conc_set_error_hook(count_report, NULL);
     RUN(every_from_now);
+    RUN(below_another_pool);
+    RUN(run_by_the_caller);
+#if !defined(_WIN32)
+    RUN(exit_within);
+#endif
+    RUN(handed_in_late);
     CHECK_EQ(reports_now(), 0);
     conc_set_error_hook(NULL, NULL);
     return check_end();
