@@ -194,6 +194,8 @@ bool conc__steal_and_run(conc__worker *w) {
     for (victim = w->next; job == NULL && victim != NULL; victim = victim->next) job = conc__steal_from(victim);
     for (victim = first; job == NULL && victim != w; victim = victim->next) job = conc__steal_from(victim);
     if (job == NULL) return false;
+    /* Who has opened others meanwhile may have counted on this member; the first look is for the usual case. */
+    if (conc__load32(&w->pool->forking, CONC__SEQ_CST) > 1 && conc__jobs_are_open(w->pool)) conc__pool_rouse_for_jobs(w->pool);
     conc__job_run_taken(job);
     return true;
 }
