@@ -15621,6 +15621,12 @@ static void conc__pool_unuse(conc_pool *pool) {
     conc__free(pool);
 }
 
+/* After a task, or a hook: runs what that has started and left. */
+static void conc__thread_tidies(conc__worker *w) {
+    if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
+    if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
+}
+
 static int conc__pool_thread(void *p) {
     conc__worker *w = (conc__worker *)p;
     conc_pool *pool = w->pool;
@@ -15629,12 +15635,14 @@ static int conc__pool_thread(void *p) {
     (void)conc__add32(&pool->users, 1, CONC__RELAXED); /* `threads` counts it, so that the pool is there */
     me->worker = w;
     if (pool->desc.thread_started != NULL) pool->desc.thread_started(pool->desc.user);
+    conc__thread_tidies(w);
     while (conc__pool_next(w, &item)) {
         conc__queued_run(pool, &item);
-        if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
-        if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
+        conc__thread_tidies(w);
     }
     if (pool->desc.thread_ends != NULL) pool->desc.thread_ends(pool->desc.user);
+    conc__thread_tidies(w);
+    conc__jobs_pass_on(pool);
     me->worker = NULL;
     conc__pool_leave(w);
     conc__pool_unuse(pool);

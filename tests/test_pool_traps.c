@@ -186,6 +186,32 @@ static void handed_in_late(void) {
     FINISH(n.outer);
 }
 
+/* ---- a hook of a thread's beginning, and of its end, that starts tasks of a group ---- */
+
+static conc_pool_group of_hooks;
+static tally by_hooks;
+static void hook_groups(void *user) {
+    (void)user;
+    CHECK_OK(conc_pool_group_run(&of_hooks, count_up, &by_hooks));
+}
+
+static void started_by_hooks(void) {
+    conc_pool_desc d = pool_desc(1, 1, 0);
+    conc_pool *p;
+    d.thread_started = d.thread_ends = hook_groups;
+    p = pool_make(&d);
+    CHECK_OK(conc_pool_group_begin(&of_hooks, p));
+    CHECK_EQ(conc_pool_prestart(p, 0), 1);
+    AWAIT(p, 1, 1, 0);
+    CHECK_OK(conc_pool_group_wait(&of_hooks, conc_after(20)));
+    CHECK_EQ(tally_of(&by_hooks), 1);
+    CHECK_OK(conc_pool_close(p));
+    CHECK_OK(conc_pool_join(p, CONC_FOREVER));
+    CHECK_EQ(tally_of(&by_hooks), 2);
+    CHECK_OK(conc_pool_group_end(&of_hooks));
+    FINISH(p);
+}
+
 int main(void) {
     check_begin("pool_traps");
     conc_set_error_hook(count_report, NULL);
@@ -196,6 +222,7 @@ int main(void) {
     RUN(exit_within);
 #endif
     RUN(handed_in_late);
+    RUN(started_by_hooks);
     CHECK_EQ(reports_now(), 0);
     conc_set_error_hook(NULL, NULL);
     return check_end();
