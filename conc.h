@@ -16668,6 +16668,7 @@ bool conc__jobs_are_open(conc_pool *pool) {
 static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
     conc__agent *me = conc__self();
     bool woken = false; /* it has come for jobs, or for what is due */
+    bool ran = false;   /* something: how long it took nobody knows */
     for (;;) {
         conc_op ops[2];
         conc__blocked blocked;
@@ -16681,9 +16682,14 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
             return r;
         }
         if (deadline.ns == INT64_MIN) return conc__op_busy(op);
+        if (ran && (conc_deadline_passed(deadline) || conc__is_canceled())) {
+            conc__pool_pass_on(w->pool);
+            return conc__is_canceled() ? CONC_CANCELED : CONC_TIMEOUT;
+        }
         own = conc__jobs_take(w); /* what is awaited may depend on it */
         if (own != NULL) {
             conc__job_run_taken(own);
+            ran = true;
             continue;
         }
         for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
@@ -16691,6 +16697,7 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
             if (r != CONC_PENDING) break;
             busy = (conc__load32(&w->pool->forking, CONC__RELAXED) != 0 && conc__steal_and_run(w)) || conc__due_run(w->pool);
         }
+        ran = ran || busy;
         if (busy) continue;
         if (r != CONC_PENDING) {
             if (woken) conc__pool_pass_on(w->pool);
@@ -16700,7 +16707,7 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         if ((conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w)) ||
             conc__load32(&w->pool->due, CONC__SEQ_CST) != 0) {
             conc__pool_helper_out(w, false);
-            if (!conc__steal_and_run(w)) (void)conc__due_run(w->pool);
+            ran = conc__steal_and_run(w) || conc__due_run(w->pool) || ran;
             continue;
         }
         if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {

@@ -212,6 +212,55 @@ static void started_by_hooks(void) {
     FINISH(p);
 }
 
+/* ---- a wait with a deadline, or under a token that fires, where there is always another job to run ---- */
+
+static void blocks_for(double seconds) {
+    conc_cancel *token = conc_cancel_use(NULL);
+    (void)conc_sleep(conc_after(seconds));
+    (void)conc_cancel_use(token);
+}
+
+static int naps(void *arg) {
+    (void)arg;
+    blocks_for(0.02);
+    return 0;
+}
+
+static int fires_in_a_job(void *arg) {
+    blocks_for(0.02);
+    (void)conc_cancel_fire((conc_cancel *)arg);
+    return 0;
+}
+
+static int waits_amid_jobs(void *arg) {
+    conc_cancel token = { NULL, 0 }, *before;
+    conc_job jobs[50], fire;
+    conc_future *never = conc_future_new();
+    int64_t begin = conc_clock_ns();
+    int i;
+    (void)arg;
+    for (i = 0; i < 50; i++) conc_job_fork(&jobs[i], naps, NULL);
+    CHECK_R(conc_future_wait(never, conc_after(0.05)), CONC_TIMEOUT);
+    CHECK(conc_clock_ns() - begin < 500000000);
+    conc_job_fork(&fire, fires_in_a_job, &token);
+    before = conc_cancel_use(&token);
+    begin = conc_clock_ns();
+    CHECK_R(conc_future_wait(never, CONC_FOREVER), CONC_CANCELED);
+    CHECK(conc_clock_ns() - begin < 400000000);
+    (void)conc_cancel_use(before);
+    CHECK_EQ(conc_job_join(&fire), 0);
+    for (i = 50; i-- > 0;) CHECK_EQ(conc_job_join(&jobs[i]), 0);
+    (void)conc_future_cancel(never);
+    conc_future_release(never);
+    return 0;
+}
+
+static void deadline_amid_jobs(void) {
+    conc_pool *p = pool_of(1);
+    CHECK_OK(conc_pool_call(p, waits_amid_jobs, NULL, NULL));
+    FINISH(p);
+}
+
 int main(void) {
     check_begin("pool_traps");
     conc_set_error_hook(count_report, NULL);
@@ -223,6 +272,7 @@ int main(void) {
 #endif
     RUN(handed_in_late);
     RUN(started_by_hooks);
+    RUN(deadline_amid_jobs);
     CHECK_EQ(reports_now(), 0);
     conc_set_error_hook(NULL, NULL);
     return check_end();
