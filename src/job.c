@@ -87,9 +87,10 @@ static const conc_op_class conc__job_op = {"join", CONC_BUSY, conc__job_attempt,
 /* Opens what is private, all of it if some have nothing to do at all, else half; and has somebody come for it. */
 static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     uint32_t open = conc__load32(&w->open, CONC__RELAXED);
-    bool hungry = conc__pool_is_hungry(w->pool);
+    bool hungry;
+    if (w->head == w->split) return; /* there is none now: `asked` stays for the next */
+    hungry = conc__pool_is_hungry(w->pool);
     conc__store32(&w->asked, 0, CONC__RELAXED);
-    if (w->head == w->split) return;
     w->split += hungry ? w->head - w->split : (w->head - w->split + 1) / 2;
     /* Release: publishes the jobs, and the array's entries. */
     while (!conc__cas32(&w->open, &open, conc__open_of(conc__open_tail(open), w->split), CONC__SEQ_CST)) {

@@ -261,6 +261,58 @@ static void deadline_amid_jobs(void) {
     FINISH(p);
 }
 
+/* ---- a thread that has asked for jobs, and sleeps, while the forker has none to give ---- */
+
+typedef struct asking {
+    conc_pool *pool;
+    conc_thread *forker;
+    conc_event begun, gate;
+    tally elsewhere;
+} asking;
+
+static int keeps_busy(void *arg) {
+    asking *a = (asking *)arg;
+    (void)conc_event_set(&a->begun);
+    return conc_event_wait(&a->gate, CONC_FOREVER);
+}
+
+static int tells_where(void *arg) {
+    asking *a = (asking *)arg;
+    blocks_for(0.002);
+    if (conc_thread_current() != a->forker) (void)tally_add(&a->elsewhere, 1);
+    return 0;
+}
+
+static int forks_when_asked(void *arg) {
+    asking *a = (asking *)arg;
+    conc_job first, second, job;
+    int i;
+    a->forker = conc_thread_current();
+    CHECK_OK(conc_pool_run(a->pool, keeps_busy, a));
+    CHECK_OK(conc_event_wait(&a->begun, CONC_FOREVER));
+    conc_job_fork(&first, returns_0, NULL);  /* open, */
+    conc_job_fork(&second, returns_0, NULL); /* and not, as nobody asks */
+    CHECK_OK(conc_event_set(&a->gate));
+    AWAIT(a->pool, 1, 1, 0); /* it has taken the first, and then found nothing */
+    (void)conc_job_join(&second);
+    for (i = 0; i < 200 && tally_of(&a->elsewhere) == 0; i++) {
+        conc_job_fork(&job, tells_where, a);
+        blocks_for(0.002);
+        (void)conc_job_join(&job);
+    }
+    CHECK(tally_of(&a->elsewhere) != 0);
+    (void)conc_job_join(&first);
+    return 0;
+}
+
+static void asked_in_vain(void) {
+    asking a;
+    memset(&a, 0, sizeof a);
+    a.pool = pool_of(1);
+    if (conc_cpu_count() > 1) CHECK_OK(conc_pool_call(a.pool, forks_when_asked, &a, NULL));
+    FINISH(a.pool);
+}
+
 int main(void) {
     check_begin("pool_traps");
     conc_set_error_hook(count_report, NULL);
@@ -273,6 +325,7 @@ int main(void) {
     RUN(handed_in_late);
     RUN(started_by_hooks);
     RUN(deadline_amid_jobs);
+    RUN(asked_in_vain);
     CHECK_EQ(reports_now(), 0);
     conc_set_error_hook(NULL, NULL);
     return check_end();
