@@ -294,6 +294,7 @@ static int forks_when_asked(void *arg) {
     conc_job_fork(&second, returns_0, NULL); /* and not, as nobody asks */
     CHECK_OK(conc_event_set(&a->gate));
     AWAIT(a->pool, 1, 1, 0); /* it has taken the first, and then found nothing */
+    blocks_for(0.05);
     (void)conc_job_join(&second);
     for (i = 0; i < 200 && tally_of(&a->elsewhere) == 0; i++) {
         conc_job_fork(&job, tells_where, a);
