@@ -314,6 +314,61 @@ static void asked_in_vain(void) {
     FINISH(a.pool);
 }
 
+/* ---- fork() in a task, whose child forks jobs: the pool's lock may have been held ---- */
+
+#if !defined(_WIN32)
+static conc_event looked_enough;
+
+static int looks_at_it(void *arg) {
+    while (!conc_event_is_set(&looked_enough)) (void)conc_pool_stats_of((conc_pool *)arg);
+    return 0;
+}
+
+static int fork_child(void) {
+    conc_job a, b;
+    int n = 0, i;
+    alarm(5);
+    for (i = 0; i < 20; i++) {
+        conc_job_fork(&a, returns_0, NULL);
+        conc_job_fork(&b, returns_0, NULL);
+        n += conc_job_join(&b) + conc_job_join(&a);
+    }
+    return n;
+}
+
+static int forks_processes(void *arg) {
+    int i, status = 0;
+    (void)arg;
+    for (i = 0; i < 20 && status == 0; i++) {
+        pid_t pid = fork();
+        if (!CHECK(pid >= 0)) break;
+        if (pid == 0) _exit(fork_child());
+        CHECK(waitpid(pid, &status, 0) == pid);
+        CHECK_EQ(status, 0);
+    }
+    return 0;
+}
+
+static void jobs_of_a_child(void) {
+    conc_pool *p = pool_of(3);
+    conc_thread *t[2];
+    conc_future *f;
+    int i;
+    CHECK_EQ(conc_pool_prestart(p, 0), 3);
+    AWAIT(p, 3, 3, 0);
+    for (i = 0; i < 2; i++) {
+        t[i] = conc_thread_start(looks_at_it, p, NULL);
+        CHECK(t[i] != NULL);
+    }
+    f = SUBMIT(p, forks_processes, NULL);
+    CHECK_OK(conc_future_wait(f, CONC_FOREVER));
+    conc_future_release(f);
+    CHECK_OK(conc_event_set(&looked_enough));
+    for (i = 0; i < 2; i++) CHECK_OK(conc_thread_join(t[i], NULL, CONC_FOREVER));
+    FINISH(p);
+}
+#endif
+
 int main(void) {
     check_begin("pool_traps");
     conc_set_error_hook(count_report, NULL);
@@ -322,6 +377,7 @@ int main(void) {
     RUN(run_by_the_caller);
 #if !defined(_WIN32)
     RUN(exit_within);
+    if (!CHECK_TSAN) RUN(jobs_of_a_child); /* (which has its own locks) */
 #endif
     RUN(handed_in_late);
     RUN(started_by_hooks);
