@@ -16244,15 +16244,9 @@ conc_result conc_pool_close(conc_pool *pool) {
     return r;
 }
 
-conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user) {
+/* Takes out what is queued, or due. */
+static void conc__pool_take_out(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user) {
     conc__item item;
-    conc_result r = conc__pool_wrong(pool, "conc_pool_close_now");
-    if (r != CONC_OK) return r;
-    (void)conc__add32(&pool->users, 1, CONC__RELAXED);
-    conc__lock_take(&pool->lock);
-    pool->elsewhere++; /* what has been taken out of the queue keeps the pool from its end, too */
-    conc__lock_give(&pool->lock);
-    r = conc__pool_shut(pool, CONC__POOL_STOPPED);
     while (conc__due_get(pool, &item) || conc__pool_get(pool, &item)) {
         conc_fn fn;
         void *arg;
@@ -16263,7 +16257,19 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
             if (fn != NULL) returned(fn, arg, user);
         }
     }
+}
+
+conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user) {
+    conc_result r = conc__pool_wrong(pool, "conc_pool_close_now");
+    if (r != CONC_OK) return r;
+    (void)conc__add32(&pool->users, 1, CONC__RELAXED);
+    conc__lock_take(&pool->lock);
+    pool->elsewhere++; /* what has been taken out of the queue keeps the pool from its end, too */
+    conc__lock_give(&pool->lock);
+    r = conc__pool_shut(pool, CONC__POOL_STOPPED);
+    conc__pool_take_out(pool, returned, user);
     conc__schedules_cancel(pool, true, returned, user);
+    conc__pool_take_out(pool, returned, user); /* what has become due between the two */
     (void)conc_cancel_fire(&pool->token); /* last: a thread that ends its task now finds no other */
     conc__pool_rouse_all(pool);
     conc__room_wake(pool, CONC_ALL);

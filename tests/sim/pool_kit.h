@@ -19,6 +19,7 @@ static uint32_t running, most;          /* atomic: tasks that run now; the most 
 static uint32_t dropped_count;          /* atomic */
 static conc_latch left;                 /* tasks that are to run */
 static conc_event gate, gate2;
+static unsigned processors = 4;         /* that the next pool believes in: as many threads may do jobs */
 
 static inline void begin_pool(const conc_pool_desc *desc, uint32_t tasks) {
     memset(data, 0, sizeof data);
@@ -31,7 +32,8 @@ static inline void begin_pool(const conc_pool_desc *desc, uint32_t tasks) {
     if (tasks != 0) SIM_OK(conc_latch_add(&left, tasks));
     pool = conc_pool_new(desc);
     CONC_SIM_ASSERT(pool != NULL);
-    pool->processors = 4; /* on any machine */
+    pool->processors = processors; /* on any machine */
+    processors = 4;
     most = desc->max_threads != 0 ? desc->max_threads : desc->core_threads;
 }
 

@@ -41,6 +41,7 @@ static int forks_three(void *unused) {
 /* The caller and one thread of the pool: each job runs once, by whomever. */
 static int fork_join(void *unused) {
     (void)unused;
+    processors = 1 + conc_sim_choose(2);
     begin_fixed(1, 0);
     CONC_SIM_ASSERT(conc_pool_prestart(pool, 0) == 1);
     call_in_pool(forks_three, NULL);
@@ -135,6 +136,7 @@ static int forks_trees(void *unused) {
 /* Jobs that fork: a join that waits runs others, and their forks are in the same deque. */
 static int fork_trees(void *unused) {
     (void)unused;
+    processors = 1 + conc_sim_choose(2);
     begin_fixed(1, 0);
     CONC_SIM_ASSERT(conc_pool_prestart(pool, 0) == 1);
     call_in_pool(forks_trees, NULL);
@@ -167,6 +169,7 @@ static int calls_two(void *arg) {
 static int call_from_two(void *unused) {
     sim_crew crew = {0};
     (void)unused;
+    processors = 1 + conc_sim_choose(2);
     begin_fixed(1, 0);
     CONC_SIM_ASSERT(conc_pool_prestart(pool, 0) == 1);
     sim_start(&crew, calls_two, &data[4]);
@@ -289,6 +292,7 @@ static int runs_group(void *unused) {
 /* From inside: in the deque. */
 static int group_inside(void *unused) {
     (void)unused;
+    processors = 1 + conc_sim_choose(2);
     begin_fixed(1, 0);
     CONC_SIM_ASSERT(conc_pool_prestart(pool, 0) == 1);
     call_in_pool(runs_group, NULL);
@@ -339,6 +343,7 @@ static int adds_and_waits(void *arg) {
 /* Nor does one that waits for something else. */
 static int group_and_wait(void *unused) {
     (void)unused;
+    processors = 1 + conc_sim_choose(2);
     begin_fixed(1, 0);
     fut = conc_future_new();
     CONC_SIM_ASSERT(fut != NULL);
