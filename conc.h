@@ -16007,6 +16007,7 @@ static bool conc__schedule_again(conc_future *f, int code) {
     conc_future_release(f);
     if (!conc__future_claim(f)) { /* canceled meanwhile: it has ended, and is in no queue */
         conc__stale(pool, false);
+        conc__future_is_elsewhere(f);
         return true;
     }
     if (r != CONC_CLOSED) {
@@ -16028,9 +16029,10 @@ static void conc__future_canceled(conc_future *f) {
         listed = f->schedule->link != NULL;
         if (listed) {
             conc__schedule_unlist(pool, f->schedule);
+            pool->elsewhere++; /* until it has ended */
+            (void)conc__or32(&f->state, CONC__ELSEWHERE, CONC__RELAXED);
             stopped = conc_timer_cancel(f->schedule->timer) == CONC_OK;
-            if (!stopped) pool->elsewhere++; /* until it has fired */
-            conc__pool_look_for_end(pool);
+            if (!stopped) pool->elsewhere++; /* and until it has fired */
         }
         conc__lock_give(&pool->lock);
         if (stopped) conc_future_release(f); /* the list's; if not, it fires, and gives it back */
