@@ -14303,6 +14303,7 @@ conc_result conc_future_complete(conc_future *f, int code) {
 }
 
 conc_result conc_future_cancel(conc_future *f) {
+    conc_result ended = CONC_CLOSED;
     if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_cancel: NULL");
     for (;;) {
         uint32_t state;
@@ -14313,8 +14314,9 @@ conc_result conc_future_cancel(conc_future *f) {
             conc_future_release(f);
             return CONC_OK;
         }
-        if (conc__future_is_ended(f) || f->cls == NULL) return CONC_CLOSED; /* of a user's own: it is being completed */
+        if (conc__future_is_ended(f) || f->cls == NULL) return ended; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
+        ended = CONC_BUSY; /* by that */
         /* A periodic task gives itself free again between two turns, then looks at its token. Both change the state: who is
          * second sees what the other has done before. */
         state = conc__or32(&f->state, 0, CONC__ACQ_REL);
