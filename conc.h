@@ -14565,7 +14565,7 @@ static size_t conc__completed_next(conc_iter *it, void *items, size_t n) {
     static const conc_op_class cls = {"as completed", CONC_BUSY, conc__completed_attempt, conc__completed_arm, NULL, NULL};
     conc__completed *c = (conc__completed *)(void *)it;
     conc_op op = conc_op_make(&cls, c, NULL);
-    size_t i, there;
+    size_t i, there, lost;
     conc_result r = CONC_OK;
     if (c->given == c->n) {
         it->result = CONC_CLOSED;
@@ -14575,7 +14575,13 @@ static size_t conc__completed_next(conc_iter *it, void *items, size_t n) {
     for (i = 0; i < c->n && conc__load32(&c->ended, CONC__ACQUIRE) == c->given; i++) {
         if (!conc__future_is_ended(c->notes[i].f)) (void)conc__future_help(c->notes[i].f);
     }
-    r = conc__await(&op, c, CONC_FOREVER);
+    /* In a child of fork() those that are its parent's never end; those that have ended are given, or on their way. */
+    for (i = 0, lost = 0; i < c->n && conc__load32(&c->ended, CONC__ACQUIRE) == c->given; i++) {
+        const conc_future *f = c->notes[i].f;
+        if (f->generation != conc__fork_generation() && !conc__future_is_ended(f)) lost++;
+    }
+    if (lost != 0 && c->given + lost == c->n) r = conc__fail(CONC_FORKED, "conc_as_completed: what would complete them is in the process that forked");
+    if (r == CONC_OK) r = conc__await(&op, c, CONC_FOREVER);
     if (r != CONC_OK) {
         it->result = r;
         return 0;

@@ -349,6 +349,42 @@ static int forks_processes(void *arg) {
     return 0;
 }
 
+/* What would complete them is in the parent. */
+static void completed_in_a_child(void) {
+    conc_pool *p = pool_of(1);
+    conc_event gate;
+    conc_future *f[2];
+    int status = 0;
+    pid_t pid;
+    memset(&gate, 0, sizeof gate);
+    f[0] = SUBMIT(p, returns_0, NULL);
+    CHECK_OK(conc_future_wait(f[0], CONC_FOREVER));
+    f[1] = SUBMIT(p, waits_for_event, &gate);
+    fflush(NULL);
+    pid = fork();
+    if (!CHECK(pid >= 0)) return;
+    if (pid == 0) {
+        conc_iter *it = conc_as_completed(f, 2);
+        conc_future *next = NULL;
+        alarm(5);
+        check_failures = 0;
+        CHECK_EQ(it->next(it, &next, 1), 1);
+        CHECK(next == f[0]);
+        CHECK_EQ(it->next(it, &next, 1), 0);
+        CHECK_R(it->result, CONC_FORKED);
+        conc_iter_close(it);
+        fflush(NULL);
+        _exit(check_failures != 0 ? 1 : 0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_EQ(status, 0);
+    CHECK_OK(conc_event_set(&gate));
+    CHECK_OK(conc_future_wait(f[1], CONC_FOREVER));
+    conc_future_release(f[0]);
+    conc_future_release(f[1]);
+    FINISH(p);
+}
+
 static void jobs_of_a_child(void) {
     conc_pool *p = pool_of(3);
     conc_thread *t[2];
@@ -376,8 +412,11 @@ int main(void) {
     RUN(below_another_pool);
     RUN(run_by_the_caller);
 #if !defined(_WIN32)
-    RUN(exit_within);
-    if (!CHECK_TSAN) RUN(jobs_of_a_child); /* (which has its own locks) */
+    if (!CHECK_TSAN) { /* (it wants no threads in a child, and has locks of its own) */
+        RUN(exit_within);
+        RUN(jobs_of_a_child);
+        RUN(completed_in_a_child);
+    }
 #endif
     RUN(handed_in_late);
     RUN(started_by_hooks);
