@@ -15848,9 +15848,14 @@ conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_
     return CONC_OK;
 }
 
+/* The pool is in another process; here its lock may be held for ever, or its memory be gone. */
+static bool conc__future_is_forked(const conc_future *f) {
+    return f->generation != conc__fork_generation();
+}
+
 /* Runs it here: if it is still to begin, and the caller is a member of its pool, or every waiter helps. */
 static bool conc__help_future(conc_future *f) {
-    if (!f->helped && !conc__pool_is_member(f->pool)) return false;
+    if (conc__future_is_forked(f) || (!f->helped && !conc__pool_is_member(f->pool))) return false;
     if (f->schedule != NULL || !conc__future_claim(f)) return false; /* a scheduled one has its time */
     conc__stale(f->pool, true);
     conc__future_run(f);
@@ -15861,7 +15866,7 @@ static void conc__future_canceled(conc_future *f);
 
 /* It has run in a thread that is none of the pool's, after its turn in the queue had come: see conc__queued_run(). */
 static void conc__future_has_ended(conc_future *f, uint32_t state) {
-    if ((state & CONC__ELSEWHERE) != 0) conc__elsewhere_done(f->pool);
+    if ((state & CONC__ELSEWHERE) != 0 && !conc__future_is_forked(f)) conc__elsewhere_done(f->pool);
 }
 
 static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended};
@@ -16030,6 +16035,7 @@ static bool conc__schedule_again(conc_future *f, int code) {
 static void conc__future_canceled(conc_future *f) {
     conc_pool *pool = f->pool;
     bool listed = false;
+    if (conc__future_is_forked(f)) return;
     (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
     if (f->schedule != NULL) {
         bool stopped = false;

@@ -385,6 +385,51 @@ static void completed_in_a_child(void) {
     FINISH(p);
 }
 
+/* A future of the parent's pool, which the child has freed, or has not: what runs its task is the parent. */
+static void futures_in_a_child(void) {
+    conc_pool_desc d = pool_desc(1, 1, 0);
+    conc_pool *p;
+    conc_event gate;
+    tally t = { { 0 }, 0 };
+    conc_future *f[3];
+    int status = 0, i;
+    pid_t pid;
+    memset(&gate, 0, sizeof gate);
+    d.waiters_help = true;
+    p = pool_make(&d);
+    CHECK_OK(conc_pool_run(p, waits_for_event, &gate));
+    f[0] = SUBMIT(p, count_up, &t); /* queued */
+    f[1] = a_future(__FILE__, __LINE__, conc_pool_submit_at(p, count_up, &t, conc_after(1000)));
+    f[2] = SUBMIT(p, count_up, &t);
+    fflush(NULL);
+    pid = fork();
+    if (!CHECK(pid >= 0)) return;
+    if (pid == 0) {
+        conc_iter *it = conc_as_completed(f, 1);
+        conc_future *next = NULL;
+        alarm(5);
+        check_failures = 0;
+        CHECK_EQ(it->next(it, &next, 1), 0);
+        CHECK_R(it->result, CONC_FORKED);
+        CHECK_EQ(tally_of(&t), 0);
+        conc_iter_close(it);
+        CHECK_OK(conc_future_cancel(f[0]));
+        CHECK_OK(conc_pool_free(p));
+        CHECK_OK(conc_future_cancel(f[1]));
+        CHECK_OK(conc_future_cancel(f[2]));
+        fflush(NULL);
+        _exit(check_failures != 0 ? 1 : 0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_EQ(status, 0);
+    CHECK_OK(conc_event_set(&gate));
+    CHECK_OK(conc_future_cancel(f[1]));
+    CHECK_OK(conc_future_wait(f[0], CONC_FOREVER));
+    CHECK_OK(conc_future_wait(f[2], CONC_FOREVER));
+    for (i = 0; i < 3; i++) conc_future_release(f[i]);
+    FINISH(p);
+}
+
 static void jobs_of_a_child(void) {
     conc_pool *p = pool_of(3);
     conc_thread *t[2];
@@ -416,6 +461,7 @@ int main(void) {
         RUN(exit_within);
         RUN(jobs_of_a_child);
         RUN(completed_in_a_child);
+        RUN(futures_in_a_child);
     }
 #endif
     RUN(handed_in_late);
