@@ -2133,7 +2133,8 @@ CONC_API conc_future *conc_pool_every(conc_pool *pool, conc_fn fn, void *arg, co
  * No more tasks from now on: CONC_OK, or CONC_CLOSED if it was closed. Does not wait. */
 CONC_API conc_result conc_pool_close(conc_pool *pool);
 /* Closes it, takes out all that has not begun and hands each to returned(fn, arg, user) in their order, with its future ended
- * (CONC_CANCELED), and fires the tokens of what runs. `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
+ * (CONC_CANCELED), and fires the tokens of what runs (but for tasks, groups and calls under another parent than the pool's own token: a
+ * conc_pool_task's, or their caller's). `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
 /* Waits until every task has ended, and every thread of it. Again is CONC_OK. CONC_INVALID: it is not closed. CONC_DEADLOCK: the
  * caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
@@ -2243,7 +2244,7 @@ typedef struct conc_job { /* private; where you like, usually on the stack, unti
 CONC_API conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code);
 
 /* Forks. Outside of a pool, and when a great many are forked and not joined, fn(arg) is simply called. Every job must be joined, by
- * its forker, before its memory goes; best in the opposite order of the forks. */
+ * its forker, before its memory goes, and not from within a call into another pool; best in the opposite order of the forks. */
 CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
 /* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
 CONC_API int conc_job_join(conc_job *job);
