@@ -2030,7 +2030,7 @@ CONC_API conc_result conc_future_complete(conc_future *f, int code);
  *   5. to the policy: on_reject.
  * With `grow_first` the third and the fourth change places. Without it, as an unbounded queue always has room, a maximum above
  * the core would never be reached with one: conc_pool_new() refuses that. The queue is FIFO: tasks begin in the order in which
- * they were handed in (but see by_priority), from outside and by tasks alike.
+ * they were handed in (but see by_priority and conc_pool_submit_at()), from outside and by tasks alike.
  *
  * Compared with Java's ThreadPoolExecutor, whose rules these are: an idle thread is taken before a new core thread is
  * started (Java starts one as long as there are fewer than core); the queue's kind is a number, not an object; a
@@ -2061,7 +2061,8 @@ typedef enum conc_reject {
     CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
     CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority) */
     CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
-    CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds */
+    CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds. A task of this pool, which could
+                                wait for itself, runs one to make room instead, however long that takes */
 } conc_reject;
 
 #define CONC_POOL_MAX_THREADS 4096
@@ -2127,8 +2128,8 @@ CONC_API conc_future *conc_pool_submit_ex(conc_pool *pool, conc_fn fn, void *arg
 CONC_API conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg);
 
 /* ---- later, and again and again ----------------------------------------------------------------
- * The future of a task that is handed in at `when`, past the queue and its bound. conc_pool_close() leaves it be, and
- * conc_pool_join(), and so the program's end, wait for it, however late it is; conc_future_cancel() takes it out. */
+ * The future of a task that is handed in at `when`, ahead of all that is queued, and whatever the bound. conc_pool_close() leaves
+ * it be, and conc_pool_join(), and so the program's end, wait for it, however late it is; conc_future_cancel() takes it out. */
 CONC_API conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when);
 /* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn that is late is made
  * up for at once, and none overlaps the one before; or (`after_each`) with that much delay after each end. It goes on until fn
