@@ -2045,9 +2045,10 @@ CONC_API conc_result conc_future_complete(conc_future *f, int code);
  * thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that is still open when the
  * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons.
  *
- * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
+ * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules. (Groups and
+ * conc_pool_imap() may use both.)
  *
- * Any thread may make any call here at any time, but for conc_pool_free(). In a child of fork() a pool's threads are not there:
+ * Any thread may make any call here at any time, but for conc_pool_free() and conc_pool_finish(). In a child of fork() a pool's threads are not there:
  * all calls say CONC_FORKED, but conc_pool_free(), which gives back what it can.
  * ========================================================================================== */
 
@@ -2211,8 +2212,9 @@ CONC_API conc_pool *conc_pool_current(void);
  * A forked job *may* run in parallel; if nobody has come for it, its join runs it. So it must not wait for anything that its
  * forker does after the fork. A fork and its join cost a few nanoseconds as long as nobody comes. Jobs are
  * kept by the thread that forked them, and other threads of the pool that have nothing to do take the oldest of them.
- * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them uses
- * the pool's queue or counts among its tasks, and they work in a pool that is closed, as long as a task runs in it.
+ * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them (but
+ * groups and conc_pool_imap(), see there) uses the pool's queue or counts among its tasks, and they work in a pool that is closed,
+ * as long as a task runs in it.
  *
  * Threads are started for jobs as they are for tasks, up to core_threads. A thread that waits in a join may run a job on top of
  * the task that it is in the midst of; if that job waits for that very task (conc_future_wait()), it is told CONC_DEADLOCK.

@@ -20,8 +20,9 @@
  * A forked job *may* run in parallel; if nobody has come for it, its join runs it. So it must not wait for anything that its
  * forker does after the fork. A fork and its join cost a few nanoseconds as long as nobody comes. Jobs are
  * kept by the thread that forked them, and other threads of the pool that have nothing to do take the oldest of them.
- * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them uses
- * the pool's queue or counts among its tasks, and they work in a pool that is closed, as long as a task runs in it.
+ * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them (but
+ * groups and conc_pool_imap(), see there) uses the pool's queue or counts among its tasks, and they work in a pool that is closed,
+ * as long as a task runs in it.
  *
  * Threads are started for jobs as they are for tasks, up to core_threads. A thread that waits in a join may run a job on top of
  * the task that it is in the midst of; if that job waits for that very task (conc_future_wait()), it is told CONC_DEADLOCK.

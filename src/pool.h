@@ -24,9 +24,10 @@
  * thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that is still open when the
  * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons.
  *
- * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
+ * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules. (Groups and
+ * conc_pool_imap() may use both.)
  *
- * Any thread may make any call here at any time, but for conc_pool_free(). In a child of fork() a pool's threads are not there:
+ * Any thread may make any call here at any time, but for conc_pool_free() and conc_pool_finish(). In a child of fork() a pool's threads are not there:
  * all calls say CONC_FORKED, but conc_pool_free(), which gives back what it can.
  * ========================================================================================== */
 
