@@ -2045,7 +2045,8 @@ CONC_API conc_result conc_future_complete(conc_future *f, int code);
  *
  * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): waits until all has run and every
  * thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that is still open when the
- * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons.
+ * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons. (It
+ * is not waited for if exit() is called by a thread that takes part in it, or runs a task of it, as that would wait for itself.)
  *
  * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules. (Groups and
  * conc_pool_imap() may use both.)
@@ -2147,7 +2148,7 @@ CONC_API conc_result conc_pool_close(conc_pool *pool);
  * (CONC_CANCELED), and fires the tokens of what runs. `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
 /* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
- * CONC_DEADLOCK: the caller is one of its threads. CONC_TIMEOUT, CONC_CANCELED. */
+ * CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
 CONC_API conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_pool_end(conc_pool *pool);
 /* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its futures
@@ -4730,6 +4731,8 @@ struct conc_pool {
 CONC__LIB void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg);
 /* What the fork and join part uses. */
 CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
+/* Whether the calling thread takes part in it, or is in the midst of a task of it, perhaps below another pool's. */
+CONC__LIB bool conc__pool_is_member(const conc_pool *pool);
 CONC__LIB bool conc__pool_is_closed(const conc_pool *pool);
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
 CONC__LIB conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority);
@@ -14967,6 +14970,14 @@ void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
 static void conc__pool_unuse(conc_pool *pool);
 static void conc__schedules_cancel(conc_pool *pool, bool all, void (*each)(conc_fn fn, void *arg, void *user), void *user);
 
+bool conc__pool_is_member(const conc_pool *pool) {
+    const conc__agent *me = conc__self();
+    const conc__running *r = me->running;
+    if (me->worker != NULL && me->worker->pool == pool) return true;
+    while (r != NULL && r->pool != pool) r = r->below;
+    return r != NULL;
+}
+
 /* At exit(): closes all, takes out what waits for its time, and waits for the other tasks. */
 static void conc__pools_at_exit(void) {
     for (;;) {
@@ -14986,7 +14997,8 @@ static void conc__pools_at_exit(void) {
         (void)conc_pool_close(pool);
         conc__schedules_cancel(pool, true, NULL, NULL);
         op = conc_op_event(&pool->ended);
-        (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+        /* The end would not come as long as who calls exit() is in the midst of a task of it. */
+        if (!conc__pool_is_member(pool)) (void)conc__wait_uncanceled(&op, CONC_FOREVER);
         conc__pool_unuse(pool);
     }
 }
@@ -15155,7 +15167,7 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
         return;
     }
     if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
-    if (!conc__pool_lets_work(pool)) return;
+    if (!conc__pool_lets_work(pool) || conc__pool_is_forked(pool)) return; /* (in the child, nobody sleeps, and the lock may be held) */
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
     if (w != NULL) {
@@ -15624,6 +15636,12 @@ static void conc__pool_unuse(conc_pool *pool) {
     conc__free(pool);
 }
 
+/* After a task, or a hook: runs what that has started and left. */
+static void conc__thread_tidies(conc__worker *w) {
+    if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
+    if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
+}
+
 static int conc__pool_thread(void *p) {
     conc__worker *w = (conc__worker *)p;
     conc_pool *pool = w->pool;
@@ -15632,12 +15650,14 @@ static int conc__pool_thread(void *p) {
     (void)conc__add32(&pool->users, 1, CONC__RELAXED); /* `threads` counts it, so that the pool is there */
     me->worker = w;
     if (pool->desc.thread_started != NULL) pool->desc.thread_started(pool->desc.user);
+    conc__thread_tidies(w);
     while (conc__pool_next(w, &item)) {
         conc__queued_run(pool, &item);
-        if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
-        if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
+        conc__thread_tidies(w);
     }
     if (pool->desc.thread_ends != NULL) pool->desc.thread_ends(pool->desc.user);
+    conc__thread_tidies(w);
+    conc__jobs_pass_on(pool);
     me->worker = NULL;
     conc__pool_leave(w);
     conc__pool_unuse(pool);
@@ -15650,7 +15670,7 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
     conc__worker *w = NULL;
     *r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !conc__pool_is_member(pool)) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
@@ -15730,11 +15750,6 @@ static conc_result conc__run_by_caller(conc_pool *pool, const conc__item *item) 
     return CONC_OK;
 }
 
-static bool conc__is_member(const conc_pool *pool) {
-    const conc__worker *w = conc__self()->worker;
-    return w != NULL && w->pool == pool;
-}
-
 /* Waits for room. A thread of the pool, for which nobody may ever make room, makes it itself. */
 static conc_result conc__place_or_wait(conc_pool *pool, const conc__item *item, const conc_pool_task *task) {
     conc_deadline until = CONC_FOREVER;
@@ -15743,7 +15758,7 @@ static conc_result conc__place_or_wait(conc_pool *pool, const conc__item *item, 
     conc_result r;
     urgent.item = *item;
     urgent.priority = task != NULL ? task->priority : 0;
-    if (conc__is_member(pool)) {
+    if (conc__pool_is_member(pool)) {
         do {
             conc__item oldest;
             if (!conc__pool_get(pool, &oldest)) return conc__run_by_caller(pool, item);
@@ -15842,8 +15857,7 @@ conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_
 
 /* Runs it here: if it is still to begin, and the caller is a member of its pool, or every waiter helps. */
 static bool conc__help_future(conc_future *f) {
-    const conc__worker *w = conc__self()->worker;
-    if (!f->helped && (w == NULL || w->pool != f->pool)) return false;
+    if (!f->helped && !conc__pool_is_member(f->pool)) return false;
     if (f->schedule != NULL || !conc__future_claim(f)) return false; /* a scheduled one has its time */
     conc__stale(f->pool, true);
     conc__future_run(f);
@@ -16054,7 +16068,7 @@ static conc_future *conc__pool_later(conc_pool *pool, conc_fn fn, void *arg, con
         return NULL;
     }
     s->f = f;
-    s->when = when;
+    s->when = when.ns == INT64_MIN && every != 0 ? conc_deadline_at(conc_clock_ns()) : when; /* the turns are counted from it */
     s->every = every;
     s->after_each = after_each;
     f->schedule = s;
@@ -16282,7 +16296,7 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
 static conc_result conc__pool_end_wrong(conc_pool *pool) {
     conc_result r = conc__pool_wrong(pool, "conc_pool_join");
     if (r != CONC_OK) return r;
-    if (conc__is_member(pool)) return conc__fail(CONC_DEADLOCK, "conc_pool_join: the caller is one of those that it would wait for");
+    if (conc__pool_is_member(pool)) return conc__fail(CONC_DEADLOCK, "conc_pool_join: the caller is one of those that it would wait for");
     if (conc__load32(&pool->phase, CONC__ACQUIRE) == CONC__POOL_OPEN) {
         return conc__fail(CONC_INVALID, "conc_pool_join: the pool \"%s\" is open, and would go on: close it first", pool->name);
     }
@@ -16531,9 +16545,10 @@ static const conc_op_class conc__job_op = {"join", CONC_BUSY, conc__job_attempt,
 /* Opens what is private, all of it if some have nothing to do at all, else half; and has somebody come for it. */
 static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     uint32_t open = conc__load32(&w->open, CONC__RELAXED);
-    bool hungry = conc__pool_is_hungry(w->pool);
+    bool hungry;
+    if (w->head == w->split) return; /* there is none now: `asked` stays for the next */
+    hungry = conc__pool_is_hungry(w->pool);
     conc__store32(&w->asked, 0, CONC__RELAXED);
-    if (w->head == w->split) return;
     w->split += hungry ? w->head - w->split : (w->head - w->split + 1) / 2;
     /* Release: publishes the jobs, and the array's entries. */
     while (!conc__cas32(&w->open, &open, conc__open_of(conc__open_tail(open), w->split), CONC__SEQ_CST)) {
@@ -16638,6 +16653,8 @@ bool conc__steal_and_run(conc__worker *w) {
     for (victim = w->next; job == NULL && victim != NULL; victim = victim->next) job = conc__steal_from(victim);
     for (victim = first; job == NULL && victim != w; victim = victim->next) job = conc__steal_from(victim);
     if (job == NULL) return false;
+    /* Who has opened others meanwhile may have counted on this member; the first look is for the usual case. */
+    if (conc__load32(&w->pool->forking, CONC__SEQ_CST) > 1 && conc__jobs_are_open(w->pool)) conc__pool_rouse_for_jobs(w->pool);
     conc__job_run_taken(job);
     return true;
 }
@@ -16673,6 +16690,7 @@ bool conc__jobs_are_open(conc_pool *pool) {
 static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
     conc__agent *me = conc__self();
     bool woken = false; /* it has come for jobs, or for what is due */
+    bool ran = false;   /* something: how long it took nobody knows */
     for (;;) {
         conc_op ops[2];
         conc__blocked blocked;
@@ -16686,9 +16704,14 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
             return r;
         }
         if (deadline.ns == INT64_MIN) return conc__op_busy(op);
+        if (ran && (conc_deadline_passed(deadline) || conc__is_canceled())) {
+            conc__pool_pass_on(w->pool);
+            return conc__is_canceled() ? CONC_CANCELED : CONC_TIMEOUT;
+        }
         own = conc__jobs_take(w); /* what is awaited may depend on it */
         if (own != NULL) {
             conc__job_run_taken(own);
+            ran = true;
             continue;
         }
         for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
@@ -16696,6 +16719,7 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
             if (r != CONC_PENDING) break;
             busy = (conc__load32(&w->pool->forking, CONC__RELAXED) != 0 && conc__steal_and_run(w)) || conc__due_run(w->pool);
         }
+        ran = ran || busy;
         if (busy) continue;
         if (r != CONC_PENDING) {
             if (woken) conc__pool_pass_on(w->pool);
@@ -16705,7 +16729,7 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         if ((conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w)) ||
             conc__load32(&w->pool->due, CONC__SEQ_CST) != 0) {
             conc__pool_helper_out(w, false);
-            if (!conc__steal_and_run(w)) (void)conc__due_run(w->pool);
+            ran = conc__steal_and_run(w) || conc__due_run(w->pool) || ran;
             continue;
         }
         if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
@@ -16830,6 +16854,9 @@ typedef struct conc__mate { /* one task of a team */
     void *arg;
 } conc__mate;
 
+/* The tags of those who wait for it. */
+enum { CONC__WAITS, CONC__WAITS_HELPING };
+
 typedef struct conc__team {
     conc_pool *pool;
     uint32_t users;      /* atomic: the group, and each of its tickets in the pool's queue */
@@ -16838,8 +16865,9 @@ typedef struct conc__team {
     uint32_t code;       /* atomic: the first root error; 0: none */
     uint32_t told;       /* atomic: a wait has told how it ended; what is started next begins anew */
     conc_cancel token;
-    conc__lock lock;     /* guards the next three */
+    conc__lock lock;     /* guards the next four */
     conc__mate *first, **end; /* those handed in from outside that have not begun */
+    uint32_t outside;         /* how many those are. Read without the lock, too, by who waits and may run them */
     uint32_t kept;            /* so many of them, or fewer, have no ticket. Read without the lock, too, by who waits */
 } conc__team;
 
@@ -16897,6 +16925,7 @@ static bool conc__team_run_one(conc__team *team, bool kept) {
     m = !kept || without != 0 ? team->first : NULL;
     if (m != NULL) {
         if (kept) without--;
+        conc__store32(&team->outside, conc__load32(&team->outside, CONC__RELAXED) - 1, CONC__RELAXED);
         team->first = m->next;
         if (team->first == NULL) team->end = &team->first;
     }
@@ -16997,17 +17026,21 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         m->next = NULL;
         *team->end = m;
         team->end = &m->next;
+        conc__store32(&team->outside, conc__load32(&team->outside, CONC__RELAXED) + 1, CONC__RELAXED);
         conc__lock_give(&team->lock);
         ticket.fn = conc__team_task;
         ticket.arg = team;
         (void)conc__add32(&team->users, 1, CONC__RELAXED);
         r = conc__pool_place(team->pool, &ticket, 0);
-        if (r != CONC_OK) { /* it is kept for the wait */
-            conc__team_unuse(team);
+        if (r == CONC_OK) {
+            /* For those who wait already, and may run it: who has that ticket may be long in coming. (Only the address is used.) */
+            (void)conc__wake_waiters(&team->pending, CONC__WAITS_HELPING, 1);
+        } else { /* it is kept for the wait */
             conc__lock_take(&team->lock);
             conc__store32(&team->kept, conc__load32(&team->kept, CONC__RELAXED) + 1, CONC__RELAXED);
             conc__lock_give(&team->lock);
             (void)conc__wake_waiters(&team->pending, CONC__ANY_TAG, CONC_ALL); /* for those who wait already */
+            conc__team_unuse(team);
         }
         r = CONC_OK;
     }
@@ -17015,34 +17048,45 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     return r;
 }
 
-/* Until it is over, or there is something that only who waits can do. */
-static bool conc__team_must_wait(conc__team *team) {
-    return conc__load32(&team->pending, CONC__ACQUIRE) != 0 && conc__load32(&team->kept, CONC__RELAXED) == 0;
+/* Until it is over, or there is something that only who waits can do; or, if he helps (word), anything. */
+static bool conc__team_must_wait(const conc_op *op) {
+    conc__team *team = (conc__team *)op->object;
+    return conc__load32(&team->pending, CONC__ACQUIRE) != 0 && conc__load32(&team->kept, CONC__RELAXED) == 0 &&
+           (op->word != CONC__WAITS_HELPING || conc__load32(&team->outside, CONC__RELAXED) == 0);
 }
 
 static conc_result conc__team_attempt(conc_op *op) {
-    return conc__team_must_wait((conc__team *)op->object) ? CONC_PENDING : CONC_OK;
+    return conc__team_must_wait(op) ? CONC_PENDING : CONC_OK;
 }
 
 static bool conc__team_arm(conc_op *op, conc_node *node) {
     conc__team *team = (conc__team *)op->object;
     conc__bucket *b = conc__bucket_lock(&team->pending);
-    bool wait = conc__team_must_wait(team); /* what changes that comes after this, and looks in the table */
-    if (wait) conc__bucket_push(b, &team->pending, node, 0);
+    bool wait = conc__team_must_wait(op); /* what changes that comes after this, and looks in the table */
+    if (wait) conc__bucket_push(b, &team->pending, node, (unsigned)op->word);
     conc__bucket_unlock(b);
     return wait;
 }
 
 static const conc_op_class conc__team_op = {"group", CONC_BUSY, conc__team_attempt, conc__team_arm, NULL, NULL};
 
-/* Runs what was handed in from outside and has not begun, and what that starts; `kept`: but only what has no ticket. */
+/* Who waits. `kept`: it runs only what has no ticket. `below`: it takes part in the pool, but is in another one at the moment. */
 typedef struct conc__team_waiter {
     conc__team *team;
-    bool kept;
+    bool kept, below;
+    conc_deadline deadline;
+    conc_result result;
 } conc__team_waiter;
 
+static void conc__team_sleep(conc__team_waiter *waiter) {
+    conc_op op = conc_op_make(&conc__team_op, waiter->team, NULL);
+    op.word = waiter->kept ? CONC__WAITS : CONC__WAITS_HELPING;
+    waiter->result = conc__await(&op, waiter->team, waiter->deadline);
+}
+
+/* Runs what was handed in from outside and has not begun, and what that starts. */
 static int conc__team_work(void *arg) {
-    const conc__team_waiter *waiter = (const conc__team_waiter *)arg;
+    conc__team_waiter *waiter = (conc__team_waiter *)arg;
     conc__team *team = waiter->team;
     conc__worker *w = conc__self()->worker;
     conc_job *own;
@@ -17050,26 +17094,29 @@ static int conc__team_work(void *arg) {
     }
     if (w == NULL || w->pool != team->pool) return 0;
     while (conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) conc__job_run_taken(own);
+    if (waiter->below) conc__team_sleep(waiter); /* what its deque below holds only a member of this pool takes */
     return 0;
 }
 
 static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
     conc__worker *w = conc__self()->worker;
-    conc_op op = conc_op_make(&conc__team_op, team, NULL);
+    bool member = conc__pool_is_member(team->pool);
     conc__team_waiter waiter;
-    conc_result r;
     waiter.team = team;
-    waiter.kept = !team->pool->desc.waiters_help && (w == NULL || w->pool != team->pool);
-    do {
+    waiter.kept = !team->pool->desc.waiters_help && !member;
+    waiter.below = member && (w == NULL || w->pool != team->pool);
+    waiter.deadline = deadline;
+    waiter.result = CONC_OK;
+    while (waiter.result == CONC_OK && conc__load32(&team->pending, CONC__ACQUIRE) != 0) {
+        if (deadline.ns == INT64_MIN) return conc__fail(CONC_BUSY, "a group has tasks that have not ended");
         /* As a member of the pool, so that what is started meanwhile are jobs; if that cannot be, as it is. */
-        if (deadline.ns != INT64_MIN && conc__load32(&team->pending, CONC__ACQUIRE) != 0 &&
-            conc_pool_call(team->pool, conc__team_work, &waiter, NULL) != CONC_OK) {
+        if (conc_pool_call(team->pool, conc__team_work, &waiter, NULL) != CONC_OK) {
+            waiter.below = false;
             (void)conc__team_work(&waiter);
         }
-        r = conc__await(&op, team, deadline);
-        if (r != CONC_OK || conc__load32(&team->pending, CONC__ACQUIRE) == 0) return r;
-    } while (deadline.ns != INT64_MIN);
-    return conc__op_busy(&op);
+        if (!waiter.below) conc__team_sleep(&waiter);
+    }
+    return waiter.result;
 }
 
 static conc_result conc__team_result(conc__team *team) {

@@ -458,6 +458,8 @@ struct conc_pool {
 CONC__LIB void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg);
 /* What the fork and join part uses. */
 CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
+/* Whether the calling thread takes part in it, or is in the midst of a task of it, perhaps below another pool's. */
+CONC__LIB bool conc__pool_is_member(const conc_pool *pool);
 CONC__LIB bool conc__pool_is_closed(const conc_pool *pool);
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
 CONC__LIB conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority);

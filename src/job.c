@@ -87,9 +87,10 @@ static const conc_op_class conc__job_op = {"join", CONC_BUSY, conc__job_attempt,
 /* Opens what is private, all of it if some have nothing to do at all, else half; and has somebody come for it. */
 static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     uint32_t open = conc__load32(&w->open, CONC__RELAXED);
-    bool hungry = conc__pool_is_hungry(w->pool);
+    bool hungry;
+    if (w->head == w->split) return; /* there is none now: `asked` stays for the next */
+    hungry = conc__pool_is_hungry(w->pool);
     conc__store32(&w->asked, 0, CONC__RELAXED);
-    if (w->head == w->split) return;
     w->split += hungry ? w->head - w->split : (w->head - w->split + 1) / 2;
     /* Release: publishes the jobs, and the array's entries. */
     while (!conc__cas32(&w->open, &open, conc__open_of(conc__open_tail(open), w->split), CONC__SEQ_CST)) {
@@ -194,6 +195,8 @@ bool conc__steal_and_run(conc__worker *w) {
     for (victim = w->next; job == NULL && victim != NULL; victim = victim->next) job = conc__steal_from(victim);
     for (victim = first; job == NULL && victim != w; victim = victim->next) job = conc__steal_from(victim);
     if (job == NULL) return false;
+    /* Who has opened others meanwhile may have counted on this member; the first look is for the usual case. */
+    if (conc__load32(&w->pool->forking, CONC__SEQ_CST) > 1 && conc__jobs_are_open(w->pool)) conc__pool_rouse_for_jobs(w->pool);
     conc__job_run_taken(job);
     return true;
 }
@@ -229,6 +232,7 @@ bool conc__jobs_are_open(conc_pool *pool) {
 static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
     conc__agent *me = conc__self();
     bool woken = false; /* it has come for jobs, or for what is due */
+    bool ran = false;   /* something: how long it took nobody knows */
     for (;;) {
         conc_op ops[2];
         conc__blocked blocked;
@@ -242,9 +246,14 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
             return r;
         }
         if (deadline.ns == INT64_MIN) return conc__op_busy(op);
+        if (ran && (conc_deadline_passed(deadline) || conc__is_canceled())) {
+            conc__pool_pass_on(w->pool);
+            return conc__is_canceled() ? CONC_CANCELED : CONC_TIMEOUT;
+        }
         own = conc__jobs_take(w); /* what is awaited may depend on it */
         if (own != NULL) {
             conc__job_run_taken(own);
+            ran = true;
             continue;
         }
         for (step = 0; !busy && conc__spin(step, CONC__SPIN_LONG); step++) {
@@ -252,6 +261,7 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
             if (r != CONC_PENDING) break;
             busy = (conc__load32(&w->pool->forking, CONC__RELAXED) != 0 && conc__steal_and_run(w)) || conc__due_run(w->pool);
         }
+        ran = ran || busy;
         if (busy) continue;
         if (r != CONC_PENDING) {
             if (woken) conc__pool_pass_on(w->pool);
@@ -261,7 +271,7 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         if ((conc__load32(&w->pool->forking, CONC__SEQ_CST) != 0 && conc__jobs_wanted(w)) ||
             conc__load32(&w->pool->due, CONC__SEQ_CST) != 0) {
             conc__pool_helper_out(w, false);
-            if (!conc__steal_and_run(w)) (void)conc__due_run(w->pool);
+            ran = conc__steal_and_run(w) || conc__due_run(w->pool) || ran;
             continue;
         }
         if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
@@ -386,6 +396,9 @@ typedef struct conc__mate { /* one task of a team */
     void *arg;
 } conc__mate;
 
+/* The tags of those who wait for it. */
+enum { CONC__WAITS, CONC__WAITS_HELPING };
+
 typedef struct conc__team {
     conc_pool *pool;
     uint32_t users;      /* atomic: the group, and each of its tickets in the pool's queue */
@@ -394,8 +407,9 @@ typedef struct conc__team {
     uint32_t code;       /* atomic: the first root error; 0: none */
     uint32_t told;       /* atomic: a wait has told how it ended; what is started next begins anew */
     conc_cancel token;
-    conc__lock lock;     /* guards the next three */
+    conc__lock lock;     /* guards the next four */
     conc__mate *first, **end; /* those handed in from outside that have not begun */
+    uint32_t outside;         /* how many those are. Read without the lock, too, by who waits and may run them */
     uint32_t kept;            /* so many of them, or fewer, have no ticket. Read without the lock, too, by who waits */
 } conc__team;
 
@@ -453,6 +467,7 @@ static bool conc__team_run_one(conc__team *team, bool kept) {
     m = !kept || without != 0 ? team->first : NULL;
     if (m != NULL) {
         if (kept) without--;
+        conc__store32(&team->outside, conc__load32(&team->outside, CONC__RELAXED) - 1, CONC__RELAXED);
         team->first = m->next;
         if (team->first == NULL) team->end = &team->first;
     }
@@ -553,17 +568,21 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         m->next = NULL;
         *team->end = m;
         team->end = &m->next;
+        conc__store32(&team->outside, conc__load32(&team->outside, CONC__RELAXED) + 1, CONC__RELAXED);
         conc__lock_give(&team->lock);
         ticket.fn = conc__team_task;
         ticket.arg = team;
         (void)conc__add32(&team->users, 1, CONC__RELAXED);
         r = conc__pool_place(team->pool, &ticket, 0);
-        if (r != CONC_OK) { /* it is kept for the wait */
-            conc__team_unuse(team);
+        if (r == CONC_OK) {
+            /* For those who wait already, and may run it: who has that ticket may be long in coming. (Only the address is used.) */
+            (void)conc__wake_waiters(&team->pending, CONC__WAITS_HELPING, 1);
+        } else { /* it is kept for the wait */
             conc__lock_take(&team->lock);
             conc__store32(&team->kept, conc__load32(&team->kept, CONC__RELAXED) + 1, CONC__RELAXED);
             conc__lock_give(&team->lock);
             (void)conc__wake_waiters(&team->pending, CONC__ANY_TAG, CONC_ALL); /* for those who wait already */
+            conc__team_unuse(team);
         }
         r = CONC_OK;
     }
@@ -571,34 +590,45 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     return r;
 }
 
-/* Until it is over, or there is something that only who waits can do. */
-static bool conc__team_must_wait(conc__team *team) {
-    return conc__load32(&team->pending, CONC__ACQUIRE) != 0 && conc__load32(&team->kept, CONC__RELAXED) == 0;
+/* Until it is over, or there is something that only who waits can do; or, if he helps (word), anything. */
+static bool conc__team_must_wait(const conc_op *op) {
+    conc__team *team = (conc__team *)op->object;
+    return conc__load32(&team->pending, CONC__ACQUIRE) != 0 && conc__load32(&team->kept, CONC__RELAXED) == 0 &&
+           (op->word != CONC__WAITS_HELPING || conc__load32(&team->outside, CONC__RELAXED) == 0);
 }
 
 static conc_result conc__team_attempt(conc_op *op) {
-    return conc__team_must_wait((conc__team *)op->object) ? CONC_PENDING : CONC_OK;
+    return conc__team_must_wait(op) ? CONC_PENDING : CONC_OK;
 }
 
 static bool conc__team_arm(conc_op *op, conc_node *node) {
     conc__team *team = (conc__team *)op->object;
     conc__bucket *b = conc__bucket_lock(&team->pending);
-    bool wait = conc__team_must_wait(team); /* what changes that comes after this, and looks in the table */
-    if (wait) conc__bucket_push(b, &team->pending, node, 0);
+    bool wait = conc__team_must_wait(op); /* what changes that comes after this, and looks in the table */
+    if (wait) conc__bucket_push(b, &team->pending, node, (unsigned)op->word);
     conc__bucket_unlock(b);
     return wait;
 }
 
 static const conc_op_class conc__team_op = {"group", CONC_BUSY, conc__team_attempt, conc__team_arm, NULL, NULL};
 
-/* Runs what was handed in from outside and has not begun, and what that starts; `kept`: but only what has no ticket. */
+/* Who waits. `kept`: it runs only what has no ticket. `below`: it takes part in the pool, but is in another one at the moment. */
 typedef struct conc__team_waiter {
     conc__team *team;
-    bool kept;
+    bool kept, below;
+    conc_deadline deadline;
+    conc_result result;
 } conc__team_waiter;
 
+static void conc__team_sleep(conc__team_waiter *waiter) {
+    conc_op op = conc_op_make(&conc__team_op, waiter->team, NULL);
+    op.word = waiter->kept ? CONC__WAITS : CONC__WAITS_HELPING;
+    waiter->result = conc__await(&op, waiter->team, waiter->deadline);
+}
+
+/* Runs what was handed in from outside and has not begun, and what that starts. */
 static int conc__team_work(void *arg) {
-    const conc__team_waiter *waiter = (const conc__team_waiter *)arg;
+    conc__team_waiter *waiter = (conc__team_waiter *)arg;
     conc__team *team = waiter->team;
     conc__worker *w = conc__self()->worker;
     conc_job *own;
@@ -606,26 +636,29 @@ static int conc__team_work(void *arg) {
     }
     if (w == NULL || w->pool != team->pool) return 0;
     while (conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) conc__job_run_taken(own);
+    if (waiter->below) conc__team_sleep(waiter); /* what its deque below holds only a member of this pool takes */
     return 0;
 }
 
 static conc_result conc__team_wait(conc__team *team, conc_deadline deadline) {
     conc__worker *w = conc__self()->worker;
-    conc_op op = conc_op_make(&conc__team_op, team, NULL);
+    bool member = conc__pool_is_member(team->pool);
     conc__team_waiter waiter;
-    conc_result r;
     waiter.team = team;
-    waiter.kept = !team->pool->desc.waiters_help && (w == NULL || w->pool != team->pool);
-    do {
+    waiter.kept = !team->pool->desc.waiters_help && !member;
+    waiter.below = member && (w == NULL || w->pool != team->pool);
+    waiter.deadline = deadline;
+    waiter.result = CONC_OK;
+    while (waiter.result == CONC_OK && conc__load32(&team->pending, CONC__ACQUIRE) != 0) {
+        if (deadline.ns == INT64_MIN) return conc__fail(CONC_BUSY, "a group has tasks that have not ended");
         /* As a member of the pool, so that what is started meanwhile are jobs; if that cannot be, as it is. */
-        if (deadline.ns != INT64_MIN && conc__load32(&team->pending, CONC__ACQUIRE) != 0 &&
-            conc_pool_call(team->pool, conc__team_work, &waiter, NULL) != CONC_OK) {
+        if (conc_pool_call(team->pool, conc__team_work, &waiter, NULL) != CONC_OK) {
+            waiter.below = false;
             (void)conc__team_work(&waiter);
         }
-        r = conc__await(&op, team, deadline);
-        if (r != CONC_OK || conc__load32(&team->pending, CONC__ACQUIRE) == 0) return r;
-    } while (deadline.ns != INT64_MIN);
-    return conc__op_busy(&op);
+        if (!waiter.below) conc__team_sleep(&waiter);
+    }
+    return waiter.result;
 }
 
 static conc_result conc__team_result(conc__team *team) {

@@ -259,6 +259,14 @@ void conc__pool_each(void (*visit)(conc_pool *pool, void *arg), void *arg) {
 static void conc__pool_unuse(conc_pool *pool);
 static void conc__schedules_cancel(conc_pool *pool, bool all, void (*each)(conc_fn fn, void *arg, void *user), void *user);
 
+bool conc__pool_is_member(const conc_pool *pool) {
+    const conc__agent *me = conc__self();
+    const conc__running *r = me->running;
+    if (me->worker != NULL && me->worker->pool == pool) return true;
+    while (r != NULL && r->pool != pool) r = r->below;
+    return r != NULL;
+}
+
 /* At exit(): closes all, takes out what waits for its time, and waits for the other tasks. */
 static void conc__pools_at_exit(void) {
     for (;;) {
@@ -278,7 +286,8 @@ static void conc__pools_at_exit(void) {
         (void)conc_pool_close(pool);
         conc__schedules_cancel(pool, true, NULL, NULL);
         op = conc_op_event(&pool->ended);
-        (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+        /* The end would not come as long as who calls exit() is in the midst of a task of it. */
+        if (!conc__pool_is_member(pool)) (void)conc__wait_uncanceled(&op, CONC_FOREVER);
         conc__pool_unuse(pool);
     }
 }
@@ -447,7 +456,7 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
         return;
     }
     if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
-    if (!conc__pool_lets_work(pool)) return;
+    if (!conc__pool_lets_work(pool) || conc__pool_is_forked(pool)) return; /* (in the child, nobody sleeps, and the lock may be held) */
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
     if (w != NULL) {
@@ -916,6 +925,12 @@ static void conc__pool_unuse(conc_pool *pool) {
     conc__free(pool);
 }
 
+/* After a task, or a hook: runs what that has started and left. */
+static void conc__thread_tidies(conc__worker *w) {
+    if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
+    if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
+}
+
 static int conc__pool_thread(void *p) {
     conc__worker *w = (conc__worker *)p;
     conc_pool *pool = w->pool;
@@ -924,12 +939,14 @@ static int conc__pool_thread(void *p) {
     (void)conc__add32(&pool->users, 1, CONC__RELAXED); /* `threads` counts it, so that the pool is there */
     me->worker = w;
     if (pool->desc.thread_started != NULL) pool->desc.thread_started(pool->desc.user);
+    conc__thread_tidies(w);
     while (conc__pool_next(w, &item)) {
         conc__queued_run(pool, &item);
-        if (CONC__UNLIKELY(w->head != 0)) conc__jobs_finish(w);
-        if (CONC__UNLIKELY(w->works)) conc__hand_rests(w);
+        conc__thread_tidies(w);
     }
     if (pool->desc.thread_ends != NULL) pool->desc.thread_ends(pool->desc.user);
+    conc__thread_tidies(w);
+    conc__jobs_pass_on(pool);
     me->worker = NULL;
     conc__pool_leave(w);
     conc__pool_unuse(pool);
@@ -942,7 +959,7 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
     conc__worker *w = NULL;
     *r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !conc__pool_is_member(pool)) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
@@ -1022,11 +1039,6 @@ static conc_result conc__run_by_caller(conc_pool *pool, const conc__item *item) 
     return CONC_OK;
 }
 
-static bool conc__is_member(const conc_pool *pool) {
-    const conc__worker *w = conc__self()->worker;
-    return w != NULL && w->pool == pool;
-}
-
 /* Waits for room. A thread of the pool, for which nobody may ever make room, makes it itself. */
 static conc_result conc__place_or_wait(conc_pool *pool, const conc__item *item, const conc_pool_task *task) {
     conc_deadline until = CONC_FOREVER;
@@ -1035,7 +1047,7 @@ static conc_result conc__place_or_wait(conc_pool *pool, const conc__item *item, 
     conc_result r;
     urgent.item = *item;
     urgent.priority = task != NULL ? task->priority : 0;
-    if (conc__is_member(pool)) {
+    if (conc__pool_is_member(pool)) {
         do {
             conc__item oldest;
             if (!conc__pool_get(pool, &oldest)) return conc__run_by_caller(pool, item);
@@ -1134,8 +1146,7 @@ conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_
 
 /* Runs it here: if it is still to begin, and the caller is a member of its pool, or every waiter helps. */
 static bool conc__help_future(conc_future *f) {
-    const conc__worker *w = conc__self()->worker;
-    if (!f->helped && (w == NULL || w->pool != f->pool)) return false;
+    if (!f->helped && !conc__pool_is_member(f->pool)) return false;
     if (f->schedule != NULL || !conc__future_claim(f)) return false; /* a scheduled one has its time */
     conc__stale(f->pool, true);
     conc__future_run(f);
@@ -1346,7 +1357,7 @@ static conc_future *conc__pool_later(conc_pool *pool, conc_fn fn, void *arg, con
         return NULL;
     }
     s->f = f;
-    s->when = when;
+    s->when = when.ns == INT64_MIN && every != 0 ? conc_deadline_at(conc_clock_ns()) : when; /* the turns are counted from it */
     s->every = every;
     s->after_each = after_each;
     f->schedule = s;
@@ -1574,7 +1585,7 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
 static conc_result conc__pool_end_wrong(conc_pool *pool) {
     conc_result r = conc__pool_wrong(pool, "conc_pool_join");
     if (r != CONC_OK) return r;
-    if (conc__is_member(pool)) return conc__fail(CONC_DEADLOCK, "conc_pool_join: the caller is one of those that it would wait for");
+    if (conc__pool_is_member(pool)) return conc__fail(CONC_DEADLOCK, "conc_pool_join: the caller is one of those that it would wait for");
     if (conc__load32(&pool->phase, CONC__ACQUIRE) == CONC__POOL_OPEN) {
         return conc__fail(CONC_INVALID, "conc_pool_join: the pool \"%s\" is open, and would go on: close it first", pool->name);
     }

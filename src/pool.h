@@ -23,7 +23,8 @@
  *
  * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): waits until all has run and every
  * thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that is still open when the
- * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons.
+ * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons. (It
+ * is not waited for if exit() is called by a thread that takes part in it, or runs a task of it, as that would wait for itself.)
  *
  * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules. (Groups and
  * conc_pool_imap() may use both.)
@@ -128,7 +129,7 @@ CONC_API conc_result conc_pool_close(conc_pool *pool);
  * (CONC_CANCELED), and fires the tokens of what runs. `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
 /* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
- * CONC_DEADLOCK: the caller is one of its threads. CONC_TIMEOUT, CONC_CANCELED. */
+ * CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
 CONC_API conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_pool_end(conc_pool *pool);
 /* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its futures

@@ -487,6 +487,49 @@ static int group_circle(void *unused) {
     return 0;
 }
 
+/* Two members open a task of a group each, which wait for each other, and wait for them as no pool knows of: two idle threads have to
+ * come, though one is on its way already when the second is opened. */
+static conc_event mates[2];
+
+static int meets(void *arg) {
+    int i = enters(arg);
+    SIM_OK(conc_event_set(&mates[i]));
+    SIM_OK(conc_event_wait(&mates[1 - i], CONC_FOREVER));
+    leaves(i);
+    (void)conc_latch_done(&left);
+    return 0;
+}
+
+static int starts_a_mate(void *arg) {
+    conc_pool_group own;
+    SIM_OK(conc_pool_group_begin(&own, pool));
+    SIM_OK(conc_pool_group_run(&own, meets, arg));
+    SIM_OK(conc_latch_wait(&left, CONC_FOREVER));
+    SIM_OK(conc_pool_group_end(&own));
+    return 0;
+}
+
+static int starts_a_mate_there(void *arg) {
+    call_in_pool(starts_a_mate, arg);
+    return 0;
+}
+
+static int group_of_each(void *unused) {
+    sim_crew crew = {0};
+    (void)unused;
+    begin_fixed(2, 2);
+    memset(mates, 0, sizeof mates);
+    CONC_SIM_ASSERT(conc_pool_prestart(pool, 0) == 2);
+    if (conc_sim_choose(2) != 0) SIM_OK(conc_sleep(conc_after(0.001))); /* they sleep */
+    sim_start(&crew, starts_a_mate_there, fill(0));
+    starts_a_mate_there(fill(1));
+    sim_join(&crew);
+    check_ran(0);
+    check_ran(1);
+    close_pool();
+    return 0;
+}
+
 static const sim_test tests[] = {
     SIM_TEST(fork_join, 2),
     SIM_TEST(fork_too_many, 2),
@@ -506,6 +549,7 @@ static const sim_test tests[] = {
     SIM_TEST(group_from_two, 1),
     SIM_TEST(group_circle, 2),
     SIM_TEST(group_kept, 1),
+    SIM_TEST(group_of_each, 1),
 };
 
 SIM_MAIN("sim_job", tests)
