@@ -5,8 +5,8 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
  * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
- * coroutines with an event loop, sockets; and one way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
- * system's threads.
+ * coroutines with an event loop, sockets; and one way to wait for any of them. C99 or later, C++11 or later; Linux, macOS,
+ * other Unixes, Windows. No dependency but libc and the system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -58,7 +58,8 @@
  * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
  *
  * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
- * future, a thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the first of several:
+ * future, a thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the
+ * first of several:
  *
  * ```c
  * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
@@ -159,8 +160,9 @@
  *
  * ---- THREAD POOLS AND FUTURES ------------------------------------------------------ pool.h, future.h below
  *
- * A task goes to an idle thread, else to a new one while there are fewer than core_threads, else into the queue, else to a new one
- * up to max_threads, else to the policy. A future is for who wants to know how it ended.
+ * A task goes to an idle thread, else to a new one while there are fewer than core_threads, else into the queue, else (that is
+ * full) to a new one while there are fewer than max_threads, else the policy decides. A future is for those who want to know how
+ * it ended.
  *
  * ```c
  * #define CONC_IMPLEMENTATION
@@ -198,12 +200,13 @@
  *               conc_wait_all(), conc_wait_any(), CONC_FOREACH(conc_future *, f, conc_as_completed(futures, n))
  *  Policies     abort, discard, discard the oldest, the caller runs it, block until a deadline; or a function of yours
  *  Later        conc_pool_submit_at(), conc_pool_every()
- *  Waiting      for a task of the same pool, in a task, runs it if it has not begun; in a circle it says CONC_DEADLOCK
- *  The end      close, join, free, or conc_pool_finish(); conc_pool_close_now() hands back what has not begun. The program's end closes what is open
+ *  Waiting      a task that waits for another of its pool runs it, if that is still queued; a wait in a circle: CONC_DEADLOCK
+ *  The end      close, join, free, or all three: conc_pool_finish(); conc_pool_close_now() hands back what has not begun. The
+ *               program's end closes what is open, and waits for it
  *
  * ---- PARALLEL LOOPS, FORK AND JOIN ------------------------------------------------------------ parallel.h below
  *
- * The calling thread and a pool's threads together. Each call returns when all of it is done.
+ * The calling thread and the pool's threads do it together. Each call returns when all of it is done.
  *
  * ```c
  * #define CONC_IMPLEMENTATION
@@ -499,7 +502,8 @@
  *               do locks held by another thread of the parent. Nobody waits there, and timers stay with the parent.
  *  Signals      No handler is installed, no disposition or mask changed. Nothing here may be called in a signal handler but
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
- *  Exit         See thread.h. Pools that are open are closed, and their tasks waited for. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
+ *  Exit         See thread.h. Pools that are open are closed, and their tasks waited for (but see `daemon` in pool.h). Ending
+ *               a thread by pthread_cancel() is not supported; pthread_exit() is.
  *  Hidden       No threads that you did not start, but for a pool's, "conc-timer", with the first timer, and up to 32 "conc-offload",
  *               with conc_op_offload().
  *
@@ -1936,22 +1940,24 @@ template <class T, class One, class... More> struct conc__is_among<T, One, More.
 /* ==== begin src/future.h ==== */
 
 /* ============================================================================================
- * future: what somebody else is working on: wait for it, ask how it ended, cancel it, be called when it has ended.
+ * future: stands for what somebody else is working on: wait for it, ask how it ended, cancel it, be called when it has ended.
  *
  * Thread pools give them out (conc_pool_submit()), and anybody may make one (conc_future_new()) and complete it. A future
  * ends once, with a result: CONC_OK, CONC_FAILED (the task returned something else than 0: conc_future_code()),
- * CONC_CANCELED, CONC_REJECTED, ... It is reference-counted: what hands one out gives its caller a reference, which is
- * given back with conc_future_release(); whoever works on it holds one of its own. So it may be released before it has
- * ended: the task goes on.
+ * CONC_CANCELED (before it began; or its token had fired, and the task itself returned CONC_CANCELED), CONC_REJECTED, ... It is
+ * reference-counted: the call that hands one out gives its caller a reference, which is given back with conc_future_release();
+ * whoever works on it holds one of its own. So it may be released before it has ended: the task goes on.
  *
  * A FAILURE IS NEVER LOST. If a future ends with CONC_FAILED and is freed without anybody having seen it (by a wait, by an
  * op, by conc_future_result(), conc_future_code() or a callback), the error hook is told.
  *
- * WAITING IN A POOL. A task that waits for another of its own pool, with conc_future_wait() or conc_wait_all(), does not
- * merely block a thread: if the other is still in the queue, it is run right there. So tasks may wait for
- * tasks in a pool of one thread. A wait that could never end, because what it waits for itself waits for the waiter, is told:
- * CONC_DEADLOCK. (But not one that leads through a task which is still in another pool's queue. And ops do not run anything: an attempt never takes long. conc_wait(conc_op_future(f)) in a task just
- * waits.)
+ * WAITING IN A POOL. A task that waits for another of its own pool, with conc_future_wait(), conc_wait_all(), conc_wait_any() or
+ * conc_as_completed(), does not merely block a thread: if the other is still in the queue, it is run right there, in the thread
+ * that waits. So tasks may wait for tasks in a pool of one thread. What is run right there runs to its end: the wait's deadline,
+ * and a cancel of the waiter, do not end it. A conc_future_wait() or conc_wait_all() that could never end, because what it waits
+ * for itself waits, without a deadline, for the waiter, is told: CONC_DEADLOCK (but not if the circle leads through a task that is
+ * still in another pool's queue). Ops do not run anything: an attempt never takes long. conc_wait(conc_op_future(f)) in a task
+ * just waits.
  * ========================================================================================== */
 
 #ifndef CONC__FUTURE_H
@@ -1961,14 +1967,14 @@ typedef struct conc_future conc_future;
 
 /* Waits until it has ended, and returns its result; or CONC_TIMEOUT (with CONC_NOW: CONC_BUSY), CONC_DEADLOCK (see above),
  * CONC_INVALID (NULL), CONC_FORKED. CONC_CANCELED: the calling thread's token has fired, or that is the future's result:
- * conc_future_is_done() tells. What the task did is seen by the caller. */
+ * conc_future_is_done() tells which. What the task did is seen by the caller. */
 CONC_API conc_result conc_future_wait(conc_future *f, conc_deadline deadline);
-/* The same as an op, for any world. */
+/* The same as an op: for conc_select(), and for coroutines. */
 CONC_API conc_op conc_op_future(conc_future *f);
 
 /* Questions; none blocks. The result: CONC_PENDING before the end; CONC_INVALID: NULL. The code: what the task returned; 0
  * before the end, or if it never ran. The sentence says what went wrong (conc_error_detail() of the thread that ran it, if
- * there was one), "" if nothing; it lives as long as the future. The argument is that of the task. */
+ * there was one), "" if nothing; it lives as long as the future. The argument is that of the task; NULL if there is no task. */
 CONC_API bool conc_future_is_done(const conc_future *f);
 CONC_API conc_result conc_future_result(conc_future *f);
 CONC_API int conc_future_code(conc_future *f);
@@ -1980,7 +1986,7 @@ CONC_API void *conc_future_arg(const conc_future *f);
 CONC_API conc_result conc_future_cancel(conc_future *f);
 
 /* Has fn(f, arg) called once it has ended: in the thread that ends it, with no lock held, or right here if it has ended
- * already. Callbacks are called in the order in which they were given, and before the last reference goes. CONC_OK;
+ * already. Callbacks are called in the order in which they were given; the future lives until the last has returned. CONC_OK;
  * CONC_NO_MEMORY, CONC_INVALID: it will not be called. A callback must not block for long. */
 CONC_API conc_result conc_future_then(conc_future *f, void (*fn)(conc_future *f, void *arg), void *arg);
 
@@ -1995,9 +2001,9 @@ CONC_API conc_result conc_wait_all(conc_future *const *futures, size_t n, conc_d
 /* Waits until one of n (at most 1000) has ended, and returns its index: the first in the array if there are several; or, negative, as
  * conc_future_wait(), and CONC_BUSY with CONC_NOW. CONC_INVALID: n is 0 or over 1000, or one is NULL. */
 CONC_API int conc_wait_any(conc_future *const *futures, size_t n, conc_deadline deadline);
-/* An iterator over them (conc_future *) in the order in which they end; each item is borrowed from the array. next() waits, and
- * ends with CONC_CANCELED if that was canceled. The array may go once it is made; the futures may not before it
- * is closed. */
+/* An iterator over them (conc_future *) in the order in which they end; the references stay the caller's. next() waits, without a
+ * deadline; if that wait is canceled, the iterator ends with CONC_CANCELED. The array may go once the iterator is made; the
+ * futures must stay until it is closed. */
 CONC_API conc_iter *conc_as_completed(conc_future *const *futures, size_t n);
 
 /* ---- a future of one's own ---------------------------------------------------------------------
@@ -2005,7 +2011,7 @@ CONC_API conc_iter *conc_as_completed(conc_future *const *futures, size_t n);
  * CONC_CANCELED. NULL: CONC_NO_MEMORY. */
 CONC_API conc_future *conc_future_new(void);
 /* Ends it with CONC_OK (code 0) or CONC_FAILED; what the caller did before is seen by who waits. CONC_CLOSED: it had ended.
- * CONC_INVALID: NULL, or a pool's. */
+ * CONC_INVALID: NULL, or the future of a pool's task. */
 CONC_API conc_result conc_future_complete(conc_future *f, int code);
 
 #endif
@@ -2023,9 +2029,9 @@ CONC_API conc_result conc_future_complete(conc_future *f, int code);
  *   3. into the queue, if that has room;
  *   4. to a new thread, as long as there are fewer than max_threads; it ends after keep_alive without work;
  *   5. to the policy: on_reject.
- * With `grow_first` the third and the fourth change places. As the queue is asked before the fourth, a maximum above the core is
- * never reached if the queue is unbounded: conc_pool_new() refuses that. The queue is FIFO: tasks begin in the order in
- * which they were handed in (but see by_priority), from outside and by tasks alike.
+ * With `grow_first` the third and the fourth change places. Without it, as an unbounded queue always has room, a maximum above
+ * the core would never be reached with one: conc_pool_new() refuses that. The queue is FIFO: tasks begin in the order in which
+ * they were handed in (but see by_priority and conc_pool_submit_at()), from outside and by tasks alike.
  *
  * Compared with Java's ThreadPoolExecutor, whose rules these are: an idle thread is taken before a new core thread is
  * started (Java starts one as long as there are fewer than core); the queue's kind is a number, not an object; a
@@ -2034,16 +2040,18 @@ CONC_API conc_result conc_future_complete(conc_future *f, int code);
  * run to their end, and is not held up by idle threads; a periodic task's failure ends its future, visibly.
  *
  * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed + canceled +
- * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook. (One that is canceled in
- * the queue keeps its place there until its turn comes.)
+ * returned, once nothing is queued, scheduled or active. The failure of a task that has no future goes to the error hook. (One that
+ * is canceled in the queue keeps its place there until its turn comes.)
  *
- * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): until all has run and every thread has
- * ended. conc_pool_free(). Or all three: conc_pool_finish(). Its threads are daemons; it is the pool that the program's end sees to
- * (it does not wait for a pool if exit() is called by a thread that takes part in it, or runs a task of it, as it would wait for itself).
+ * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): waits until all has run and every
+ * thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that is still open when the
+ * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons. (It
+ * is not waited for if exit() is called by a thread that takes part in it, or runs a task of it, as that would wait for itself.)
  *
- * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
+ * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules. (Groups and
+ * conc_pool_imap() may use both.)
  *
- * Any thread may make any call here at any time, but for conc_pool_free(). In a child of fork() a pool's threads are not there:
+ * Any thread may make any call here at any time, but for conc_pool_free() and conc_pool_finish(). In a child of fork() a pool's threads are not there:
  * all calls say CONC_FORKED, but conc_pool_free(), which gives back what it can.
  * ========================================================================================== */
 
@@ -2057,7 +2065,8 @@ typedef enum conc_reject {
     CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
     CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority) */
     CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
-    CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds */
+    CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds. A task of this pool, which could
+                                wait for itself, runs one to make room instead, however long that takes */
 } conc_reject;
 
 #define CONC_POOL_MAX_THREADS 4096
@@ -2072,19 +2081,21 @@ typedef struct conc_pool_desc {
     bool prestart;          /* all core threads are started at once */
     bool grow_first;        /* see the rules */
     bool by_priority;       /* the queue gives the most urgent first, equals in their order: see conc_pool_task */
-    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs its task itself if that is still queued */
+    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs the task itself if that is still queued */
     size_t queue_capacity;  /* tasks; 0: unbounded */
     conc_reject on_reject;
     double block_seconds;   /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
-    /* Decides instead of on_reject, in the calling thread. What it returns the call returns; CONC_OK: it has dealt with the task, whose
-     * future, if it has one, ends with CONC_REJECTED: this pool does not run it. It may hand it in again, elsewhere or here. */
+    /* Decides instead of on_reject, in the calling thread. The call returns what it returns; CONC_OK: it has dealt with the task,
+     * whose future, if it has one, ends with CONC_REJECTED: this pool does not run it. It may hand it in again, elsewhere or here. */
     conc_result (*reject)(conc_pool *pool, conc_fn fn, void *arg, void *user);
-    /* Told of each task that was handed in and will not run, unless the caller of the function that decided so learns it from its
-     * result: the discarded; those that conc_pool_close_now() found, without a function of its own. */
+    /* Told of each task that will never run, if that is not told by the result of the call that decided it: those that the policy
+     * discards, and those that conc_pool_close_now() takes out when it is given no `returned`. */
     void (*dropped)(conc_fn fn, void *arg, void *user);
-    /* In the pool's threads: as each starts and before it ends; before and after each task of the queue. */
+    /* In each of the pool's threads: as it starts, and before it ends. (Tasks and pieces of loops may also run in threads that are
+     * not the pool's, for which these are not called: CONC_REJECT_CALLER_RUNS, waiters_help, parallel.h.) */
     void (*thread_started)(void *user);
     void (*thread_ends)(void *user);
+    /* Before and after each task that was handed in by the calls of this file, in the thread that runs it. */
     void (*before_task)(conc_fn fn, void *arg, void *user);
     void (*after_task)(conc_fn fn, void *arg, int code, void *user);
     void *user;             /* handed to all of these */
@@ -2092,24 +2103,25 @@ typedef struct conc_pool_desc {
     bool daemon;            /* the program's end neither closes the pool nor waits for its tasks */
 } conc_pool_desc;
 
-/* `desc` NULL: as many threads as processors, an unbounded queue. NULL: CONC_INVALID (conc_error_detail() says which),
- * CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
+/* `desc` NULL: as many threads as processors, an unbounded queue. Returns NULL: CONC_INVALID (conc_error_detail() says what is
+ * wrong), CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
 CONC_API conc_pool *conc_pool_new(const conc_pool_desc *desc);
 
 /* ---- handing in --------------------------------------------------------------------------------
- * Fire and forget: fn(arg) is run once. No memory is allocated for it, but as the queue grows. What the caller did before is seen by
- * it. CONC_OK: accepted (or discarded, or run by the caller, as the policy says). CONC_REJECTED: by the policy; by
- * CONC_REJECT_BLOCK, when its time is over: CONC_TIMEOUT, or CONC_CANCELED. CONC_CLOSED: the pool is. CONC_NO_THREADS: there is
- * no thread, and none can be started (if there is one, the task waits for it). CONC_NO_MEMORY, CONC_INVALID, CONC_FORKED. In all
- * these cases it does not run. */
+ * Fire and forget: fn(arg) is run once. No memory is allocated for it, unless the queue has to grow. What the caller did before is
+ * seen by it. CONC_OK: accepted (or discarded, or run by the caller, as the policy says). Otherwise it will not run:
+ * CONC_REJECTED: so says the policy; CONC_TIMEOUT, CONC_CANCELED: CONC_REJECT_BLOCK has waited for room in vain; CONC_CLOSED: the
+ * pool is closed; CONC_NO_THREADS: there is no thread, and none can be started (if there is one, the task waits for it);
+ * CONC_NO_MEMORY, CONC_INVALID, CONC_FORKED. */
 CONC_API conc_result conc_pool_run(conc_pool *pool, conc_fn fn, void *arg);
 /* With a future for it, which is the caller's to release. NULL, with conc_error_result(): as above. What the policy discards has
- * a future, too: it ends with CONC_REJECTED, or CONC_CANCELED if it had been accepted. While it runs, the task's own token is current; conc_future_cancel() fires it. */
+ * a future, too: it ends with CONC_REJECTED, or, if it had been accepted, with CONC_CANCELED. While the task runs, a token of its
+ * own is current, which conc_future_cancel() fires; the token of the thread that handed it in is not its parent (see `cancel`). */
 CONC_API conc_future *conc_pool_submit(conc_pool *pool, conc_fn fn, void *arg);
 
 typedef struct conc_pool_task {
     int priority;        /* higher first; by_priority pools only */
-    conc_cancel *cancel; /* a parent for the task's token; must outlive the task */
+    conc_cancel *cancel; /* a parent for the task's token; must outlive the task. If it has fired, the task is run all the same */
     conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
 } conc_pool_task;
 /* The same with options; `task` NULL: none. */
@@ -2120,9 +2132,9 @@ CONC_API conc_future *conc_pool_submit_ex(conc_pool *pool, conc_fn fn, void *arg
 CONC_API conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg);
 
 /* ---- later, and again and again ----------------------------------------------------------------
- * The future of a task that is handed in at `when`, past the queue and its bound. conc_pool_close() leaves it be, and
- * conc_pool_join() waits for it; conc_future_cancel() takes it out, and so does the program's end, as long as its time has not come
- * (`dropped` is told). */
+ * The future of a task that is handed in at `when`, ahead of all that is queued, and whatever the bound. conc_pool_close() leaves
+ * it be, and conc_pool_join() waits for it, however late it is; conc_future_cancel() takes it out, and so does the program's
+ * end, if its time has not come by then (`dropped` is told). */
 CONC_API conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when);
 /* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn that is late is made
  * up for at once, and none overlaps the one before; or (`after_each`) with that much delay after each end. It goes on until fn
@@ -2136,8 +2148,8 @@ CONC_API conc_result conc_pool_close(conc_pool *pool);
  * (CONC_CANCELED), and fires the tokens of what runs (but for tasks, groups and calls under another parent than the pool's own token: a
  * conc_pool_task's, or their caller's). `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
-/* Waits until every task has ended, and every thread of it. Again is CONC_OK. CONC_INVALID: it is not closed. CONC_DEADLOCK: the
- * caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
+/* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
+ * CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
 CONC_API conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_pool_end(conc_pool *pool);
 /* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its futures
@@ -2157,7 +2169,8 @@ typedef struct conc_pool_stats {
     unsigned active;   /* those that run one, or look for one */
     size_t queued;     /* tasks that wait for a thread */
     size_t scheduled;  /* tasks that wait for their time */
-    /* Tasks since the beginning; those that the policy has the caller run are among them. The first is the sum of the next three, and of those queued, scheduled and running. */
+    /* Tasks since the beginning; those that the policy has the caller run are among them, and what is periodic is one task.
+     * `accepted` is the sum of the next three, and of those queued, scheduled and running. */
     uint64_t accepted;
     uint64_t completed; /* they ran to their end, well or not */
     uint64_t canceled;  /* before they ran: by their future, or discarded as the oldest, or by closing */
@@ -2204,14 +2217,15 @@ CONC_API conc_pool *conc_pool_current(void);
  * A forked job *may* run in parallel; if nobody has come for it, its join runs it. So it must not wait for anything that its
  * forker does after the fork. A fork and its join cost a few nanoseconds as long as nobody comes. Jobs are
  * kept by the thread that forked them, and other threads of the pool that have nothing to do take the oldest of them.
- * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them uses
- * the pool's queue or counts among its tasks, and they work in a pool that is closed, as long as a task runs in it.
+ * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them (but
+ * groups and conc_pool_imap(), see there) uses the pool's queue or counts among its tasks, and they work in a pool that is closed,
+ * as long as a task runs in it.
  *
- * Threads are started for jobs as they are for tasks, up to core_threads. A job that waits (conc_future_wait()) for a task which the
- * thread that runs it is itself in the midst of, in a join below, is told CONC_DEADLOCK.
+ * Threads are started for jobs as they are for tasks, up to core_threads. A thread that waits in a join may run a job on top of
+ * the task that it is in the midst of; if that job waits for that very task (conc_future_wait()), it is told CONC_DEADLOCK.
  *
- * The caller takes part: conc_pool_call() and all that follows run in the calling thread *and* in the pool's, one more than
- * those. A thread of another pool, or a coroutine's, may call them, too; it is busy with it until the call returns.
+ * The caller takes part: conc_pool_call() and all that follow it run in the calling thread *and* in the pool's threads, so in one
+ * thread more than the pool has. A thread of another pool, or a coroutine's, may call them, too; it is busy until the call returns.
  *
  * (Split deques: T. van Dijk, J. C. van de Pol, "Lace: Non-blocking Split Deque for Work-Stealing", Euro-Par 2014 workshops.)
  *
@@ -2249,7 +2263,7 @@ CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
 /* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
 CONC_API int conc_job_join(conc_job *job);
 
-/* Calls all n, in parallel. As conc_pool_for(); CONC_INVALID, and none is called: one of them has no function. */
+/* Calls all n, in parallel. The results are those of conc_pool_for(); CONC_INVALID: one has no function, and none is called. */
 typedef struct conc_call {
     conc_fn fn;
     void *arg;
@@ -2265,8 +2279,8 @@ CONC_API conc_result conc_pool_invoke(conc_pool *pool, const conc_call *calls, s
  *     r = conc_pool_group_end(&g);
  *
  * Started by a thread of the pool, a task is a job (see above: it does not pass through the queue); by any other
- * thread, a task in the pool's queue, with its rules, but that one that finds no place is kept by the group, for its
- * wait. The wait of a thread that belongs to the pool runs what has not begun; so may any other's with `waiters_help`. */
+ * thread, a task in the pool's queue, with its rules; but a task that finds no place there is kept by the group, until it is
+ * waited for. The wait of a thread that belongs to the pool runs what has not begun; so may any other's with `waiters_help`. */
 typedef struct conc_pool_group {
     conc_pool *conc__pool;
     struct conc__team *conc__team;
@@ -2278,11 +2292,12 @@ CONC_API conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *a
  * what was canceled for its sake), CONC_CANCELED (it was); or of the wait: CONC_TIMEOUT, CONC_DEADLOCK. It may be used again
  * after that. */
 CONC_API conc_result conc_pool_group_wait(conc_pool_group *g, conc_deadline deadline);
+/* To be asked before conc_pool_group_end(), after which it is 0. */
 CONC_API int conc_pool_group_code(const conc_pool_group *g);
 /* What has not begun never will; what runs has its token fired. */
 CONC_API conc_result conc_pool_group_cancel(conc_pool_group *g);
-/* Waits, whatever comes, for the end of all (not canceled: but what is in it is, if the caller is), and gives back what it holds.
- * The result as of the wait. */
+/* Waits, whatever comes, for the end of all, and gives back what the group holds. If the caller is canceled, what is in the group
+ * is canceled, and the wait goes on. The result as of the wait. */
 CONC_API conc_result conc_pool_group_end(conc_pool_group *g);
 
 /* ---- loops -------------------------------------------------------------------------------------
@@ -2293,10 +2308,10 @@ typedef int (*conc_range_fn)(size_t a, size_t b, void *arg);
 CONC_API conc_result conc_pool_for(conc_pool *pool, size_t first, size_t end, size_t grain, conc_range_fn body, void *arg);
 
 /* conc_pool_reduce(pool, first, end, grain, body, join, &value, arg): body(a, b, &part, arg) adds [a, b) to `part`, which begins
- * as a copy of `value`'s first content, the neutral element; join(&left, &right, arg) adds right to left. The parts are joined in the
- * order of their numbers, so `join` has to be associative, not commutative. Then `value` is the result; if the call
- * fails, it is as before. The body and `join` see parts where malloc() might have put them, never `value` itself. As
- * conc_pool_for(); CONC_NO_MEMORY: for parts over 256 bytes, one for each fork that is not joined. */
+ * as a copy of `value`'s first content, which must be the neutral element; join(&left, &right, arg) adds right to left. The parts
+ * are joined in the order of their numbers: so `join` has to be associative, but need not be commutative. Then `value` is the
+ * result; if the call fails, it is as before. The body and `join` see parts that are aligned as by malloc(), never `value` itself.
+ * Results as of conc_pool_for(); CONC_NO_MEMORY: parts of over 256 bytes are allocated, one for each fork that is not joined. */
 typedef int (*conc_reduce_fn)(size_t a, size_t b, void *part, void *arg);
 typedef void (*conc_join_fn)(void *left, const void *right, void *arg);
 #define conc_pool_reduce(pool, first, end, grain, body, join, value, arg)                          \
@@ -2311,16 +2326,16 @@ CONC_API conc_result conc_pool_sort(conc_pool *pool, void *items, size_t n, size
                                     int (*compare)(const void *a, const void *b));
 
 /* ---- map ---------------------------------------------------------------------------------------
- * conc_pool_map(pool, in, out, n, fn, arg): fn(&in[i], &out[i], arg) for each i. As conc_pool_for(); after a failure, out
- * has what was done by then. */
+ * conc_pool_map(pool, in, out, n, fn, arg): fn(&in[i], &out[i], arg) for each i. Results as of conc_pool_for(); after a failure,
+ * `out` has what was done by then. */
 typedef int (*conc_pool_map_fn)(const void *in, void *out, void *arg);
 #define conc_pool_map(pool, in, out, n, fn, arg)                                                   \
     conc_pool_map_bytes((pool), (in), sizeof *(in), (out), sizeof *(out), (n), (fn), (arg))
 CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
                                          conc_pool_map_fn fn, void *arg);
 
-/* The same from an iterator to an iterator: conc_pool_imap() gives the results in the order of their items,
- * conc_pool_imap_unordered() as they are completed. The work is done by tasks in the pool's queue. One that finds no place there
+/* The same from an iterator to an iterator, whose items are of `out_type`: conc_pool_imap() gives the results in the order of their
+ * items, conc_pool_imap_unordered() as they are completed. The work is done by tasks in the pool's queue. One that finds no place there
  * (it is not waited for), or is taken out by the pool's policy or its close, is done by the thread that asks for results; if that
  * belongs to the pool, or `waiters_help`, it does what has not begun instead of waiting for it.
  *
@@ -2332,7 +2347,7 @@ CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t
  * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED; if the wait of the one who asks is
  * canceled, with CONC_CANCELED; CONC_NO_MEMORY; in a child of fork(), CONC_FORKED. Then, or when it is closed before its end,
  * what has not begun is not begun, and what runs has its token fired; close() waits for it, whatever comes, and closes `it`.
- * The pool must outlive it. It must not be closed by fn. */
+ * The pool must outlive the iterator. fn must not close it. */
 #define conc_pool_imap(pool, it, fn, out_type, window, arg)                                        \
     conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), true)
 #define conc_pool_imap_unordered(pool, it, fn, out_type, window, arg)                              \

@@ -1,8 +1,8 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
  * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
- * coroutines with an event loop, sockets; and one way to wait for any of them. C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the
- * system's threads.
+ * coroutines with an event loop, sockets; and one way to wait for any of them. C99 or later, C++11 or later; Linux, macOS,
+ * other Unixes, Windows. No dependency but libc and the system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -54,7 +54,8 @@
  * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
  *
  * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
- * future, a thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the first of several:
+ * future, a thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the
+ * first of several:
  *
  * ```c
  * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
@@ -155,8 +156,9 @@
  *
  * ---- THREAD POOLS AND FUTURES ------------------------------------------------------ pool.h, future.h below
  *
- * A task goes to an idle thread, else to a new one while there are fewer than core_threads, else into the queue, else to a new one
- * up to max_threads, else to the policy. A future is for who wants to know how it ended.
+ * A task goes to an idle thread, else to a new one while there are fewer than core_threads, else into the queue, else (that is
+ * full) to a new one while there are fewer than max_threads, else the policy decides. A future is for those who want to know how
+ * it ended.
  *
  * ```c
  * #define CONC_IMPLEMENTATION
@@ -194,12 +196,13 @@
  *               conc_wait_all(), conc_wait_any(), CONC_FOREACH(conc_future *, f, conc_as_completed(futures, n))
  *  Policies     abort, discard, discard the oldest, the caller runs it, block until a deadline; or a function of yours
  *  Later        conc_pool_submit_at(), conc_pool_every()
- *  Waiting      for a task of the same pool, in a task, runs it if it has not begun; in a circle it says CONC_DEADLOCK
- *  The end      close, join, free, or conc_pool_finish(); conc_pool_close_now() hands back what has not begun. The program's end closes what is open
+ *  Waiting      a task that waits for another of its pool runs it, if that is still queued; a wait in a circle: CONC_DEADLOCK
+ *  The end      close, join, free, or all three: conc_pool_finish(); conc_pool_close_now() hands back what has not begun. The
+ *               program's end closes what is open, and waits for it
  *
  * ---- PARALLEL LOOPS, FORK AND JOIN ------------------------------------------------------------ parallel.h below
  *
- * The calling thread and a pool's threads together. Each call returns when all of it is done.
+ * The calling thread and the pool's threads do it together. Each call returns when all of it is done.
  *
  * ```c
  * #define CONC_IMPLEMENTATION
@@ -495,7 +498,8 @@
  *               do locks held by another thread of the parent. Nobody waits there, and timers stay with the parent.
  *  Signals      No handler is installed, no disposition or mask changed. Nothing here may be called in a signal handler but
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
- *  Exit         See thread.h. Pools that are open are closed, and their tasks waited for. Ending a thread by pthread_cancel() is not supported; pthread_exit() is.
+ *  Exit         See thread.h. Pools that are open are closed, and their tasks waited for (but see `daemon` in pool.h). Ending
+ *               a thread by pthread_cancel() is not supported; pthread_exit() is.
  *  Hidden       No threads that you did not start, but for a pool's, "conc-timer", with the first timer, and up to 32 "conc-offload",
  *               with conc_op_offload().
  *

@@ -20,14 +20,15 @@
  * A forked job *may* run in parallel; if nobody has come for it, its join runs it. So it must not wait for anything that its
  * forker does after the fork. A fork and its join cost a few nanoseconds as long as nobody comes. Jobs are
  * kept by the thread that forked them, and other threads of the pool that have nothing to do take the oldest of them.
- * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them uses
- * the pool's queue or counts among its tasks, and they work in a pool that is closed, as long as a task runs in it.
+ * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them (but
+ * groups and conc_pool_imap(), see there) uses the pool's queue or counts among its tasks, and they work in a pool that is closed,
+ * as long as a task runs in it.
  *
- * Threads are started for jobs as they are for tasks, up to core_threads. A job that waits (conc_future_wait()) for a task which the
- * thread that runs it is itself in the midst of, in a join below, is told CONC_DEADLOCK.
+ * Threads are started for jobs as they are for tasks, up to core_threads. A thread that waits in a join may run a job on top of
+ * the task that it is in the midst of; if that job waits for that very task (conc_future_wait()), it is told CONC_DEADLOCK.
  *
- * The caller takes part: conc_pool_call() and all that follows run in the calling thread *and* in the pool's, one more than
- * those. A thread of another pool, or a coroutine's, may call them, too; it is busy with it until the call returns.
+ * The caller takes part: conc_pool_call() and all that follow it run in the calling thread *and* in the pool's threads, so in one
+ * thread more than the pool has. A thread of another pool, or a coroutine's, may call them, too; it is busy until the call returns.
  *
  * (Split deques: T. van Dijk, J. C. van de Pol, "Lace: Non-blocking Split Deque for Work-Stealing", Euro-Par 2014 workshops.)
  *
@@ -67,7 +68,7 @@ CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
 /* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
 CONC_API int conc_job_join(conc_job *job);
 
-/* Calls all n, in parallel. As conc_pool_for(); CONC_INVALID, and none is called: one of them has no function. */
+/* Calls all n, in parallel. The results are those of conc_pool_for(); CONC_INVALID: one has no function, and none is called. */
 typedef struct conc_call {
     conc_fn fn;
     void *arg;
@@ -83,8 +84,8 @@ CONC_API conc_result conc_pool_invoke(conc_pool *pool, const conc_call *calls, s
  *     r = conc_pool_group_end(&g);
  *
  * Started by a thread of the pool, a task is a job (see above: it does not pass through the queue); by any other
- * thread, a task in the pool's queue, with its rules, but that one that finds no place is kept by the group, for its
- * wait. The wait of a thread that belongs to the pool runs what has not begun; so may any other's with `waiters_help`. */
+ * thread, a task in the pool's queue, with its rules; but a task that finds no place there is kept by the group, until it is
+ * waited for. The wait of a thread that belongs to the pool runs what has not begun; so may any other's with `waiters_help`. */
 typedef struct conc_pool_group {
     conc_pool *conc__pool;
     struct conc__team *conc__team;
@@ -96,11 +97,12 @@ CONC_API conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *a
  * what was canceled for its sake), CONC_CANCELED (it was); or of the wait: CONC_TIMEOUT, CONC_DEADLOCK. It may be used again
  * after that. */
 CONC_API conc_result conc_pool_group_wait(conc_pool_group *g, conc_deadline deadline);
+/* To be asked before conc_pool_group_end(), after which it is 0. */
 CONC_API int conc_pool_group_code(const conc_pool_group *g);
 /* What has not begun never will; what runs has its token fired. */
 CONC_API conc_result conc_pool_group_cancel(conc_pool_group *g);
-/* Waits, whatever comes, for the end of all (not canceled: but what is in it is, if the caller is), and gives back what it holds.
- * The result as of the wait. */
+/* Waits, whatever comes, for the end of all, and gives back what the group holds. If the caller is canceled, what is in the group
+ * is canceled, and the wait goes on. The result as of the wait. */
 CONC_API conc_result conc_pool_group_end(conc_pool_group *g);
 
 /* ---- loops -------------------------------------------------------------------------------------
@@ -111,10 +113,10 @@ typedef int (*conc_range_fn)(size_t a, size_t b, void *arg);
 CONC_API conc_result conc_pool_for(conc_pool *pool, size_t first, size_t end, size_t grain, conc_range_fn body, void *arg);
 
 /* conc_pool_reduce(pool, first, end, grain, body, join, &value, arg): body(a, b, &part, arg) adds [a, b) to `part`, which begins
- * as a copy of `value`'s first content, the neutral element; join(&left, &right, arg) adds right to left. The parts are joined in the
- * order of their numbers, so `join` has to be associative, not commutative. Then `value` is the result; if the call
- * fails, it is as before. The body and `join` see parts where malloc() might have put them, never `value` itself. As
- * conc_pool_for(); CONC_NO_MEMORY: for parts over 256 bytes, one for each fork that is not joined. */
+ * as a copy of `value`'s first content, which must be the neutral element; join(&left, &right, arg) adds right to left. The parts
+ * are joined in the order of their numbers: so `join` has to be associative, but need not be commutative. Then `value` is the
+ * result; if the call fails, it is as before. The body and `join` see parts that are aligned as by malloc(), never `value` itself.
+ * Results as of conc_pool_for(); CONC_NO_MEMORY: parts of over 256 bytes are allocated, one for each fork that is not joined. */
 typedef int (*conc_reduce_fn)(size_t a, size_t b, void *part, void *arg);
 typedef void (*conc_join_fn)(void *left, const void *right, void *arg);
 #define conc_pool_reduce(pool, first, end, grain, body, join, value, arg)                          \
@@ -129,16 +131,16 @@ CONC_API conc_result conc_pool_sort(conc_pool *pool, void *items, size_t n, size
                                     int (*compare)(const void *a, const void *b));
 
 /* ---- map ---------------------------------------------------------------------------------------
- * conc_pool_map(pool, in, out, n, fn, arg): fn(&in[i], &out[i], arg) for each i. As conc_pool_for(); after a failure, out
- * has what was done by then. */
+ * conc_pool_map(pool, in, out, n, fn, arg): fn(&in[i], &out[i], arg) for each i. Results as of conc_pool_for(); after a failure,
+ * `out` has what was done by then. */
 typedef int (*conc_pool_map_fn)(const void *in, void *out, void *arg);
 #define conc_pool_map(pool, in, out, n, fn, arg)                                                   \
     conc_pool_map_bytes((pool), (in), sizeof *(in), (out), sizeof *(out), (n), (fn), (arg))
 CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
                                          conc_pool_map_fn fn, void *arg);
 
-/* The same from an iterator to an iterator: conc_pool_imap() gives the results in the order of their items,
- * conc_pool_imap_unordered() as they are completed. The work is done by tasks in the pool's queue. One that finds no place there
+/* The same from an iterator to an iterator, whose items are of `out_type`: conc_pool_imap() gives the results in the order of their
+ * items, conc_pool_imap_unordered() as they are completed. The work is done by tasks in the pool's queue. One that finds no place there
  * (it is not waited for), or is taken out by the pool's policy or its close, is done by the thread that asks for results; if that
  * belongs to the pool, or `waiters_help`, it does what has not begun instead of waiting for it.
  *
@@ -150,7 +152,7 @@ CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t
  * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED; if the wait of the one who asks is
  * canceled, with CONC_CANCELED; CONC_NO_MEMORY; in a child of fork(), CONC_FORKED. Then, or when it is closed before its end,
  * what has not begun is not begun, and what runs has its token fired; close() waits for it, whatever comes, and closes `it`.
- * The pool must outlive it. It must not be closed by fn. */
+ * The pool must outlive the iterator. fn must not close it. */
 #define conc_pool_imap(pool, it, fn, out_type, window, arg)                                        \
     conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), true)
 #define conc_pool_imap_unordered(pool, it, fn, out_type, window, arg)                              \

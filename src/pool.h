@@ -7,9 +7,9 @@
  *   3. into the queue, if that has room;
  *   4. to a new thread, as long as there are fewer than max_threads; it ends after keep_alive without work;
  *   5. to the policy: on_reject.
- * With `grow_first` the third and the fourth change places. As the queue is asked before the fourth, a maximum above the core is
- * never reached if the queue is unbounded: conc_pool_new() refuses that. The queue is FIFO: tasks begin in the order in
- * which they were handed in (but see by_priority), from outside and by tasks alike.
+ * With `grow_first` the third and the fourth change places. Without it, as an unbounded queue always has room, a maximum above
+ * the core would never be reached with one: conc_pool_new() refuses that. The queue is FIFO: tasks begin in the order in which
+ * they were handed in (but see by_priority and conc_pool_submit_at()), from outside and by tasks alike.
  *
  * Compared with Java's ThreadPoolExecutor, whose rules these are: an idle thread is taken before a new core thread is
  * started (Java starts one as long as there are fewer than core); the queue's kind is a number, not an object; a
@@ -18,16 +18,18 @@
  * run to their end, and is not held up by idle threads; a periodic task's failure ends its future, visibly.
  *
  * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed + canceled +
- * returned, once nothing is queued or active. A task that fails and has no future goes to the error hook. (One that is canceled in
- * the queue keeps its place there until its turn comes.)
+ * returned, once nothing is queued, scheduled or active. The failure of a task that has no future goes to the error hook. (One that
+ * is canceled in the queue keeps its place there until its turn comes.)
  *
- * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): until all has run and every thread has
- * ended. conc_pool_free(). Or all three: conc_pool_finish(). Its threads are daemons; it is the pool that the program's end sees to
- * (it does not wait for a pool if exit() is called by a thread that takes part in it, or runs a task of it, as it would wait for itself).
+ * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): waits until all has run and every
+ * thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that is still open when the
+ * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons. (It
+ * is not waited for if exit() is called by a thread that takes part in it, or runs a task of it, as that would wait for itself.)
  *
- * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
+ * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules. (Groups and
+ * conc_pool_imap() may use both.)
  *
- * Any thread may make any call here at any time, but for conc_pool_free(). In a child of fork() a pool's threads are not there:
+ * Any thread may make any call here at any time, but for conc_pool_free() and conc_pool_finish(). In a child of fork() a pool's threads are not there:
  * all calls say CONC_FORKED, but conc_pool_free(), which gives back what it can.
  * ========================================================================================== */
 
@@ -44,7 +46,8 @@ typedef enum conc_reject {
     CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
     CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority) */
     CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
-    CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds */
+    CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds. A task of this pool, which could
+                                wait for itself, runs one to make room instead, however long that takes */
 } conc_reject;
 
 #define CONC_POOL_MAX_THREADS 4096
@@ -59,19 +62,21 @@ typedef struct conc_pool_desc {
     bool prestart;          /* all core threads are started at once */
     bool grow_first;        /* see the rules */
     bool by_priority;       /* the queue gives the most urgent first, equals in their order: see conc_pool_task */
-    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs its task itself if that is still queued */
+    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs the task itself if that is still queued */
     size_t queue_capacity;  /* tasks; 0: unbounded */
     conc_reject on_reject;
     double block_seconds;   /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
-    /* Decides instead of on_reject, in the calling thread. What it returns the call returns; CONC_OK: it has dealt with the task, whose
-     * future, if it has one, ends with CONC_REJECTED: this pool does not run it. It may hand it in again, elsewhere or here. */
+    /* Decides instead of on_reject, in the calling thread. The call returns what it returns; CONC_OK: it has dealt with the task,
+     * whose future, if it has one, ends with CONC_REJECTED: this pool does not run it. It may hand it in again, elsewhere or here. */
     conc_result (*reject)(conc_pool *pool, conc_fn fn, void *arg, void *user);
-    /* Told of each task that was handed in and will not run, unless the caller of the function that decided so learns it from its
-     * result: the discarded; those that conc_pool_close_now() found, without a function of its own. */
+    /* Told of each task that will never run, if that is not told by the result of the call that decided it: those that the policy
+     * discards, and those that conc_pool_close_now() takes out when it is given no `returned`. */
     void (*dropped)(conc_fn fn, void *arg, void *user);
-    /* In the pool's threads: as each starts and before it ends; before and after each task of the queue. */
+    /* In each of the pool's threads: as it starts, and before it ends. (Tasks and pieces of loops may also run in threads that are
+     * not the pool's, for which these are not called: CONC_REJECT_CALLER_RUNS, waiters_help, parallel.h.) */
     void (*thread_started)(void *user);
     void (*thread_ends)(void *user);
+    /* Before and after each task that was handed in by the calls of this file, in the thread that runs it. */
     void (*before_task)(conc_fn fn, void *arg, void *user);
     void (*after_task)(conc_fn fn, void *arg, int code, void *user);
     void *user;             /* handed to all of these */
@@ -79,24 +84,25 @@ typedef struct conc_pool_desc {
     bool daemon;            /* the program's end neither closes the pool nor waits for its tasks */
 } conc_pool_desc;
 
-/* `desc` NULL: as many threads as processors, an unbounded queue. NULL: CONC_INVALID (conc_error_detail() says which),
- * CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
+/* `desc` NULL: as many threads as processors, an unbounded queue. Returns NULL: CONC_INVALID (conc_error_detail() says what is
+ * wrong), CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
 CONC_API conc_pool *conc_pool_new(const conc_pool_desc *desc);
 
 /* ---- handing in --------------------------------------------------------------------------------
- * Fire and forget: fn(arg) is run once. No memory is allocated for it, but as the queue grows. What the caller did before is seen by
- * it. CONC_OK: accepted (or discarded, or run by the caller, as the policy says). CONC_REJECTED: by the policy; by
- * CONC_REJECT_BLOCK, when its time is over: CONC_TIMEOUT, or CONC_CANCELED. CONC_CLOSED: the pool is. CONC_NO_THREADS: there is
- * no thread, and none can be started (if there is one, the task waits for it). CONC_NO_MEMORY, CONC_INVALID, CONC_FORKED. In all
- * these cases it does not run. */
+ * Fire and forget: fn(arg) is run once. No memory is allocated for it, unless the queue has to grow. What the caller did before is
+ * seen by it. CONC_OK: accepted (or discarded, or run by the caller, as the policy says). Otherwise it will not run:
+ * CONC_REJECTED: so says the policy; CONC_TIMEOUT, CONC_CANCELED: CONC_REJECT_BLOCK has waited for room in vain; CONC_CLOSED: the
+ * pool is closed; CONC_NO_THREADS: there is no thread, and none can be started (if there is one, the task waits for it);
+ * CONC_NO_MEMORY, CONC_INVALID, CONC_FORKED. */
 CONC_API conc_result conc_pool_run(conc_pool *pool, conc_fn fn, void *arg);
 /* With a future for it, which is the caller's to release. NULL, with conc_error_result(): as above. What the policy discards has
- * a future, too: it ends with CONC_REJECTED, or CONC_CANCELED if it had been accepted. While it runs, the task's own token is current; conc_future_cancel() fires it. */
+ * a future, too: it ends with CONC_REJECTED, or, if it had been accepted, with CONC_CANCELED. While the task runs, a token of its
+ * own is current, which conc_future_cancel() fires; the token of the thread that handed it in is not its parent (see `cancel`). */
 CONC_API conc_future *conc_pool_submit(conc_pool *pool, conc_fn fn, void *arg);
 
 typedef struct conc_pool_task {
     int priority;        /* higher first; by_priority pools only */
-    conc_cancel *cancel; /* a parent for the task's token; must outlive the task */
+    conc_cancel *cancel; /* a parent for the task's token; must outlive the task. If it has fired, the task is run all the same */
     conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
 } conc_pool_task;
 /* The same with options; `task` NULL: none. */
@@ -107,9 +113,9 @@ CONC_API conc_future *conc_pool_submit_ex(conc_pool *pool, conc_fn fn, void *arg
 CONC_API conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg);
 
 /* ---- later, and again and again ----------------------------------------------------------------
- * The future of a task that is handed in at `when`, past the queue and its bound. conc_pool_close() leaves it be, and
- * conc_pool_join() waits for it; conc_future_cancel() takes it out, and so does the program's end, as long as its time has not come
- * (`dropped` is told). */
+ * The future of a task that is handed in at `when`, ahead of all that is queued, and whatever the bound. conc_pool_close() leaves
+ * it be, and conc_pool_join() waits for it, however late it is; conc_future_cancel() takes it out, and so does the program's
+ * end, if its time has not come by then (`dropped` is told). */
 CONC_API conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when);
 /* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn that is late is made
  * up for at once, and none overlaps the one before; or (`after_each`) with that much delay after each end. It goes on until fn
@@ -123,8 +129,8 @@ CONC_API conc_result conc_pool_close(conc_pool *pool);
  * (CONC_CANCELED), and fires the tokens of what runs (but for tasks, groups and calls under another parent than the pool's own token: a
  * conc_pool_task's, or their caller's). `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
-/* Waits until every task has ended, and every thread of it. Again is CONC_OK. CONC_INVALID: it is not closed. CONC_DEADLOCK: the
- * caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
+/* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
+ * CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
 CONC_API conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_pool_end(conc_pool *pool);
 /* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its futures
@@ -144,7 +150,8 @@ typedef struct conc_pool_stats {
     unsigned active;   /* those that run one, or look for one */
     size_t queued;     /* tasks that wait for a thread */
     size_t scheduled;  /* tasks that wait for their time */
-    /* Tasks since the beginning; those that the policy has the caller run are among them. The first is the sum of the next three, and of those queued, scheduled and running. */
+    /* Tasks since the beginning; those that the policy has the caller run are among them, and what is periodic is one task.
+     * `accepted` is the sum of the next three, and of those queued, scheduled and running. */
     uint64_t accepted;
     uint64_t completed; /* they ran to their end, well or not */
     uint64_t canceled;  /* before they ran: by their future, or discarded as the oldest, or by closing */
