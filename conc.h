@@ -16751,6 +16751,7 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         }
         if (!conc__blocked_enter(&blocked, me->running, awaits, deadline.ns == INT64_MAX)) {
             conc__pool_helper_out(w, false);
+            conc__pool_pass_on(w->pool); /* it may have been woken for jobs just now */
             return conc__fail(CONC_DEADLOCK, "what is waited for waits, in the end, for the waiting task itself");
         }
         ops[0] = *op;

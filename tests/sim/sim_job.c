@@ -530,6 +530,45 @@ static int group_of_each(void *unused) {
     return 0;
 }
 
+/* A wait that is told that it is for itself may have been woken for jobs, and then somebody else has to come for them. */
+static int waits_for_own_group_first(void *arg) {
+    int i = enters(arg);
+    CONC_SIM_ASSERT(conc_pool_group_wait(&g, CONC_FOREVER) == CONC_DEADLOCK);
+    SIM_OK(conc_event_wait(&gate, CONC_FOREVER));
+    leaves(i);
+    return 0;
+}
+
+static int opens_gate(void *arg) {
+    leaves(enters(arg));
+    SIM_OK(conc_event_set(&gate));
+    return 0;
+}
+
+static int starts_opener(void *unused) {
+    conc_pool_group own;
+    (void)unused;
+    SIM_OK(conc_pool_group_begin(&own, pool));
+    SIM_OK(conc_pool_group_run(&own, opens_gate, fill(1)));
+    SIM_OK(conc_event_wait(&gate, CONC_FOREVER));
+    SIM_OK(conc_pool_group_end(&own));
+    return 0;
+}
+
+static int group_circle_passes_on(void *unused) {
+    (void)unused;
+    begin_fixed(2, 0);
+    CONC_SIM_ASSERT(conc_pool_prestart(pool, 0) == 2);
+    SIM_OK(conc_pool_group_begin(&g, pool));
+    SIM_OK(conc_pool_group_run(&g, waits_for_own_group_first, fill(0)));
+    call_in_pool(starts_opener, NULL);
+    SIM_OK(conc_pool_group_end(&g));
+    check_ran(0);
+    check_ran(1);
+    close_pool();
+    return 0;
+}
+
 static const sim_test tests[] = {
     SIM_TEST(fork_join, 2),
     SIM_TEST(fork_too_many, 2),
@@ -550,6 +589,7 @@ static const sim_test tests[] = {
     SIM_TEST(group_circle, 2),
     SIM_TEST(group_kept, 1),
     SIM_TEST(group_of_each, 1),
+    SIM_TEST(group_circle_passes_on, 1),
 };
 
 SIM_MAIN("sim_job", tests)
