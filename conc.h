@@ -3154,7 +3154,7 @@ CONC_API size_t conc_group_count(const conc_group *group);
  * Runs fn in another thread: any blocking call, without blocking the loop. What `arg` points to is copied for it, and copied back
  * when fn has returned: so a wait that ends before (a time-out, a cancel) leaves nothing behind that fn could touch; fn goes on to its end
  * all the same, and its result is dropped, as the wait's own result says. CONC_OK: fn returned 0; CONC_FAILED: it
- * did not (conc_error_detail() has the number); CONC_NO_MEMORY, CONC_NO_THREADS, and of a pool CONC_REJECTED (it is full) and CONC_CLOSED: it did
+ * did not (conc_error_detail() has the number); CONC_NO_MEMORY, CONC_NO_THREADS, and of a pool CONC_REJECTED (it is full, or has discarded it) and CONC_CLOSED: it did
  * not run. `pool`: where it runs, as a task like any other there; NULL: in daemon threads named "conc-offload", as many as there are calls
  * under way, up to 32, each of which ends when it has had nothing to do for 5 seconds; they are the process's. An op for any
  * world; conc_try() does not start it. */
@@ -20573,7 +20573,7 @@ typedef struct conc__job {
     size_t size;
     conc_pool *pool; /* NULL: it is in the list here */
     int code;
-    uint32_t state; /* atomic: DONE publishes the code and the bytes. Waited for under this address */
+    uint32_t state; /* atomic: DONE publishes the code and the bytes; REFUSED the code, which is a result. Waited for under this address */
     uint32_t users; /* atomic: the wait; and the list or the pool's queue, or the thread that runs it */
 } conc__job;
 #define CONC__JOB_HEAD ((sizeof(conc__job) + 15u) & ~(size_t)15u) /* the copy of the argument follows */
@@ -20675,11 +20675,12 @@ int conc__offload_task(void *p) {
     return 0;
 }
 
-/* The pool was closed at once. */
+/* The pool was closed at once, or its policy has discarded it. */
 void conc__offload_drop(void *p) {
     conc__job *job = (conc__job *)p;
     uint32_t state = CONC__JOB_QUEUED;
     if (conc__cas32(&job->state, &state, CONC__JOB_RUNS, CONC__ACQUIRE)) {
+        job->code = conc__pool_is_closed(job->pool) ? CONC_CLOSED : CONC_REJECTED;
         conc__job_done(job, CONC__JOB_REFUSED);
     } else {
         conc__job_unuse(job);
@@ -20771,8 +20772,10 @@ static conc_result conc__offload_attempt(conc_op *op) {
     int code;
     uint32_t state = conc__load32(&job->state, CONC__ACQUIRE);
     if (state == CONC__JOB_REFUSED) {
+        code = job->code;
         conc__job_unuse(job);
-        return conc__fail(CONC_CLOSED, "the pool was closed before the offloaded call began");
+        return code == CONC_CLOSED ? conc__fail(CONC_CLOSED, "the pool was closed before the offloaded call began")
+                                   : conc__fail(CONC_REJECTED, "the pool has discarded the offloaded call for another task");
     }
     if (state != CONC__JOB_DONE) return CONC_PENDING;
     if (job->size != 0) memcpy(op->data, conc__job_bytes(job), job->size);

@@ -152,7 +152,7 @@ CONC_API size_t conc_group_count(const conc_group *group);
  * Runs fn in another thread: any blocking call, without blocking the loop. What `arg` points to is copied for it, and copied back
  * when fn has returned: so a wait that ends before (a time-out, a cancel) leaves nothing behind that fn could touch; fn goes on to its end
  * all the same, and its result is dropped, as the wait's own result says. CONC_OK: fn returned 0; CONC_FAILED: it
- * did not (conc_error_detail() has the number); CONC_NO_MEMORY, CONC_NO_THREADS, and of a pool CONC_REJECTED (it is full) and CONC_CLOSED: it did
+ * did not (conc_error_detail() has the number); CONC_NO_MEMORY, CONC_NO_THREADS, and of a pool CONC_REJECTED (it is full, or has discarded it) and CONC_CLOSED: it did
  * not run. `pool`: where it runs, as a task like any other there; NULL: in daemon threads named "conc-offload", as many as there are calls
  * under way, up to 32, each of which ends when it has had nothing to do for 5 seconds; they are the process's. An op for any
  * world; conc_try() does not start it. */

@@ -17,7 +17,7 @@ typedef struct conc__job {
     size_t size;
     conc_pool *pool; /* NULL: it is in the list here */
     int code;
-    uint32_t state; /* atomic: DONE publishes the code and the bytes. Waited for under this address */
+    uint32_t state; /* atomic: DONE publishes the code and the bytes; REFUSED the code, which is a result. Waited for under this address */
     uint32_t users; /* atomic: the wait; and the list or the pool's queue, or the thread that runs it */
 } conc__job;
 #define CONC__JOB_HEAD ((sizeof(conc__job) + 15u) & ~(size_t)15u) /* the copy of the argument follows */
@@ -119,11 +119,12 @@ int conc__offload_task(void *p) {
     return 0;
 }
 
-/* The pool was closed at once. */
+/* The pool was closed at once, or its policy has discarded it. */
 void conc__offload_drop(void *p) {
     conc__job *job = (conc__job *)p;
     uint32_t state = CONC__JOB_QUEUED;
     if (conc__cas32(&job->state, &state, CONC__JOB_RUNS, CONC__ACQUIRE)) {
+        job->code = conc__pool_is_closed(job->pool) ? CONC_CLOSED : CONC_REJECTED;
         conc__job_done(job, CONC__JOB_REFUSED);
     } else {
         conc__job_unuse(job);
@@ -215,8 +216,10 @@ static conc_result conc__offload_attempt(conc_op *op) {
     int code;
     uint32_t state = conc__load32(&job->state, CONC__ACQUIRE);
     if (state == CONC__JOB_REFUSED) {
+        code = job->code;
         conc__job_unuse(job);
-        return conc__fail(CONC_CLOSED, "the pool was closed before the offloaded call began");
+        return code == CONC_CLOSED ? conc__fail(CONC_CLOSED, "the pool was closed before the offloaded call began")
+                                   : conc__fail(CONC_REJECTED, "the pool has discarded the offloaded call for another task");
     }
     if (state != CONC__JOB_DONE) return CONC_PENDING;
     if (job->size != 0) memcpy(op->data, conc__job_bytes(job), job->size);

@@ -450,6 +450,40 @@ static void jobs_of_a_child(void) {
 }
 #endif
 
+/* ---- an offloaded call that the pool's policy discards ---- */
+
+static int doubles(void *arg) {
+    *(int *)arg *= 2;
+    return 0;
+}
+
+static int offloads(void *arg) {
+    int n[2] = { 1, 2 };
+    return conc_wait(conc_op_offload((conc_pool *)arg, doubles, &n), CONC_FOREVER);
+}
+
+static void discarded_call(void) {
+    conc_pool_desc d = pool_desc(1, 1, 1);
+    conc_pool *p;
+    conc_thread *t;
+    conc_event gate;
+    tally n = { { 0 }, 0 };
+    int code = 0;
+    memset(&gate, 0, sizeof gate);
+    d.on_reject = CONC_REJECT_DISCARD_OLDEST;
+    p = pool_make(&d);
+    CHECK_OK(conc_pool_run(p, waits_for_event, &gate));
+    t = conc_thread_start(offloads, p, NULL);
+    CHECK(t != NULL);
+    AWAIT(p, 1, 0, 1);
+    CHECK_OK(conc_pool_run(p, count_up, &n));
+    CHECK_OK(conc_thread_join(t, &code, CONC_FOREVER));
+    CHECK_R(code, CONC_REJECTED); /* and not that the pool is closed */
+    CHECK_OK(conc_event_set(&gate));
+    FINISH(p);
+    CHECK_EQ(tally_of(&n), 1);
+}
+
 int main(void) {
     check_begin("pool_traps");
     conc_set_error_hook(count_report, NULL);
@@ -468,6 +502,7 @@ int main(void) {
     RUN(started_by_hooks);
     RUN(deadline_amid_jobs);
     RUN(asked_in_vain);
+    RUN(discarded_call);
     CHECK_EQ(reports_now(), 0);
     conc_set_error_hook(NULL, NULL);
     return check_end();
