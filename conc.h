@@ -2145,7 +2145,8 @@ CONC_API conc_future *conc_pool_every(conc_pool *pool, conc_fn fn, void *arg, co
  * No more tasks from now on: CONC_OK, or CONC_CLOSED if it was closed. Does not wait. */
 CONC_API conc_result conc_pool_close(conc_pool *pool);
 /* Closes it, takes out all that has not begun and hands each to returned(fn, arg, user) in their order, with its future ended
- * (CONC_CANCELED), and fires the tokens of what runs. `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
+ * (CONC_CANCELED), and fires the tokens of what runs (but for tasks, groups and calls under another parent than the pool's own token: a
+ * conc_pool_task's, or their caller's). `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
 /* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
  * CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
@@ -2259,7 +2260,7 @@ typedef struct conc_job { /* private; where you like, usually on the stack, unti
 CONC_API conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code);
 
 /* Forks. Outside of a pool, and when a great many are forked and not joined, fn(arg) is simply called. Every job must be joined, by
- * its forker, before its memory goes; best in the opposite order of the forks. */
+ * its forker, before its memory goes, and not from within a call into another pool; best in the opposite order of the forks. */
 CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
 /* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
 CONC_API int conc_job_join(conc_job *job);
@@ -14324,6 +14325,7 @@ conc_result conc_future_complete(conc_future *f, int code) {
 }
 
 conc_result conc_future_cancel(conc_future *f) {
+    conc_result ended = CONC_CLOSED;
     if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_cancel: NULL");
     for (;;) {
         uint32_t state;
@@ -14334,8 +14336,9 @@ conc_result conc_future_cancel(conc_future *f) {
             conc_future_release(f);
             return CONC_OK;
         }
-        if (conc__future_is_ended(f) || f->cls == NULL) return CONC_CLOSED; /* of a user's own: it is being completed */
+        if (conc__future_is_ended(f) || f->cls == NULL) return ended; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
+        ended = CONC_BUSY; /* by that */
         /* A periodic task gives itself free again between two turns, then looks at its token. Both change the state: who is
          * second sees what the other has done before. */
         state = conc__or32(&f->state, 0, CONC__ACQ_REL);
@@ -14584,7 +14587,7 @@ static size_t conc__completed_next(conc_iter *it, void *items, size_t n) {
     static const conc_op_class cls = {"as completed", CONC_BUSY, conc__completed_attempt, conc__completed_arm, NULL, NULL};
     conc__completed *c = (conc__completed *)(void *)it;
     conc_op op = conc_op_make(&cls, c, NULL);
-    size_t i, there;
+    size_t i, there, lost;
     conc_result r = CONC_OK;
     if (c->given == c->n) {
         it->result = CONC_CLOSED;
@@ -14594,7 +14597,13 @@ static size_t conc__completed_next(conc_iter *it, void *items, size_t n) {
     for (i = 0; i < c->n && conc__load32(&c->ended, CONC__ACQUIRE) == c->given; i++) {
         if (!conc__future_is_ended(c->notes[i].f)) (void)conc__future_help(c->notes[i].f);
     }
-    r = conc__await(&op, c, CONC_FOREVER);
+    /* In a child of fork() those that are its parent's never end; those that have ended are given, or on their way. */
+    for (i = 0, lost = 0; i < c->n && conc__load32(&c->ended, CONC__ACQUIRE) == c->given; i++) {
+        const conc_future *f = c->notes[i].f;
+        if (f->generation != conc__fork_generation() && !conc__future_is_ended(f)) lost++;
+    }
+    if (lost != 0 && c->given + lost == c->n) r = conc__fail(CONC_FORKED, "conc_as_completed: what would complete them is in the process that forked");
+    if (r == CONC_OK) r = conc__await(&op, c, CONC_FOREVER);
     if (r != CONC_OK) {
         it->result = r;
         return 0;
@@ -15861,9 +15870,14 @@ conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_
     return CONC_OK;
 }
 
+/* The pool is in another process; here its lock may be held for ever, or its memory be gone. */
+static bool conc__future_is_forked(const conc_future *f) {
+    return f->generation != conc__fork_generation();
+}
+
 /* Runs it here: if it is still to begin, and the caller is a member of its pool, or every waiter helps. */
 static bool conc__help_future(conc_future *f) {
-    if (!f->helped && !conc__pool_is_member(f->pool)) return false;
+    if (conc__future_is_forked(f) || (!f->helped && !conc__pool_is_member(f->pool))) return false;
     if (f->schedule != NULL || !conc__future_claim(f)) return false; /* a scheduled one has its time */
     conc__stale(f->pool, true);
     conc__future_run(f);
@@ -15874,7 +15888,7 @@ static void conc__future_canceled(conc_future *f);
 
 /* It has run in a thread that is none of the pool's, after its turn in the queue had come: see conc__queued_run(). */
 static void conc__future_has_ended(conc_future *f, uint32_t state) {
-    if ((state & CONC__ELSEWHERE) != 0) conc__elsewhere_done(f->pool);
+    if ((state & CONC__ELSEWHERE) != 0 && !conc__future_is_forked(f)) conc__elsewhere_done(f->pool);
 }
 
 static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended};
@@ -16032,6 +16046,7 @@ static bool conc__schedule_again(conc_future *f, int code) {
     conc_future_release(f);
     if (!conc__future_claim(f)) { /* canceled meanwhile: it has ended, and is in no queue */
         conc__stale(pool, false);
+        conc__future_is_elsewhere(f);
         return true;
     }
     if (r != CONC_CLOSED) {
@@ -16046,6 +16061,7 @@ static bool conc__schedule_again(conc_future *f, int code) {
 static void conc__future_canceled(conc_future *f) {
     conc_pool *pool = f->pool;
     bool listed = false;
+    if (conc__future_is_forked(f)) return;
     (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
     if (f->schedule != NULL) {
         bool stopped = false;
@@ -16053,9 +16069,10 @@ static void conc__future_canceled(conc_future *f) {
         listed = f->schedule->link != NULL;
         if (listed) {
             conc__schedule_unlist(pool, f->schedule);
+            pool->elsewhere++; /* until it has ended */
+            (void)conc__or32(&f->state, CONC__ELSEWHERE, CONC__RELAXED);
             stopped = conc_timer_cancel(f->schedule->timer) == CONC_OK;
-            if (!stopped) pool->elsewhere++; /* until it has fired */
-            conc__pool_look_for_end(pool);
+            if (!stopped) pool->elsewhere++; /* and until it has fired */
         }
         conc__lock_give(&pool->lock);
         if (stopped) conc_future_release(f); /* the list's; if not, it fires, and gives it back */

@@ -116,6 +116,7 @@ conc_result conc_future_complete(conc_future *f, int code) {
 }
 
 conc_result conc_future_cancel(conc_future *f) {
+    conc_result ended = CONC_CLOSED;
     if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_cancel: NULL");
     for (;;) {
         uint32_t state;
@@ -126,8 +127,9 @@ conc_result conc_future_cancel(conc_future *f) {
             conc_future_release(f);
             return CONC_OK;
         }
-        if (conc__future_is_ended(f) || f->cls == NULL) return CONC_CLOSED; /* of a user's own: it is being completed */
+        if (conc__future_is_ended(f) || f->cls == NULL) return ended; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
+        ended = CONC_BUSY; /* by that */
         /* A periodic task gives itself free again between two turns, then looks at its token. Both change the state: who is
          * second sees what the other has done before. */
         state = conc__or32(&f->state, 0, CONC__ACQ_REL);
@@ -376,7 +378,7 @@ static size_t conc__completed_next(conc_iter *it, void *items, size_t n) {
     static const conc_op_class cls = {"as completed", CONC_BUSY, conc__completed_attempt, conc__completed_arm, NULL, NULL};
     conc__completed *c = (conc__completed *)(void *)it;
     conc_op op = conc_op_make(&cls, c, NULL);
-    size_t i, there;
+    size_t i, there, lost;
     conc_result r = CONC_OK;
     if (c->given == c->n) {
         it->result = CONC_CLOSED;
@@ -386,7 +388,13 @@ static size_t conc__completed_next(conc_iter *it, void *items, size_t n) {
     for (i = 0; i < c->n && conc__load32(&c->ended, CONC__ACQUIRE) == c->given; i++) {
         if (!conc__future_is_ended(c->notes[i].f)) (void)conc__future_help(c->notes[i].f);
     }
-    r = conc__await(&op, c, CONC_FOREVER);
+    /* In a child of fork() those that are its parent's never end; those that have ended are given, or on their way. */
+    for (i = 0, lost = 0; i < c->n && conc__load32(&c->ended, CONC__ACQUIRE) == c->given; i++) {
+        const conc_future *f = c->notes[i].f;
+        if (f->generation != conc__fork_generation() && !conc__future_is_ended(f)) lost++;
+    }
+    if (lost != 0 && c->given + lost == c->n) r = conc__fail(CONC_FORKED, "conc_as_completed: what would complete them is in the process that forked");
+    if (r == CONC_OK) r = conc__await(&op, c, CONC_FOREVER);
     if (r != CONC_OK) {
         it->result = r;
         return 0;

@@ -1144,9 +1144,14 @@ conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_
     return CONC_OK;
 }
 
+/* The pool is in another process; here its lock may be held for ever, or its memory be gone. */
+static bool conc__future_is_forked(const conc_future *f) {
+    return f->generation != conc__fork_generation();
+}
+
 /* Runs it here: if it is still to begin, and the caller is a member of its pool, or every waiter helps. */
 static bool conc__help_future(conc_future *f) {
-    if (!f->helped && !conc__pool_is_member(f->pool)) return false;
+    if (conc__future_is_forked(f) || (!f->helped && !conc__pool_is_member(f->pool))) return false;
     if (f->schedule != NULL || !conc__future_claim(f)) return false; /* a scheduled one has its time */
     conc__stale(f->pool, true);
     conc__future_run(f);
@@ -1157,7 +1162,7 @@ static void conc__future_canceled(conc_future *f);
 
 /* It has run in a thread that is none of the pool's, after its turn in the queue had come: see conc__queued_run(). */
 static void conc__future_has_ended(conc_future *f, uint32_t state) {
-    if ((state & CONC__ELSEWHERE) != 0) conc__elsewhere_done(f->pool);
+    if ((state & CONC__ELSEWHERE) != 0 && !conc__future_is_forked(f)) conc__elsewhere_done(f->pool);
 }
 
 static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended};
@@ -1315,6 +1320,7 @@ static bool conc__schedule_again(conc_future *f, int code) {
     conc_future_release(f);
     if (!conc__future_claim(f)) { /* canceled meanwhile: it has ended, and is in no queue */
         conc__stale(pool, false);
+        conc__future_is_elsewhere(f);
         return true;
     }
     if (r != CONC_CLOSED) {
@@ -1329,6 +1335,7 @@ static bool conc__schedule_again(conc_future *f, int code) {
 static void conc__future_canceled(conc_future *f) {
     conc_pool *pool = f->pool;
     bool listed = false;
+    if (conc__future_is_forked(f)) return;
     (void)conc__addz(&pool->canceled, 1, CONC__RELAXED);
     if (f->schedule != NULL) {
         bool stopped = false;
@@ -1336,9 +1343,10 @@ static void conc__future_canceled(conc_future *f) {
         listed = f->schedule->link != NULL;
         if (listed) {
             conc__schedule_unlist(pool, f->schedule);
+            pool->elsewhere++; /* until it has ended */
+            (void)conc__or32(&f->state, CONC__ELSEWHERE, CONC__RELAXED);
             stopped = conc_timer_cancel(f->schedule->timer) == CONC_OK;
-            if (!stopped) pool->elsewhere++; /* until it has fired */
-            conc__pool_look_for_end(pool);
+            if (!stopped) pool->elsewhere++; /* and until it has fired */
         }
         conc__lock_give(&pool->lock);
         if (stopped) conc_future_release(f); /* the list's; if not, it fires, and gives it back */

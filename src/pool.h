@@ -126,7 +126,8 @@ CONC_API conc_future *conc_pool_every(conc_pool *pool, conc_fn fn, void *arg, co
  * No more tasks from now on: CONC_OK, or CONC_CLOSED if it was closed. Does not wait. */
 CONC_API conc_result conc_pool_close(conc_pool *pool);
 /* Closes it, takes out all that has not begun and hands each to returned(fn, arg, user) in their order, with its future ended
- * (CONC_CANCELED), and fires the tokens of what runs. `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
+ * (CONC_CANCELED), and fires the tokens of what runs (but for tasks, groups and calls under another parent than the pool's own token: a
+ * conc_pool_task's, or their caller's). `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
 /* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
  * CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */

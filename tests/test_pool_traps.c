@@ -349,6 +349,87 @@ static int forks_processes(void *arg) {
     return 0;
 }
 
+/* What would complete them is in the parent. */
+static void completed_in_a_child(void) {
+    conc_pool *p = pool_of(1);
+    conc_event gate;
+    conc_future *f[2];
+    int status = 0;
+    pid_t pid;
+    memset(&gate, 0, sizeof gate);
+    f[0] = SUBMIT(p, returns_0, NULL);
+    CHECK_OK(conc_future_wait(f[0], CONC_FOREVER));
+    f[1] = SUBMIT(p, waits_for_event, &gate);
+    fflush(NULL);
+    pid = fork();
+    if (!CHECK(pid >= 0)) return;
+    if (pid == 0) {
+        conc_iter *it = conc_as_completed(f, 2);
+        conc_future *next = NULL;
+        alarm(5);
+        check_failures = 0;
+        CHECK_EQ(it->next(it, &next, 1), 1);
+        CHECK(next == f[0]);
+        CHECK_EQ(it->next(it, &next, 1), 0);
+        CHECK_R(it->result, CONC_FORKED);
+        conc_iter_close(it);
+        fflush(NULL);
+        _exit(check_failures != 0 ? 1 : 0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_EQ(status, 0);
+    CHECK_OK(conc_event_set(&gate));
+    CHECK_OK(conc_future_wait(f[1], CONC_FOREVER));
+    conc_future_release(f[0]);
+    conc_future_release(f[1]);
+    FINISH(p);
+}
+
+/* A future of the parent's pool, which the child has freed, or has not: what runs its task is the parent. */
+static void futures_in_a_child(void) {
+    conc_pool_desc d = pool_desc(1, 1, 0);
+    conc_pool *p;
+    conc_event gate;
+    tally t = { { 0 }, 0 };
+    conc_future *f[3];
+    int status = 0, i;
+    pid_t pid;
+    memset(&gate, 0, sizeof gate);
+    d.waiters_help = true;
+    p = pool_make(&d);
+    CHECK_OK(conc_pool_run(p, waits_for_event, &gate));
+    f[0] = SUBMIT(p, count_up, &t); /* queued */
+    f[1] = a_future(__FILE__, __LINE__, conc_pool_submit_at(p, count_up, &t, conc_after(1000)));
+    f[2] = SUBMIT(p, count_up, &t);
+    fflush(NULL);
+    pid = fork();
+    if (!CHECK(pid >= 0)) return;
+    if (pid == 0) {
+        conc_iter *it = conc_as_completed(f, 1);
+        conc_future *next = NULL;
+        alarm(5);
+        check_failures = 0;
+        CHECK_EQ(it->next(it, &next, 1), 0);
+        CHECK_R(it->result, CONC_FORKED);
+        CHECK_EQ(tally_of(&t), 0);
+        conc_iter_close(it);
+        CHECK_OK(conc_future_cancel(f[0]));
+        CHECK_OK(conc_pool_free(p));
+        CHECK_OK(conc_future_cancel(f[1]));
+        CHECK_OK(conc_future_cancel(f[2]));
+        fflush(NULL);
+        _exit(check_failures != 0 ? 1 : 0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_EQ(status, 0);
+    CHECK_OK(conc_event_set(&gate));
+    CHECK_OK(conc_future_cancel(f[1]));
+    CHECK_OK(conc_future_wait(f[0], CONC_FOREVER));
+    CHECK_OK(conc_future_wait(f[2], CONC_FOREVER));
+    for (i = 0; i < 3; i++) conc_future_release(f[i]);
+    FINISH(p);
+}
+
 static void jobs_of_a_child(void) {
     conc_pool *p = pool_of(3);
     conc_thread *t[2];
@@ -376,8 +457,12 @@ int main(void) {
     RUN(below_another_pool);
     RUN(run_by_the_caller);
 #if !defined(_WIN32)
-    RUN(exit_within);
-    if (!CHECK_TSAN) RUN(jobs_of_a_child); /* (which has its own locks) */
+    if (!CHECK_TSAN) { /* (it wants no threads in a child, and has locks of its own) */
+        RUN(exit_within);
+        RUN(jobs_of_a_child);
+        RUN(completed_in_a_child);
+        RUN(futures_in_a_child);
+    }
 #endif
     RUN(handed_in_late);
     RUN(started_by_hooks);

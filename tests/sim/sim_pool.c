@@ -909,6 +909,7 @@ static int later_canceled(void *unused) {
     CONC_SIM_ASSERT(fut[0] != NULL);
     sim_start(&crew, cancels_fut, NULL);
     close_pool();
+    CONC_SIM_ASSERT(conc_future_is_done(fut[0])); /* the pool's end waits for that, too, whoever ends it */
     sim_join(&crew);
     r = conc_future_wait(fut[0], CONC_NOW);
     CONC_SIM_ASSERT(r == (has_run(0) != 0 ? CONC_OK : CONC_CANCELED));
@@ -967,6 +968,22 @@ static int every_canceled(void *unused) {
     CONC_SIM_ASSERT(conc_future_wait(fut[0], CONC_FOREVER) == CONC_CANCELED);
     close_pool();
     CONC_SIM_ASSERT(begun_count <= 1);
+    conc_future_release(fut[0]);
+    return 0;
+}
+
+/* Canceled by another, as the pool comes to its end. */
+static int every_canceled_by_another(void *unused) {
+    sim_crew crew = {0};
+    (void)unused;
+    begin_fixed(1, 0);
+    fut[0] = conc_pool_every(pool, turn_for_ever, NULL, conc_after(0), 1e10, false);
+    CONC_SIM_ASSERT(fut[0] != NULL);
+    sim_start(&crew, cancels_fut, NULL);
+    perhaps_late();
+    close_pool();
+    CONC_SIM_ASSERT(conc_future_result(fut[0]) == CONC_CANCELED);
+    sim_join(&crew);
     conc_future_release(fut[0]);
     return 0;
 }
@@ -1079,6 +1096,7 @@ static const sim_test tests[] = {
     SIM_TEST(later_helped, 1),
     SIM_TEST(every, 1),
     SIM_TEST(every_canceled, 1),
+    SIM_TEST(every_canceled_by_another, 1),
     SIM_TEST(every_closed, 1),
     SIM_TEST(offload, 1),
 };
