@@ -1944,7 +1944,7 @@ template <class T, class One, class... More> struct conc__is_among<T, One, More.
  *
  * Thread pools give them out (conc_pool_submit()), and anybody may make one (conc_future_new()) and complete it. A future
  * ends once, with a result: CONC_OK, CONC_FAILED (the task returned something else than 0: conc_future_code()),
- * CONC_CANCELED (before it began; or its token had fired, and the task itself returned CONC_CANCELED), CONC_REJECTED, ... It is
+ * CONC_CANCELED (before it began; or its token had fired, and it returned something else than 0), CONC_REJECTED, ... It is
  * reference-counted: the call that hands one out gives its caller a reference, which is given back with conc_future_release();
  * whoever works on it holds one of its own. So it may be released before it has ended: the task goes on.
  *
@@ -2063,7 +2063,7 @@ typedef struct conc_pool conc_pool;
 typedef enum conc_reject {
     CONC_REJECT_ABORT = 0,   /* the call fails: CONC_REJECTED, "pool full: ..." */
     CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
-    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority) */
+    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority, nor without a queue) */
     CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
     CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds. A task of this pool, which could
                                 wait for itself, runs one to make room instead, however long that takes */
@@ -2186,6 +2186,8 @@ CONC_API conc_result conc_pool_resize(conc_pool *pool, unsigned core_threads, un
 CONC_API conc_result conc_pool_set_keep_alive(conc_pool *pool, double seconds);
 /* Starts core threads up to `n` of them all (0: all), before there is work. Returns how many there are. */
 CONC_API unsigned conc_pool_prestart(conc_pool *pool, unsigned n);
+/* Whether it has been closed; false for NULL. */
+CONC_API bool conc_pool_is_closed(const conc_pool *pool);
 /* The pool that the calling thread belongs to, or works for at the moment; NULL: none. */
 CONC_API conc_pool *conc_pool_current(void);
 
@@ -2347,11 +2349,11 @@ CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t
  * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED; if the wait of the one who asks is
  * canceled, with CONC_CANCELED; CONC_NO_MEMORY; in a child of fork(), CONC_FORKED. Then, or when it is closed before its end,
  * what has not begun is not begun, and what runs has its token fired; close() waits for it, whatever comes, and closes `it`.
- * The pool must outlive the iterator. fn must not close it. */
+ * The pool must outlive the iterator: until it is closed, conc_pool_free() says CONC_BUSY. fn must not close it. */
 #define conc_pool_imap(pool, it, fn, out_type, window, arg)                                        \
-    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), true)
+    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type[1]), (window), (arg), true)
 #define conc_pool_imap_unordered(pool, it, fn, out_type, window, arg)                              \
-    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), false)
+    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type[1]), (window), (arg), false)
 CONC_API conc_iter *conc_pool_imap_bytes(conc_pool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window,
                                          void *arg, bool in_order);
 
@@ -3160,8 +3162,9 @@ CONC_API size_t conc_group_count(const conc_group *group);
  * world; conc_try() does not start it. */
 /* (What is one byte, or a void *, is refused: it is nearly always text, or something whose size only you know. Say
  * conc_op_offload_bytes(pool, fn, arg, size).) */
-#define conc_op_offload(pool, fn, arg)                                                             \
-    conc_op_offload_bytes((pool), (fn), (arg), sizeof *(arg) + 0 * sizeof(char[sizeof *(arg) > 1 ? 1 : -1]))
+#define conc_op_offload(pool, fn, ...) /* the argument: a pointer, perhaps to a literal with commas */ \
+    conc_op_offload_bytes((pool), (fn), (__VA_ARGS__),                                             \
+                          sizeof *(__VA_ARGS__) + 0 * sizeof(char[sizeof *(__VA_ARGS__) > 1 ? 1 : -1]))
 CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------
@@ -4721,6 +4724,7 @@ struct conc_pool {
     double keep_alive;     /* seconds */
     size_t elsewhere;      /* what keeps the pool from its end beside its threads: tasks run by others, those who take part */
     size_t scheduled;
+    size_t iterators;      /* that are open, made by conc_pool_imap() */
     struct conc__schedule *schedules;
     conc_future *due_first, **due_end;
     conc_event ended;
@@ -4739,6 +4743,8 @@ CONC__LIB bool conc__pool_is_closed(const conc_pool *pool);
 CONC__LIB conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority);
 CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* takes part; NULL: *r says why not */
 CONC__LIB void conc__pool_leave(conc__worker *w);
+/* An iterator over it has been made, or closed: it is not to be freed meanwhile. */
+CONC__LIB void conc__pool_iterated(conc_pool *pool, bool begins);
 /* Wakes a member that sleeps: there are jobs. */
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
 /* The caller may have been woken for jobs, or for what is due, and will not look for them. */
@@ -15388,7 +15394,7 @@ static void conc__future_run(conc_future *f) {
     me->detail[0] = '\0';
     code = conc__task_call(pool, f->fn, f->arg, &f->token, f);
     if (f->schedule != NULL && conc__schedule_again(f, code)) return;
-    r = code == 0 ? CONC_OK : code == CONC_CANCELED && conc_cancel_fired(&f->token) ? CONC_CANCELED : CONC_FAILED;
+    r = code == 0 ? CONC_OK : conc_cancel_fired(&f->token) ? CONC_CANCELED : CONC_FAILED;
     if (f->schedule != NULL && f->schedule->every != 0 && code == 0) r = CONC_CANCELED;
     if (r == CONC_FAILED) {
         (void)snprintf(text, sizeof text, "a task returned %d%s%s", code, me->detail[0] != '\0' ? ": " : "", me->detail);
@@ -15702,6 +15708,12 @@ static void conc__elsewhere_done(conc_pool *pool) {
     conc__lock_give(&pool->lock);
 }
 
+void conc__pool_iterated(conc_pool *pool, bool begins) {
+    conc__lock_take(&pool->lock);
+    pool->iterators += begins ? 1u : (size_t)-1;
+    conc__lock_give(&pool->lock);
+}
+
 void conc__pool_leave(conc__worker *w) {
     conc_pool *pool = w->pool;
     if (w->guest) conc__hands_less(pool);
@@ -15810,13 +15822,7 @@ static conc_result conc__reject(conc_pool *pool, const conc__item *item, const c
         r = conc__elsewhere_begin(pool);
         if (r != CONC_OK) return conc__rejected(pool, r);
         do {
-            if (conc__pool_get(pool, &oldest)) {
-                conc__queued_discard(pool, &oldest, CONC_CANCELED);
-            } else if (pool->queue == NULL) {
-                conc__queued_discard(pool, item, CONC_REJECTED); /* nothing waits that could make room */
-                r = CONC_OK;
-                break;
-            }
+            if (conc__pool_get(pool, &oldest)) conc__queued_discard(pool, &oldest, CONC_CANCELED);
             r = conc__pool_place(pool, item, task != NULL ? task->priority : 0);
         } while (r == CONC_FULL);
         conc__elsewhere_done(pool);
@@ -15913,7 +15919,11 @@ conc_future *conc_pool_submit_ex(conc_pool *pool, conc_fn fn, void *arg, const c
     user.arg = arg;
     r = conc__hand_in(pool, &item, &user, task);
     if (r != CONC_OK) {
-        if (r == CONC_TIMEOUT || r == CONC_CANCELED || r != conc_error_result()) (void)conc__fail(r, "conc_pool_submit: %s", conc_strerror(r));
+        if (pool->desc.reject != NULL && r != conc_error_result()) {
+            (void)conc__fail(r, "conc_pool_submit: the pool's own handler refused the task: %s", conc_strerror(r));
+        } else if (r == CONC_TIMEOUT || r == CONC_CANCELED || r != conc_error_result()) {
+            (void)conc__fail(r, "conc_pool_submit: %s", conc_strerror(r));
+        }
         conc_future_release(f);
         conc_future_release(f);
         return NULL;
@@ -16126,6 +16136,9 @@ static const char *conc__desc_wrong(const conc_pool_desc *d) {
     }
     if (!(d->keep_alive >= 0) || !(d->block_seconds >= 0)) return "a negative time";
     if (d->by_priority && d->queue_capacity == CONC_POOL_NO_QUEUE) return "by_priority needs a queue";
+    if (d->queue_capacity == CONC_POOL_NO_QUEUE && d->on_reject == CONC_REJECT_DISCARD_OLDEST) {
+        return "without a queue there is no oldest to be discarded";
+    }
     if (d->by_priority && d->on_reject == CONC_REJECT_DISCARD_OLDEST) return "by_priority would have the most urgent discarded as the oldest";
     if ((unsigned)d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
     return NULL;
@@ -16311,7 +16324,7 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
 }
 
 static conc_result conc__pool_end_wrong(conc_pool *pool) {
-    conc_result r = conc__pool_wrong(pool, "conc_pool_join");
+    conc_result r = conc__pool_wrong(pool, "conc_pool_join, or conc_op_pool_end");
     if (r != CONC_OK) return r;
     if (conc__pool_is_member(pool)) return conc__fail(CONC_DEADLOCK, "conc_pool_join: the caller is one of those that it would wait for");
     if (conc__load32(&pool->phase, CONC__ACQUIRE) == CONC__POOL_OPEN) {
@@ -16343,16 +16356,18 @@ conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline) {
 }
 
 conc_result conc_pool_free(conc_pool *pool) {
-    bool busy = false;
+    bool busy, iterated;
     if (pool == NULL) return CONC_OK;
     if (!conc__pool_is_forked(pool)) {
         conc__lock_take(&pool->lock);
         busy = conc__load32(&pool->threads, CONC__RELAXED) != 0 || pool->elsewhere != 0 || pool->scheduled != 0 || pool->due_first != NULL ||
                conc__pool_queued(pool) != 0;
+        iterated = pool->iterators != 0;
         conc__lock_give(&pool->lock);
         if (busy) {
             return conc__fail(CONC_BUSY, "conc_pool_free: the pool \"%s\" has threads or tasks: close and join it first", pool->name);
         }
+        if (iterated) return conc__fail(CONC_BUSY, "conc_pool_free: an iterator over the pool \"%s\" is still open", pool->name);
         conc__lock_take(&conc__pools_lock);
         if (pool->link != NULL) {
             *pool->link = pool->next;
@@ -16462,6 +16477,10 @@ unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
     }
     conc__lock_give(&pool->lock);
     return threads;
+}
+
+bool conc_pool_is_closed(const conc_pool *pool) {
+    return pool != NULL && conc__pool_is_closed(pool);
 }
 
 conc_pool *conc_pool_current(void) {
@@ -16812,7 +16831,11 @@ conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
         me->worker = before;
         conc__pool_leave(w);
     }
-    if (code != NULL) *code = returned;
+    if (code != NULL) {
+        *code = returned;
+    } else if (returned != 0) {
+        conc__report(CONC_FAILED, returned, NULL, "what conc_pool_call() called returned %d, and nobody looked at it", returned);
+    }
     return CONC_OK;
 }
 
@@ -16919,7 +16942,7 @@ static void conc__mate_run(conc__mate *m) {
         code = m->fn(m->arg);
         me->cancel = before;
         me->running = (conc__running *)(uintptr_t)running.below;
-        if (code != 0 && !(code == CONC_CANCELED && conc_cancel_fired(&team->token))) {
+        if (code != 0 && !conc_cancel_fired(&team->token)) {
             uint32_t none = 0;
             (void)conc__cas32(&team->code, &none, (uint32_t)code, CONC__RELAXED);
             conc__team_close(team, false);
@@ -18067,6 +18090,7 @@ static void conc__imap_close(conc_iter *iter) {
     self->done = NULL;
     while (self->first != NULL) conc__imap_drop(self, self->first);
     conc_iter_close(self->from);
+    if (!conc__pool_is_forked(self->pool)) conc__pool_iterated(self->pool, false);
     conc__imap_leave(self);
 }
 
@@ -18111,6 +18135,7 @@ conc_iter *conc_pool_imap_bytes(conc_pool *pool, conc_iter *it, conc_pool_map_fn
     self->event.auto_reset = true;
     self->refs = 1;
     self->failed = CONC__IMAP_ANY;
+    if (!conc__pool_is_forked(pool)) conc__pool_iterated(pool, true);
     return &self->iter;
 }
 

@@ -3,7 +3,7 @@
  *
  * Thread pools give them out (conc_pool_submit()), and anybody may make one (conc_future_new()) and complete it. A future
  * ends once, with a result: CONC_OK, CONC_FAILED (the task returned something else than 0: conc_future_code()),
- * CONC_CANCELED (before it began; or its token had fired, and the task itself returned CONC_CANCELED), CONC_REJECTED, ... It is
+ * CONC_CANCELED (before it began; or its token had fired, and it returned something else than 0), CONC_REJECTED, ... It is
  * reference-counted: the call that hands one out gives its caller a reference, which is given back with conc_future_release();
  * whoever works on it holds one of its own. So it may be released before it has ended: the task goes on.
  *

@@ -447,6 +447,7 @@ struct conc_pool {
     double keep_alive;     /* seconds */
     size_t elsewhere;      /* what keeps the pool from its end beside its threads: tasks run by others, those who take part */
     size_t scheduled;
+    size_t iterators;      /* that are open, made by conc_pool_imap() */
     struct conc__schedule *schedules;
     conc_future *due_first, **due_end;
     conc_event ended;
@@ -465,6 +466,8 @@ CONC__LIB bool conc__pool_is_closed(const conc_pool *pool);
 CONC__LIB conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority);
 CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* takes part; NULL: *r says why not */
 CONC__LIB void conc__pool_leave(conc__worker *w);
+/* An iterator over it has been made, or closed: it is not to be freed meanwhile. */
+CONC__LIB void conc__pool_iterated(conc_pool *pool, bool begins);
 /* Wakes a member that sleeps: there are jobs. */
 CONC__LIB void conc__pool_rouse_for_jobs(conc_pool *pool);
 /* The caller may have been woken for jobs, or for what is due, and will not look for them. */

@@ -337,7 +337,11 @@ conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
         me->worker = before;
         conc__pool_leave(w);
     }
-    if (code != NULL) *code = returned;
+    if (code != NULL) {
+        *code = returned;
+    } else if (returned != 0) {
+        conc__report(CONC_FAILED, returned, NULL, "what conc_pool_call() called returned %d, and nobody looked at it", returned);
+    }
     return CONC_OK;
 }
 
@@ -444,7 +448,7 @@ static void conc__mate_run(conc__mate *m) {
         code = m->fn(m->arg);
         me->cancel = before;
         me->running = (conc__running *)(uintptr_t)running.below;
-        if (code != 0 && !(code == CONC_CANCELED && conc_cancel_fired(&team->token))) {
+        if (code != 0 && !conc_cancel_fired(&team->token)) {
             uint32_t none = 0;
             (void)conc__cas32(&team->code, &none, (uint32_t)code, CONC__RELAXED);
             conc__team_close(team, false);

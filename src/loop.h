@@ -158,8 +158,9 @@ CONC_API size_t conc_group_count(const conc_group *group);
  * world; conc_try() does not start it. */
 /* (What is one byte, or a void *, is refused: it is nearly always text, or something whose size only you know. Say
  * conc_op_offload_bytes(pool, fn, arg, size).) */
-#define conc_op_offload(pool, fn, arg)                                                             \
-    conc_op_offload_bytes((pool), (fn), (arg), sizeof *(arg) + 0 * sizeof(char[sizeof *(arg) > 1 ? 1 : -1]))
+#define conc_op_offload(pool, fn, ...) /* the argument: a pointer, perhaps to a literal with commas */ \
+    conc_op_offload_bytes((pool), (fn), (__VA_ARGS__),                                             \
+                          sizeof *(__VA_ARGS__) + 0 * sizeof(char[sizeof *(__VA_ARGS__) > 1 ? 1 : -1]))
 CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------

@@ -873,6 +873,7 @@ static void conc__imap_close(conc_iter *iter) {
     self->done = NULL;
     while (self->first != NULL) conc__imap_drop(self, self->first);
     conc_iter_close(self->from);
+    if (!conc__pool_is_forked(self->pool)) conc__pool_iterated(self->pool, false);
     conc__imap_leave(self);
 }
 
@@ -917,5 +918,6 @@ conc_iter *conc_pool_imap_bytes(conc_pool *pool, conc_iter *it, conc_pool_map_fn
     self->event.auto_reset = true;
     self->refs = 1;
     self->failed = CONC__IMAP_ANY;
+    if (!conc__pool_is_forked(pool)) conc__pool_iterated(pool, true);
     return &self->iter;
 }

@@ -152,11 +152,11 @@ CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t
  * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED; if the wait of the one who asks is
  * canceled, with CONC_CANCELED; CONC_NO_MEMORY; in a child of fork(), CONC_FORKED. Then, or when it is closed before its end,
  * what has not begun is not begun, and what runs has its token fired; close() waits for it, whatever comes, and closes `it`.
- * The pool must outlive the iterator. fn must not close it. */
+ * The pool must outlive the iterator: until it is closed, conc_pool_free() says CONC_BUSY. fn must not close it. */
 #define conc_pool_imap(pool, it, fn, out_type, window, arg)                                        \
-    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), true)
+    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type[1]), (window), (arg), true)
 #define conc_pool_imap_unordered(pool, it, fn, out_type, window, arg)                              \
-    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type), (window), (arg), false)
+    conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type[1]), (window), (arg), false)
 CONC_API conc_iter *conc_pool_imap_bytes(conc_pool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window,
                                          void *arg, bool in_order);
 

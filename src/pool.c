@@ -668,7 +668,7 @@ static void conc__future_run(conc_future *f) {
     me->detail[0] = '\0';
     code = conc__task_call(pool, f->fn, f->arg, &f->token, f);
     if (f->schedule != NULL && conc__schedule_again(f, code)) return;
-    r = code == 0 ? CONC_OK : code == CONC_CANCELED && conc_cancel_fired(&f->token) ? CONC_CANCELED : CONC_FAILED;
+    r = code == 0 ? CONC_OK : conc_cancel_fired(&f->token) ? CONC_CANCELED : CONC_FAILED;
     if (f->schedule != NULL && f->schedule->every != 0 && code == 0) r = CONC_CANCELED;
     if (r == CONC_FAILED) {
         (void)snprintf(text, sizeof text, "a task returned %d%s%s", code, me->detail[0] != '\0' ? ": " : "", me->detail);
@@ -982,6 +982,12 @@ static void conc__elsewhere_done(conc_pool *pool) {
     conc__lock_give(&pool->lock);
 }
 
+void conc__pool_iterated(conc_pool *pool, bool begins) {
+    conc__lock_take(&pool->lock);
+    pool->iterators += begins ? 1u : (size_t)-1;
+    conc__lock_give(&pool->lock);
+}
+
 void conc__pool_leave(conc__worker *w) {
     conc_pool *pool = w->pool;
     if (w->guest) conc__hands_less(pool);
@@ -1090,13 +1096,7 @@ static conc_result conc__reject(conc_pool *pool, const conc__item *item, const c
         r = conc__elsewhere_begin(pool);
         if (r != CONC_OK) return conc__rejected(pool, r);
         do {
-            if (conc__pool_get(pool, &oldest)) {
-                conc__queued_discard(pool, &oldest, CONC_CANCELED);
-            } else if (pool->queue == NULL) {
-                conc__queued_discard(pool, item, CONC_REJECTED); /* nothing waits that could make room */
-                r = CONC_OK;
-                break;
-            }
+            if (conc__pool_get(pool, &oldest)) conc__queued_discard(pool, &oldest, CONC_CANCELED);
             r = conc__pool_place(pool, item, task != NULL ? task->priority : 0);
         } while (r == CONC_FULL);
         conc__elsewhere_done(pool);
@@ -1193,7 +1193,11 @@ conc_future *conc_pool_submit_ex(conc_pool *pool, conc_fn fn, void *arg, const c
     user.arg = arg;
     r = conc__hand_in(pool, &item, &user, task);
     if (r != CONC_OK) {
-        if (r == CONC_TIMEOUT || r == CONC_CANCELED || r != conc_error_result()) (void)conc__fail(r, "conc_pool_submit: %s", conc_strerror(r));
+        if (pool->desc.reject != NULL && r != conc_error_result()) {
+            (void)conc__fail(r, "conc_pool_submit: the pool's own handler refused the task: %s", conc_strerror(r));
+        } else if (r == CONC_TIMEOUT || r == CONC_CANCELED || r != conc_error_result()) {
+            (void)conc__fail(r, "conc_pool_submit: %s", conc_strerror(r));
+        }
         conc_future_release(f);
         conc_future_release(f);
         return NULL;
@@ -1406,6 +1410,9 @@ static const char *conc__desc_wrong(const conc_pool_desc *d) {
     }
     if (!(d->keep_alive >= 0) || !(d->block_seconds >= 0)) return "a negative time";
     if (d->by_priority && d->queue_capacity == CONC_POOL_NO_QUEUE) return "by_priority needs a queue";
+    if (d->queue_capacity == CONC_POOL_NO_QUEUE && d->on_reject == CONC_REJECT_DISCARD_OLDEST) {
+        return "without a queue there is no oldest to be discarded";
+    }
     if (d->by_priority && d->on_reject == CONC_REJECT_DISCARD_OLDEST) return "by_priority would have the most urgent discarded as the oldest";
     if ((unsigned)d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
     return NULL;
@@ -1591,7 +1598,7 @@ conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, vo
 }
 
 static conc_result conc__pool_end_wrong(conc_pool *pool) {
-    conc_result r = conc__pool_wrong(pool, "conc_pool_join");
+    conc_result r = conc__pool_wrong(pool, "conc_pool_join, or conc_op_pool_end");
     if (r != CONC_OK) return r;
     if (conc__pool_is_member(pool)) return conc__fail(CONC_DEADLOCK, "conc_pool_join: the caller is one of those that it would wait for");
     if (conc__load32(&pool->phase, CONC__ACQUIRE) == CONC__POOL_OPEN) {
@@ -1623,16 +1630,18 @@ conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline) {
 }
 
 conc_result conc_pool_free(conc_pool *pool) {
-    bool busy = false;
+    bool busy, iterated;
     if (pool == NULL) return CONC_OK;
     if (!conc__pool_is_forked(pool)) {
         conc__lock_take(&pool->lock);
         busy = conc__load32(&pool->threads, CONC__RELAXED) != 0 || pool->elsewhere != 0 || pool->scheduled != 0 || pool->due_first != NULL ||
                conc__pool_queued(pool) != 0;
+        iterated = pool->iterators != 0;
         conc__lock_give(&pool->lock);
         if (busy) {
             return conc__fail(CONC_BUSY, "conc_pool_free: the pool \"%s\" has threads or tasks: close and join it first", pool->name);
         }
+        if (iterated) return conc__fail(CONC_BUSY, "conc_pool_free: an iterator over the pool \"%s\" is still open", pool->name);
         conc__lock_take(&conc__pools_lock);
         if (pool->link != NULL) {
             *pool->link = pool->next;
@@ -1742,6 +1751,10 @@ unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
     }
     conc__lock_give(&pool->lock);
     return threads;
+}
+
+bool conc_pool_is_closed(const conc_pool *pool) {
+    return pool != NULL && conc__pool_is_closed(pool);
 }
 
 conc_pool *conc_pool_current(void) {

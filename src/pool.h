@@ -44,7 +44,7 @@ typedef struct conc_pool conc_pool;
 typedef enum conc_reject {
     CONC_REJECT_ABORT = 0,   /* the call fails: CONC_REJECTED, "pool full: ..." */
     CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
-    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority) */
+    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority, nor without a queue) */
     CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
     CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds. A task of this pool, which could
                                 wait for itself, runs one to make room instead, however long that takes */
@@ -167,6 +167,8 @@ CONC_API conc_result conc_pool_resize(conc_pool *pool, unsigned core_threads, un
 CONC_API conc_result conc_pool_set_keep_alive(conc_pool *pool, double seconds);
 /* Starts core threads up to `n` of them all (0: all), before there is work. Returns how many there are. */
 CONC_API unsigned conc_pool_prestart(conc_pool *pool, unsigned n);
+/* Whether it has been closed; false for NULL. */
+CONC_API bool conc_pool_is_closed(const conc_pool *pool);
 /* The pool that the calling thread belongs to, or works for at the moment; NULL: none. */
 CONC_API conc_pool *conc_pool_current(void);
 

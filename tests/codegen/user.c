@@ -385,7 +385,7 @@ BOTH(op_offload, NOTHING, IS_OK(conc_wait(conc_op_offload_bytes(NULL, succeed, N
  *   conc_loop_count conc_loop_current conc_task_current conc_task_name conc_group_code conc_group_count conc_dump
  *   conc_op_group_next conc_op_group_room conc__desc_later conc__desc_group conc_op_lookup
  *   conc_future_detail conc_future_arg conc_future_new conc_future_retain conc_as_completed conc_pool_stats_of conc_pool_desc_of
- *   conc_pool_name conc_pool_resize conc_pool_set_keep_alive conc_pool_prestart conc_pool_current conc_pool_group_code
+ *   conc_pool_name conc_pool_resize conc_pool_set_keep_alive conc_pool_prestart conc_pool_current conc_pool_is_closed conc_pool_group_code
  *   conc_pool_group_begin conc_pool_imap_bytes;
  * in coroutines, which a loop resumes through a pointer, is the turn of
  *   conc__co_await conc__co_await_any conc__co_call conc__co_enter conc__co_return conc__co_timeout_enter conc__co_timeout_leave;
