@@ -2260,7 +2260,8 @@ typedef struct conc_job { /* private; where you like, usually on the stack, unti
 CONC_API conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code);
 
 /* Forks. Outside of a pool, and when a great many are forked and not joined, fn(arg) is simply called. Every job must be joined, by
- * its forker, before its memory goes, and not from within a call into another pool; best in the opposite order of the forks. */
+ * its forker, before its memory goes, and not from within a call into another pool; best in the opposite order of the forks. (As far
+ * as one that is not joined is seen at the end of its task, or of conc_pool_call(), the error hook is told, and it does not run.) */
 CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
 /* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
 CONC_API int conc_job_join(conc_job *job);
@@ -4680,7 +4681,7 @@ typedef struct conc__worker {
     conc__item item;
     size_t completed;    /* atomic: tasks; written by the thread alone */
     char pad2[CONC__CACHE_LINE];
-    conc_job *jobs[CONC__JOBS]; /* atomic each */
+    void *jobs[CONC__JOBS]; /* atomic each; see conc__job_of() */
 } conc__worker;
 
 struct conc_pool {
@@ -4739,6 +4740,7 @@ CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
 /* Whether the calling thread takes part in it, or is in the midst of a task of it, perhaps below another pool's. */
 CONC__LIB bool conc__pool_is_member(const conc_pool *pool);
 CONC__LIB bool conc__pool_is_closed(const conc_pool *pool);
+CONC__LIB bool conc__pool_is_stopped(const conc_pool *pool); /* closed at once */
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
 CONC__LIB conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority);
 CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* takes part; NULL: *r says why not */
@@ -4769,7 +4771,7 @@ CONC__LIB bool conc__jobs_are_open(conc_pool *pool);
 /* Whether there may be jobs to take; asks for them. */
 CONC__LIB bool conc__jobs_wanted(conc__worker *w);
 /* Runs what is left of the member's own jobs. */
-CONC__LIB void conc__jobs_finish(conc__worker *w);
+CONC__LIB void conc__jobs_finish(conc__worker *w); /* and tells of those that should have been joined */
 /* Waits for `op`, which completes when `awaits` has ended: as a member of a pool, if the caller is one, running jobs meanwhile. */
 CONC__LIB conc_result conc__await(conc_op *op, const void *awaits, conc_deadline deadline);
 /* Tasks of the library's own, known by their functions: a team's, and an offloaded call; what is done instead of one that
@@ -14794,6 +14796,10 @@ bool conc__pool_is_closed(const conc_pool *pool) {
     return conc__load32(&pool->phase, CONC__ACQUIRE) != CONC__POOL_OPEN;
 }
 
+bool conc__pool_is_stopped(const conc_pool *pool) {
+    return conc__load32(&pool->phase, CONC__ACQUIRE) == CONC__POOL_STOPPED;
+}
+
 static conc_result conc__pool_wrong(const conc_pool *pool, const char *call) {
     if (pool == NULL) return conc__fail(CONC_INVALID, "%s: no pool", call);
     if (conc__pool_is_forked(pool)) return conc__fail(CONC_FORKED, "%s: the pool's threads are in the process that forked", call);
@@ -16602,8 +16608,16 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     if (hungry || conc__pool_is_hungry(w->pool)) conc__store32(&w->asked, 1, CONC__RELAXED);
 }
 
-/* The newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
-static conc_job *conc__jobs_take(conc__worker *w) {
+/* A task of a group is marked in the array by the lowest bit of its address: so one that was forked and never joined, whose memory may
+ * be gone, can be told from it. */
+#define CONC__LOOSE 1u
+
+static conc_job *conc__job_of(void *entry) {
+    return (conc_job *)((uintptr_t)entry & ~(uintptr_t)CONC__LOOSE);
+}
+
+/* The array's entry of the newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
+static void *conc__jobs_take_entry(conc__worker *w) {
     uint32_t open, tail, split;
     if (w->head == w->split) {
         open = conc__load32(&w->open, CONC__RELAXED);
@@ -16637,21 +16651,33 @@ static conc_job *conc__jobs_take(conc__worker *w) {
         return NULL;
     }
     w->head--;
-    return (conc_job *)conc__loadp(&w->jobs[w->head], CONC__RELAXED);
+    return conc__loadp(&w->jobs[w->head], CONC__RELAXED);
+}
+
+static conc_job *conc__jobs_take(conc__worker *w) {
+    return conc__job_of(conc__jobs_take_entry(w));
 }
 
 void conc__jobs_finish(conc__worker *w) {
-    conc_job *job;
-    while ((job = conc__jobs_take(w)) != NULL) conc__job_run_taken(job);
+    void *entry;
+    unsigned lost = 0;
+    while ((entry = conc__jobs_take_entry(w)) != NULL) {
+        if (((uintptr_t)entry & CONC__LOOSE) != 0) {
+            conc__job_run_taken(conc__job_of(entry));
+        } else {
+            lost++; /* and not looked into: it stood on its forker's stack, perhaps */
+        }
+    }
+    if (lost != 0) conc__report(CONC_INVALID, 0, NULL, "%u job%s forked, and neither joined nor run", lost, lost == 1 ? " was" : "s were");
 }
 
 /* Puts a job in; false: there is no room, or no deque. */
-static CONC__ALWAYS_INLINE bool conc__jobs_push(conc__worker *w, conc_job *job) {
+static CONC__ALWAYS_INLINE bool conc__jobs_push(conc__worker *w, conc_job *job, uintptr_t mark) {
     uint32_t head;
     if (CONC__UNLIKELY(w == NULL)) return false;
     head = w->head;
     if (CONC__UNLIKELY(head == CONC__JOBS)) return false;
-    conc__storep(&w->jobs[head], job, CONC__RELAXED);
+    conc__storep(&w->jobs[head], (void *)((uintptr_t)job | mark), CONC__RELAXED);
     w->head = head + 1;
     if (CONC__UNLIKELY(head == w->first || conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
     return true;
@@ -16668,7 +16694,7 @@ static conc_job *conc__steal_from(conc__worker *victim) {
     while (conc__open_tail(open) < conc__open_split(open)) {
         uint32_t tail = conc__open_tail(open), split = conc__open_split(open);
         if (conc__cas32(&victim->open, &open, conc__open_of(tail + 1, split), CONC__ACQ_REL)) {
-            conc_job *job = (conc_job *)conc__loadp(&victim->jobs[tail], CONC__RELAXED);
+            conc_job *job = conc__job_of(conc__loadp(&victim->jobs[tail], CONC__RELAXED));
             (void)conc__add32(&victim->fetched, 1, CONC__RELEASE); /* the place may be used anew */
             if (tail + 1 == split) {
                 conc__jobs_ask(victim);
@@ -16847,7 +16873,7 @@ void conc_job_fork(conc_job *job, conc_fn fn, void *arg) {
     job->conc__cancel = me->cancel;
     job->conc__loose = false;
     conc__store32(&job->conc__state, CONC__JOB_FORKED, CONC__RELAXED);
-    if (CONC__UNLIKELY(!conc__jobs_push(me->worker, job))) {
+    if (CONC__UNLIKELY(!conc__jobs_push(me->worker, job, 0))) {
         job->conc__code = fn(arg);
         conc__store32(&job->conc__state, CONC__JOB_OVER, CONC__RELAXED); /* the caller's own, as before */
     }
@@ -16984,11 +17010,25 @@ int conc__team_task(void *arg) {
     return 0;
 }
 
+/* One of its tasks has no ticket any more. */
+static void conc__team_keep(conc__team *team) {
+    conc__lock_take(&team->lock);
+    conc__store32(&team->kept, conc__load32(&team->kept, CONC__RELAXED) + 1, CONC__RELAXED);
+    conc__lock_give(&team->lock);
+    (void)conc__wake_waiters(&team->pending, CONC__ANY_TAG, CONC_ALL); /* for those who wait already */
+    conc__team_unuse(team);
+}
+
+/* The ticket is discarded: its task is kept for the wait; or the pool has been closed at once, and the group is canceled. */
 void conc__team_drop(void *arg) {
     conc__team *team = (conc__team *)arg;
-    conc__team_close(team, true);
-    (void)conc__team_run_one(team, false); /* does not run any more, but ends */
-    conc__team_unuse(team);
+    if (conc__pool_is_stopped(team->pool)) {
+        conc__team_close(team, true);
+        (void)conc__team_run_one(team, false); /* does not run any more, but ends */
+        conc__team_unuse(team);
+    } else {
+        conc__team_keep(team);
+    }
 }
 
 conc_result conc_pool_group_begin(conc_pool_group *g, conc_pool *pool) {
@@ -17056,7 +17096,7 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
             w->mates = true;
             (void)conc__add32(&w->pool->loose, 1, CONC__SEQ_CST);
         }
-        if (!conc__jobs_push(w, &m->job)) {
+        if (!conc__jobs_push(w, &m->job, CONC__LOOSE)) {
             conc__mate_run(m);
         } else if (w->head != w->split) {
             conc__jobs_open(w); /* others may be waiting for what it does */
@@ -17076,12 +17116,8 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         if (r == CONC_OK) {
             /* For those who wait already, and may run it: who has that ticket may be long in coming. (Only the address is used.) */
             (void)conc__wake_waiters(&team->pending, CONC__WAITS_HELPING, 1);
-        } else { /* it is kept for the wait */
-            conc__lock_take(&team->lock);
-            conc__store32(&team->kept, conc__load32(&team->kept, CONC__RELAXED) + 1, CONC__RELAXED);
-            conc__lock_give(&team->lock);
-            (void)conc__wake_waiters(&team->pending, CONC__ANY_TAG, CONC_ALL); /* for those who wait already */
-            conc__team_unuse(team);
+        } else {
+            conc__team_keep(team);
         }
         r = CONC_OK;
     }

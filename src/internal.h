@@ -403,7 +403,7 @@ typedef struct conc__worker {
     conc__item item;
     size_t completed;    /* atomic: tasks; written by the thread alone */
     char pad2[CONC__CACHE_LINE];
-    conc_job *jobs[CONC__JOBS]; /* atomic each */
+    void *jobs[CONC__JOBS]; /* atomic each; see conc__job_of() */
 } conc__worker;
 
 struct conc_pool {
@@ -462,6 +462,7 @@ CONC__LIB bool conc__pool_is_forked(const conc_pool *pool);
 /* Whether the calling thread takes part in it, or is in the midst of a task of it, perhaps below another pool's. */
 CONC__LIB bool conc__pool_is_member(const conc_pool *pool);
 CONC__LIB bool conc__pool_is_closed(const conc_pool *pool);
+CONC__LIB bool conc__pool_is_stopped(const conc_pool *pool); /* closed at once */
 /* Applies the rules: CONC_OK, CONC_FULL, or another result as of conc_pool_run(). */
 CONC__LIB conc_result conc__pool_place(conc_pool *pool, const conc__item *item, int priority);
 CONC__LIB conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r); /* takes part; NULL: *r says why not */
@@ -492,7 +493,7 @@ CONC__LIB bool conc__jobs_are_open(conc_pool *pool);
 /* Whether there may be jobs to take; asks for them. */
 CONC__LIB bool conc__jobs_wanted(conc__worker *w);
 /* Runs what is left of the member's own jobs. */
-CONC__LIB void conc__jobs_finish(conc__worker *w);
+CONC__LIB void conc__jobs_finish(conc__worker *w); /* and tells of those that should have been joined */
 /* Waits for `op`, which completes when `awaits` has ended: as a member of a pool, if the caller is one, running jobs meanwhile. */
 CONC__LIB conc_result conc__await(conc_op *op, const void *awaits, conc_deadline deadline);
 /* Tasks of the library's own, known by their functions: a team's, and an offloaded call; what is done instead of one that

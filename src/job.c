@@ -108,8 +108,16 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     if (hungry || conc__pool_is_hungry(w->pool)) conc__store32(&w->asked, 1, CONC__RELAXED);
 }
 
-/* The newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
-static conc_job *conc__jobs_take(conc__worker *w) {
+/* A task of a group is marked in the array by the lowest bit of its address: so one that was forked and never joined, whose memory may
+ * be gone, can be told from it. */
+#define CONC__LOOSE 1u
+
+static conc_job *conc__job_of(void *entry) {
+    return (conc_job *)((uintptr_t)entry & ~(uintptr_t)CONC__LOOSE);
+}
+
+/* The array's entry of the newest of the member's own jobs; NULL: there is none, and the deque begins anew. */
+static void *conc__jobs_take_entry(conc__worker *w) {
     uint32_t open, tail, split;
     if (w->head == w->split) {
         open = conc__load32(&w->open, CONC__RELAXED);
@@ -143,21 +151,33 @@ static conc_job *conc__jobs_take(conc__worker *w) {
         return NULL;
     }
     w->head--;
-    return (conc_job *)conc__loadp(&w->jobs[w->head], CONC__RELAXED);
+    return conc__loadp(&w->jobs[w->head], CONC__RELAXED);
+}
+
+static conc_job *conc__jobs_take(conc__worker *w) {
+    return conc__job_of(conc__jobs_take_entry(w));
 }
 
 void conc__jobs_finish(conc__worker *w) {
-    conc_job *job;
-    while ((job = conc__jobs_take(w)) != NULL) conc__job_run_taken(job);
+    void *entry;
+    unsigned lost = 0;
+    while ((entry = conc__jobs_take_entry(w)) != NULL) {
+        if (((uintptr_t)entry & CONC__LOOSE) != 0) {
+            conc__job_run_taken(conc__job_of(entry));
+        } else {
+            lost++; /* and not looked into: it stood on its forker's stack, perhaps */
+        }
+    }
+    if (lost != 0) conc__report(CONC_INVALID, 0, NULL, "%u job%s forked, and neither joined nor run", lost, lost == 1 ? " was" : "s were");
 }
 
 /* Puts a job in; false: there is no room, or no deque. */
-static CONC__ALWAYS_INLINE bool conc__jobs_push(conc__worker *w, conc_job *job) {
+static CONC__ALWAYS_INLINE bool conc__jobs_push(conc__worker *w, conc_job *job, uintptr_t mark) {
     uint32_t head;
     if (CONC__UNLIKELY(w == NULL)) return false;
     head = w->head;
     if (CONC__UNLIKELY(head == CONC__JOBS)) return false;
-    conc__storep(&w->jobs[head], job, CONC__RELAXED);
+    conc__storep(&w->jobs[head], (void *)((uintptr_t)job | mark), CONC__RELAXED);
     w->head = head + 1;
     if (CONC__UNLIKELY(head == w->first || conc__load32(&w->asked, CONC__RELAXED) != 0)) conc__jobs_open(w);
     return true;
@@ -174,7 +194,7 @@ static conc_job *conc__steal_from(conc__worker *victim) {
     while (conc__open_tail(open) < conc__open_split(open)) {
         uint32_t tail = conc__open_tail(open), split = conc__open_split(open);
         if (conc__cas32(&victim->open, &open, conc__open_of(tail + 1, split), CONC__ACQ_REL)) {
-            conc_job *job = (conc_job *)conc__loadp(&victim->jobs[tail], CONC__RELAXED);
+            conc_job *job = conc__job_of(conc__loadp(&victim->jobs[tail], CONC__RELAXED));
             (void)conc__add32(&victim->fetched, 1, CONC__RELEASE); /* the place may be used anew */
             if (tail + 1 == split) {
                 conc__jobs_ask(victim);
@@ -353,7 +373,7 @@ void conc_job_fork(conc_job *job, conc_fn fn, void *arg) {
     job->conc__cancel = me->cancel;
     job->conc__loose = false;
     conc__store32(&job->conc__state, CONC__JOB_FORKED, CONC__RELAXED);
-    if (CONC__UNLIKELY(!conc__jobs_push(me->worker, job))) {
+    if (CONC__UNLIKELY(!conc__jobs_push(me->worker, job, 0))) {
         job->conc__code = fn(arg);
         conc__store32(&job->conc__state, CONC__JOB_OVER, CONC__RELAXED); /* the caller's own, as before */
     }
@@ -490,11 +510,25 @@ int conc__team_task(void *arg) {
     return 0;
 }
 
+/* One of its tasks has no ticket any more. */
+static void conc__team_keep(conc__team *team) {
+    conc__lock_take(&team->lock);
+    conc__store32(&team->kept, conc__load32(&team->kept, CONC__RELAXED) + 1, CONC__RELAXED);
+    conc__lock_give(&team->lock);
+    (void)conc__wake_waiters(&team->pending, CONC__ANY_TAG, CONC_ALL); /* for those who wait already */
+    conc__team_unuse(team);
+}
+
+/* The ticket is discarded: its task is kept for the wait; or the pool has been closed at once, and the group is canceled. */
 void conc__team_drop(void *arg) {
     conc__team *team = (conc__team *)arg;
-    conc__team_close(team, true);
-    (void)conc__team_run_one(team, false); /* does not run any more, but ends */
-    conc__team_unuse(team);
+    if (conc__pool_is_stopped(team->pool)) {
+        conc__team_close(team, true);
+        (void)conc__team_run_one(team, false); /* does not run any more, but ends */
+        conc__team_unuse(team);
+    } else {
+        conc__team_keep(team);
+    }
 }
 
 conc_result conc_pool_group_begin(conc_pool_group *g, conc_pool *pool) {
@@ -562,7 +596,7 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
             w->mates = true;
             (void)conc__add32(&w->pool->loose, 1, CONC__SEQ_CST);
         }
-        if (!conc__jobs_push(w, &m->job)) {
+        if (!conc__jobs_push(w, &m->job, CONC__LOOSE)) {
             conc__mate_run(m);
         } else if (w->head != w->split) {
             conc__jobs_open(w); /* others may be waiting for what it does */
@@ -582,12 +616,8 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         if (r == CONC_OK) {
             /* For those who wait already, and may run it: who has that ticket may be long in coming. (Only the address is used.) */
             (void)conc__wake_waiters(&team->pending, CONC__WAITS_HELPING, 1);
-        } else { /* it is kept for the wait */
-            conc__lock_take(&team->lock);
-            conc__store32(&team->kept, conc__load32(&team->kept, CONC__RELAXED) + 1, CONC__RELAXED);
-            conc__lock_give(&team->lock);
-            (void)conc__wake_waiters(&team->pending, CONC__ANY_TAG, CONC_ALL); /* for those who wait already */
-            conc__team_unuse(team);
+        } else {
+            conc__team_keep(team);
         }
         r = CONC_OK;
     }

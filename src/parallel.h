@@ -63,7 +63,8 @@ typedef struct conc_job { /* private; where you like, usually on the stack, unti
 CONC_API conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code);
 
 /* Forks. Outside of a pool, and when a great many are forked and not joined, fn(arg) is simply called. Every job must be joined, by
- * its forker, before its memory goes, and not from within a call into another pool; best in the opposite order of the forks. */
+ * its forker, before its memory goes, and not from within a call into another pool; best in the opposite order of the forks. (As far
+ * as one that is not joined is seen at the end of its task, or of conc_pool_call(), the error hook is told, and it does not run.) */
 CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
 /* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
 CONC_API int conc_job_join(conc_job *job);

@@ -68,6 +68,10 @@ bool conc__pool_is_closed(const conc_pool *pool) {
     return conc__load32(&pool->phase, CONC__ACQUIRE) != CONC__POOL_OPEN;
 }
 
+bool conc__pool_is_stopped(const conc_pool *pool) {
+    return conc__load32(&pool->phase, CONC__ACQUIRE) == CONC__POOL_STOPPED;
+}
+
 static conc_result conc__pool_wrong(const conc_pool *pool, const char *call) {
     if (pool == NULL) return conc__fail(CONC_INVALID, "%s: no pool", call);
     if (conc__pool_is_forked(pool)) return conc__fail(CONC_FORKED, "%s: the pool's threads are in the process that forked", call);

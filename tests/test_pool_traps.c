@@ -484,6 +484,59 @@ static void discarded_call(void) {
     CHECK_EQ(tally_of(&n), 1);
 }
 
+/* ---- a job that nobody joins ---- */
+
+static conc_job lost_job; /* static: it may have been taken before its forker's end, and then it is run like any other */
+static tally lost_ran;
+
+static int forks_and_forgets(void *arg) {
+    conc_job_fork(&lost_job, count_up, &lost_ran);
+    return arg != NULL;
+}
+
+static void never_joined(void) {
+    int i;
+    for (i = 0; i < 20; i++) {
+        conc_pool *p = pool_of(1);
+        lost_ran.n = 0;
+        if (i % 2) {
+            conc_future *f = SUBMIT(p, forks_and_forgets, NULL);
+            CHECK_OK(conc_future_wait(f, CONC_FOREVER));
+            conc_future_release(f);
+        } else {
+            CHECK_OK(conc_pool_call(p, forks_and_forgets, NULL, NULL));
+        }
+        FINISH(p);
+        CHECK_EQ(tally_of(&lost_ran) + reports_now(), 1);
+    }
+}
+
+/* ---- a group's ticket that the pool's policy discards ---- */
+
+static void discarded_ticket(void) {
+    conc_pool_desc d = pool_desc(1, 1, 2);
+    conc_pool *p;
+    conc_pool_group g;
+    conc_event gate;
+    tally members = { { 0 }, 0 }, others = { { 0 }, 0 };
+    int i;
+    memset(&gate, 0, sizeof gate);
+    d.on_reject = CONC_REJECT_DISCARD_OLDEST;
+    p = pool_make(&d);
+    CHECK_OK(conc_pool_run(p, waits_for_event, &gate));
+    AWAIT(p, 1, 0, 0);
+    CHECK_OK(conc_pool_group_begin(&g, p));
+    CHECK_OK(conc_pool_group_run(&g, count_up, &members));
+    CHECK_OK(conc_pool_group_run(&g, count_up, &members));
+    for (i = 0; i < 2; i++) CHECK_OK(conc_pool_run(p, count_up, &others)); /* in the place of both */
+    CHECK_OK(conc_pool_group_wait(&g, CONC_FOREVER)); /* does them */
+    CHECK_EQ(tally_of(&members), 2);
+    CHECK_OK(conc_pool_group_end(&g));
+    CHECK_OK(conc_event_set(&gate));
+    FINISH(p);
+    CHECK_EQ(tally_of(&others), 2);
+}
+
 int main(void) {
     check_begin("pool_traps");
     conc_set_error_hook(count_report, NULL);
@@ -503,6 +556,8 @@ int main(void) {
     RUN(deadline_amid_jobs);
     RUN(asked_in_vain);
     RUN(discarded_call);
+    RUN(discarded_ticket);
+    RUN(never_joined);
     CHECK_EQ(reports_now(), 0);
     conc_set_error_hook(NULL, NULL);
     return check_end();
