@@ -1940,24 +1940,26 @@ template <class T, class One, class... More> struct conc__is_among<T, One, More.
 /* ==== begin src/future.h ==== */
 
 /* ============================================================================================
- * future: stands for what somebody else is working on: wait for it, ask how it ended, cancel it, be called when it has ended.
+ * future: stands for what somebody else is working on: wait for it, ask how it ended, cancel it, be called when it
+ * has ended.
  *
- * Thread pools give them out (conc_pool_submit()), and anybody may make one (conc_future_new()) and complete it. A future
- * ends once, with a result: CONC_OK, CONC_FAILED (the task returned something else than 0: conc_future_code()),
- * CONC_CANCELED (before it began; or its token had fired, and it returned something else than 0), CONC_REJECTED, ... It is
- * reference-counted: the call that hands one out gives its caller a reference, which is given back with conc_future_release();
- * whoever works on it holds one of its own. So it may be released before it has ended: the task goes on.
+ * Thread pools give them out (conc_pool_submit()), and anybody may make one (conc_future_new()) and complete it. A
+ * future ends once, with a result: CONC_OK, CONC_FAILED (the task returned something else than 0:
+ * conc_future_code()), CONC_CANCELED (before it began; or its token had fired, and it returned something else than
+ * 0), CONC_REJECTED, ... It is reference-counted: the call that hands one out gives its caller a reference, which is
+ * given back with conc_future_release(); whoever works on it holds one of its own. So it may be released before it
+ * has ended: the task goes on.
  *
- * A FAILURE IS NEVER LOST. If a future ends with CONC_FAILED and is freed without anybody having seen it (by a wait, by an
- * op, by conc_future_result(), conc_future_code() or a callback), the error hook is told.
+ * A FAILURE IS NEVER LOST. If a future ends with CONC_FAILED and is freed without anybody having seen it (by a wait,
+ * by an op, by conc_future_result(), conc_future_code() or a callback), the error hook is told.
  *
- * WAITING IN A POOL. A task that waits for another of its own pool, with conc_future_wait(), conc_wait_all(), conc_wait_any() or
- * conc_as_completed(), does not merely block a thread: if the other is still in the queue, it is run right there, in the thread
- * that waits. So tasks may wait for tasks in a pool of one thread. What is run right there runs to its end: the wait's deadline,
- * and a cancel of the waiter, do not end it. A conc_future_wait() or conc_wait_all() that could never end, because what it waits
- * for itself waits, without a deadline, for the waiter, is told: CONC_DEADLOCK (but not if the circle leads through a task that is
- * still in another pool's queue). Ops do not run anything: an attempt never takes long. conc_wait(conc_op_future(f)) in a task
- * just waits.
+ * WAITING IN A POOL. A task that waits for another of its own pool, with conc_future_wait(), conc_wait_all(),
+ * conc_wait_any() or conc_as_completed(), does not merely block a thread: if the other is still in the queue, it is
+ * run right there, in the thread that waits. So tasks may wait for tasks in a pool of one thread. What is run right
+ * there runs to its end: the wait's deadline, and a cancel of the waiter, do not end it. A conc_future_wait() or
+ * conc_wait_all() that could never end, because what it waits for itself waits, without a deadline, for the waiter,
+ * is told: CONC_DEADLOCK (but not if the circle leads through a task that is still in another pool's queue). Ops do
+ * not run anything: an attempt never takes long. conc_wait(conc_op_future(f)) in a task just waits.
  * ========================================================================================== */
 
 #ifndef CONC__FUTURE_H
@@ -1965,29 +1967,30 @@ template <class T, class One, class... More> struct conc__is_among<T, One, More.
 
 typedef struct conc_future conc_future;
 
-/* Waits until it has ended, and returns its result; or CONC_TIMEOUT (with CONC_NOW: CONC_BUSY), CONC_DEADLOCK (see above),
- * CONC_INVALID (NULL), CONC_FORKED. CONC_CANCELED: the calling thread's token has fired, or that is the future's result:
- * conc_future_is_done() tells which. What the task did is seen by the caller. */
+/* Waits until it has ended, and returns its result; or CONC_TIMEOUT (with CONC_NOW: CONC_BUSY), CONC_DEADLOCK (see
+ * above), CONC_INVALID (NULL), CONC_FORKED. CONC_CANCELED: the calling thread's token has fired, or that is the
+ * future's result: conc_future_is_done() tells which. What the task did is seen by the caller. */
 CONC_API conc_result conc_future_wait(conc_future *f, conc_deadline deadline);
 /* The same as an op: for conc_select(), and for coroutines. */
 CONC_API conc_op conc_op_future(conc_future *f);
 
-/* Questions; none blocks. The result: CONC_PENDING before the end; CONC_INVALID: NULL. The code: what the task returned; 0
- * before the end, or if it never ran. The sentence says what went wrong (conc_error_detail() of the thread that ran it, if
- * there was one), "" if nothing; it lives as long as the future. The argument is that of the task; NULL if there is no task. */
+/* Questions; none blocks. The result: CONC_PENDING before the end; CONC_INVALID: NULL. The code: what the task
+ * returned; 0 before the end, or if it never ran. The sentence says what went wrong (conc_error_detail() of the
+ * thread that ran it, if there was one), "" if nothing; it lives as long as the future. The argument is that of the
+ * task; NULL if there is no task. */
 CONC_API bool conc_future_is_done(const conc_future *f);
 CONC_API conc_result conc_future_result(conc_future *f);
 CONC_API int conc_future_code(conc_future *f);
 CONC_API const char *conc_future_detail(const conc_future *f);
 CONC_API void *conc_future_arg(const conc_future *f);
 
-/* CONC_OK: it had not begun, and never will: it has ended with CONC_CANCELED. CONC_BUSY: it runs, and its token has been fired,
- * which ends its waits; it ends when it returns. CONC_CLOSED: it had ended before. Does not wait. */
+/* CONC_OK: it had not begun, and never will: it has ended with CONC_CANCELED. CONC_BUSY: it runs, and its token has
+ * been fired, which ends its waits; it ends when it returns. CONC_CLOSED: it had ended before. Does not wait. */
 CONC_API conc_result conc_future_cancel(conc_future *f);
 
-/* Has fn(f, arg) called once it has ended: in the thread that ends it, with no lock held, or right here if it has ended
- * already. Callbacks are called in the order in which they were given; the future lives until the last has returned. CONC_OK;
- * CONC_NO_MEMORY, CONC_INVALID: it will not be called. A callback must not block for long. */
+/* Has fn(f, arg) called once it has ended: in the thread that ends it, with no lock held, or right here if it has
+ * ended already. Callbacks are called in the order in which they were given; the future lives until the last has
+ * returned. CONC_OK; CONC_NO_MEMORY, CONC_INVALID: it will not be called. A callback must not block for long. */
 CONC_API conc_result conc_future_then(conc_future *f, void (*fn)(conc_future *f, void *arg), void *arg);
 
 /* One reference more (returns f); one less. NULL is harmless. */
@@ -1998,20 +2001,21 @@ CONC_API void conc_future_release(conc_future *f);
  * Waits until all n have ended: CONC_OK, or the result of the first in the array that did not end well; or as
  * conc_future_wait() if the wait fails. */
 CONC_API conc_result conc_wait_all(conc_future *const *futures, size_t n, conc_deadline deadline);
-/* Waits until one of n (at most 1000) has ended, and returns its index: the first in the array if there are several; or, negative, as
- * conc_future_wait(), and CONC_BUSY with CONC_NOW. CONC_INVALID: n is 0 or over 1000, or one is NULL. */
+/* Waits until one of n (at most 1000) has ended, and returns its index: the first in the array if there are several;
+ * or, negative, as conc_future_wait(), and CONC_BUSY with CONC_NOW. CONC_INVALID: n is 0 or over 1000, or one is
+ * NULL. */
 CONC_API int conc_wait_any(conc_future *const *futures, size_t n, conc_deadline deadline);
-/* An iterator over them (conc_future *) in the order in which they end; the references stay the caller's. next() waits, without a
- * deadline; if that wait is canceled, the iterator ends with CONC_CANCELED. The array may go once the iterator is made; the
- * futures must stay until it is closed. */
+/* An iterator over them (conc_future *) in the order in which they end; the references stay the caller's. next()
+ * waits, without a deadline; if that wait is canceled, the iterator ends with CONC_CANCELED. The array may go once
+ * the iterator is made; the futures must stay until it is closed. */
 CONC_API conc_iter *conc_as_completed(conc_future *const *futures, size_t n);
 
 /* ---- a future of one's own ---------------------------------------------------------------------
  * Not ended; the reference is the caller's, who hands out others with conc_future_retain(). Canceling it completes it with
  * CONC_CANCELED. NULL: CONC_NO_MEMORY. */
 CONC_API conc_future *conc_future_new(void);
-/* Ends it with CONC_OK (code 0) or CONC_FAILED; what the caller did before is seen by who waits. CONC_CLOSED: it had ended.
- * CONC_INVALID: NULL, or the future of a pool's task. */
+/* Ends it with CONC_OK (code 0) or CONC_FAILED; what the caller did before is seen by who waits. CONC_CLOSED: it had
+ * ended. CONC_INVALID: NULL, or the future of a pool's task. */
 CONC_API conc_result conc_future_complete(conc_future *f, int code);
 
 #endif
@@ -2029,9 +2033,10 @@ CONC_API conc_result conc_future_complete(conc_future *f, int code);
  *   3. into the queue, if that has room;
  *   4. to a new thread, as long as there are fewer than max_threads; it ends after keep_alive without work;
  *   5. to the policy: on_reject.
- * With `grow_first` the third and the fourth change places. Without it, as an unbounded queue always has room, a maximum above
- * the core would never be reached with one: conc_pool_new() refuses that. The queue is FIFO: tasks begin in the order in which
- * they were handed in (but see by_priority and conc_pool_submit_at()), from outside and by tasks alike.
+ * With `grow_first` the third and the fourth change places. Without it, as an unbounded queue always has room, a
+ * maximum above the core would never be reached with one: conc_pool_new() refuses that. The queue is FIFO: tasks
+ * begin in the order in which they were handed in (but see by_priority and conc_pool_submit_at()), from outside and
+ * by tasks alike.
  *
  * Compared with Java's ThreadPoolExecutor, whose rules these are: an idle thread is taken before a new core thread is
  * started (Java starts one as long as there are fewer than core); the queue's kind is a number, not an object; a
@@ -2039,20 +2044,22 @@ CONC_API conc_result conc_future_complete(conc_future *f, int code);
  * of a task runs it, instead of a deadlock; the program's end closes a pool that was left open, lets its tasks
  * run to their end, and is not held up by idle threads; a periodic task's failure ends its future, visibly.
  *
- * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed + canceled +
- * returned, once nothing is queued, scheduled or active. The failure of a task that has no future goes to the error hook. (One that
- * is canceled in the queue keeps its place there until its turn comes.)
+ * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed +
+ * canceled + returned, once nothing is queued, scheduled or active. The failure of a task that has no future goes to
+ * the error hook. (One that is canceled in the queue keeps its place there until its turn comes.)
  *
- * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): waits until all has run and every
- * thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that is still open when the
- * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons. (It
- * is not waited for if exit() is called by a thread that takes part in it, or runs a task of it, as that would wait for itself.)
+ * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): waits until all has run
+ * and every thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that
+ * is still open when the program ends is closed and joined then (unless its desc says `daemon`), although its
+ * threads, each by itself, are daemons. (It is not waited for if exit() is called by a thread that takes part in it,
+ * or runs a task of it, as that would wait for itself.)
  *
- * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules. (Groups and
- * conc_pool_imap() may use both.)
+ * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
+ * (Groups and conc_pool_imap() may use both.)
  *
- * Any thread may make any call here at any time, but for conc_pool_free() and conc_pool_finish(). In a child of fork() a pool's threads are not there:
- * all calls say CONC_FORKED, but conc_pool_free(), which gives back what it can.
+ * Any thread may make any call here at any time, but for conc_pool_free() and conc_pool_finish(). In a child of
+ * fork() a pool's threads are not there: all calls say CONC_FORKED, but conc_pool_free(), which gives back what it
+ * can.
  * ========================================================================================== */
 
 #ifndef CONC__POOL_H
@@ -2063,7 +2070,8 @@ typedef struct conc_pool conc_pool;
 typedef enum conc_reject {
     CONC_REJECT_ABORT = 0,   /* the call fails: CONC_REJECTED, "pool full: ..." */
     CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
-    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority, nor without a queue) */
+    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority, nor without a
+                                   queue) */
     CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
     CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds. A task of this pool, which could
                                 wait for itself, runs one to make room instead, however long that takes */
@@ -2081,7 +2089,8 @@ typedef struct conc_pool_desc {
     bool prestart;          /* all core threads are started at once */
     bool grow_first;        /* see the rules */
     bool by_priority;       /* the queue gives the most urgent first, equals in their order: see conc_pool_task */
-    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs the task itself if that is still queued */
+    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs the task itself if that is still
+                               queued */
     size_t queue_capacity;  /* tasks; 0: unbounded */
     conc_reject on_reject;
     double block_seconds;   /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
@@ -2103,8 +2112,8 @@ typedef struct conc_pool_desc {
     bool daemon;            /* the program's end neither closes the pool nor waits for its tasks */
 } conc_pool_desc;
 
-/* `desc` NULL: as many threads as processors, an unbounded queue. Returns NULL: CONC_INVALID (conc_error_detail() says what is
- * wrong), CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
+/* `desc` NULL: as many threads as processors, an unbounded queue. Returns NULL: CONC_INVALID (conc_error_detail()
+ * says what is wrong), CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
 CONC_API conc_pool *conc_pool_new(const conc_pool_desc *desc);
 
 /* ---- handing in --------------------------------------------------------------------------------
@@ -2114,15 +2123,18 @@ CONC_API conc_pool *conc_pool_new(const conc_pool_desc *desc);
  * pool is closed; CONC_NO_THREADS: there is no thread, and none can be started (if there is one, the task waits for it);
  * CONC_NO_MEMORY, CONC_INVALID, CONC_FORKED. */
 CONC_API conc_result conc_pool_run(conc_pool *pool, conc_fn fn, void *arg);
-/* With a future for it, which is the caller's to release. NULL, with conc_error_result(): as above. What the policy discards has
- * a future, too: it ends with CONC_REJECTED, or, if it had been accepted, with CONC_CANCELED. While the task runs, a token of its
- * own is current, which conc_future_cancel() fires; the token of the thread that handed it in is not its parent (see `cancel`). */
+/* With a future for it, which is the caller's to release. NULL, with conc_error_result(): as above. What the policy
+ * discards has a future, too: it ends with CONC_REJECTED, or, if it had been accepted, with CONC_CANCELED. While the
+ * task runs, a token of its own is current, which conc_future_cancel() fires; the token of the thread that handed it
+ * in is not its parent (see `cancel`). */
 CONC_API conc_future *conc_pool_submit(conc_pool *pool, conc_fn fn, void *arg);
 
 typedef struct conc_pool_task {
     int priority;        /* higher first; by_priority pools only */
-    conc_cancel *cancel; /* a parent for the task's token; must outlive the task. If it has fired, the task is run all the same */
-    conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
+    conc_cancel *cancel; /* a parent for the task's token; must outlive the task. If it has fired, the task is run all
+                            the same */
+    conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all
+                            zero: not given */
 } conc_pool_task;
 /* The same with options; `task` NULL: none. */
 CONC_API conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task);
@@ -2136,28 +2148,31 @@ CONC_API conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg);
  * it be, and conc_pool_join() waits for it, however late it is; conc_future_cancel() takes it out, and so does the program's
  * end, if its time has not come by then (`dropped` is told). */
 CONC_API conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when);
-/* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn that is late is made
- * up for at once, and none overlaps the one before; or (`after_each`) with that much delay after each end. It goes on until fn
- * returns something else than 0, the future is canceled, or the pool is closed (CONC_CANCELED); then the future ends. */
+/* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn
+ * that is late is made up for at once, and none overlaps the one before; or (`after_each`) with that much delay after
+ * each end. It goes on until fn returns something else than 0, the future is canceled, or the pool is closed
+ * (CONC_CANCELED); then the future ends. */
 CONC_API conc_future *conc_pool_every(conc_pool *pool, conc_fn fn, void *arg, conc_deadline first, double seconds, bool after_each);
 
 /* ---- the end -----------------------------------------------------------------------------------
  * No more tasks from now on: CONC_OK, or CONC_CLOSED if it was closed. Does not wait. */
 CONC_API conc_result conc_pool_close(conc_pool *pool);
-/* Closes it, takes out all that has not begun and hands each to returned(fn, arg, user) in their order, with its future ended
- * (CONC_CANCELED), and fires the tokens of what runs (but for tasks, groups and calls under another parent than the pool's own token: a
- * conc_pool_task's, or their caller's). `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
+/* Closes it, takes out all that has not begun and hands each to returned(fn, arg, user) in their order, with its
+ * future ended (CONC_CANCELED), and fires the tokens of what runs (but for tasks, groups and calls under another
+ * parent than the pool's own token: a conc_pool_task's, or their caller's). `returned` NULL: they are counted as
+ * canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
-/* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
- * CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
+/* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not
+ * closed. CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT,
+ * CONC_CANCELED. */
 CONC_API conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_pool_end(conc_pool *pool);
-/* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its futures
- * stay as they are, until they are released. */
+/* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its
+ * futures stay as they are, until they are released. */
 CONC_API conc_result conc_pool_free(conc_pool *pool);
 
-/* Closes, joins for as long as it takes, and frees: CONC_OK; or, and it is closed and not freed, CONC_CANCELED, CONC_DEADLOCK. NULL is
- * CONC_OK. */
+/* Closes, joins for as long as it takes, and frees: CONC_OK; or, and it is closed and not freed, CONC_CANCELED,
+ * CONC_DEADLOCK. NULL is CONC_OK. */
 CONC_API conc_result conc_pool_finish(conc_pool *pool);
 
 /* ---- looking and changing ---------------------------------------------------------------------- */
@@ -2181,7 +2196,8 @@ typedef struct conc_pool_stats {
 CONC_API conc_pool_stats conc_pool_stats_of(conc_pool *pool);
 CONC_API const conc_pool_desc *conc_pool_desc_of(const conc_pool *pool); /* as it was made, the defaults filled in */
 CONC_API const char *conc_pool_name(const conc_pool *pool);
-/* Other numbers of threads; 0: as it is. Threads that are too many end when they are idle. CONC_INVALID: as for conc_pool_new(). */
+/* Other numbers of threads; 0: as it is. Threads that are too many end when they are idle. CONC_INVALID: as for
+ * conc_pool_new(). */
 CONC_API conc_result conc_pool_resize(conc_pool *pool, unsigned core_threads, unsigned max_threads);
 CONC_API conc_result conc_pool_set_keep_alive(conc_pool *pool, double seconds);
 /* Starts core threads up to `n` of them all (0: all), before there is work. Returns how many there are. */
@@ -2216,27 +2232,31 @@ CONC_API conc_pool *conc_pool_current(void);
  *     }
  *     conc_pool_call(pool, fib, &root, NULL);
  *
- * A forked job *may* run in parallel; if nobody has come for it, its join runs it. So it must not wait for anything that its
- * forker does after the fork. A fork and its join cost a few nanoseconds as long as nobody comes. Jobs are
+ * A forked job *may* run in parallel; if nobody has come for it, its join runs it. So it must not wait for anything
+ * that its forker does after the fork. A fork and its join cost a few nanoseconds as long as nobody comes. Jobs are
  * kept by the thread that forked them, and other threads of the pool that have nothing to do take the oldest of them.
- * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none of them (but
- * groups and conc_pool_imap(), see there) uses the pool's queue or counts among its tasks, and they work in a pool that is closed,
- * as long as a task runs in it.
+ * A thread that waits in a join runs other jobs meanwhile. The calls here may be nested in each other at will; none
+ * of them (but groups and conc_pool_imap(), see there) uses the pool's queue or counts among its tasks, and they work
+ * in a pool that is closed, as long as a task runs in it.
  *
- * Threads are started for jobs as they are for tasks, up to core_threads. A thread that waits in a join may run a job on top of
- * the task that it is in the midst of; if that job waits for that very task (conc_future_wait()), it is told CONC_DEADLOCK.
+ * Threads are started for jobs as they are for tasks, up to core_threads. A thread that waits in a join may run a job
+ * on top of the task that it is in the midst of; if that job waits for that very task (conc_future_wait()), it is
+ * told CONC_DEADLOCK.
  *
- * The caller takes part: conc_pool_call() and all that follow it run in the calling thread *and* in the pool's threads, so in one
- * thread more than the pool has. A thread of another pool, or a coroutine's, may call them, too; it is busy until the call returns.
+ * The caller takes part: conc_pool_call() and all that follow it run in the calling thread *and* in the pool's
+ * threads, so in one thread more than the pool has. A thread of another pool, or a coroutine's, may call them, too;
+ * it is busy until the call returns.
  *
- * (Split deques: T. van Dijk, J. C. van de Pol, "Lace: Non-blocking Split Deque for Work-Stealing", Euro-Par 2014 workshops.)
+ * (Split deques: T. van Dijk, J. C. van de Pol, "Lace: Non-blocking Split Deque for Work-Stealing", Euro-Par 2014
+ * workshops.)
  *
- * FAILURES. A function that returns something else than 0 has failed: what has not begun is not begun any more, what runs has its
- * token fired (but for fork and join, where each join gives its job's code), and the call says CONC_FAILED, with the
- * code of the first that failed in conc_error_detail(). If the caller's token fires: CONC_CANCELED likewise (if all had been done
- * by then: CONC_OK). All of these return only when nothing of theirs runs any more.
- * While a function runs, its call's own token is current, whose parent is the caller's. Where that would make the chain longer
- * than CONC_CANCEL_DEPTH, it is the caller's token itself, and a failure does not wake those that wait.
+ * FAILURES. A function that returns something else than 0 has failed: what has not begun is not begun any more, what
+ * runs has its token fired (but for fork and join, where each join gives its job's code), and the call says
+ * CONC_FAILED, with the code of the first that failed in conc_error_detail(). If the caller's token fires:
+ * CONC_CANCELED likewise (if all had been done by then: CONC_OK). All of these return only when nothing of theirs
+ * runs any more. While a function runs, its call's own token is current, whose parent is the caller's. Where that
+ * would make the chain longer than CONC_CANCEL_DEPTH, it is the caller's token itself, and a failure does not wake
+ * those that wait.
  * ========================================================================================== */
 
 #ifndef CONC__PARALLEL_H
@@ -2254,19 +2274,21 @@ typedef struct conc_job { /* private; where you like, usually on the stack, unti
     bool conc__loose;
 } conc_job;
 
-/* Runs fn(arg) in the calling thread, as part of the pool, so that it may fork; stores what it returned in `*code` (may be
- * NULL). CONC_OK; CONC_INVALID; CONC_CLOSED: the pool is closed, and the caller does not belong to it; CONC_NO_MEMORY,
- * CONC_FORKED: fn has not run. */
+/* Runs fn(arg) in the calling thread, as part of the pool, so that it may fork; stores what it returned in `*code`
+ * (may be NULL). CONC_OK; CONC_INVALID; CONC_CLOSED: the pool is closed, and the caller does not belong to it;
+ * CONC_NO_MEMORY, CONC_FORKED: fn has not run. */
 CONC_API conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code);
 
-/* Forks. Outside of a pool, and when a great many are forked and not joined, fn(arg) is simply called. Every job must be joined, by
- * its forker, before its memory goes, and not from within a call into another pool; best in the opposite order of the forks. (As far
- * as one that is not joined is seen at the end of its task, or of conc_pool_call(), the error hook is told, and it does not run.) */
+/* Forks. Outside of a pool, and when a great many are forked and not joined, fn(arg) is simply called. Every job must
+ * be joined, by its forker, before its memory goes, and not from within a call into another pool; best in the
+ * opposite order of the forks. (As far as one that is not joined is seen at the end of its task, or of
+ * conc_pool_call(), the error hook is told, and it does not run.) */
 CONC_API void conc_job_fork(conc_job *job, conc_fn fn, void *arg);
 /* Returns what fn returned, once it has. All that it did is seen. Not canceled. */
 CONC_API int conc_job_join(conc_job *job);
 
-/* Calls all n, in parallel. The results are those of conc_pool_for(); CONC_INVALID: one has no function, and none is called. */
+/* Calls all n, in parallel. The results are those of conc_pool_for(); CONC_INVALID: one has no function, and none is
+ * called. */
 typedef struct conc_call {
     conc_fn fn;
     void *arg;
@@ -2289,18 +2311,19 @@ typedef struct conc_pool_group {
     struct conc__team *conc__team;
 } conc_pool_group;
 CONC_API conc_result conc_pool_group_begin(conc_pool_group *g, conc_pool *pool);
-/* CONC_OK; CONC_CANCELED: the group has failed or was canceled, and takes no more; CONC_CLOSED, CONC_NO_MEMORY, CONC_NO_THREADS. */
+/* CONC_OK; CONC_CANCELED: the group has failed or was canceled, and takes no more; CONC_CLOSED, CONC_NO_MEMORY,
+ * CONC_NO_THREADS. */
 CONC_API conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg);
-/* Waits until nothing of it is left: CONC_OK, CONC_FAILED (conc_pool_group_code(): the first code that was not 0, but for
- * what was canceled for its sake), CONC_CANCELED (it was); or of the wait: CONC_TIMEOUT, CONC_DEADLOCK. It may be used again
- * after that. */
+/* Waits until nothing of it is left: CONC_OK, CONC_FAILED (conc_pool_group_code(): the first code that was not 0, but
+ * for what was canceled for its sake), CONC_CANCELED (it was); or of the wait: CONC_TIMEOUT, CONC_DEADLOCK. It may be
+ * used again after that. */
 CONC_API conc_result conc_pool_group_wait(conc_pool_group *g, conc_deadline deadline);
 /* To be asked before conc_pool_group_end(), after which it is 0. */
 CONC_API int conc_pool_group_code(const conc_pool_group *g);
 /* What has not begun never will; what runs has its token fired. */
 CONC_API conc_result conc_pool_group_cancel(conc_pool_group *g);
-/* Waits, whatever comes, for the end of all, and gives back what the group holds. If the caller is canceled, what is in the group
- * is canceled, and the wait goes on. The result as of the wait. */
+/* Waits, whatever comes, for the end of all, and gives back what the group holds. If the caller is canceled, what is
+ * in the group is canceled, and the wait goes on. The result as of the wait. */
 CONC_API conc_result conc_pool_group_end(conc_pool_group *g);
 
 /* ---- loops -------------------------------------------------------------------------------------
@@ -2310,11 +2333,12 @@ CONC_API conc_result conc_pool_group_end(conc_pool_group *g);
 typedef int (*conc_range_fn)(size_t a, size_t b, void *arg);
 CONC_API conc_result conc_pool_for(conc_pool *pool, size_t first, size_t end, size_t grain, conc_range_fn body, void *arg);
 
-/* conc_pool_reduce(pool, first, end, grain, body, join, &value, arg): body(a, b, &part, arg) adds [a, b) to `part`, which begins
- * as a copy of `value`'s first content, which must be the neutral element; join(&left, &right, arg) adds right to left. The parts
- * are joined in the order of their numbers: so `join` has to be associative, but need not be commutative. Then `value` is the
- * result; if the call fails, it is as before. The body and `join` see parts that are aligned as by malloc(), never `value` itself.
- * Results as of conc_pool_for(); CONC_NO_MEMORY: parts of over 256 bytes are allocated, one for each fork that is not joined. */
+/* conc_pool_reduce(pool, first, end, grain, body, join, &value, arg): body(a, b, &part, arg) adds [a, b) to `part`,
+ * which begins as a copy of `value`'s first content, which must be the neutral element; join(&left, &right, arg) adds
+ * right to left. The parts are joined in the order of their numbers: so `join` has to be associative, but need not be
+ * commutative. Then `value` is the result; if the call fails, it is as before. The body and `join` see parts that are
+ * aligned as by malloc(), never `value` itself. Results as of conc_pool_for(); CONC_NO_MEMORY: parts of over 256
+ * bytes are allocated, one for each fork that is not joined. */
 typedef int (*conc_reduce_fn)(size_t a, size_t b, void *part, void *arg);
 typedef void (*conc_join_fn)(void *left, const void *right, void *arg);
 #define conc_pool_reduce(pool, first, end, grain, body, join, value, arg)                          \
@@ -2322,9 +2346,10 @@ typedef void (*conc_join_fn)(void *left, const void *right, void *arg);
 CONC_API conc_result conc_pool_reduce_bytes(conc_pool *pool, size_t first, size_t end, size_t grain, conc_reduce_fn body,
                                             conc_join_fn join, void *value, size_t size, void *arg);
 
-/* Sorts n items of `size` bytes as qsort() does, in parallel; equal ones keep no order. `compare` must not wait. Takes as much
- * memory again, if there are more than 2048: CONC_NO_MEMORY. As conc_pool_call(). CONC_CANCELED: the caller's token had fired before it
- * began; once it has begun, it goes on to the end. In all these cases the array is as before. */
+/* Sorts n items of `size` bytes as qsort() does, in parallel; equal ones keep no order. `compare` must not wait.
+ * Takes as much memory again, if there are more than 2048: CONC_NO_MEMORY. As conc_pool_call(). CONC_CANCELED: the
+ * caller's token had fired before it began; once it has begun, it goes on to the end. In all these cases the array is
+ * as before. */
 CONC_API conc_result conc_pool_sort(conc_pool *pool, void *items, size_t n, size_t size,
                                     int (*compare)(const void *a, const void *b));
 
@@ -2337,20 +2362,22 @@ typedef int (*conc_pool_map_fn)(const void *in, void *out, void *arg);
 CONC_API conc_result conc_pool_map_bytes(conc_pool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
                                          conc_pool_map_fn fn, void *arg);
 
-/* The same from an iterator to an iterator, whose items are of `out_type`: conc_pool_imap() gives the results in the order of their
- * items, conc_pool_imap_unordered() as they are completed. The work is done by tasks in the pool's queue. One that finds no place there
- * (it is not waited for), or is taken out by the pool's policy or its close, is done by the thread that asks for results; if that
- * belongs to the pool, or `waiters_help`, it does what has not begun instead of waiting for it.
+/* The same from an iterator to an iterator, whose items are of `out_type`: conc_pool_imap() gives the results in the
+ * order of their items, conc_pool_imap_unordered() as they are completed. The work is done by tasks in the pool's
+ * queue. One that finds no place there (it is not waited for), or is taken out by the pool's policy or its close, is
+ * done by the thread that asks for results; if that belongs to the pool, or `waiters_help`, it does what has not
+ * begun instead of waiting for it.
  *
- * At most `window` items (0: four for each thread) have been taken from `it` and not yet been given. They are taken by the thread
- * that asks for results, which fills the window before it gives any: so if `it` waits for items that only come after a result has
- * been given, the window has to be 1. next() gives what is complete; it waits for one.
+ * At most `window` items (0: four for each thread) have been taken from `it` and not yet been given. They are taken
+ * by the thread that asks for results, which fills the window before it gives any: so if `it` waits for items that
+ * only come after a result has been given, the window has to be 1. next() gives what is complete; it waits for one.
  *
  * THE END. What `it` ended with comes after the results of all its items. If fn fails, results that come before are
- * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED; if the wait of the one who asks is
- * canceled, with CONC_CANCELED; CONC_NO_MEMORY; in a child of fork(), CONC_FORKED. Then, or when it is closed before its end,
- * what has not begun is not begun, and what runs has its token fired; close() waits for it, whatever comes, and closes `it`.
- * The pool must outlive the iterator: until it is closed, conc_pool_free() says CONC_BUSY. fn must not close it. */
+ * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED; if the wait of the
+ * one who asks is canceled, with CONC_CANCELED; CONC_NO_MEMORY; in a child of fork(), CONC_FORKED. Then, or when it
+ * is closed before its end, what has not begun is not begun, and what runs has its token fired; close() waits for it,
+ * whatever comes, and closes `it`. The pool must outlive the iterator: until it is closed, conc_pool_free() says
+ * CONC_BUSY. fn must not close it. */
 #define conc_pool_imap(pool, it, fn, out_type, window, arg)                                        \
     conc_pool_imap_bytes((pool), (it), (fn), sizeof(out_type[1]), (window), (arg), true)
 #define conc_pool_imap_unordered(pool, it, fn, out_type, window, arg)                              \
@@ -4770,6 +4797,10 @@ CONC__LIB bool conc__steal_and_run(conc__worker *w);
 CONC__LIB bool conc__jobs_are_open(conc_pool *pool);
 /* Whether there may be jobs to take; asks for them. */
 CONC__LIB bool conc__jobs_wanted(conc__worker *w);
+/* Adds one that nobody joins, which is open to others at once; false: there is no room. Runs the newest of the member's own jobs; false:
+ * there is none. */
+CONC__LIB bool conc__jobs_add_loose(conc__worker *w, conc_job *job);
+CONC__LIB bool conc__jobs_run_own(conc__worker *w);
 /* Runs what is left of the member's own jobs. */
 CONC__LIB void conc__jobs_finish(conc__worker *w); /* and tells of those that should have been joined */
 /* Waits for `op`, which completes when `awaits` has ended: as a member of a pool, if the caller is one, running jobs meanwhile. */
@@ -14540,7 +14571,8 @@ typedef struct conc__completed_note {
 struct conc__completed {
     conc_iter iter;
     uint32_t users;         /* atomic: the iterator, and each note that is to be called */
-    uint32_t ended;         /* atomic: how many have entered `order`; waited for under this address. Publishes those entries */
+    uint32_t ended;         /* atomic: how many have entered `order`; waited for under this address. Publishes those
+                               entries */
     size_t n, given;        /* given: the iterator's own */
     conc__lock lock;        /* guards the entering */
     conc_future **order;    /* those that have ended */
@@ -14733,18 +14765,18 @@ void conc__blocked_leave(conc__blocked *b) {
 /* ============================================================================================
  * pool: see pool.h.
  *
- * THE QUEUE. A bounded one is a conc_queue: a lock-free ring (by priority: a heap). An unbounded one is a ring, too, with a
- * second queue behind it, `spill`, that takes what the ring has no room for; as long as there is anything in it, all
- * that is handed in goes there, and threads move it on in bulk when the ring is empty. So order is kept, and a task costs
- * the ring's two compare-and-swaps and no memory of its own.
+ * THE QUEUE. A bounded one is a conc_queue: a lock-free ring (by priority: a heap). An unbounded one is a ring, too,
+ * with a second queue behind it, `spill`, that takes what the ring has no room for; as long as there is anything in
+ * it, all that is handed in goes there, and threads move it on in bulk when the ring is empty. So order is kept, and
+ * a task costs the ring's two compare-and-swaps and no memory of its own.
  *
- * THE THREADS. The common ways take no lock: to hand in, put into the ring, if no thread is idle and the core is complete; to get
- * work, take from the ring. All that changes the number of threads, or of idle ones, or goes by the rules' other steps,
- * is done under the pool's lock, so that the rules hold exactly there.
+ * THE THREADS. The common ways take no lock: to hand in, put into the ring, if no thread is idle and the core is
+ * complete; to get work, take from the ring. All that changes the number of threads, or of idle ones, or goes by the
+ * rules' other steps, is done under the pool's lock, so that the rules hold exactly there.
  *
- * A thread without a task *searches* for a moment (it looks again and again; so a task that comes soon costs no sleep and no
- * wake), then enters the list of the idle, looks once more, and sleeps. Why no task is overlooked, all four accesses of each
- * pair being sequentially consistent:
+ * A thread without a task *searches* for a moment (it looks again and again; so a task that comes soon costs no sleep
+ * and no wake), then enters the list of the idle, looks once more, and sleeps. Why no task is overlooked, all four
+ * accesses of each pair being sequentially consistent:
  *  - A task is put, then `idle` and `threads` are read. A thread raises `idle`, then looks at the queue. One of the two sees the
  *    other: either the thread finds the task, or who handed it in wakes an idle one.
  *  - Whoever hands in need not wake one if as many threads are searching as tasks are in the queue. One that stops searching
@@ -14752,12 +14784,12 @@ void conc__blocked_leave(conc__blocked *b) {
  *    and wakes an idle one if there is more.
  *  - A thread that ends lowers `threads`, and then looks at the queue, and stays if there is something. Who has put a task
  *    and then reads fewer threads than the core starts one.
- * The same holds for jobs (job.c): they are opened and `forking` is raised, then the sleepers are read; and nobody is woken while
- * another is on its way (`coming`) or searches: that one looks after it has lowered the count, and if it has something else to do, it has
- * the next one come.
+ * The same holds for jobs (job.c): they are opened and `forking` is raised, then the sleepers are read; and nobody is
+ * woken while another is on its way (`coming`) or searches: that one looks after it has lowered the count, and if it
+ * has something else to do, it has the next one come.
  *
- * A thread that is taken out of a list of sleepers by another is given a permit of its `wake`, exactly one, and takes it; that
- * is all there is to waking. With the permit an idle one may be handed a task directly.
+ * A thread that is taken out of a list of sleepers by another is given a permit of its `wake`, exactly one, and takes
+ * it; that is all there is to waking. With the permit an idle one may be handed a task directly.
  * ========================================================================================== */
 
 #if !defined(CONC__POOL_RING) /* (the simulated tests make these smaller) */
@@ -14774,7 +14806,8 @@ typedef struct conc__urgent { /* an item of a queue by priority */
 
 /* What a future has that waits for its time. */
 typedef struct conc__schedule {
-    struct conc__schedule *next, **link; /* among those of the pool that wait; link NULL: it does not. Guarded by the pool's lock, */
+    struct conc__schedule *next, **link; /* among those of the pool that wait; link NULL: it does not. Guarded by the
+                                            pool's lock, */
     conc_future *f;
     conc_timer *timer;    /* as is this */
     conc_deadline when;
@@ -14813,7 +14846,8 @@ static int conc__compare_urgent(const void *a, const void *b) {
     return pa > pb ? -1 : pa < pb;
 }
 
-/* CONC_OK, CONC_FULL, CONC_CLOSED, CONC_NO_MEMORY. What is put is seen by whoever reads the queue's length, or `spilled`, later. */
+/* CONC_OK, CONC_FULL, CONC_CLOSED, CONC_NO_MEMORY. What is put is seen by whoever reads the queue's length, or
+ * `spilled`, later. */
 static conc_result conc__pool_put(conc_pool *pool, const conc__item *item, int priority) {
     conc_result r = CONC_FULL;
     if (pool->queue == NULL) return CONC_FULL;
@@ -14846,8 +14880,8 @@ static bool conc__spill_get(conc_pool *pool, conc__item *item) {
     return conc_queue_get(pool->spill, item, CONC_NOW) == CONC_OK;
 }
 
-/* The ring is empty: takes the first of the spilled, and moves the next ones into the ring. Only when they are there are they taken
- * off `spilled`, so that what is handed in later comes behind them. */
+/* The ring is empty: takes the first of the spilled, and moves the next ones into the ring. Only when they are there
+ * are they taken off `spilled`, so that what is handed in later comes behind them. */
 static bool conc__pool_get_spilled(conc_pool *pool, conc__item *item) {
     conc__item next;
     size_t moved = 0;
@@ -14897,7 +14931,8 @@ static void conc__stale(conc_pool *pool, bool one_more) {
 }
 
 static size_t conc__pool_queued(conc_pool *pool) {
-    size_t spilled = pool->spill != NULL ? conc__loadz(&pool->spilled, CONC__SEQ_CST) : 0; /* first: what is moved is in one or in both */
+    /* First: what is moved is in one, or in both. */
+    size_t spilled = pool->spill != NULL ? conc__loadz(&pool->spilled, CONC__SEQ_CST) : 0;
     return spilled + (pool->queue != NULL ? conc_queue_length(pool->queue) : 0);
 }
 
@@ -14949,7 +14984,8 @@ static conc_result conc__run_attempt(conc_op *op) { /* data: the function; word:
     return r == CONC_FULL ? CONC_PENDING : r;
 }
 
-/* The flag is raised, then the pool looked at; who makes room does so, and then reads the flag: both sequentially consistent. */
+/* The flag is raised, then the pool looked at; who makes room does so, and then reads the flag: both sequentially
+ * consistent. */
 static bool conc__room_arm(conc_op *op, conc_node *node) {
     conc_pool *pool = (conc_pool *)op->object;
     conc__bucket *b = conc__bucket_lock(&pool->room_asleep);
@@ -15118,8 +15154,8 @@ static void conc__pool_look_for_end(conc_pool *pool) {
 
 static void conc__queued_discard(conc_pool *pool, const conc__item *item, conc_result r);
 
-/* The only thread could not be started: what others have put into the queue meanwhile, counting on it, would wait for ever. It is
- * canceled. With the lock held, which it lets go of for a while. */
+/* The only thread could not be started: what others have put into the queue meanwhile, counting on it, would wait for
+ * ever. It is canceled. With the lock held, which it lets go of for a while. */
 static void conc__pool_strand(conc_pool *pool) {
     conc__item item;
     pool->elsewhere++;
@@ -15131,9 +15167,9 @@ static void conc__pool_strand(conc_pool *pool) {
     pool->elsewhere--;
 }
 
-/* Starts a thread, which begins with `item` (NULL: with none). Called with the lock held and `threads` raised for it; lets go
- * of the lock. `for_jobs`: it counts as coming for jobs. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS: `threads` is lowered again, and
- * the lock is held. */
+/* Starts a thread, which begins with `item` (NULL: with none). Called with the lock held and `threads` raised for it;
+ * lets go of the lock. `for_jobs`: it counts as coming for jobs. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS:
+ * `threads` is lowered again, and the lock is held. */
 static conc_result conc__thread_new(conc_pool *pool, const conc__item *item, bool for_jobs) {
     conc_thread_desc desc;
     conc_thread *t = NULL;
@@ -15179,8 +15215,8 @@ static bool conc__may_grow_for_jobs(conc_pool *pool) {
            conc__load32(&pool->phase, CONC__RELAXED) == CONC__POOL_OPEN && conc__load32(&pool->no_more, CONC__RELAXED) == 0;
 }
 
-/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
- * the next one come. */
+/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else
+ * to do, has the next one come. */
 void conc__pool_rouse_for_jobs(conc_pool *pool) {
     conc__worker *w;
     if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0 &&
@@ -15188,7 +15224,8 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
         return;
     }
     if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
-    if (!conc__pool_lets_work(pool) || conc__pool_is_forked(pool)) return; /* (in the child, nobody sleeps, and the lock may be held) */
+    if (!conc__pool_lets_work(pool) || conc__pool_is_forked(pool)) return; /* (in the child, nobody sleeps, and the
+                                                                              lock may be held) */
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
     if (w != NULL) {
@@ -15415,8 +15452,8 @@ static int conc__future_task(void *f) {
     return 0;
 }
 
-/* One that came out of the queue, and that another has claimed: a waiter who runs it, perhaps, in a thread of his own. Until it
- * has ended it is counted, so that the pool's end waits for it. */
+/* One that came out of the queue, and that another has claimed: a waiter who runs it, perhaps, in a thread of his
+ * own. Until it has ended it is counted, so that the pool's end waits for it. */
 static void conc__future_is_elsewhere(conc_future *f) {
     conc_pool *pool = f->pool;
     if (conc__future_is_ended(f)) return;
@@ -15450,8 +15487,8 @@ static void conc__queued_run(conc_pool *pool, const conc__item *item) {
     }
 }
 
-/* Instead of running it: CONC_CANCELED, or CONC_REJECTED if it was never accepted. True: the task was still to begin, and is
- * `*fn` and `*arg` to the user (fn NULL: it is none of his). */
+/* Instead of running it: CONC_CANCELED, or CONC_REJECTED if it was never accepted. True: the task was still to begin,
+ * and is `*fn` and `*arg` to the user (fn NULL: it is none of his). */
 static bool conc__queued_drop(const conc__item *item, conc_result r, conc_fn *fn, void **arg) {
     bool mine = true;
     *fn = item->fn;
@@ -15508,7 +15545,8 @@ static void conc__hand_rests(conc__worker *w) {
     (void)conc__sub32(&w->pool->hands, 1, CONC__SEQ_CST);
 }
 
-/* Something to do, without waiting for it: a task for the caller in `*item`; or jobs of others, which have been done. */
+/* Something to do, without waiting for it: a task for the caller in `*item`; or jobs of others, which have been done.
+ * */
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
     *jobs = false;
@@ -15545,9 +15583,9 @@ static bool conc__pool_has_work(conc__worker *w) {
            (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w));
 }
 
-/* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so, it
- * counts no more. CONC__LOOKS_AGAIN: it would be, but there is something in the queue, or was: it must not sleep now, as whoever takes
- * that may end without waking it. */
+/* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so,
+ * it counts no more. CONC__LOOKS_AGAIN: it would be, but there is something in the queue, or was: it must not sleep
+ * now, as whoever takes that may end without waking it. */
 typedef enum conc__retiring { CONC__STAYS, CONC__RETIRES, CONC__LOOKS_AGAIN } conc__retiring;
 
 static conc__retiring conc__thread_retires(conc__worker *w, bool patient) {
@@ -15974,14 +16012,16 @@ static int conc__schedule_fires(void *p) {
         pool->elsewhere++; /* until there is a thread for it */
     }
     conc__lock_give(&pool->lock);
-    if (!due) { /* canceled: it is out of the list, and its reference is ours to give back; the pool has waited for it */
+    if (!due) { /* canceled: it is out of the list, and its reference is ours to give back; the pool has waited for it
+                   */
         conc_future_release(f);
         conc__elsewhere_done(pool);
         return 0;
     }
     conc__pool_rouse(pool);
     conc__lock_take(&pool->lock);
-    f = conc__load32(&pool->threads, CONC__RELAXED) == 0 ? conc__due_pop(pool) : NULL; /* stranded: no thread could be started */
+    /* stranded: no thread could be started */
+    f = conc__load32(&pool->threads, CONC__RELAXED) == 0 ? conc__due_pop(pool) : NULL;
     conc__lock_give(&pool->lock);
     if (f != NULL) {
         if (conc__future_claim(f)) {
@@ -16007,7 +16047,8 @@ static conc_result conc__schedule_enter(conc_future *f, bool closed_too) {
     if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !closed_too) {
         r = CONC_CLOSED;
     } else if ((conc__load32(&f->state, CONC__RELAXED) & CONC__BEGUN) != 0) {
-        r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock to look */
+        r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock
+                              to look */
     } else {
         s->next = pool->schedules;
         s->link = &pool->schedules;
@@ -16101,7 +16142,8 @@ static conc_future *conc__pool_later(conc_pool *pool, conc_fn fn, void *arg, con
         return NULL;
     }
     s->f = f;
-    s->when = when.ns == INT64_MIN && every != 0 ? conc_deadline_at(conc_clock_ns()) : when; /* the turns are counted from it */
+    /* the turns are counted from it */
+    s->when = when.ns == INT64_MIN && every != 0 ? conc_deadline_at(conc_clock_ns()) : when;
     s->every = every;
     s->after_each = after_each;
     f->schedule = s;
@@ -16252,7 +16294,8 @@ static conc_result conc__pool_shut(conc_pool *pool, uint32_t phase) {
     return was_open ? CONC_OK : CONC_CLOSED;
 }
 
-/* Takes out what waits for its time: all, or only what would come again and again. One by one, as each is canceled without the lock. */
+/* Takes out what waits for its time: all, or only what would come again and again. One by one, as each is canceled
+ * without the lock. */
 static void conc__schedules_cancel(conc_pool *pool, bool all, void (*each)(conc_fn fn, void *arg, void *user), void *user) {
     for (;;) {
         conc__schedule *s;
@@ -16413,7 +16456,8 @@ conc_pool_stats conc_pool_stats_of(conc_pool *pool) {
     s.queued = conc__pool_queued(pool) + conc__load32(&pool->due, CONC__RELAXED);
     s.scheduled = pool->scheduled;
     conc__lock_give(&pool->lock);
-    stale = conc__loadz(&pool->stale, CONC__RELAXED); /* below 0, for a moment, if one is taken out before it is counted */
+    stale = conc__loadz(&pool->stale, CONC__RELAXED); /* below 0, for a moment, if one is taken out before it is
+                                                         counted */
     s.queued -= stale <= s.queued ? stale : 0;
     s.completed = conc__loadz(&pool->completed, CONC__RELAXED);
     for (w = (const conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE); w != NULL; w = w->next) {
@@ -16501,30 +16545,33 @@ conc_pool *conc_pool_current(void) {
 /* ==== begin src/job.c ==== */
 
 /* ============================================================================================
- * job: fork and join, and groups; see parallel.h.
+ * job: fork and join; see parallel.h.
  *
- * THE DEQUE. Each member of a pool keeps its jobs in an array: [0, tail) have been taken by others, [tail, split) are open to
- * others, [split, head) are its own alone. The owner forks and joins at the head, with plain loads and stores as long as it is above the
- * split; others take at the tail. Tail and split are the halves of one word, `open`, which changes by
- * compare-and-swap: of a taker (tail + 1) and of the owner, who moves the split up when others ask for more, or down when
- * its own part is empty. So each open job is got by one, without a fence and without a race between the two ends. A word
- * that has come back to an earlier value (the owner resets an empty deque) does no harm: what is taken is read from the
- * array *after* the compare-and-swap, and is what is open there then; the owner does not use the place again before the taker has
- * read it: takers count what they have read in `fetched`, and the deque is reset only when that is all of them.
- * (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written without the tail, and wants a fence.)
+ * THE DEQUE. Each member of a pool keeps its jobs in an array: [0, tail) have been taken by others, [tail, split) are
+ * open to others, [split, head) are its own alone. The owner forks and joins at the head, with plain loads and stores
+ * as long as it is above the split; others take at the tail. Tail and split are the halves of one word, `open`, which
+ * changes by compare-and-swap: of a taker (tail + 1) and of the owner, who moves the split up when others ask for
+ * more, or down when its own part is empty. So each open job is got by one, without a fence and without a race
+ * between the two ends. A word that has come back to an earlier value (the owner resets an empty deque) does no harm:
+ * what is taken is read from the array *after* the compare-and-swap, and is what is open there then; the owner does
+ * not use the place again before the taker has read it: takers count what they have read in `fetched`, and the deque
+ * is reset only when that is all of them. (T. van Dijk, J. C. van de Pol, Lace, 2014; there the split is written
+ * without the tail, and wants a fence.)
  *
- * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially consistent, before the
- * sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay private until somebody asks (`asked`, read at
- * each fork and join): who finds nothing to take, who takes the last that is open; and, for itself, the owner as long as any member has
- * nothing to do. That is a hint: if it is overlooked for a moment, jobs stay where they are until the next fork or join;
- * nobody waits for them but their own forker.
+ * WHO OPENS WHAT. The first job of an empty deque is opened at once, and `forking` is raised, sequentially
+ * consistent, before the sleepers are read: so a member that is about to sleep sees it, or is woken. Later ones stay
+ * private until somebody asks (`asked`, read at each fork and join): who finds nothing to take, who takes the last
+ * that is open; and, for itself, the owner as long as any member has nothing to do. That is a hint: if it is
+ * overlooked for a moment, jobs stay where they are until the next fork or join; nobody waits for them but their own
+ * forker.
  *
- * HOW MANY. A member may take jobs as long as fewer than there are processors work on jobs (`hands`): one more would but take turns with
- * the others, and, when it is interrupted, have them wait for its piece at the end of a loop. Tasks of groups are exempt: they may wait for
- * each other. Whoever stops working, or falls asleep over a join, lowers `hands`, and then has one come if there are jobs.
+ * HOW MANY. A member may take jobs as long as fewer than there are processors work on jobs (`hands`): one more would
+ * but take turns with the others, and, when it is interrupted, have them wait for its piece at the end of a loop.
+ * Tasks of groups are exempt: they may wait for each other. Whoever stops working, or falls asleep over a join,
+ * lowers `hands`, and then has one come if there are jobs.
  *
- * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue, which might
- * last for ever.
+ * A join whose job has been taken runs other jobs until that is done. It never takes a task from the pool's queue,
+ * which might last for ever.
  * ========================================================================================== */
 
 /* The states of a job. */
@@ -16536,8 +16583,8 @@ enum { CONC__JOB_FORKED, CONC__JOB_AWAITED, CONC__JOB_OVER };
 
 /* ---- a job's end ---------------------------------------------------------------------------------- */
 
-/* Runs it where it is not just joined. A loose one belongs to its function, and is gone with it; and after the swap any other's
- * memory may be gone: only its address is used. */
+/* Runs it where it is not just joined. A loose one belongs to its function, and is gone with it; and after the swap
+ * any other's memory may be gone: only its address is used. */
 static void conc__job_run(conc_job *job) {
     if (job->conc__loose) {
         (void)job->conc__fn(job->conc__arg);
@@ -16608,8 +16655,8 @@ static CONC__NOINLINE void conc__jobs_open(conc__worker *w) {
     if (hungry || conc__pool_is_hungry(w->pool)) conc__store32(&w->asked, 1, CONC__RELAXED);
 }
 
-/* A task of a group is marked in the array by the lowest bit of its address: so one that was forked and never joined, whose memory may
- * be gone, can be told from it. */
+/* A task of a group is marked in the array by the lowest bit of its address: so one that was forked and never joined,
+ * whose memory may be gone, can be told from it. */
 #define CONC__LOOSE 1u
 
 static conc_job *conc__job_of(void *entry) {
@@ -16683,6 +16730,23 @@ static CONC__ALWAYS_INLINE bool conc__jobs_push(conc__worker *w, conc_job *job, 
     return true;
 }
 
+bool conc__jobs_add_loose(conc__worker *w, conc_job *job) {
+    job->conc__loose = true;
+    if (!w->mates) {
+        w->mates = true;
+        (void)conc__add32(&w->pool->loose, 1, CONC__SEQ_CST);
+    }
+    if (!conc__jobs_push(w, job, CONC__LOOSE)) return false;
+    if (w->head != w->split) conc__jobs_open(w); /* others may be waiting for what it does */
+    return true;
+}
+
+bool conc__jobs_run_own(conc__worker *w) {
+    conc_job *own = conc__jobs_take(w);
+    if (own != NULL) conc__job_run_taken(own);
+    return own != NULL;
+}
+
 /* ---- the others' end ------------------------------------------------------------------------------------- */
 
 static void conc__jobs_ask(conc__worker *victim) {
@@ -16746,9 +16810,10 @@ bool conc__jobs_are_open(conc_pool *pool) {
 
 /* ---- waiting ------------------------------------------------------------------------------------------------ */
 
-/* A member waits: it runs jobs, its own first, and tasks that are due; when there are none, it sleeps in the list of helpers, until the op completes
- * or somebody has work. Its wakes: the op's own; and whoever takes it out of the list gives the permit of `wake`. Between
- * the entering of the list and the sleep it looks once more (see the top of pool.c). */
+/* A member waits: it runs jobs, its own first, and tasks that are due; when there are none, it sleeps in the list of
+ * helpers, until the op completes or somebody has work. Its wakes: the op's own; and whoever takes it out of the list
+ * gives the permit of `wake`. Between the entering of the list and the sleep it looks once more (see the top of
+ * pool.c). */
 static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *awaits, conc_deadline deadline) {
     conc__agent *me = conc__self();
     bool woken = false; /* it has come for jobs, or for what is due */
@@ -16759,7 +16824,6 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
         unsigned step;
         bool busy = false;
         int which;
-        conc_job *own;
         conc_result r = op->cls->attempt(op);
         if (r != CONC_PENDING) {
             if (woken) conc__pool_pass_on(w->pool);
@@ -16770,9 +16834,7 @@ static conc_result conc__await_member(conc__worker *w, conc_op *op, const void *
             conc__pool_pass_on(w->pool);
             return conc__is_canceled() ? CONC_CANCELED : CONC_TIMEOUT;
         }
-        own = conc__jobs_take(w); /* what is awaited may depend on it */
-        if (own != NULL) {
-            conc__job_run_taken(own);
+        if (conc__jobs_run_own(w)) { /* what is awaited may depend on it */
             ran = true;
             continue;
         }
@@ -16911,7 +16973,18 @@ int conc_job_join(conc_job *job) {
     return conc__join_slowly(job);
 }
 
-/* ---- groups ----------------------------------------------------------------------------------------------------- */
+/* ==== end src/job.c ==== */
+
+/* ==== begin src/pool_group.c ==== */
+
+/* ============================================================================================
+ * pool_group: groups of tasks; see parallel.h.
+ *
+ * A task that a member of the pool starts is a job, in its deque (job.c). One that comes from outside stands in the
+ * group's own list, and a ticket for it in the pool's queue: whoever gets a ticket takes the first of the list. So
+ * those who wait may take tasks out of the list at any time, wherever the tickets are; and a task that finds no place
+ * in the queue has no ticket (it is *kept*), and is run by who waits.
+ * ========================================================================================== */
 
 typedef struct conc__mate { /* one task of a team */
     conc_job job;           /* first: how it is known when it has been forked */
@@ -16927,7 +17000,8 @@ enum { CONC__WAITS, CONC__WAITS_HELPING };
 typedef struct conc__team {
     conc_pool *pool;
     uint32_t users;      /* atomic: the group, and each of its tickets in the pool's queue */
-    uint32_t pending;    /* atomic: its tasks that have not ended. Waited for under this address; the last one's end publishes what all did */
+    uint32_t pending;    /* atomic: its tasks that have not ended. Waited for under this address; the last one's end
+                            publishes what all did */
     uint32_t closed;     /* atomic: 1: it has failed; 2: it was canceled */
     uint32_t code;       /* atomic: the first root error; 0: none */
     uint32_t told;       /* atomic: a wait has told how it ended; what is started next begins anew */
@@ -17019,7 +17093,8 @@ static void conc__team_keep(conc__team *team) {
     conc__team_unuse(team);
 }
 
-/* The ticket is discarded: its task is kept for the wait; or the pool has been closed at once, and the group is canceled. */
+/* The ticket is discarded: its task is kept for the wait; or the pool has been closed at once, and the group is
+ * canceled. */
 void conc__team_drop(void *arg) {
     conc__team *team = (conc__team *)arg;
     if (conc__pool_is_stopped(team->pool)) {
@@ -17091,16 +17166,7 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
     if (w != NULL && w->pool == team->pool) {
         m->job.conc__fn = conc__mate_job;
         m->job.conc__arg = m;
-        m->job.conc__loose = true;
-        if (!w->mates) {
-            w->mates = true;
-            (void)conc__add32(&w->pool->loose, 1, CONC__SEQ_CST);
-        }
-        if (!conc__jobs_push(w, &m->job, CONC__LOOSE)) {
-            conc__mate_run(m);
-        } else if (w->head != w->split) {
-            conc__jobs_open(w); /* others may be waiting for what it does */
-        }
+        if (!conc__jobs_add_loose(w, &m->job)) conc__mate_run(m);
     } else {
         conc__item ticket;
         conc__lock_take(&team->lock);
@@ -17114,7 +17180,8 @@ conc_result conc_pool_group_run(conc_pool_group *g, conc_fn fn, void *arg) {
         (void)conc__add32(&team->users, 1, CONC__RELAXED);
         r = conc__pool_place(team->pool, &ticket, 0);
         if (r == CONC_OK) {
-            /* For those who wait already, and may run it: who has that ticket may be long in coming. (Only the address is used.) */
+            /* For those who wait already, and may run it: who has that ticket may be long in coming. (Only the
+             * address is used.) */
             (void)conc__wake_waiters(&team->pending, CONC__WAITS_HELPING, 1);
         } else {
             conc__team_keep(team);
@@ -17147,7 +17214,8 @@ static bool conc__team_arm(conc_op *op, conc_node *node) {
 
 static const conc_op_class conc__team_op = {"group", CONC_BUSY, conc__team_attempt, conc__team_arm, NULL, NULL};
 
-/* Who waits. `kept`: it runs only what has no ticket. `below`: it takes part in the pool, but is in another one at the moment. */
+/* Who waits. `kept`: it runs only what has no ticket. `below`: it takes part in the pool, but is in another one at
+ * the moment. */
 typedef struct conc__team_waiter {
     conc__team *team;
     bool kept, below;
@@ -17166,11 +17234,11 @@ static int conc__team_work(void *arg) {
     conc__team_waiter *waiter = (conc__team_waiter *)arg;
     conc__team *team = waiter->team;
     conc__worker *w = conc__self()->worker;
-    conc_job *own;
     while (conc__team_run_one(team, waiter->kept)) {
     }
     if (w == NULL || w->pool != team->pool) return 0;
-    while (conc__load32(&team->pending, CONC__ACQUIRE) != 0 && (own = conc__jobs_take(w)) != NULL) conc__job_run_taken(own);
+    while (conc__load32(&team->pending, CONC__ACQUIRE) != 0 && conc__jobs_run_own(w)) {
+    }
     if (waiter->below) conc__team_sleep(waiter); /* what its deque below holds only a member of this pool takes */
     return 0;
 }
@@ -17249,13 +17317,13 @@ conc_result conc_pool_group_end(conc_pool_group *g) {
     return r;
 }
 
-/* ==== end src/job.c ==== */
+/* ==== end src/pool_group.c ==== */
 
 /* ==== begin src/parallel.c ==== */
 
 /* ============================================================================================
- * parallel: the algorithms over fork and join: loops, reduce, map, sort; and the map over an iterator, whose items are tasks in
- * the pool's queue. See parallel.h.
+ * parallel: the algorithms over fork and join: loops, reduce, map, sort; and the map over an iterator, whose items
+ * are tasks in the pool's queue. See parallel.h.
  * ========================================================================================== */
 
 /* ---- what the jobs of one call share -------------------------------------------------------------- */
@@ -17623,8 +17691,8 @@ typedef struct conc__merge_part {
     char *to;
 } conc__merge_part;
 
-/* Inlined with a constant size, so that an item's copy is a load and a store; and no branch hangs on an answer that nobody can
- * predict. */
+/* Inlined with a constant size, so that an item's copy is a load and a store; and no branch hangs on an answer that
+ * nobody can predict. */
 static inline void conc__merge_items(const char *a, const char *a_end, const char *b, const char *b_end, char *to, size_t size,
                                      int (*compare)(const void *a, const void *b)) {
     while (a != a_end && b != b_end) {
@@ -17766,7 +17834,8 @@ typedef enum conc__imap_state {
 
 typedef struct conc__imap_slot {
     struct conc__imap *of;
-    struct conc__imap_slot *next, *prev; /* taken and not given, in order: of the asking thread alone; `next`: also free */
+    struct conc__imap_slot *next, *prev; /* taken and not given, in order: of the asking thread alone; `next`: also
+                                            free */
     struct conc__imap_slot *next_done;   /* guarded by the lock, as all below */
     conc__imap_state state;
     conc_result result; /* DONE: CONC_OK, CONC_FAILED, CONC_CANCELED */
@@ -17800,7 +17869,8 @@ typedef struct conc__imap {
     conc__lock lock;               /* guards all below, and what slots say it guards */
     size_t refs;                   /* one is the user's, one each task's whose note has not been called */
     size_t running, ours;          /* slots that tasks run; those in state OURS */
-    uint64_t awaited;              /* the asking thread sleeps, or is about to, until this item is done; 0: it does not */
+    uint64_t awaited;              /* the asking thread sleeps, or is about to, until this item is done; 0: it does
+                                      not */
     uint64_t failed;               /* items from here on need not be begun; CONC__IMAP_ANY: none has failed */
     uint64_t here;                 /* the item that the asking thread runs under `token`; 0: none */
     conc_cancel token;             /* fired when that item will not be given; never used after that */
@@ -17808,8 +17878,8 @@ typedef struct conc__imap {
     conc__imap_slot *free;
 } conc__imap;
 
-/* Whether the asking thread is to be woken for this item; if so, nobody else need wake it. With the lock held, as for the next
- * three. */
+/* Whether the asking thread is to be woken for this item; if so, nobody else need wake it. With the lock held, as for
+ * the next three. */
 static bool conc__imap_tell(conc__imap *self, uint64_t number) {
     if (self->awaited != CONC__IMAP_ANY && self->awaited != number) return false;
     self->awaited = 0;
@@ -17993,8 +18063,8 @@ static conc__imap_slot *conc__imap_ready(conc__imap *self) {
     return self->first != NULL && self->first->state == CONC__IMAP_DONE ? self->first : NULL;
 }
 
-/* One for the asking thread to run: of those that no task will run, and, if it helps, of those that none has begun. NULL: there
- * is none. With the lock held. */
+/* One for the asking thread to run: of those that no task will run, and, if it helps, of those that none has begun.
+ * NULL: there is none. With the lock held. */
 static conc__imap_slot *conc__imap_claim(conc__imap *self, bool helps) {
     conc__imap_slot *slot = self->ours != 0 || helps ? self->first : NULL;
     for (; slot != NULL; slot = slot->next) {
@@ -18015,7 +18085,8 @@ static void conc__imap_run_here(conc__imap *self, conc__imap_slot *slot) {
     conc_result r = CONC_OK;
     bool own;
     int code;
-    if (slot->future != NULL) (void)conc_future_cancel(slot->future); /* its task has not begun, and would find nothing to do */
+    if (slot->future != NULL) (void)conc_future_cancel(slot->future); /* its task has not begun, and would find
+                                                                         nothing to do */
     conc__lock_take(&self->lock);
     own = self->failed == CONC__IMAP_ANY && conc__tokens_count(before) < CONC_CANCEL_DEPTH;
     if (own) self->here = slot->number;
@@ -18107,7 +18178,8 @@ static size_t conc__imap_next(conc_iter *iter, void *items, size_t n) {
 
 static void conc__imap_close(conc_iter *iter) {
     conc__imap *self = (conc__imap *)iter;
-    if (conc__imap_is_forked(self)) { /* the tasks are the parent's; if one is left, nobody knows what the pool here does with it */
+    if (conc__imap_is_forked(self)) { /* the tasks are the parent's; if one is left, nobody knows what the pool here
+                                         does with it */
         conc_iter_close(self->from);
         if (self->refs == 1) conc__imap_free(self);
         return;

@@ -329,7 +329,8 @@ typedef struct conc__completed_note {
 struct conc__completed {
     conc_iter iter;
     uint32_t users;         /* atomic: the iterator, and each note that is to be called */
-    uint32_t ended;         /* atomic: how many have entered `order`; waited for under this address. Publishes those entries */
+    uint32_t ended;         /* atomic: how many have entered `order`; waited for under this address. Publishes those
+                               entries */
     size_t n, given;        /* given: the iterator's own */
     conc__lock lock;        /* guards the entering */
     conc_future **order;    /* those that have ended */

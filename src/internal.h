@@ -492,6 +492,10 @@ CONC__LIB bool conc__steal_and_run(conc__worker *w);
 CONC__LIB bool conc__jobs_are_open(conc_pool *pool);
 /* Whether there may be jobs to take; asks for them. */
 CONC__LIB bool conc__jobs_wanted(conc__worker *w);
+/* Adds one that nobody joins, which is open to others at once; false: there is no room. Runs the newest of the member's own jobs; false:
+ * there is none. */
+CONC__LIB bool conc__jobs_add_loose(conc__worker *w, conc_job *job);
+CONC__LIB bool conc__jobs_run_own(conc__worker *w);
 /* Runs what is left of the member's own jobs. */
 CONC__LIB void conc__jobs_finish(conc__worker *w); /* and tells of those that should have been joined */
 /* Waits for `op`, which completes when `awaits` has ended: as a member of a pool, if the caller is one, running jobs meanwhile. */

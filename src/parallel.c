@@ -1,6 +1,6 @@
 /* ============================================================================================
- * parallel: the algorithms over fork and join: loops, reduce, map, sort; and the map over an iterator, whose items are tasks in
- * the pool's queue. See parallel.h.
+ * parallel: the algorithms over fork and join: loops, reduce, map, sort; and the map over an iterator, whose items
+ * are tasks in the pool's queue. See parallel.h.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -370,8 +370,8 @@ typedef struct conc__merge_part {
     char *to;
 } conc__merge_part;
 
-/* Inlined with a constant size, so that an item's copy is a load and a store; and no branch hangs on an answer that nobody can
- * predict. */
+/* Inlined with a constant size, so that an item's copy is a load and a store; and no branch hangs on an answer that
+ * nobody can predict. */
 static inline void conc__merge_items(const char *a, const char *a_end, const char *b, const char *b_end, char *to, size_t size,
                                      int (*compare)(const void *a, const void *b)) {
     while (a != a_end && b != b_end) {
@@ -513,7 +513,8 @@ typedef enum conc__imap_state {
 
 typedef struct conc__imap_slot {
     struct conc__imap *of;
-    struct conc__imap_slot *next, *prev; /* taken and not given, in order: of the asking thread alone; `next`: also free */
+    struct conc__imap_slot *next, *prev; /* taken and not given, in order: of the asking thread alone; `next`: also
+                                            free */
     struct conc__imap_slot *next_done;   /* guarded by the lock, as all below */
     conc__imap_state state;
     conc_result result; /* DONE: CONC_OK, CONC_FAILED, CONC_CANCELED */
@@ -547,7 +548,8 @@ typedef struct conc__imap {
     conc__lock lock;               /* guards all below, and what slots say it guards */
     size_t refs;                   /* one is the user's, one each task's whose note has not been called */
     size_t running, ours;          /* slots that tasks run; those in state OURS */
-    uint64_t awaited;              /* the asking thread sleeps, or is about to, until this item is done; 0: it does not */
+    uint64_t awaited;              /* the asking thread sleeps, or is about to, until this item is done; 0: it does
+                                      not */
     uint64_t failed;               /* items from here on need not be begun; CONC__IMAP_ANY: none has failed */
     uint64_t here;                 /* the item that the asking thread runs under `token`; 0: none */
     conc_cancel token;             /* fired when that item will not be given; never used after that */
@@ -555,8 +557,8 @@ typedef struct conc__imap {
     conc__imap_slot *free;
 } conc__imap;
 
-/* Whether the asking thread is to be woken for this item; if so, nobody else need wake it. With the lock held, as for the next
- * three. */
+/* Whether the asking thread is to be woken for this item; if so, nobody else need wake it. With the lock held, as for
+ * the next three. */
 static bool conc__imap_tell(conc__imap *self, uint64_t number) {
     if (self->awaited != CONC__IMAP_ANY && self->awaited != number) return false;
     self->awaited = 0;
@@ -740,8 +742,8 @@ static conc__imap_slot *conc__imap_ready(conc__imap *self) {
     return self->first != NULL && self->first->state == CONC__IMAP_DONE ? self->first : NULL;
 }
 
-/* One for the asking thread to run: of those that no task will run, and, if it helps, of those that none has begun. NULL: there
- * is none. With the lock held. */
+/* One for the asking thread to run: of those that no task will run, and, if it helps, of those that none has begun.
+ * NULL: there is none. With the lock held. */
 static conc__imap_slot *conc__imap_claim(conc__imap *self, bool helps) {
     conc__imap_slot *slot = self->ours != 0 || helps ? self->first : NULL;
     for (; slot != NULL; slot = slot->next) {
@@ -762,7 +764,8 @@ static void conc__imap_run_here(conc__imap *self, conc__imap_slot *slot) {
     conc_result r = CONC_OK;
     bool own;
     int code;
-    if (slot->future != NULL) (void)conc_future_cancel(slot->future); /* its task has not begun, and would find nothing to do */
+    if (slot->future != NULL) (void)conc_future_cancel(slot->future); /* its task has not begun, and would find
+                                                                         nothing to do */
     conc__lock_take(&self->lock);
     own = self->failed == CONC__IMAP_ANY && conc__tokens_count(before) < CONC_CANCEL_DEPTH;
     if (own) self->here = slot->number;
@@ -854,7 +857,8 @@ static size_t conc__imap_next(conc_iter *iter, void *items, size_t n) {
 
 static void conc__imap_close(conc_iter *iter) {
     conc__imap *self = (conc__imap *)iter;
-    if (conc__imap_is_forked(self)) { /* the tasks are the parent's; if one is left, nobody knows what the pool here does with it */
+    if (conc__imap_is_forked(self)) { /* the tasks are the parent's; if one is left, nobody knows what the pool here
+                                         does with it */
         conc_iter_close(self->from);
         if (self->refs == 1) conc__imap_free(self);
         return;

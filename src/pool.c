@@ -1,18 +1,18 @@
 /* ============================================================================================
  * pool: see pool.h.
  *
- * THE QUEUE. A bounded one is a conc_queue: a lock-free ring (by priority: a heap). An unbounded one is a ring, too, with a
- * second queue behind it, `spill`, that takes what the ring has no room for; as long as there is anything in it, all
- * that is handed in goes there, and threads move it on in bulk when the ring is empty. So order is kept, and a task costs
- * the ring's two compare-and-swaps and no memory of its own.
+ * THE QUEUE. A bounded one is a conc_queue: a lock-free ring (by priority: a heap). An unbounded one is a ring, too,
+ * with a second queue behind it, `spill`, that takes what the ring has no room for; as long as there is anything in
+ * it, all that is handed in goes there, and threads move it on in bulk when the ring is empty. So order is kept, and
+ * a task costs the ring's two compare-and-swaps and no memory of its own.
  *
- * THE THREADS. The common ways take no lock: to hand in, put into the ring, if no thread is idle and the core is complete; to get
- * work, take from the ring. All that changes the number of threads, or of idle ones, or goes by the rules' other steps,
- * is done under the pool's lock, so that the rules hold exactly there.
+ * THE THREADS. The common ways take no lock: to hand in, put into the ring, if no thread is idle and the core is
+ * complete; to get work, take from the ring. All that changes the number of threads, or of idle ones, or goes by the
+ * rules' other steps, is done under the pool's lock, so that the rules hold exactly there.
  *
- * A thread without a task *searches* for a moment (it looks again and again; so a task that comes soon costs no sleep and no
- * wake), then enters the list of the idle, looks once more, and sleeps. Why no task is overlooked, all four accesses of each
- * pair being sequentially consistent:
+ * A thread without a task *searches* for a moment (it looks again and again; so a task that comes soon costs no sleep
+ * and no wake), then enters the list of the idle, looks once more, and sleeps. Why no task is overlooked, all four
+ * accesses of each pair being sequentially consistent:
  *  - A task is put, then `idle` and `threads` are read. A thread raises `idle`, then looks at the queue. One of the two sees the
  *    other: either the thread finds the task, or who handed it in wakes an idle one.
  *  - Whoever hands in need not wake one if as many threads are searching as tasks are in the queue. One that stops searching
@@ -20,12 +20,12 @@
  *    and wakes an idle one if there is more.
  *  - A thread that ends lowers `threads`, and then looks at the queue, and stays if there is something. Who has put a task
  *    and then reads fewer threads than the core starts one.
- * The same holds for jobs (job.c): they are opened and `forking` is raised, then the sleepers are read; and nobody is woken while
- * another is on its way (`coming`) or searches: that one looks after it has lowered the count, and if it has something else to do, it has
- * the next one come.
+ * The same holds for jobs (job.c): they are opened and `forking` is raised, then the sleepers are read; and nobody is
+ * woken while another is on its way (`coming`) or searches: that one looks after it has lowered the count, and if it
+ * has something else to do, it has the next one come.
  *
- * A thread that is taken out of a list of sleepers by another is given a permit of its `wake`, exactly one, and takes it; that
- * is all there is to waking. With the permit an idle one may be handed a task directly.
+ * A thread that is taken out of a list of sleepers by another is given a permit of its `wake`, exactly one, and takes
+ * it; that is all there is to waking. With the permit an idle one may be handed a task directly.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -46,7 +46,8 @@ typedef struct conc__urgent { /* an item of a queue by priority */
 
 /* What a future has that waits for its time. */
 typedef struct conc__schedule {
-    struct conc__schedule *next, **link; /* among those of the pool that wait; link NULL: it does not. Guarded by the pool's lock, */
+    struct conc__schedule *next, **link; /* among those of the pool that wait; link NULL: it does not. Guarded by the
+                                            pool's lock, */
     conc_future *f;
     conc_timer *timer;    /* as is this */
     conc_deadline when;
@@ -85,7 +86,8 @@ static int conc__compare_urgent(const void *a, const void *b) {
     return pa > pb ? -1 : pa < pb;
 }
 
-/* CONC_OK, CONC_FULL, CONC_CLOSED, CONC_NO_MEMORY. What is put is seen by whoever reads the queue's length, or `spilled`, later. */
+/* CONC_OK, CONC_FULL, CONC_CLOSED, CONC_NO_MEMORY. What is put is seen by whoever reads the queue's length, or
+ * `spilled`, later. */
 static conc_result conc__pool_put(conc_pool *pool, const conc__item *item, int priority) {
     conc_result r = CONC_FULL;
     if (pool->queue == NULL) return CONC_FULL;
@@ -118,8 +120,8 @@ static bool conc__spill_get(conc_pool *pool, conc__item *item) {
     return conc_queue_get(pool->spill, item, CONC_NOW) == CONC_OK;
 }
 
-/* The ring is empty: takes the first of the spilled, and moves the next ones into the ring. Only when they are there are they taken
- * off `spilled`, so that what is handed in later comes behind them. */
+/* The ring is empty: takes the first of the spilled, and moves the next ones into the ring. Only when they are there
+ * are they taken off `spilled`, so that what is handed in later comes behind them. */
 static bool conc__pool_get_spilled(conc_pool *pool, conc__item *item) {
     conc__item next;
     size_t moved = 0;
@@ -169,7 +171,8 @@ static void conc__stale(conc_pool *pool, bool one_more) {
 }
 
 static size_t conc__pool_queued(conc_pool *pool) {
-    size_t spilled = pool->spill != NULL ? conc__loadz(&pool->spilled, CONC__SEQ_CST) : 0; /* first: what is moved is in one or in both */
+    /* First: what is moved is in one, or in both. */
+    size_t spilled = pool->spill != NULL ? conc__loadz(&pool->spilled, CONC__SEQ_CST) : 0;
     return spilled + (pool->queue != NULL ? conc_queue_length(pool->queue) : 0);
 }
 
@@ -221,7 +224,8 @@ static conc_result conc__run_attempt(conc_op *op) { /* data: the function; word:
     return r == CONC_FULL ? CONC_PENDING : r;
 }
 
-/* The flag is raised, then the pool looked at; who makes room does so, and then reads the flag: both sequentially consistent. */
+/* The flag is raised, then the pool looked at; who makes room does so, and then reads the flag: both sequentially
+ * consistent. */
 static bool conc__room_arm(conc_op *op, conc_node *node) {
     conc_pool *pool = (conc_pool *)op->object;
     conc__bucket *b = conc__bucket_lock(&pool->room_asleep);
@@ -390,8 +394,8 @@ static void conc__pool_look_for_end(conc_pool *pool) {
 
 static void conc__queued_discard(conc_pool *pool, const conc__item *item, conc_result r);
 
-/* The only thread could not be started: what others have put into the queue meanwhile, counting on it, would wait for ever. It is
- * canceled. With the lock held, which it lets go of for a while. */
+/* The only thread could not be started: what others have put into the queue meanwhile, counting on it, would wait for
+ * ever. It is canceled. With the lock held, which it lets go of for a while. */
 static void conc__pool_strand(conc_pool *pool) {
     conc__item item;
     pool->elsewhere++;
@@ -403,9 +407,9 @@ static void conc__pool_strand(conc_pool *pool) {
     pool->elsewhere--;
 }
 
-/* Starts a thread, which begins with `item` (NULL: with none). Called with the lock held and `threads` raised for it; lets go
- * of the lock. `for_jobs`: it counts as coming for jobs. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS: `threads` is lowered again, and
- * the lock is held. */
+/* Starts a thread, which begins with `item` (NULL: with none). Called with the lock held and `threads` raised for it;
+ * lets go of the lock. `for_jobs`: it counts as coming for jobs. CONC_OK; or CONC_NO_MEMORY, CONC_NO_THREADS:
+ * `threads` is lowered again, and the lock is held. */
 static conc_result conc__thread_new(conc_pool *pool, const conc__item *item, bool for_jobs) {
     conc_thread_desc desc;
     conc_thread *t = NULL;
@@ -451,8 +455,8 @@ static bool conc__may_grow_for_jobs(conc_pool *pool) {
            conc__load32(&pool->phase, CONC__RELAXED) == CONC__POOL_OPEN && conc__load32(&pool->no_more, CONC__RELAXED) == 0;
 }
 
-/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else to do, has
- * the next one come. */
+/* One at a time: while one is on its way, or searches, that one will look; and it, or who finds it has something else
+ * to do, has the next one come. */
 void conc__pool_rouse_for_jobs(conc_pool *pool) {
     conc__worker *w;
     if (conc__load32(&pool->helpers, CONC__SEQ_CST) == 0 && conc__load32(&pool->idle, CONC__SEQ_CST) == 0 &&
@@ -460,7 +464,8 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
         return;
     }
     if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
-    if (!conc__pool_lets_work(pool) || conc__pool_is_forked(pool)) return; /* (in the child, nobody sleeps, and the lock may be held) */
+    if (!conc__pool_lets_work(pool) || conc__pool_is_forked(pool)) return; /* (in the child, nobody sleeps, and the
+                                                                              lock may be held) */
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
     if (w != NULL) {
@@ -687,8 +692,8 @@ static int conc__future_task(void *f) {
     return 0;
 }
 
-/* One that came out of the queue, and that another has claimed: a waiter who runs it, perhaps, in a thread of his own. Until it
- * has ended it is counted, so that the pool's end waits for it. */
+/* One that came out of the queue, and that another has claimed: a waiter who runs it, perhaps, in a thread of his
+ * own. Until it has ended it is counted, so that the pool's end waits for it. */
 static void conc__future_is_elsewhere(conc_future *f) {
     conc_pool *pool = f->pool;
     if (conc__future_is_ended(f)) return;
@@ -722,8 +727,8 @@ static void conc__queued_run(conc_pool *pool, const conc__item *item) {
     }
 }
 
-/* Instead of running it: CONC_CANCELED, or CONC_REJECTED if it was never accepted. True: the task was still to begin, and is
- * `*fn` and `*arg` to the user (fn NULL: it is none of his). */
+/* Instead of running it: CONC_CANCELED, or CONC_REJECTED if it was never accepted. True: the task was still to begin,
+ * and is `*fn` and `*arg` to the user (fn NULL: it is none of his). */
 static bool conc__queued_drop(const conc__item *item, conc_result r, conc_fn *fn, void **arg) {
     bool mine = true;
     *fn = item->fn;
@@ -780,7 +785,8 @@ static void conc__hand_rests(conc__worker *w) {
     (void)conc__sub32(&w->pool->hands, 1, CONC__SEQ_CST);
 }
 
-/* Something to do, without waiting for it: a task for the caller in `*item`; or jobs of others, which have been done. */
+/* Something to do, without waiting for it: a task for the caller in `*item`; or jobs of others, which have been done.
+ * */
 static bool conc__pool_find(conc__worker *w, conc__item *item, bool *jobs) {
     conc_pool *pool = w->pool;
     *jobs = false;
@@ -817,9 +823,9 @@ static bool conc__pool_has_work(conc__worker *w) {
            (conc__load32(&pool->forking, CONC__SEQ_CST) != 0 && conc__pool_lets_work(pool) && conc__jobs_wanted(w));
 }
 
-/* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so, it
- * counts no more. CONC__LOOKS_AGAIN: it would be, but there is something in the queue, or was: it must not sleep now, as whoever takes
- * that may end without waking it. */
+/* With the lock held: whether the thread is to end, being idle; `patient`: it has waited for its keep-alive. If so,
+ * it counts no more. CONC__LOOKS_AGAIN: it would be, but there is something in the queue, or was: it must not sleep
+ * now, as whoever takes that may end without waking it. */
 typedef enum conc__retiring { CONC__STAYS, CONC__RETIRES, CONC__LOOKS_AGAIN } conc__retiring;
 
 static conc__retiring conc__thread_retires(conc__worker *w, bool patient) {
@@ -1246,14 +1252,16 @@ static int conc__schedule_fires(void *p) {
         pool->elsewhere++; /* until there is a thread for it */
     }
     conc__lock_give(&pool->lock);
-    if (!due) { /* canceled: it is out of the list, and its reference is ours to give back; the pool has waited for it */
+    if (!due) { /* canceled: it is out of the list, and its reference is ours to give back; the pool has waited for it
+                   */
         conc_future_release(f);
         conc__elsewhere_done(pool);
         return 0;
     }
     conc__pool_rouse(pool);
     conc__lock_take(&pool->lock);
-    f = conc__load32(&pool->threads, CONC__RELAXED) == 0 ? conc__due_pop(pool) : NULL; /* stranded: no thread could be started */
+    /* stranded: no thread could be started */
+    f = conc__load32(&pool->threads, CONC__RELAXED) == 0 ? conc__due_pop(pool) : NULL;
     conc__lock_give(&pool->lock);
     if (f != NULL) {
         if (conc__future_claim(f)) {
@@ -1279,7 +1287,8 @@ static conc_result conc__schedule_enter(conc_future *f, bool closed_too) {
     if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !closed_too) {
         r = CONC_CLOSED;
     } else if ((conc__load32(&f->state, CONC__RELAXED) & CONC__BEGUN) != 0) {
-        r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock to look */
+        r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock
+                              to look */
     } else {
         s->next = pool->schedules;
         s->link = &pool->schedules;
@@ -1373,7 +1382,8 @@ static conc_future *conc__pool_later(conc_pool *pool, conc_fn fn, void *arg, con
         return NULL;
     }
     s->f = f;
-    s->when = when.ns == INT64_MIN && every != 0 ? conc_deadline_at(conc_clock_ns()) : when; /* the turns are counted from it */
+    /* the turns are counted from it */
+    s->when = when.ns == INT64_MIN && every != 0 ? conc_deadline_at(conc_clock_ns()) : when;
     s->every = every;
     s->after_each = after_each;
     f->schedule = s;
@@ -1524,7 +1534,8 @@ static conc_result conc__pool_shut(conc_pool *pool, uint32_t phase) {
     return was_open ? CONC_OK : CONC_CLOSED;
 }
 
-/* Takes out what waits for its time: all, or only what would come again and again. One by one, as each is canceled without the lock. */
+/* Takes out what waits for its time: all, or only what would come again and again. One by one, as each is canceled
+ * without the lock. */
 static void conc__schedules_cancel(conc_pool *pool, bool all, void (*each)(conc_fn fn, void *arg, void *user), void *user) {
     for (;;) {
         conc__schedule *s;
@@ -1685,7 +1696,8 @@ conc_pool_stats conc_pool_stats_of(conc_pool *pool) {
     s.queued = conc__pool_queued(pool) + conc__load32(&pool->due, CONC__RELAXED);
     s.scheduled = pool->scheduled;
     conc__lock_give(&pool->lock);
-    stale = conc__loadz(&pool->stale, CONC__RELAXED); /* below 0, for a moment, if one is taken out before it is counted */
+    stale = conc__loadz(&pool->stale, CONC__RELAXED); /* below 0, for a moment, if one is taken out before it is
+                                                         counted */
     s.queued -= stale <= s.queued ? stale : 0;
     s.completed = conc__loadz(&pool->completed, CONC__RELAXED);
     for (w = (const conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE); w != NULL; w = w->next) {

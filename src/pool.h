@@ -7,9 +7,10 @@
  *   3. into the queue, if that has room;
  *   4. to a new thread, as long as there are fewer than max_threads; it ends after keep_alive without work;
  *   5. to the policy: on_reject.
- * With `grow_first` the third and the fourth change places. Without it, as an unbounded queue always has room, a maximum above
- * the core would never be reached with one: conc_pool_new() refuses that. The queue is FIFO: tasks begin in the order in which
- * they were handed in (but see by_priority and conc_pool_submit_at()), from outside and by tasks alike.
+ * With `grow_first` the third and the fourth change places. Without it, as an unbounded queue always has room, a
+ * maximum above the core would never be reached with one: conc_pool_new() refuses that. The queue is FIFO: tasks
+ * begin in the order in which they were handed in (but see by_priority and conc_pool_submit_at()), from outside and
+ * by tasks alike.
  *
  * Compared with Java's ThreadPoolExecutor, whose rules these are: an idle thread is taken before a new core thread is
  * started (Java starts one as long as there are fewer than core); the queue's kind is a number, not an object; a
@@ -17,20 +18,22 @@
  * of a task runs it, instead of a deadlock; the program's end closes a pool that was left open, lets its tasks
  * run to their end, and is not held up by idle threads; a periodic task's failure ends its future, visibly.
  *
- * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed + canceled +
- * returned, once nothing is queued, scheduled or active. The failure of a task that has no future goes to the error hook. (One that
- * is canceled in the queue keeps its place there until its turn comes.)
+ * NOTHING IS LOST. Each task that was accepted ends in one of three ways, and is counted: accepted = completed +
+ * canceled + returned, once nothing is queued, scheduled or active. The failure of a task that has no future goes to
+ * the error hook. (One that is canceled in the queue keeps its place there until its turn comes.)
  *
- * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): waits until all has run and every
- * thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that is still open when the
- * program ends is closed and joined then (unless its desc says `daemon`), although its threads, each by itself, are daemons. (It
- * is not waited for if exit() is called by a thread that takes part in it, or runs a task of it, as that would wait for itself.)
+ * THE END. conc_pool_close(): no more tasks; what was accepted still runs. conc_pool_join(): waits until all has run
+ * and every thread has ended. conc_pool_free(): gives back the memory. Or all three: conc_pool_finish(). A pool that
+ * is still open when the program ends is closed and joined then (unless its desc says `daemon`), although its
+ * threads, each by itself, are daemons. (It is not waited for if exit() is called by a thread that takes part in it,
+ * or runs a task of it, as that would wait for itself.)
  *
- * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules. (Groups and
- * conc_pool_imap() may use both.)
+ * FORK AND JOIN, PARALLEL LOOPS: see parallel.h. They use the same threads, and neither the queue nor its rules.
+ * (Groups and conc_pool_imap() may use both.)
  *
- * Any thread may make any call here at any time, but for conc_pool_free() and conc_pool_finish(). In a child of fork() a pool's threads are not there:
- * all calls say CONC_FORKED, but conc_pool_free(), which gives back what it can.
+ * Any thread may make any call here at any time, but for conc_pool_free() and conc_pool_finish(). In a child of
+ * fork() a pool's threads are not there: all calls say CONC_FORKED, but conc_pool_free(), which gives back what it
+ * can.
  * ========================================================================================== */
 
 #ifndef CONC__POOL_H
@@ -44,7 +47,8 @@ typedef struct conc_pool conc_pool;
 typedef enum conc_reject {
     CONC_REJECT_ABORT = 0,   /* the call fails: CONC_REJECTED, "pool full: ..." */
     CONC_REJECT_DISCARD,     /* the task is not run; the call says CONC_OK */
-    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority, nor without a queue) */
+    CONC_REJECT_DISCARD_OLDEST, /* the task that has waited longest makes room (not with by_priority, nor without a
+                                   queue) */
     CONC_REJECT_CALLER_RUNS, /* the caller runs the task itself, before the call returns */
     CONC_REJECT_BLOCK        /* the caller waits for room: until its deadline, or block_seconds. A task of this pool, which could
                                 wait for itself, runs one to make room instead, however long that takes */
@@ -62,7 +66,8 @@ typedef struct conc_pool_desc {
     bool prestart;          /* all core threads are started at once */
     bool grow_first;        /* see the rules */
     bool by_priority;       /* the queue gives the most urgent first, equals in their order: see conc_pool_task */
-    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs the task itself if that is still queued */
+    bool waiters_help;      /* conc_future_wait() outside of the pool, too, runs the task itself if that is still
+                               queued */
     size_t queue_capacity;  /* tasks; 0: unbounded */
     conc_reject on_reject;
     double block_seconds;   /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
@@ -84,8 +89,8 @@ typedef struct conc_pool_desc {
     bool daemon;            /* the program's end neither closes the pool nor waits for its tasks */
 } conc_pool_desc;
 
-/* `desc` NULL: as many threads as processors, an unbounded queue. Returns NULL: CONC_INVALID (conc_error_detail() says what is
- * wrong), CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
+/* `desc` NULL: as many threads as processors, an unbounded queue. Returns NULL: CONC_INVALID (conc_error_detail()
+ * says what is wrong), CONC_NO_MEMORY, CONC_NO_THREADS (prestart: not even one). */
 CONC_API conc_pool *conc_pool_new(const conc_pool_desc *desc);
 
 /* ---- handing in --------------------------------------------------------------------------------
@@ -95,15 +100,18 @@ CONC_API conc_pool *conc_pool_new(const conc_pool_desc *desc);
  * pool is closed; CONC_NO_THREADS: there is no thread, and none can be started (if there is one, the task waits for it);
  * CONC_NO_MEMORY, CONC_INVALID, CONC_FORKED. */
 CONC_API conc_result conc_pool_run(conc_pool *pool, conc_fn fn, void *arg);
-/* With a future for it, which is the caller's to release. NULL, with conc_error_result(): as above. What the policy discards has
- * a future, too: it ends with CONC_REJECTED, or, if it had been accepted, with CONC_CANCELED. While the task runs, a token of its
- * own is current, which conc_future_cancel() fires; the token of the thread that handed it in is not its parent (see `cancel`). */
+/* With a future for it, which is the caller's to release. NULL, with conc_error_result(): as above. What the policy
+ * discards has a future, too: it ends with CONC_REJECTED, or, if it had been accepted, with CONC_CANCELED. While the
+ * task runs, a token of its own is current, which conc_future_cancel() fires; the token of the thread that handed it
+ * in is not its parent (see `cancel`). */
 CONC_API conc_future *conc_pool_submit(conc_pool *pool, conc_fn fn, void *arg);
 
 typedef struct conc_pool_task {
     int priority;        /* higher first; by_priority pools only */
-    conc_cancel *cancel; /* a parent for the task's token; must outlive the task. If it has fired, the task is run all the same */
-    conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
+    conc_cancel *cancel; /* a parent for the task's token; must outlive the task. If it has fired, the task is run all
+                            the same */
+    conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all
+                            zero: not given */
 } conc_pool_task;
 /* The same with options; `task` NULL: none. */
 CONC_API conc_result conc_pool_run_ex(conc_pool *pool, conc_fn fn, void *arg, const conc_pool_task *task);
@@ -117,28 +125,31 @@ CONC_API conc_op conc_op_pool_run(conc_pool *pool, conc_fn fn, void *arg);
  * it be, and conc_pool_join() waits for it, however late it is; conc_future_cancel() takes it out, and so does the program's
  * end, if its time has not come by then (`dropped` is told). */
 CONC_API conc_future *conc_pool_submit_at(conc_pool *pool, conc_fn fn, void *arg, conc_deadline when);
-/* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn that is late is made
- * up for at once, and none overlaps the one before; or (`after_each`) with that much delay after each end. It goes on until fn
- * returns something else than 0, the future is canceled, or the pool is closed (CONC_CANCELED); then the future ends. */
+/* Runs fn(arg) at `first`, and then every `seconds` (over 0): at a fixed rate, counted from `first`, where a turn
+ * that is late is made up for at once, and none overlaps the one before; or (`after_each`) with that much delay after
+ * each end. It goes on until fn returns something else than 0, the future is canceled, or the pool is closed
+ * (CONC_CANCELED); then the future ends. */
 CONC_API conc_future *conc_pool_every(conc_pool *pool, conc_fn fn, void *arg, conc_deadline first, double seconds, bool after_each);
 
 /* ---- the end -----------------------------------------------------------------------------------
  * No more tasks from now on: CONC_OK, or CONC_CLOSED if it was closed. Does not wait. */
 CONC_API conc_result conc_pool_close(conc_pool *pool);
-/* Closes it, takes out all that has not begun and hands each to returned(fn, arg, user) in their order, with its future ended
- * (CONC_CANCELED), and fires the tokens of what runs (but for tasks, groups and calls under another parent than the pool's own token: a
- * conc_pool_task's, or their caller's). `returned` NULL: they are counted as canceled, and `dropped` is told. Does not wait. */
+/* Closes it, takes out all that has not begun and hands each to returned(fn, arg, user) in their order, with its
+ * future ended (CONC_CANCELED), and fires the tokens of what runs (but for tasks, groups and calls under another
+ * parent than the pool's own token: a conc_pool_task's, or their caller's). `returned` NULL: they are counted as
+ * canceled, and `dropped` is told. Does not wait. */
 CONC_API conc_result conc_pool_close_now(conc_pool *pool, void (*returned)(conc_fn fn, void *arg, void *user), void *user);
-/* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
- * CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT, CONC_CANCELED. */
+/* Waits until all its tasks and all its threads have ended: CONC_OK, also when called again. CONC_INVALID: it is not
+ * closed. CONC_DEADLOCK: the caller is one of its threads, takes part in it, or runs a task of it. CONC_TIMEOUT,
+ * CONC_CANCELED. */
 CONC_API conc_result conc_pool_join(conc_pool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_pool_end(conc_pool *pool);
-/* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its futures
- * stay as they are, until they are released. */
+/* Frees it. CONC_BUSY, and nothing happens: it has threads or tasks (close and join it first). NULL is CONC_OK. Its
+ * futures stay as they are, until they are released. */
 CONC_API conc_result conc_pool_free(conc_pool *pool);
 
-/* Closes, joins for as long as it takes, and frees: CONC_OK; or, and it is closed and not freed, CONC_CANCELED, CONC_DEADLOCK. NULL is
- * CONC_OK. */
+/* Closes, joins for as long as it takes, and frees: CONC_OK; or, and it is closed and not freed, CONC_CANCELED,
+ * CONC_DEADLOCK. NULL is CONC_OK. */
 CONC_API conc_result conc_pool_finish(conc_pool *pool);
 
 /* ---- looking and changing ---------------------------------------------------------------------- */
@@ -162,7 +173,8 @@ typedef struct conc_pool_stats {
 CONC_API conc_pool_stats conc_pool_stats_of(conc_pool *pool);
 CONC_API const conc_pool_desc *conc_pool_desc_of(const conc_pool *pool); /* as it was made, the defaults filled in */
 CONC_API const char *conc_pool_name(const conc_pool *pool);
-/* Other numbers of threads; 0: as it is. Threads that are too many end when they are idle. CONC_INVALID: as for conc_pool_new(). */
+/* Other numbers of threads; 0: as it is. Threads that are too many end when they are idle. CONC_INVALID: as for
+ * conc_pool_new(). */
 CONC_API conc_result conc_pool_resize(conc_pool *pool, unsigned core_threads, unsigned max_threads);
 CONC_API conc_result conc_pool_set_keep_alive(conc_pool *pool, double seconds);
 /* Starts core threads up to `n` of them all (0: all), before there is work. Returns how many there are. */
