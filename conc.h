@@ -15224,8 +15224,8 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
         return;
     }
     if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
-    if (!conc__pool_lets_work(pool) || conc__pool_is_forked(pool)) return; /* (in the child, nobody sleeps, and the
-                                                                              lock may be held) */
+    if (!conc__pool_lets_work(pool)) return;
+    if (conc__pool_is_forked(pool)) return; /* nobody sleeps in the child, and the lock may be held */
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
     if (w != NULL) {
@@ -18085,8 +18085,8 @@ static void conc__imap_run_here(conc__imap *self, conc__imap_slot *slot) {
     conc_result r = CONC_OK;
     bool own;
     int code;
-    if (slot->future != NULL) (void)conc_future_cancel(slot->future); /* its task has not begun, and would find
-                                                                         nothing to do */
+    /* Its task has not begun, and would find nothing to do. */
+    if (slot->future != NULL) (void)conc_future_cancel(slot->future);
     conc__lock_take(&self->lock);
     own = self->failed == CONC__IMAP_ANY && conc__tokens_count(before) < CONC_CANCEL_DEPTH;
     if (own) self->here = slot->number;

@@ -764,8 +764,8 @@ static void conc__imap_run_here(conc__imap *self, conc__imap_slot *slot) {
     conc_result r = CONC_OK;
     bool own;
     int code;
-    if (slot->future != NULL) (void)conc_future_cancel(slot->future); /* its task has not begun, and would find
-                                                                         nothing to do */
+    /* Its task has not begun, and would find nothing to do. */
+    if (slot->future != NULL) (void)conc_future_cancel(slot->future);
     conc__lock_take(&self->lock);
     own = self->failed == CONC__IMAP_ANY && conc__tokens_count(before) < CONC_CANCEL_DEPTH;
     if (own) self->here = slot->number;

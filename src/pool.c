@@ -464,8 +464,8 @@ void conc__pool_rouse_for_jobs(conc_pool *pool) {
         return;
     }
     if (conc__load32(&pool->coming, CONC__SEQ_CST) != 0 || conc__load32(&pool->searching, CONC__SEQ_CST) != 0) return;
-    if (!conc__pool_lets_work(pool) || conc__pool_is_forked(pool)) return; /* (in the child, nobody sleeps, and the
-                                                                              lock may be held) */
+    if (!conc__pool_lets_work(pool)) return;
+    if (conc__pool_is_forked(pool)) return; /* nobody sleeps in the child, and the lock may be held */
     conc__lock_take(&pool->lock);
     w = pool->helping != NULL ? pool->helping : pool->idles;
     if (w != NULL) {
