@@ -62,7 +62,7 @@ typedef struct conc_job { /* private; where you like, usually on the stack, unti
 } conc_job;
 
 /* Runs fn(arg) in the calling thread, as part of the pool, so that it may fork; stores what it returned in `*code`
- * (may be NULL). CONC_OK; CONC_INVALID; CONC_CLOSED: the pool is closed, and the caller does not belong to it;
+ * (NULL: what is not 0 goes to the error hook). CONC_OK; CONC_INVALID; CONC_CLOSED: the pool is closed, and the caller does not belong to it;
  * CONC_NO_MEMORY, CONC_FORKED: fn has not run. */
 CONC_API conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code);
 
