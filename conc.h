@@ -11969,7 +11969,6 @@ static void *conc__exit_first; /* atomic: the function of conc__before_exit() */
 void conc__before_exit(void (*fn)(void)) {
     void *p;
     memcpy(&p, &fn, sizeof p); /* ISO C has no cast between the two */
-    (void)conc_thread_main();
     conc__storep(&conc__exit_first, p, CONC__RELEASE);
 }
 
