@@ -3193,7 +3193,7 @@ CONC_API size_t conc_group_count(const conc_group *group);
 #define conc_op_offload(pool, fn, ...) /* the argument: a pointer, perhaps to a literal with commas */ \
     conc_op_offload_bytes((pool), (fn), (__VA_ARGS__),                                             \
                           sizeof *(__VA_ARGS__) + 0 * sizeof(char[sizeof *(__VA_ARGS__) > 1 ? 1 : -1]))
-CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
+CONC_API conc_op conc_op_offload_bytes(conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------
  * Writes a line for each thread (of this library, or that has asked for its handle), each pool, and each task of each loop: its name, where it
@@ -16218,7 +16218,7 @@ conc_pool *conc_pool_new(const conc_pool_desc *desc) {
         if (d.max_threads != 0 && d.core_threads > d.max_threads) d.core_threads = d.max_threads;
     }
     if (d.max_threads == 0) d.max_threads = d.core_threads;
-    if (d.keep_alive == 0) d.keep_alive = 60;
+    if (d.keep_alive >= 0 && d.keep_alive <= 0) d.keep_alive = 60;
     if (d.name == NULL) d.name = "pool";
     wrong = conc__desc_wrong(&d);
     if (wrong != NULL) {
@@ -18212,7 +18212,7 @@ static bool conc__imap_room(size_t *size, size_t *at, size_t more) {
 conc_iter *conc_pool_imap_bytes(conc_pool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window, void *arg,
                                 bool in_order) {
     conc__imap *self = NULL;
-    size_t size = sizeof(conc__imap_slot), in_at, out_at;
+    size_t size = sizeof(conc__imap_slot), in_at = 0, out_at = 0;
     conc_result r = CONC_OK;
     if (it == NULL) return conc_iter_failed(conc__fail(CONC_INVALID, "conc_pool_imap: the iterator is NULL"));
     if (pool == NULL) r = conc__fail(CONC_INVALID, "conc_pool_imap: no pool");
@@ -20981,7 +20981,7 @@ bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size
     return conc__offload_arm_in(NULL, op, node, fn, size, finish);
 }
 
-conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size) {
+conc_op conc_op_offload_bytes(conc_pool *pool, conc_fn fn, void *arg, size_t size) {
     conc_op op = conc_op_make(&conc__offload_new, NULL, arg);
     memcpy(&op.object, &fn, sizeof op.object);
     op.word = arg != NULL ? size : 0;

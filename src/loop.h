@@ -24,6 +24,7 @@
 #define CONC__LOOP_H
 
 #include "coro.h"
+#include "pool.h"
 #include "thread.h"
 
 /* ---- the loop ------------------------------------------------------------------------------------------ */
@@ -161,7 +162,7 @@ CONC_API size_t conc_group_count(const conc_group *group);
 #define conc_op_offload(pool, fn, ...) /* the argument: a pointer, perhaps to a literal with commas */ \
     conc_op_offload_bytes((pool), (fn), (__VA_ARGS__),                                             \
                           sizeof *(__VA_ARGS__) + 0 * sizeof(char[sizeof *(__VA_ARGS__) > 1 ? 1 : -1]))
-CONC_API conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size);
+CONC_API conc_op conc_op_offload_bytes(conc_pool *pool, conc_fn fn, void *arg, size_t size);
 
 /* ---- the dump -------------------------------------------------------------------------------------------------------
  * Writes a line for each thread (of this library, or that has asked for its handle), each pool, and each task of each loop: its name, where it

@@ -293,7 +293,7 @@ bool conc__offload_arm_new(conc_op *op, conc_node *node, conc_fn fn, size_t size
     return conc__offload_arm_in(NULL, op, node, fn, size, finish);
 }
 
-conc_op conc_op_offload_bytes(struct conc_pool *pool, conc_fn fn, void *arg, size_t size) {
+conc_op conc_op_offload_bytes(conc_pool *pool, conc_fn fn, void *arg, size_t size) {
     conc_op op = conc_op_make(&conc__offload_new, NULL, arg);
     memcpy(&op.object, &fn, sizeof op.object);
     op.word = arg != NULL ? size : 0;

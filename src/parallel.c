@@ -892,7 +892,7 @@ static bool conc__imap_room(size_t *size, size_t *at, size_t more) {
 conc_iter *conc_pool_imap_bytes(conc_pool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window, void *arg,
                                 bool in_order) {
     conc__imap *self = NULL;
-    size_t size = sizeof(conc__imap_slot), in_at, out_at;
+    size_t size = sizeof(conc__imap_slot), in_at = 0, out_at = 0;
     conc_result r = CONC_OK;
     if (it == NULL) return conc_iter_failed(conc__fail(CONC_INVALID, "conc_pool_imap: the iterator is NULL"));
     if (pool == NULL) r = conc__fail(CONC_INVALID, "conc_pool_imap: no pool");

@@ -1459,7 +1459,7 @@ conc_pool *conc_pool_new(const conc_pool_desc *desc) {
         if (d.max_threads != 0 && d.core_threads > d.max_threads) d.core_threads = d.max_threads;
     }
     if (d.max_threads == 0) d.max_threads = d.core_threads;
-    if (d.keep_alive == 0) d.keep_alive = 60;
+    if (d.keep_alive >= 0 && d.keep_alive <= 0) d.keep_alive = 60;
     if (d.name == NULL) d.name = "pool";
     wrong = conc__desc_wrong(&d);
     if (wrong != NULL) {
