@@ -16037,13 +16037,13 @@ static int conc__schedule_fires(void *p) {
 }
 
 /* Enters it, with the list's reference, which the caller gives. CONC_OK; else the reference is still the caller's. */
-static conc_result conc__schedule_enter(conc_future *f, bool closed_too) {
+static conc_result conc__schedule_enter(conc_future *f) {
     conc_pool *pool = f->pool;
     conc__schedule *s = f->schedule;
     conc_timer *before, *timer;
     conc_result r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !closed_too) {
+    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
         r = CONC_CLOSED;
     } else if ((conc__load32(&f->state, CONC__RELAXED) & CONC__BEGUN) != 0) {
         r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock
@@ -16083,7 +16083,7 @@ static bool conc__schedule_again(conc_future *f, int code) {
     (void)conc_future_retain(f);
     /* Free again before it is entered: its time may have come at once. */
     (void)conc__and32(&f->state, ~CONC__BEGUN, CONC__SEQ_CST);
-    r = conc__schedule_enter(f, false);
+    r = conc__schedule_enter(f);
     if (r == CONC_OK) {
         /* Who cancels fires the token, then looks whether it is free: see conc_future_cancel(). */
         if (conc_cancel_fired(&f->token)) (void)conc_future_cancel(f);
@@ -16148,7 +16148,7 @@ static conc_future *conc__pool_later(conc_pool *pool, conc_fn fn, void *arg, con
     f->schedule = s;
     (void)conc__addz(&pool->accepted, 1, CONC__RELAXED);
     (void)conc_future_retain(f);
-    r = conc__schedule_enter(f, false);
+    r = conc__schedule_enter(f);
     if (r != CONC_OK) {
         (void)conc__subz(&pool->accepted, 1, CONC__RELAXED);
         (void)conc__rejected(pool, r);
