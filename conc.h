@@ -4656,6 +4656,9 @@ typedef struct conc__running {
     const void *what;                  /* what has ended when it returns: a future, a team, a job; NULL: nobody can wait for it */
     conc_pool *pool;                   /* whose it is; NULL: the same as before */
 } conc__running;
+/* The calling thread enters a task, and leaves it. */
+CONC__LIB void conc__running_begin(conc__agent *me, conc__running *running, const void *what, conc_pool *pool);
+CONC__LIB void conc__running_end(conc__agent *me, const conc__running *running);
 /* A thread that sleeps in a task until `awaits` has ended, with no deadline. */
 typedef struct conc__blocked {
     struct conc__blocked *next, **link;
@@ -14707,6 +14710,18 @@ void conc__blocked_begin(void) {
     conc__on_fork(CONC__RESET_BLOCKED, conc__blocked_reset);
 }
 
+void conc__running_begin(conc__agent *me, conc__running *running, const void *what, conc_pool *pool) {
+    running->below = me->running;
+    running->up = NULL;
+    running->what = what;
+    running->pool = pool;
+    me->running = running;
+}
+
+void conc__running_end(conc__agent *me, const conc__running *running) {
+    me->running = (conc__running *)(uintptr_t)running->below;
+}
+
 static bool conc__is_in(const conc__running *r, const void *what, unsigned *steps) {
     for (; r != NULL; r = r->below) {
         if (r->what == what) return true;
@@ -15405,17 +15420,13 @@ static int conc__task_call(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *
     conc_cancel *before = me->cancel;
     conc__running running;
     int code;
-    running.below = me->running;
-    running.up = NULL;
-    running.what = what;
-    running.pool = pool;
-    me->running = &running;
+    conc__running_begin(me, &running, what, pool);
     me->cancel = token;
     if (pool->desc.before_task != NULL) pool->desc.before_task(fn, arg, pool->desc.user);
     code = fn(arg);
     if (pool->desc.after_task != NULL) pool->desc.after_task(fn, arg, code, pool->desc.user);
     me->cancel = before;
-    me->running = (conc__running *)(uintptr_t)running.below;
+    conc__running_end(me, &running);
     return code;
 }
 
@@ -16600,15 +16611,12 @@ static void conc__job_run_taken(conc_job *job) {
     conc__agent *me = conc__self();
     conc_cancel *before = me->cancel;
     conc__running running;
-    running.below = me->running;
+    conc__running_begin(me, &running, job, NULL);
     running.up = (const conc__running *)job->conc__up;
-    running.what = job;
-    running.pool = NULL;
-    me->running = &running;
     me->cancel = job->conc__cancel;
     conc__job_run(job);
     me->cancel = before;
-    me->running = (conc__running *)(uintptr_t)running.below;
+    conc__running_end(me, &running);
 }
 
 static conc_result conc__job_attempt(conc_op *op) {
@@ -16905,16 +16913,12 @@ conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
         w = conc__pool_enter(pool, &r);
         if (w == NULL) return r;
         me->worker = w;
-        running.below = me->running;
-        running.up = NULL;
-        running.what = NULL;
-        running.pool = pool;
-        me->running = &running;
+        conc__running_begin(me, &running, NULL, pool);
     }
     returned = fn(arg);
     if (w != before) {
         conc__jobs_finish(w);
-        me->running = (conc__running *)(uintptr_t)running.below;
+        conc__running_end(me, &running);
         me->worker = before;
         conc__pool_leave(w);
     }
@@ -17030,17 +17034,13 @@ static void conc__mate_run(conc__mate *m) {
     conc__agent *me = conc__self();
     conc_cancel *before = me->cancel;
     conc__running running;
-    running.below = me->running;
-    running.up = NULL;
-    running.what = team;
-    running.pool = NULL;
     if (!conc_cancel_fired(&team->token)) {
         int code;
-        me->running = &running;
+        conc__running_begin(me, &running, team, NULL);
         me->cancel = &team->token;
         code = m->fn(m->arg);
         me->cancel = before;
-        me->running = (conc__running *)(uintptr_t)running.below;
+        conc__running_end(me, &running);
         if (code != 0 && !conc_cancel_fired(&team->token)) {
             uint32_t none = 0;
             (void)conc__cas32(&team->code, &none, (uint32_t)code, CONC__RELAXED);

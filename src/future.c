@@ -466,6 +466,18 @@ void conc__blocked_begin(void) {
     conc__on_fork(CONC__RESET_BLOCKED, conc__blocked_reset);
 }
 
+void conc__running_begin(conc__agent *me, conc__running *running, const void *what, conc_pool *pool) {
+    running->below = me->running;
+    running->up = NULL;
+    running->what = what;
+    running->pool = pool;
+    me->running = running;
+}
+
+void conc__running_end(conc__agent *me, const conc__running *running) {
+    me->running = (conc__running *)(uintptr_t)running->below;
+}
+
 static bool conc__is_in(const conc__running *r, const void *what, unsigned *steps) {
     for (; r != NULL; r = r->below) {
         if (r->what == what) return true;

@@ -351,6 +351,9 @@ typedef struct conc__running {
     const void *what;                  /* what has ended when it returns: a future, a team, a job; NULL: nobody can wait for it */
     conc_pool *pool;                   /* whose it is; NULL: the same as before */
 } conc__running;
+/* The calling thread enters a task, and leaves it. */
+CONC__LIB void conc__running_begin(conc__agent *me, conc__running *running, const void *what, conc_pool *pool);
+CONC__LIB void conc__running_end(conc__agent *me, const conc__running *running);
 /* A thread that sleeps in a task until `awaits` has ended, with no deadline. */
 typedef struct conc__blocked {
     struct conc__blocked *next, **link;

@@ -57,15 +57,12 @@ static void conc__job_run_taken(conc_job *job) {
     conc__agent *me = conc__self();
     conc_cancel *before = me->cancel;
     conc__running running;
-    running.below = me->running;
+    conc__running_begin(me, &running, job, NULL);
     running.up = (const conc__running *)job->conc__up;
-    running.what = job;
-    running.pool = NULL;
-    me->running = &running;
     me->cancel = job->conc__cancel;
     conc__job_run(job);
     me->cancel = before;
-    me->running = (conc__running *)(uintptr_t)running.below;
+    conc__running_end(me, &running);
 }
 
 static conc_result conc__job_attempt(conc_op *op) {
@@ -362,16 +359,12 @@ conc_result conc_pool_call(conc_pool *pool, conc_fn fn, void *arg, int *code) {
         w = conc__pool_enter(pool, &r);
         if (w == NULL) return r;
         me->worker = w;
-        running.below = me->running;
-        running.up = NULL;
-        running.what = NULL;
-        running.pool = pool;
-        me->running = &running;
+        conc__running_begin(me, &running, NULL, pool);
     }
     returned = fn(arg);
     if (w != before) {
         conc__jobs_finish(w);
-        me->running = (conc__running *)(uintptr_t)running.below;
+        conc__running_end(me, &running);
         me->worker = before;
         conc__pool_leave(w);
     }

@@ -646,17 +646,13 @@ static int conc__task_call(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *
     conc_cancel *before = me->cancel;
     conc__running running;
     int code;
-    running.below = me->running;
-    running.up = NULL;
-    running.what = what;
-    running.pool = pool;
-    me->running = &running;
+    conc__running_begin(me, &running, what, pool);
     me->cancel = token;
     if (pool->desc.before_task != NULL) pool->desc.before_task(fn, arg, pool->desc.user);
     code = fn(arg);
     if (pool->desc.after_task != NULL) pool->desc.after_task(fn, arg, code, pool->desc.user);
     me->cancel = before;
-    me->running = (conc__running *)(uintptr_t)running.below;
+    conc__running_end(me, &running);
     return code;
 }
 

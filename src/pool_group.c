@@ -54,17 +54,13 @@ static void conc__mate_run(conc__mate *m) {
     conc__agent *me = conc__self();
     conc_cancel *before = me->cancel;
     conc__running running;
-    running.below = me->running;
-    running.up = NULL;
-    running.what = team;
-    running.pool = NULL;
     if (!conc_cancel_fired(&team->token)) {
         int code;
-        me->running = &running;
+        conc__running_begin(me, &running, team, NULL);
         me->cancel = &team->token;
         code = m->fn(m->arg);
         me->cancel = before;
-        me->running = (conc__running *)(uintptr_t)running.below;
+        conc__running_end(me, &running);
         if (code != 0 && !conc_cancel_fired(&team->token)) {
             uint32_t none = 0;
             (void)conc__cas32(&team->code, &none, (uint32_t)code, CONC__RELAXED);
