@@ -11,12 +11,13 @@
 
 #define CONC__FAULTS_KEPT 256
 
-/* All atomic; they publish nothing. */
+/* All atomic; they publish nothing, but for `text` below. */
 static uint32_t conc__fault_nth, conc__fault_which, conc__fault_sticky; /* the plan */
 static uint32_t conc__fault_asked; /* how often a site was passed since it was made */
 static uint32_t conc__fault_count; /* how many faults were made, since the program began */
 static struct {
-    const char *site, *text;
+    const char *site;
+    const char *text; /* atomic; publishes the other two: a thread may make a fault while another one reads the list */
     uint32_t which;
 } conc__faults[CONC__FAULTS_KEPT];  /* the first of them */
 
@@ -32,12 +33,14 @@ uint32_t conc__fault_passed(void) {
 }
 
 bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size) {
-    const char *name;
+    const char *text, *name;
     uint32_t k;
     size_t n = 0;
     if (i >= conc__load32(&conc__fault_count, CONC__RELAXED) || i >= CONC__FAULTS_KEPT) return false;
+    text = (const char *)conc__loadp(&conc__faults[i].text, CONC__ACQUIRE);
+    if (text == NULL) return false; /* being made */
     *site = conc__faults[i].site;
-    name = strrchr(conc__faults[i].text, '"') + 1; /* ", EAGAIN, ENOMEM" */
+    name = strrchr(text, '"') + 1; /* ", EAGAIN, ENOMEM" */
     for (k = 0; k < conc__faults[i].which; k++) name = strchr(name + 1, ',');
     for (name += 2; n + 1 < size && name[n] != ',' && name[n] != '\0'; n++) error[n] = name[n];
     error[n] = '\0';
@@ -57,8 +60,8 @@ int conc__fault(const char *text, const char *site, ...) {
     i = conc__add32(&conc__fault_count, 1, CONC__RELAXED);
     if (i < CONC__FAULTS_KEPT) {
         conc__faults[i].site = site;
-        conc__faults[i].text = text;
         conc__faults[i].which = which % count;
+        conc__storep(&conc__faults[i].text, text, CONC__RELEASE);
     }
     return error;
 }
