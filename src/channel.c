@@ -148,8 +148,8 @@ void conc__channel_flush(conc_channel *c) {
     conc__lock_give(&c->out.lock);
 }
 
-/* out->done is the message's size once it is in the buffer: then it is only waited for. */
-static conc_result conc__put_attempt(conc_op *op) {
+/* out->done is not 0 once a part of the message has gone: then the rest is only waited for. */
+static conc_result conc__channel_put_attempt(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_out *out = (conc_out *)op->data;
     conc_result r = conc__channel_ready(op);
@@ -183,13 +183,15 @@ static conc_result conc__put_attempt(conc_op *op) {
     return e == 0 ? CONC_OK : conc__channel_fail(op, e, "cannot send a message");
 }
 
-static void conc__put_abandon(conc_op *op) {
-    const conc_out *out = (const conc_out *)op->data;
-    if (op->object != NULL && out != NULL && out->done != 0 && op->result == CONC_PENDING) op->result = CONC_OK;
+static void conc__channel_put_abandon(conc_op *op) {
+    conc_out *out = (conc_out *)op->data;
+    if (op->object == NULL || out == NULL || out->done == 0 || op->result != CONC_PENDING) return;
+    out->done = out->size;
+    op->result = CONC_OK;
 }
 
 conc_op conc_op_channel_put(conc_channel *c, conc_out *out) {
-    static const conc_op_class cls = { "channel_put", CONC_FULL, conc__put_attempt, conc__polled_arm, NULL, conc__put_abandon };
+    static const conc_op_class cls = { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, conc__channel_put_abandon };
     conc_op op = conc_op_make(&cls, c != NULL ? &c->out : NULL, out);
     if (out != NULL) out->done = 0;
     if (c != NULL) op.word = CONC__POLLED(c->fd, 1, c->out.number);
@@ -245,7 +247,7 @@ static conc_result conc__channel_receive(conc_op *op, conc__channel_side *s, siz
 }
 
 /* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable any more. */
-static conc_result conc__get_attempt(conc_op *op) {
+static conc_result conc__channel_get_attempt(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_io *io = (conc_io *)op->data;
     conc_result r = conc__channel_ready(op);
@@ -277,7 +279,7 @@ static conc_result conc__get_attempt(conc_op *op) {
 }
 
 conc_op conc_op_channel_get(conc_channel *c, conc_io *io) {
-    static const conc_op_class cls = { "channel_get", CONC_EMPTY, conc__get_attempt, conc__polled_arm, NULL, NULL };
+    static const conc_op_class cls = { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, NULL };
     conc_op op = conc_op_make(&cls, c != NULL ? &c->in : NULL, io);
     if (c != NULL) op.word = CONC__POLLED(c->fd, 0, c->in.number);
     return op;

@@ -505,10 +505,12 @@ typedef struct conc__port_ending {
 
 /* FORKS: `*child`: whether this is the child, where `keep` is a descriptor that is to stay open until its end, or -1. */
 CONC__LIB int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep);
-/* Starts this program anew (`program` is how it was called), with one argument more for what it is to do, and the `n`
- * descriptors (or -1) at `inherit`, which have the same numbers there. */
+/* Starts this program anew (`program` is how it was called), with three arguments: these two, and the number of a descriptor that is
+ * to stay open there until its end, or -1; and with the `n` descriptors (or -1) at `inherit`, which have the same numbers there. */
 CONC__LIB int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
                                        const intptr_t *inherit, size_t n);
+/* There: from now on it is closed in other programs. */
+CONC__LIB void conc__port_inherited(intptr_t fd);
 /* Whether it has ended; asked until it has, and never again. Does not block. */
 CONC__LIB bool conc__port_process_reap(conc__port_process *p, conc__port_ending *ending);
 /* Not once it has been reaped. */

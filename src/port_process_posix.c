@@ -55,7 +55,7 @@ extern char **conc__ps_environ __asm__("environ");
 extern char **environ;
 #endif
 
-/* The same numbers everywhere. */
+/* (SOCK_CLOEXEC is O_CLOEXEC on Linux, and is not hidden.) The same numbers everywhere: */
 #define CONC__SIGKILL 9
 #define CONC__SIGTERM 15
 #if defined(SIGCONT)
@@ -98,7 +98,7 @@ static int conc__ps_pipe(intptr_t fd[2]) {
     int fds[2], saved = errno, e;
     fd[0] = fd[1] = -1;
 #if CONC_OS_LINUX
-    e = conc__ps_end(conc__ps_pipe2(fds, O_CLOEXEC), saved);
+    e = conc__ps_end(conc__ps_pipe2(fds, (int)SOCK_CLOEXEC), saved);
 #else
     e = conc__ps_end(pipe(fds), saved);
 #endif
@@ -180,7 +180,7 @@ int conc__port_life_watch(intptr_t life) {
     char path[40];
     int fd;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", (int)life);
-    fd = CONC__FAULT("open: life", ENOENT) == 0 ? conc__ps_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    fd = CONC__FAULT("open: life", ENOENT) == 0 ? conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK) : -1;
     if (fd >= 0) {
         if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 && conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
             conc__ps_fcntl(fd, F_SETFL, O_NONBLOCK | 020000 /* O_ASYNC */) == 0) {
@@ -280,7 +280,7 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
 int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
                              const intptr_t *inherit, size_t n) {
     posix_spawn_file_actions_t actions;
-    char *argv[4];
+    char *argv[5], kept[24];
     intptr_t keep;
     pid_t pid = -1;
     size_t i;
@@ -289,7 +289,9 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     argv[0] = (char *)(uintptr_t)program;
     argv[1] = (char *)(uintptr_t)option;
     argv[2] = (char *)(uintptr_t)argument;
-    argv[3] = NULL;
+    argv[3] = kept;
+    argv[4] = NULL;
+    (void)snprintf(kept, sizeof kept, "%ld", (long)keep);
     e = CONC__FAULT("posix_spawn", EAGAIN, ENOMEM, ENOENT);
     if (e == 0) e = posix_spawn_file_actions_init(&actions);
     if (e == 0) {
@@ -308,6 +310,12 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     }
     errno = saved;
     return conc__ps_begun(p, (int)pid, keep, e);
+}
+
+void conc__port_inherited(intptr_t fd) {
+    int saved = errno;
+    if (fd >= 0) (void)conc__ps_fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    errno = saved;
 }
 
 /* ---- ending -------------------------------------------------------------------------------------------------- */
