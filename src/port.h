@@ -503,8 +503,10 @@ typedef struct conc__port_ending {
     int code;
 } conc__port_ending;
 
-/* FORKS: `*child`: whether this is the child, where `keep` is a descriptor that is to stay open until its end, or -1. */
+#if CONC__PROCESS_FORKS
+/* `*child`: whether this is the child, where `keep` is a descriptor that is to stay open until its end, or -1. */
 CONC__LIB int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep);
+#endif
 /* Starts this program anew (`program` is how it was called), with three arguments: these two, and the number of a descriptor that is
  * to stay open there until its end, or -1; and with the `n` descriptors (or -1) at `inherit`, which have the same numbers there. */
 CONC__LIB int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
@@ -536,6 +538,8 @@ CONC__LIB int conc__port_block_new(conc__port_block *b, size_t size, bool spawns
 CONC__LIB int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size);
 CONC__LIB void conc__port_block_free(conc__port_block *b);
 
+/* Before a socket that was inherited is used. */
+CONC__LIB int conc__port_socket_begin(void);
 /* Two sockets that are connected with each other. */
 CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
 

@@ -188,6 +188,10 @@ int CONC__PORT(socket)(unsigned family, bool stream, intptr_t *fd) {
     return 0;
 }
 
+int conc__port_socket_begin(void) {
+    return conc__ws_begin();
+}
+
 void conc__port_socket_close(intptr_t fd) {
     DWORD saved = GetLastError();
     if (fd != -1) (void)conc__ws.p_closesocket((conc__ws_socket)fd);

@@ -258,6 +258,13 @@ static void conc__process_aim(conc_op *op, conc_process *p) {
 
 #else
 
+/* The port tells it. */
+static void conc__process_told(void *arg) {
+    conc_process *p = (conc_process *)arg;
+    conc__store32(&p->told, 1, CONC__RELEASE);
+    (void)conc__wake_waiters(&p->told, CONC__ANY_TAG, CONC_ALL);
+}
+
 static bool conc__process_arm(conc_op *op, conc_node *node) {
     conc_process *p = (conc_process *)op->object;
     conc__bucket *b = conc__bucket_lock(&p->told);
@@ -272,15 +279,6 @@ static void conc__process_aim(conc_op *op, conc_process *p) {
     (void)p;
 }
 
-#endif
-
-#if CONC_OS_WINDOWS || !CONC__PROCESS_FORKS
-/* The port tells it. */
-static void conc__process_told(void *arg) {
-    conc_process *p = (conc_process *)arg;
-    conc__store32(&p->told, 1, CONC__RELEASE);
-    (void)conc__wake_waiters(&p->told, CONC__ANY_TAG, CONC_ALL);
-}
 #endif
 
 /* op->data is not NULL while the op counts as a user of the record. */
@@ -492,6 +490,11 @@ static int conc__child_run(conc__process_block *b, conc_fn fn) {
     }
     conc__port_thread_set_name(conc__here.name);
     if (b->channel >= 0) {
+        e = conc__port_socket_begin();
+        if (e != 0) {
+            conc__child_refuse(b, "cannot use its channel", e);
+            return 1;
+        }
         conc__here.channel = conc__channel_new((intptr_t)b->channel, (size_t)b->message_max);
         if (conc__here.channel == NULL) {
             conc__child_refuse(b, "no memory for its channel", 0);

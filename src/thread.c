@@ -329,8 +329,13 @@ void conc__end_program(void) {
 
 void conc__thread_begin_anew(void) {
     conc__agent *me = conc__self();
-    me->thread = NULL;
-    me->name = NULL;
+    conc_thread *t = (conc_thread *)me->thread;
+    if (t != NULL) {
+        conc__copy_name(t, "main");
+        t->fn = NULL; /* nobody joins it here */
+        t->open = t->daemon = false;
+        t->users = 1;
+    }
     me->cancel = NULL;
     me->worker = NULL;
     me->running = NULL;

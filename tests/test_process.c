@@ -17,7 +17,6 @@
 
 /* Every case is run with each method that there is. */
 static conc_process_method method;
-static bool has_fork;
 
 static conc_process_desc of(const char *name) {
     conc_process_desc d;
@@ -51,7 +50,7 @@ static int add_up(void *arg) {
     int i;
     for (i = 1; i <= x->n; i++) x->sum += i;
     x->pid = conc_process_pid(NULL);
-    strncpy(x->name, conc_process_name(NULL), sizeof x->name - 1);
+    snprintf(x->name, sizeof x->name, "%s", conc_process_name(NULL));
     return 0;
 }
 
@@ -89,7 +88,8 @@ static int crashes(void *arg) {
 
 static int exits(void *arg) {
     *(int *)arg = 5;
-    exit(3);
+    if (arg != NULL) exit(3);
+    return 0;
 }
 
 /* Threads, queues, sleeps, tokens: all of it works there. */
@@ -932,7 +932,6 @@ int main(int argc, char **argv) {
     conc_process_main(argc, argv);
     check_begin("process");
 #if !defined(_WIN32)
-    has_fork = true;
     method = CONC_PROCESS_FORK;
     printf("forked:\n");
     all();
