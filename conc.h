@@ -4248,9 +4248,13 @@ typedef struct conc__port_ending {
 CONC__LIB int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep);
 #endif
 /* Starts this program anew (`program` is how it was called), with three arguments: these two, and the number of a descriptor that is
- * to stay open there until its end, or -1; and with the `n` descriptors (or -1) at `inherit`, which have the same numbers there. */
+ * to stay open there until its end, or -1; and with the `n` descriptors (or -1) at `inherit`, which have the same numbers there. A
+ * `socket` (or -1) goes over by what is written to `passed`, CONC__PORT_PASSED bytes, before the program begins there: it opens it by
+ * conc__port_socket_passed(). */
+#define CONC__PORT_PASSED 640
 CONC__LIB int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
-                                       const intptr_t *inherit, size_t n);
+                                       const intptr_t *inherit, size_t n, intptr_t socket, void *passed);
+CONC__LIB int conc__port_socket_passed(const void *passed, intptr_t *fd);
 /* There: from now on it is closed in other programs. */
 CONC__LIB void conc__port_inherited(intptr_t fd);
 /* Whether it has ended; asked until it has, and never again. Does not block. */
@@ -4278,8 +4282,9 @@ CONC__LIB int conc__port_block_new(conc__port_block *b, size_t size, bool spawns
 CONC__LIB int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size);
 CONC__LIB void conc__port_block_free(conc__port_block *b);
 
-/* Before a socket that was inherited is used. */
-CONC__LIB int conc__port_socket_begin(void);
+#if CONC_OS_WINDOWS
+CONC__LIB int conc__port_socket_pass(intptr_t fd, long pid, void *passed);
+#endif
 /* Two sockets that are connected with each other. */
 CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
 
@@ -6973,10 +6978,6 @@ int CONC__PORT(socket)(unsigned family, bool stream, intptr_t *fd) {
     return e;
 }
 
-int conc__port_socket_begin(void) {
-    return 0;
-}
-
 void conc__port_socket_close(intptr_t fd) {
     conc__net_close(fd);
 }
@@ -7284,6 +7285,7 @@ typedef struct conc__ws_addrinfo {
 #define CONC__WINSOCK(X)                                                                                                    \
     X(WSAStartup, int, (WORD, void *))                                                                                      \
     X(WSASocketW, conc__ws_socket, (int, int, int, void *, unsigned, DWORD))                                                \
+    X(WSADuplicateSocketW, int, (conc__ws_socket, DWORD, void *))                                                           \
     X(WSAIoctl, int, (conc__ws_socket, DWORD, void *, DWORD, void *, DWORD, DWORD *, void *, void *))                       \
     X(WSAPoll, int, (conc__ws_pollfd *, ULONG, int))                                                                        \
     X(closesocket, int, (conc__ws_socket))                                                                                  \
@@ -7410,8 +7412,29 @@ int CONC__PORT(socket)(unsigned family, bool stream, intptr_t *fd) {
     return 0;
 }
 
-int conc__port_socket_begin(void) {
-    return conc__ws_begin();
+/* For a process that has not begun yet. The receipt (a WSAPROTOCOL_INFOW, 628 bytes) is good for one opening. (A handle that is just
+ * inherited is a socket as well, to Windows; to Wine it is not.) */
+int conc__port_socket_pass(intptr_t fd, long pid, void *passed) {
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("WSADuplicateSocketW", WSAEMFILE, WSAENOBUFS);
+    return e != 0 ? e : conc__ws_end(conc__ws.p_WSADuplicateSocketW((conc__ws_socket)fd, (DWORD)pid, passed) != 0 ? -1 : 0, saved);
+}
+
+int conc__port_socket_passed(const void *passed, intptr_t *fd) {
+    DWORD saved = GetLastError();
+    uint64_t receipt[CONC__PORT_PASSED / 8];
+    ULONG on = 1;
+    conc__ws_socket s;
+    int e = conc__ws_begin();
+    *fd = -1;
+    if (e != 0) return e;
+    memcpy(receipt, passed, sizeof receipt);
+    s = conc__ws.p_WSASocketW(-1, -1, -1, receipt, 0, 0x01 | 0x80 /* OVERLAPPED, NO_HANDLE_INHERIT */);
+    if (s == CONC__WS_NONE) return conc__ws_end(-1, saved);
+    e = conc__ws_end(conc__ws.p_ioctlsocket(s, (long)0x8004667EL /* FIONBIO */, &on), saved);
+    if (e == 0) *fd = (intptr_t)s;
+    else conc__port_socket_close((intptr_t)s);
+    return e;
 }
 
 void conc__port_socket_close(intptr_t fd) {
@@ -8230,7 +8253,7 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
 
 /* A duplicate on itself is how a descriptor loses its close-on-exec there, and nowhere else. */
 int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
-                             const intptr_t *inherit, size_t n) {
+                             const intptr_t *inherit, size_t n, intptr_t socket, void *passed) {
     posix_spawn_file_actions_t actions;
     char *argv[5], kept[24];
     intptr_t keep;
@@ -8238,6 +8261,7 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     size_t i;
     int saved = errno, e = conc__ps_begin(p, &keep);
     if (e != 0) return e;
+    memcpy(passed, &socket, sizeof socket);
     argv[0] = (char *)(uintptr_t)program;
     argv[1] = (char *)(uintptr_t)option;
     argv[2] = (char *)(uintptr_t)argument;
@@ -8250,6 +8274,7 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
         for (i = 0; i < n && e == 0; i++) {
             if (inherit[i] >= 0) e = posix_spawn_file_actions_adddup2(&actions, (int)inherit[i], (int)inherit[i]);
         }
+        if (e == 0 && socket >= 0) e = posix_spawn_file_actions_adddup2(&actions, (int)socket, (int)socket);
         if (e == 0 && keep >= 0) e = posix_spawn_file_actions_adddup2(&actions, (int)keep, (int)keep);
         if (e == 0) {
 #if CONC_OS_LINUX
@@ -8262,6 +8287,12 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     }
     errno = saved;
     return conc__ps_begun(p, (int)pid, keep, e);
+}
+
+int conc__port_socket_passed(const void *passed, intptr_t *fd) {
+    memcpy(fd, passed, sizeof *fd);
+    conc__port_inherited(*fd);
+    return 0;
 }
 
 void conc__port_inherited(intptr_t fd) {
@@ -8630,7 +8661,7 @@ static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD cou
 }
 
 int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
-                             const intptr_t *inherit, size_t n) {
+                             const intptr_t *inherit, size_t n, intptr_t socket, void *passed) {
     STARTUPINFOEXW start;
     PROCESS_INFORMATION info;
     HANDLE list[CONC__WIN_HANDLES];
@@ -8673,10 +8704,11 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     if (e == 0) {
         p->pid = (long)info.dwProcessId;
         p->handle[0] = info.hProcess;
-        if (!AssignProcessToJobObject(conc__win_job, info.hProcess) ||
+        if (socket != -1) e = conc__port_socket_pass(socket, p->pid, passed);
+        if (e != 0 || !AssignProcessToJobObject(conc__win_job, info.hProcess) ||
             !RegisterWaitForSingleObject(&p->handle[1], info.hProcess, conc__win_process_ended, p, INFINITE,
                                          WT_EXECUTEONLYONCE | WT_EXECUTEINWAITTHREAD)) {
-            e = (int)GetLastError();
+            if (e == 0) e = (int)GetLastError();
             p->handle[1] = NULL;
             (void)TerminateProcess(info.hProcess, 1);
             conc__port_process_close(p);
@@ -23252,6 +23284,7 @@ typedef struct conc__process_block {
         uint64_t size;
     } shared[CONC_PROCESS_SHARED_MAX];
     char task[64], name[32], text[160];
+    char passed[CONC__PORT_PASSED]; /* how a spawned process opens its channel */
 } conc__process_block;
 
 struct conc_shared {
@@ -23706,11 +23739,6 @@ static int conc__child_run(conc__process_block *b, conc_fn fn) {
     }
     conc__port_thread_set_name(conc__here.name);
     if (b->channel >= 0) {
-        e = conc__port_socket_begin();
-        if (e != 0) {
-            conc__child_refuse(b, "cannot use its channel", e);
-            return 1;
-        }
         conc__here.channel = conc__channel_new((intptr_t)b->channel, (size_t)b->message_max);
         if (conc__here.channel == NULL) {
             conc__child_refuse(b, "no memory for its channel", 0);
@@ -23746,7 +23774,15 @@ void conc_process_main(int argc, char **argv) {
     conc__port_inherited((intptr_t)fd);
     conc__port_inherited((intptr_t)keep);
     conc__port_inherited((intptr_t)b->life);
-    conc__port_inherited((intptr_t)b->channel);
+    if (b->channel >= 0) {
+        intptr_t channel;
+        e = conc__port_socket_passed(b->passed, &channel);
+        if (e != 0) {
+            conc__child_refuse(b, "cannot open its channel", e);
+            exit(1);
+        }
+        b->channel = channel;
+    }
     for (i = 0; i < b->shared_count && i < CONC_PROCESS_SHARED_MAX; i++) {
         conc_shared *s = (conc_shared *)conc__alloc(1, sizeof *s, "shared memory");
         conc__port_inherited((intptr_t)b->shared[i].fd);
@@ -23866,20 +23902,20 @@ static void conc__fill_block(conc_process *p, const conc_process_desc *desc, con
 }
 
 static int conc__process_spawn(conc_process *p) {
-    const conc__process_block *b = (const conc__process_block *)p->block.data;
-    intptr_t inherit[3 + CONC_PROCESS_SHARED_MAX];
+    conc__process_block *b = (conc__process_block *)p->block.data;
+    intptr_t inherit[2 + CONC_PROCESS_SHARED_MAX];
     char argument[64];
     size_t i, n = 0;
     inherit[n++] = p->block.fd;
     inherit[n++] = (intptr_t)b->life;
-    inherit[n++] = (intptr_t)b->channel;
     for (i = 0; i < b->shared_count; i++) inherit[n++] = (intptr_t)b->shared[i].fd;
     (void)snprintf(argument, sizeof argument, "%lld:%lld", (long long)p->block.fd, (long long)p->block.size);
 #if !CONC__PROCESS_POLLED
     p->os.ended = conc__process_told;
     p->os.arg = p;
 #endif
-    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n);
+    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n, (intptr_t)b->channel,
+                                    b->passed);
 }
 
 /* With conc__process_starts held. 0, or the system's error number, and `*result` what that is. */

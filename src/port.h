@@ -508,9 +508,13 @@ typedef struct conc__port_ending {
 CONC__LIB int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep);
 #endif
 /* Starts this program anew (`program` is how it was called), with three arguments: these two, and the number of a descriptor that is
- * to stay open there until its end, or -1; and with the `n` descriptors (or -1) at `inherit`, which have the same numbers there. */
+ * to stay open there until its end, or -1; and with the `n` descriptors (or -1) at `inherit`, which have the same numbers there. A
+ * `socket` (or -1) goes over by what is written to `passed`, CONC__PORT_PASSED bytes, before the program begins there: it opens it by
+ * conc__port_socket_passed(). */
+#define CONC__PORT_PASSED 640
 CONC__LIB int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
-                                       const intptr_t *inherit, size_t n);
+                                       const intptr_t *inherit, size_t n, intptr_t socket, void *passed);
+CONC__LIB int conc__port_socket_passed(const void *passed, intptr_t *fd);
 /* There: from now on it is closed in other programs. */
 CONC__LIB void conc__port_inherited(intptr_t fd);
 /* Whether it has ended; asked until it has, and never again. Does not block. */
@@ -538,8 +542,9 @@ CONC__LIB int conc__port_block_new(conc__port_block *b, size_t size, bool spawns
 CONC__LIB int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size);
 CONC__LIB void conc__port_block_free(conc__port_block *b);
 
-/* Before a socket that was inherited is used. */
-CONC__LIB int conc__port_socket_begin(void);
+#if CONC_OS_WINDOWS
+CONC__LIB int conc__port_socket_pass(intptr_t fd, long pid, void *passed);
+#endif
 /* Two sockets that are connected with each other. */
 CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
 

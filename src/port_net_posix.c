@@ -600,10 +600,6 @@ int CONC__PORT(socket)(unsigned family, bool stream, intptr_t *fd) {
     return e;
 }
 
-int conc__port_socket_begin(void) {
-    return 0;
-}
-
 void conc__port_socket_close(intptr_t fd) {
     conc__net_close(fd);
 }

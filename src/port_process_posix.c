@@ -278,7 +278,7 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
 
 /* A duplicate on itself is how a descriptor loses its close-on-exec there, and nowhere else. */
 int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
-                             const intptr_t *inherit, size_t n) {
+                             const intptr_t *inherit, size_t n, intptr_t socket, void *passed) {
     posix_spawn_file_actions_t actions;
     char *argv[5], kept[24];
     intptr_t keep;
@@ -286,6 +286,7 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     size_t i;
     int saved = errno, e = conc__ps_begin(p, &keep);
     if (e != 0) return e;
+    memcpy(passed, &socket, sizeof socket);
     argv[0] = (char *)(uintptr_t)program;
     argv[1] = (char *)(uintptr_t)option;
     argv[2] = (char *)(uintptr_t)argument;
@@ -298,6 +299,7 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
         for (i = 0; i < n && e == 0; i++) {
             if (inherit[i] >= 0) e = posix_spawn_file_actions_adddup2(&actions, (int)inherit[i], (int)inherit[i]);
         }
+        if (e == 0 && socket >= 0) e = posix_spawn_file_actions_adddup2(&actions, (int)socket, (int)socket);
         if (e == 0 && keep >= 0) e = posix_spawn_file_actions_adddup2(&actions, (int)keep, (int)keep);
         if (e == 0) {
 #if CONC_OS_LINUX
@@ -310,6 +312,12 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     }
     errno = saved;
     return conc__ps_begun(p, (int)pid, keep, e);
+}
+
+int conc__port_socket_passed(const void *passed, intptr_t *fd) {
+    memcpy(fd, passed, sizeof *fd);
+    conc__port_inherited(*fd);
+    return 0;
 }
 
 void conc__port_inherited(intptr_t fd) {

@@ -173,7 +173,7 @@ static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD cou
 }
 
 int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
-                             const intptr_t *inherit, size_t n) {
+                             const intptr_t *inherit, size_t n, intptr_t socket, void *passed) {
     STARTUPINFOEXW start;
     PROCESS_INFORMATION info;
     HANDLE list[CONC__WIN_HANDLES];
@@ -216,10 +216,11 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     if (e == 0) {
         p->pid = (long)info.dwProcessId;
         p->handle[0] = info.hProcess;
-        if (!AssignProcessToJobObject(conc__win_job, info.hProcess) ||
+        if (socket != -1) e = conc__port_socket_pass(socket, p->pid, passed);
+        if (e != 0 || !AssignProcessToJobObject(conc__win_job, info.hProcess) ||
             !RegisterWaitForSingleObject(&p->handle[1], info.hProcess, conc__win_process_ended, p, INFINITE,
                                          WT_EXECUTEONLYONCE | WT_EXECUTEINWAITTHREAD)) {
-            e = (int)GetLastError();
+            if (e == 0) e = (int)GetLastError();
             p->handle[1] = NULL;
             (void)TerminateProcess(info.hProcess, 1);
             conc__port_process_close(p);

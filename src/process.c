@@ -36,6 +36,7 @@ typedef struct conc__process_block {
         uint64_t size;
     } shared[CONC_PROCESS_SHARED_MAX];
     char task[64], name[32], text[160];
+    char passed[CONC__PORT_PASSED]; /* how a spawned process opens its channel */
 } conc__process_block;
 
 struct conc_shared {
@@ -490,11 +491,6 @@ static int conc__child_run(conc__process_block *b, conc_fn fn) {
     }
     conc__port_thread_set_name(conc__here.name);
     if (b->channel >= 0) {
-        e = conc__port_socket_begin();
-        if (e != 0) {
-            conc__child_refuse(b, "cannot use its channel", e);
-            return 1;
-        }
         conc__here.channel = conc__channel_new((intptr_t)b->channel, (size_t)b->message_max);
         if (conc__here.channel == NULL) {
             conc__child_refuse(b, "no memory for its channel", 0);
@@ -530,7 +526,15 @@ void conc_process_main(int argc, char **argv) {
     conc__port_inherited((intptr_t)fd);
     conc__port_inherited((intptr_t)keep);
     conc__port_inherited((intptr_t)b->life);
-    conc__port_inherited((intptr_t)b->channel);
+    if (b->channel >= 0) {
+        intptr_t channel;
+        e = conc__port_socket_passed(b->passed, &channel);
+        if (e != 0) {
+            conc__child_refuse(b, "cannot open its channel", e);
+            exit(1);
+        }
+        b->channel = channel;
+    }
     for (i = 0; i < b->shared_count && i < CONC_PROCESS_SHARED_MAX; i++) {
         conc_shared *s = (conc_shared *)conc__alloc(1, sizeof *s, "shared memory");
         conc__port_inherited((intptr_t)b->shared[i].fd);
@@ -650,20 +654,20 @@ static void conc__fill_block(conc_process *p, const conc_process_desc *desc, con
 }
 
 static int conc__process_spawn(conc_process *p) {
-    const conc__process_block *b = (const conc__process_block *)p->block.data;
-    intptr_t inherit[3 + CONC_PROCESS_SHARED_MAX];
+    conc__process_block *b = (conc__process_block *)p->block.data;
+    intptr_t inherit[2 + CONC_PROCESS_SHARED_MAX];
     char argument[64];
     size_t i, n = 0;
     inherit[n++] = p->block.fd;
     inherit[n++] = (intptr_t)b->life;
-    inherit[n++] = (intptr_t)b->channel;
     for (i = 0; i < b->shared_count; i++) inherit[n++] = (intptr_t)b->shared[i].fd;
     (void)snprintf(argument, sizeof argument, "%lld:%lld", (long long)p->block.fd, (long long)p->block.size);
 #if !CONC__PROCESS_POLLED
     p->os.ended = conc__process_told;
     p->os.arg = p;
 #endif
-    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n);
+    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n, (intptr_t)b->channel,
+                                    b->passed);
 }
 
 /* With conc__process_starts held. 0, or the system's error number, and `*result` what that is. */
