@@ -23317,6 +23317,7 @@ static conc__lock conc__process_starts;         /* held while one is started; gu
 static intptr_t conc__life[2];                  /* where conc__has_life */
 static bool conc__has_life;
 static uint32_t conc__process_count;            /* atomic: for names */
+static uint32_t conc__process_generation;       /* that all of this is of */
 
 typedef struct conc__task_name {
     struct conc__task_name *next;
@@ -23335,9 +23336,11 @@ static struct {                                 /* written by a child before its
     char name[32];
 } conc__here;
 
-/* In the child of any fork(). */
+/* In the child of any fork(). (A simulation's new worlds have none of this, and leave it alone.) */
 static void conc__processes_reset(void) {
     conc_process *p, *last = NULL;
+    if (conc__fork_generation() == conc__process_generation) return;
+    conc__process_generation = conc__fork_generation();
     conc__processes = conc__process_starts = 0;
     for (p = conc__process_list; p != NULL; p = p->next) {
         if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
@@ -24026,6 +24029,7 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
     conc__processes_sweep();
     (void)conc__after_exit(conc__processes_at_exit);
     conc__lock_take(&conc__process_starts);
+    conc__process_generation = conc__fork_generation();
     e = conc__process_make(p, fn, desc, task, &r);
     if (e == 0) {
         conc__lock_take(&conc__processes);
