@@ -461,6 +461,7 @@ static bool conc__processes_wait_one(bool daemon) {
 
 static void conc__processes_at_exit(void) {
     conc_process *p;
+    (void)fflush(stdout);
     while (conc__processes_wait_one(false)) {
     }
     while (conc__processes_wait_one(true)) {
@@ -701,14 +702,14 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
         return e;
     }
     conc__fill_block(p, desc, task, pair[1], message_max);
+    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too */
+    (void)fflush(stderr);
     if (task != NULL) {
         e = conc__process_spawn(p);
     } else {
 #if CONC__PROCESS_FORKS
         bool child = false;
         intptr_t keep;
-        (void)fflush(stdout); /* or what is in their buffers would be printed twice */
-        (void)fflush(stderr);
         e = conc__port_process_fork(&p->os, &child, &keep);
         if (child) conc__forked_child(p, desc, fn, keep);
 #else

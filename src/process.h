@@ -28,7 +28,8 @@
  *
  * WHAT IT LEAVES ALONE. No signal's disposition is changed, there is no handler for SIGCHLD, no process is waited for but those
  * started here; if SIGCHLD is ignored, or somebody else has taken a child's status, the answers differ in their sentence only.
- * Descriptors made here are closed in programs that are started, and in other children.
+ * Descriptors made here are closed in programs that are started, and in other children. stdout and stderr are flushed at each start
+ * and before the program's end waits, so that all that is printed comes in its order.
  * ========================================================================================== */
 
 #ifndef CONC__PROCESS_H

@@ -742,6 +742,13 @@ static void processes_of(conc_process_method method) {
     desc.shared = &s;
     desc.shared_count = s != NULL;
     if (s == NULL) (void)refused_well(conc_error_result());
+    if (conc__port_block_new(&block, 100, true) == 0) {
+        if (conc__port_block_open(&again, block.fd, 100) == 0) {
+            again.fd = -1;
+            conc__port_block_free(&again);
+        }
+        conc__port_block_free(&block);
+    }
     for (round = 0; round < 2; round++) {
         int arg = 7, code = 0;
         conc_process *p = conc_process_start(waits_for_news, &arg, sizeof arg, &desc);
@@ -750,7 +757,7 @@ static void processes_of(conc_process_method method) {
             (void)refused_well(conc_error_result());
             continue;
         }
-        if (round == 0) {
+        if (round == 1) {
             r = conc_channel_put(conc_process_channel(p), "x", 1, CONC_NOW);
             CHECK(r == CONC_OK || r == CONC_CLOSED || refused_well(r));
         } else if (conc_process_terminate(p) != CONC_OK) {
@@ -763,13 +770,6 @@ static void processes_of(conc_process_method method) {
         else CHECK(r == CONC_CRASHED && code != 0 && conc_error_detail()[0] != '\0');
     }
     conc_shared_free(s);
-    if (conc__port_block_new(&block, 100, true) == 0) {
-        if (conc__port_block_open(&again, block.fd, 100) == 0) {
-            again.fd = -1;
-            conc__port_block_free(&again);
-        }
-        conc__port_block_free(&block);
-    }
 }
 
 static void spawned_scene(void) {
