@@ -424,6 +424,35 @@ static void nested(void) {
     CHECK_EQ(sum, 55);
 }
 
+/* Started by threads, and by tasks of a pool, at the same time; each child is a program of its own. */
+static int starts_some(void *arg) {
+    int i, code = 1;
+    (void)arg;
+    for (i = 0; i < 10; i++) {
+        numbers x;
+        conc_process *p;
+        memset(&x, 0, sizeof x);
+        x.n = 50;
+        p = start(add_up, &x, sizeof x, NULL);
+        CHECK_OK(conc_process_join(p, &code, PATIENCE));
+        if (!CHECK_EQ(x.sum, 1275) || code != 0) return 1;
+    }
+    return 0;
+}
+
+static void from_threads(void) {
+    conc_pool *pool = conc_pool_new(NULL);
+    conc_future *f = conc_pool_submit(pool, starts_some, NULL);
+    crew c;
+    int i;
+    memset(&c, 0, sizeof c);
+    for (i = 0; i < 3; i++) crew_add(&c, starts_some, NULL);
+    CHECK_OK(conc_future_wait(f, PATIENCE));
+    conc_future_release(f);
+    crew_join(&c);
+    CHECK_OK(conc_pool_finish(pool));
+}
+
 /* ---- channels ------------------------------------------------------------------------------------------------ */
 
 static void channel_echo(void) {
@@ -877,17 +906,30 @@ static void storm(void) {
 
 #endif
 
+static int never_registered(void *arg) {
+    (void)arg;
+    return 12;
+}
+
 static void unregistered(void) {
     conc_process_desc d = of(NULL);
     d.method = CONC_PROCESS_SPAWN;
-    CHECK_MISUSE_NULL(conc_process_start(check_mark_text == NULL ? NULL : takes, &d, sizeof d, &d), CONC_INVALID);
-    CHECK_HAS(conc_error_detail(), "conc_cancel_fire");
+    CHECK_MISUSE_NULL(conc_process_start(never_registered, &d, sizeof d, &d), CONC_INVALID);
     CHECK_MISUSE(conc_process_register(NULL, nothing), CONC_INVALID);
     CHECK_MISUSE(conc_process_register("nothing", add_up), CONC_INVALID);
     CHECK_OK(conc_process_register("nothing", nothing));
 #if defined(_WIN32)
     d.method = CONC_PROCESS_FORK;
     CHECK_MISUSE_NULL(conc_process_start(nothing, NULL, 0, &d), CONC_INVALID);
+#else
+    { /* by default it is forked, then */
+        int code = -1;
+        conc_process *p;
+        d.method = CONC_PROCESS_DEFAULT;
+        p = start(never_registered, &code, sizeof code, &d);
+        CHECK_OK(conc_process_join(p, &code, PATIENCE));
+        CHECK_EQ(code, 12);
+    }
 #endif
 }
 
@@ -903,6 +945,7 @@ static void all(void) {
     RUN(ends_as_ops);
     RUN(many);
     RUN(nested);
+    if (method != CONC_PROCESS_FORK || (!CHECK_TSAN && !CHECK_ASAN)) RUN(from_threads);
     RUN(channel_echo);
     RUN(channel_bounded);
     RUN(channel_ends);
