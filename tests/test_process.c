@@ -222,6 +222,14 @@ static int stops(void *arg) {
 }
 #endif
 
+static int lost;
+static char lost_text[400];
+static void hook(const conc_error *e, void *user) {
+    (void)user;
+    lost++;
+    snprintf(lost_text, sizeof lost_text, "%s", e->text);
+}
+
 /* ---- cases --------------------------------------------------------------------------------------------- */
 
 static void start_and_join(void) {
@@ -644,9 +652,14 @@ static void channel_in_coroutine(void) {
     memset(&c, 0, sizeof c);
     d.channel = true;
     p = start(echoes, &most, sizeof most, &d);
+    conc_event_reset(&talked);
+    conc_set_error_hook(hook, NULL);
+    lost = 0;
     CHECK(CONC_SPAWN(loop, talker, .c = conc_process_channel(p)) != NULL);
     crew_add(&c, kills_later, p);
     CHECK_OK(conc_loop_run(loop, PATIENCE));
+    CHECK_EQ(lost, 0); /* it returned 0 */
+    conc_set_error_hook(NULL, NULL);
     crew_join(&c);
     conc_loop_free(loop);
     CHECK_R(conc_process_join(p, &code, PATIENCE), CONC_CRASHED);
@@ -686,14 +699,6 @@ static void shared_memory(void) {
 }
 
 /* ---- the system ---------------------------------------------------------------------------------------------------- */
-
-static int lost;
-static char lost_text[400];
-static void hook(const conc_error *e, void *user) {
-    (void)user;
-    lost++;
-    snprintf(lost_text, sizeof lost_text, "%s", e->text);
-}
 
 static void detached(void) {
     int arg = 7;
