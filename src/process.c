@@ -603,7 +603,7 @@ static const char *conc__task_name_of(conc_fn fn) {
 #if CONC__PROCESS_FORKS
 
 /* In the child, in the middle of conc_process_start(). What is told by exit() is the parent's: this ends otherwise. */
-static void conc__forked_child(conc_process *p, const conc_process_desc *desc, conc_fn fn, intptr_t keep) {
+static CONC__NORETURN void conc__forked_child(conc_process *p, const conc_process_desc *desc, conc_fn fn, intptr_t keep) {
     conc__process_block *b = (conc__process_block *)p->block.data;
     size_t i;
     int code;
