@@ -8,8 +8,8 @@
 #include "check.h"
 
 #if !defined(_WIN32)
-#include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #endif
 
@@ -444,6 +444,9 @@ static int starts_some(void *arg) {
         p = start(add_up, &x, sizeof x, NULL);
         CHECK_OK(conc_process_join(p, &code, PATIENCE));
         if (!CHECK_EQ(x.sum, 1275) || code != 0) return 1;
+        p = start(uses_library, NULL, 0, NULL);
+        CHECK_OK(conc_process_join(p, &code, PATIENCE));
+        if (!CHECK_EQ(code, 0)) return 1;
     }
     return 0;
 }
@@ -916,6 +919,75 @@ static int never_registered(void *arg) {
     return 12;
 }
 
+#if !defined(_WIN32)
+
+/* Killed among its messages: what comes is the beginning of what was sent, each message whole, and then an end. */
+static void channel_storm(void) {
+    conc_process_desc d = of("echo");
+    static char out[40000], in[40000];
+    size_t most = sizeof out, n, length;
+    uint32_t random = 99;
+    int i, rounds = check_rounds(60), torn = 0;
+    d.channel = true;
+    for (i = 0; i < rounds; i++) {
+        conc_process *p = start(echoes, &most, sizeof most, &d);
+        conc_channel *c = conc_process_channel(p);
+        unsigned sent = 0, got = 0;
+        int code = 0;
+        int64_t end = conc_clock_ns() + (int64_t)(check_random(&random) % 8000000u);
+        conc_result r = CONC_OK;
+        while (r == CONC_OK && conc_clock_ns() < end) {
+            length = 1 + sent * 997u % 39000u;
+            memset(out, (int)(sent % 250u), length);
+            r = conc_channel_put(c, out, length, conc_deadline_at(end));
+            if (r == CONC_OK) sent++;
+            while (conc_channel_get(c, in, sizeof in, &n, CONC_NOW) == CONC_OK) {
+                length = 1 + got * 997u % 39000u;
+                CHECK(n == length && in[0] == (char)(got % 250u) && in[n - 1] == in[0]);
+                got++;
+            }
+        }
+        CHECK(r == CONC_OK || r == CONC_TIMEOUT);
+        CHECK_OK(conc_process_kill(p));
+        while ((r = conc_channel_get(c, in, sizeof in, &n, PATIENCE)) == CONC_OK) {
+            length = 1 + got * 997u % 39000u;
+            CHECK(n == length && in[0] == (char)(got % 250u) && in[n - 1] == in[0]);
+            got++;
+        }
+        CHECK(r == CONC_CLOSED || r == CONC_BROKEN);
+        torn += r == CONC_BROKEN;
+        CHECK(got <= sent);
+        CHECK_R(conc_process_join(p, &code, PATIENCE), CONC_CRASHED);
+    }
+    printf("    %d of %d torn\n", torn, rounds);
+}
+
+/* No more descriptors: it is said, nothing is lost, and afterwards it goes on. */
+static void few_descriptors(void) {
+    struct rlimit before, few;
+    conc_process_desc d = of("crowd");
+    conc_process *p[100];
+    int n = 0, code;
+    d.channel = true;
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    few = before;
+    few.rlim_cur = 40;
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    while (n < 100 && (p[n] = conc_process_start(sleeps, NULL, 0, &d)) != NULL) n++;
+    CHECK(n > 0 && n < 40);
+    CHECK_R(conc_error_result(), CONC_REJECTED);
+    CHECK_MISUSE_NULL(conc_process_start(sleeps, NULL, 0, &d), CONC_REJECTED);
+    while (n > 0) {
+        CHECK_OK(conc_process_kill(p[--n]));
+        CHECK_R(conc_process_join(p[n], &code, PATIENCE), CONC_CRASHED);
+    }
+    p[0] = start(nothing, NULL, 0, &d);
+    CHECK_OK(conc_process_join(p[0], &code, PATIENCE));
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+}
+
+#endif
+
 static void unregistered(void) {
     conc_process_desc d = of(NULL);
     d.method = CONC_PROCESS_SPAWN;
@@ -967,6 +1039,8 @@ static void all(void) {
     RUN(forked_handles);
     RUN(program_end);
     RUN(storm);
+    RUN(channel_storm);
+    RUN(few_descriptors);
 #endif
 }
 
