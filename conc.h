@@ -3523,7 +3523,7 @@ CONC_API conc_channel *conc_process_channel(conc_process *p);
 
 /* Sends the out->size bytes (0 to message_max) at out->data. CONC_OK: the system has all of it. CONC_CLOSED: an end is closed.
  * CONC_INVALID: NULL, or too large. CONC_FORKED, CONC_NO_MEMORY, CONC_SYSTEM. If the wait ends when a part has gone already, the message counts as
- * put: the result is CONC_OK (in a select: that op's), and the rest follows with the next call on this end. */
+ * put: the result is CONC_OK (in a select: that op's), and the rest follows while others put or get on this end. */
 CONC_API conc_op conc_op_channel_put(conc_channel *c, conc_out *out);
 CONC_API conc_result conc_channel_put(conc_channel *c, const void *data, size_t size, conc_deadline deadline);
 /* Receives the next message into io->data, of io->size bytes; io->done is its length. CONC_FULL: it is longer, and stays.
@@ -23020,6 +23020,7 @@ typedef struct conc__channel_side {
     char *data;
     size_t capacity, begin, end; /* what is to be sent, or has been received, is from begin to end */
     bool broken;
+    uint32_t left; /* atomic: of the side that sends: a rest that nobody waits for any more; written under the lock */
 } conc__channel_side;
 
 struct conc_channel {
@@ -23135,7 +23136,10 @@ static int conc__channel_send(conc__channel_side *s) {
         e = conc__port_socket_send(s->channel->fd, s->data + s->begin, s->end - s->begin, &n);
         s->begin += n;
     }
-    if (s->begin == s->end && s->end != 0) conc__side_emptied(s);
+    if (s->begin == s->end && s->end != 0) {
+        conc__side_emptied(s);
+        conc__store32(&s->left, 0, CONC__RELAXED);
+    }
     return e;
 }
 
@@ -23182,7 +23186,11 @@ static conc_result conc__channel_put_attempt(conc_op *op) {
 
 static void conc__channel_put_abandon(conc_op *op) {
     conc_out *out = (conc_out *)op->data;
-    if (op->object == NULL || out == NULL || out->done == 0 || op->result != CONC_PENDING) return;
+    conc__channel_side *s = (conc__channel_side *)op->object;
+    if (s == NULL || out == NULL || out->done == 0 || op->result != CONC_PENDING) return;
+    conc__lock_take(&s->lock);
+    conc__store32(&s->left, s->begin != s->end, CONC__RELAXED);
+    conc__lock_give(&s->lock);
     out->done = out->size;
     op->result = CONC_OK;
 }
@@ -23252,6 +23260,11 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
     bool more = false;
     if (r != CONC_OK) return r;
     io->done = 0;
+    op->due = CONC_FOREVER;
+    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) { /* the answer may hang on it: see again soon */
+        conc__channel_flush(s->channel);
+        if (conc__load32(&s->channel->out.left, CONC__RELAXED) != 0) op->due = conc_after(0.005);
+    }
     conc__lock_take(&s->lock);
     r = conc__channel_receive(op, s, &size);
     if (r == CONC_OK) {

@@ -114,7 +114,7 @@ CONC_API conc_channel *conc_process_channel(conc_process *p);
 
 /* Sends the out->size bytes (0 to message_max) at out->data. CONC_OK: the system has all of it. CONC_CLOSED: an end is closed.
  * CONC_INVALID: NULL, or too large. CONC_FORKED, CONC_NO_MEMORY, CONC_SYSTEM. If the wait ends when a part has gone already, the message counts as
- * put: the result is CONC_OK (in a select: that op's), and the rest follows with the next call on this end. */
+ * put: the result is CONC_OK (in a select: that op's), and the rest follows while others put or get on this end. */
 CONC_API conc_op conc_op_channel_put(conc_channel *c, conc_out *out);
 CONC_API conc_result conc_channel_put(conc_channel *c, const void *data, size_t size, conc_deadline deadline);
 /* Receives the next message into io->data, of io->size bytes; io->done is its length. CONC_FULL: it is longer, and stays.

@@ -543,6 +543,27 @@ static void channel_bounded(void) {
     free(out);
 }
 
+/* A put that timed out when a part had gone, and then nothing but gets: the rest goes all the same. */
+static void channel_rest(void) {
+    conc_process_desc d = of("slow");
+    size_t most = 8 * 1048576, n = 0;
+    char *out = (char *)malloc(most), *in = (char *)malloc(most);
+    conc_process *p;
+    int code = -1;
+    memset(out, 'y', most);
+    d.channel = true;
+    p = start(echoes, &most, sizeof most, &d);
+    CHECK_OK(conc_channel_put(conc_process_channel(p), out, most, CONC_NOW));
+    CHECK_OK(conc_channel_get(conc_process_channel(p), in, most, &n, PATIENCE));
+    CHECK_EQ(n, most);
+    CHECK(memcmp(in, out, most) == 0);
+    CHECK_OK(conc_channel_close(conc_process_channel(p)));
+    CHECK_OK(conc_process_join(p, &code, PATIENCE));
+    CHECK_EQ(code, 0);
+    free(out);
+    free(in);
+}
+
 static int takes(void *c) {
     char byte;
     size_t n;
@@ -1025,6 +1046,7 @@ static void all(void) {
     if (method != CONC_PROCESS_FORK || (!CHECK_TSAN && !CHECK_ASAN)) RUN(from_threads);
     RUN(channel_echo);
     RUN(channel_bounded);
+    RUN(channel_rest);
     RUN(channel_ends);
     RUN(channel_shared_by_threads);
     RUN(channel_in_coroutine);
