@@ -387,6 +387,18 @@ conc_result conc_process_kill(conc_process *p) {
     return conc__process_signal(p, true, "conc_process_kill");
 }
 
+conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline) {
+    conc_op op = conc_op_process_end(p);
+    conc_result r = conc__process_use(p, "conc_process_stop");
+    if (r != CONC_OK) return r;
+    (void)conc__channel_end(p->channel);
+    conc__process_unuse(p);
+    (void)conc_process_terminate(p);
+    r = conc__wait_op(&op, deadline);
+    if (r == CONC_TIMEOUT || r == CONC_BUSY) r = conc_process_kill(p);
+    return r == CONC_OK ? conc_process_join(p, code, CONC_FOREVER) : r;
+}
+
 /* ---- questions ------------------------------------------------------------------------------------------------ */
 
 /* Whether `p` is an open handle, of this process or (its constant parts) of its parent. */

@@ -14,7 +14,8 @@
  *  - CONC_PROCESS_SPAWN: the program is started anew, and runs nothing but the task. For that, main begins with
  *        conc_process_register("work", work);     // each task function, by a name
  *        conc_process_main(argc, argv);           // in a child: runs its task, and never returns
- *    It is safe with threads, sees no variables of the parent's, and is the only way on Windows.
+ *    It is safe with threads, sees no variables of the parent's, and is the only way on Windows. (Whoever can start the
+ *    program can start its registered tasks: this is not for programs that have more rights than those who start them.)
  * CONC_PROCESS_DEFAULT is spawn if conc_process_main() has been called and the function is registered, and fork otherwise: a
  * program that has the lines does the same everywhere, and safely; one without them needs nothing but this call.
  *
@@ -88,6 +89,10 @@ CONC_API conc_op conc_op_process_end(conc_process *p);
  * both end it. CONC_OK, also if it has ended before; CONC_INVALID, CONC_FORKED as for join; CONC_SYSTEM. Do not wait. */
 CONC_API conc_result conc_process_terminate(conc_process *p);
 CONC_API conc_result conc_process_kill(conc_process *p);
+
+/* All of it: closes its channel, asks it to end, waits until the deadline, then kills it; and joins it, with the results of
+ * conc_process_join(), but for CONC_TIMEOUT and, with CONC_NOW, CONC_BUSY: it always ends. */
+CONC_API conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline);
 
 /* Questions about a process; NULL is the calling one. None blocks. Of a handle that is no more: false, 0, "?". The number that the system gives it; its name ("main" of
  * one not started here), which lives as long as the handle; whether it has not ended; whether it is a daemon. */

@@ -215,6 +215,13 @@ static int forks(void *arg) {
     return 0;
 }
 
+static int stubborn(void *arg) {
+    (void)arg;
+    signal(SIGTERM, SIG_IGN);
+    (void)conc_channel_put(conc_process_channel(NULL), "", 0, PATIENCE);
+    return sleeps(NULL);
+}
+
 static int stops(void *arg) {
     (void)arg;
     raise(SIGSTOP);
@@ -338,7 +345,22 @@ static void terminate_and_kill(void) {
     CHECK_OK(conc_process_terminate(p)); /* also one that is stopped */
     CHECK_R(conc_process_join(p, &code, PATIENCE), CONC_CRASHED);
     CHECK_EQ(code, -SIGTERM);
+    p = start(sleeps, NULL, 0, &d);
+    CHECK_R(conc_process_stop(p, &code, PATIENCE), CONC_CRASHED);
+    CHECK_EQ(code, -SIGTERM);
+    d.channel = true;
+    p = start(stubborn, NULL, 0, &d);
+    {
+        size_t n;
+        char byte;
+        CHECK_OK(conc_channel_get(conc_process_channel(p), &byte, 1, &n, PATIENCE));
+    }
+    CHECK_R(conc_process_stop(p, &code, conc_after(0.02)), CONC_CRASHED);
+    CHECK_EQ(code, -SIGKILL);
+    CHECK_MISUSE(conc_process_stop(p, &code, CONC_NOW), CONC_INVALID);
 #endif
+    p = start(sleeps, NULL, 0, NULL);
+    CHECK_R(conc_process_stop(p, &code, CONC_NOW), CONC_CRASHED);
 }
 
 static void crash(void) {
@@ -1087,6 +1109,7 @@ int main(int argc, char **argv) {
     REGISTER(closes_all);
     REGISTER(forks);
     REGISTER(stops);
+    REGISTER(stubborn);
 #endif
     conc_process_main(argc, argv);
     check_begin("process");

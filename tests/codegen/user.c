@@ -389,7 +389,7 @@ BOTH(op_offload, NOTHING, IS_OK(conc_wait(conc_op_offload_bytes(NULL, succeed, N
  *   conc_pool_group_begin conc_pool_imap_bytes;
  * what another process does is seen in nothing but the argument that it is joined with, and in memory shared with it, which is nobody's
  * static data:
- *   conc_process_start conc_process_join conc_process_detach conc_op_process_end conc_process_terminate conc_process_kill
+ *   conc_process_start conc_process_join conc_process_detach conc_op_process_end conc_process_terminate conc_process_kill conc_process_stop
  *   conc_process_pid conc_process_name conc_process_is_alive conc_process_is_daemon conc_process_register conc_process_main
  *   conc_process_channel conc_op_channel_put conc_channel_put conc_op_channel_get conc_channel_get conc_channel_close
  *   conc_shared_new conc_shared_data conc_shared_size conc_shared_free conc_process_shared;
