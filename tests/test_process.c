@@ -208,7 +208,10 @@ static int closes_all(void *arg) {
 static int forks(void *arg) {
     pid_t pid = fork();
     if (pid == 0) {
-        (void)conc_sleep(conc_after(1.0));
+        (void)close(0); /* nobody is to wait for what it holds */
+        (void)close(1);
+        (void)close(2);
+        (void)conc_sleep(conc_after(8.0));
         _exit(0);
     }
     *(long *)arg = (long)pid;
@@ -841,7 +844,7 @@ static void forks_in_child(void) {
     int64_t begin = conc_clock_ns();
     conc_process *p = start(forks, &pid, sizeof pid, NULL);
     CHECK_OK(conc_process_join(p, &code, PATIENCE));
-    CHECK(conc_clock_ns() - begin < 900000000);
+    CHECK(conc_clock_ns() - begin < (int64_t)7000000000);
     CHECK(pid > 0);
 }
 
@@ -923,7 +926,7 @@ static void program_end(void) {
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     CHECK_EQ(read(pipes[0], text, sizeof text), 4);
     CHECK_EQ(read(pipes[0], text, sizeof text), 0); /* nobody is left who holds it */
-    CHECK(conc_clock_ns() - begin < 20000000000);
+    CHECK(conc_clock_ns() - begin < (int64_t)50000000000);
     close(pipes[0]);
 }
 
