@@ -276,7 +276,15 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
     return conc__ps_begun(p, pid, *keep, e);
 }
 
-/* A duplicate on itself is how a descriptor loses its close-on-exec there, and nowhere else. */
+/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back. (That on itself it
+ * loses it as well is not so with glibc before 2.29.) */
+static int conc__ps_hand_on(posix_spawn_file_actions_t *actions, intptr_t fd, intptr_t between) {
+    int e;
+    if (fd < 0) return 0;
+    e = posix_spawn_file_actions_adddup2(actions, (int)fd, (int)between);
+    return e != 0 ? e : posix_spawn_file_actions_adddup2(actions, (int)between, (int)fd);
+}
+
 int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
                              const intptr_t *inherit, size_t n, intptr_t socket, void *passed) {
     posix_spawn_file_actions_t actions;
@@ -296,11 +304,10 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     e = CONC__FAULT("posix_spawn", EAGAIN, ENOMEM, ENOENT);
     if (e == 0) e = posix_spawn_file_actions_init(&actions);
     if (e == 0) {
-        for (i = 0; i < n && e == 0; i++) {
-            if (inherit[i] >= 0) e = posix_spawn_file_actions_adddup2(&actions, (int)inherit[i], (int)inherit[i]);
-        }
-        if (e == 0 && socket >= 0) e = posix_spawn_file_actions_adddup2(&actions, (int)socket, (int)socket);
-        if (e == 0 && keep >= 0) e = posix_spawn_file_actions_adddup2(&actions, (int)keep, (int)keep);
+        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end); /* `end` is nothing there */
+        if (e == 0) e = conc__ps_hand_on(&actions, socket, p->end);
+        if (e == 0) e = conc__ps_hand_on(&actions, keep, p->end);
+        if (e == 0) e = posix_spawn_file_actions_addclose(&actions, (int)p->end);
         if (e == 0) {
 #if CONC_OS_LINUX
             e = posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, conc__ps_environ);
