@@ -5,8 +5,8 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
  * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
- * coroutines with an event loop, sockets; and one way to wait for any of them. C99 or later, C++11 or later; Linux, macOS,
- * other Unixes, Windows. No dependency but libc and the system's threads.
+ * coroutines with an event loop, sockets, processes; and one way to wait for any of them. C99 or later, C++11 or later;
+ * Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -58,8 +58,8 @@
  * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
  *
  * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
- * future, a thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the
- * first of several:
+ * future, a thread's, a process's or a task's end, a readable socket, a point in time, a cancel token. One can be waited
+ * for, or the first of several:
  *
  * ```c
  * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
@@ -473,6 +473,52 @@
  * ```
  *
  * Not for a simulation: there are no sockets in one.
+ *
+ * ---- PROCESSES ------------------------------------------------------------------------------ process.h below
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * typedef struct job {
+ *     long n, sum;
+ * } job;
+ *
+ * static int add_up(void *arg) { // in a process of its own: on a copy of the job, whose bytes come back
+ *     job *j = arg;
+ *     for (long i = 1; i <= j->n; i++) j->sum += i;
+ *     return 0;
+ * }
+ *
+ * int main(int argc, char **argv) {
+ *     conc_process_register("add_up", add_up);   // these two lines: it is spawned, as on Windows all are.
+ *     conc_process_main(argc, argv);             // Without them it is forked
+ *     job j = { 1000, 0 };
+ *     int code;
+ *     conc_process *p = conc_process_start(add_up, &j, sizeof j, NULL);
+ *     if (p == NULL) return fprintf(stderr, "%s\n", conc_error_detail()), 1;
+ *     if (conc_process_join(p, &code, conc_after(10)) == CONC_CRASHED) puts(conc_error_detail());
+ *     printf("%ld\n", j.sum);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * 500500
+ * ```
+ *
+ * The task is the same as a thread's, if its argument is a plain value. A crash is a result: CONC_CRASHED, with the signal's name,
+ * and the argument is as it was. Forked processes see all of the program as it was, and are safe while it has one thread; spawned ones
+ * begin anew, and are safe always. The program's end waits for those that are no daemons; if the program
+ * dies, even by SIGKILL, so do they all. conc_op_process_end() waits for one of several, or with a deadline, in threads and coroutines.
+ *
+ * ```c
+ * conc_process *p = conc_process_start(work, &x, sizeof x, &(conc_process_desc){ .name = "worker", .channel = true });
+ * conc_channel *c = conc_process_channel(p);       // there: conc_process_channel(NULL)
+ * conc_channel_put(c, "hello", 6, CONC_FOREVER);   // a message comes as a whole or not at all
+ * conc_op ops[] = { conc_op_process_end(p), conc_op_sleep(2) };
+ * if (conc_select(ops, 2, CONC_FOREVER) == 1) conc_process_kill(p);
+ * ```
  *
  * ---- CANCELLATION ------------------------------------------------------------------------------ wait.h below
  *
@@ -3410,6 +3456,155 @@ CONC_API conc_op conc_op_writable(intptr_t fd);
 
 /* ==== end src/net.h ==== */
 
+/* ==== begin src/process.h ==== */
+
+/* ============================================================================================
+ * process: a task in a process of its own: start, join, terminate; channels of messages; shared memory.
+ *
+ * The task's function runs on a copy of the argument's bytes, and those bytes come back, as it has left them, when it is
+ * joined. So what runs in a thread runs in a process if its argument is a plain value: what pointers in it point to does not
+ * come along.
+ *
+ * HOW A PROCESS IS STARTED. Two ways:
+ *  - CONC_PROCESS_FORK (not on Windows): the child is a copy of the whole program at that moment: any function can run, and it
+ *    sees all that was in memory. It has the calling thread alone. Everything of this library works there, new; objects that
+ *    the parent's threads used at that moment say CONC_FORKED or are as they were. But locks that others held in
+ *    other libraries stay locked for ever. So fork is safe while the program has one thread, or while the others hold nothing
+ *    that the task wants.
+ *  - CONC_PROCESS_SPAWN: the program is started anew, and runs nothing but the task. For that, main begins with
+ *        conc_process_register("work", work);     // each task function, by a name
+ *        conc_process_main(argc, argv);           // in a child: runs its task, and never returns
+ *    It is safe with threads, sees no variables of the parent's, and is the only way on Windows. (Whoever can start the
+ *    program can start its registered tasks: this is not for programs that have more rights than those who start them.)
+ * CONC_PROCESS_DEFAULT is spawn if conc_process_main() has been called and the function is registered, and fork otherwise: a
+ * program that has the lines does the same everywhere, and safely; one without them needs nothing but this call.
+ *
+ * THE END OF A TASK'S PROCESS. When the function has returned, the process waits for its own threads and processes that are no
+ * daemons, flushes stdout and stderr, and ends: by exit() if it was spawned; if it was forked by _exit(), since what
+ * the parent has registered with atexit(), and what is in its streams' buffers, is the parent's. A task that leaves by
+ * exit() or a signal, or whose process is killed, has crashed: CONC_CRASHED, and its argument stays as it was.
+ *
+ * THE END OF THE PROGRAM. When main returns or calls exit(), the program waits for every process that is no daemon, and
+ * kills those that are. If the program dies in any other way, even by SIGKILL, its processes end at once, wherever they are.
+ *
+ * WHAT IT LEAVES ALONE. No signal's disposition is changed, there is no handler for SIGCHLD, no process is waited for but those
+ * started here; if SIGCHLD is ignored, or somebody else has taken a child's status, the answers differ in their sentence only.
+ * Descriptors made here are closed in programs that are started, and in other children. stdout and stderr are flushed at each start
+ * and before the program's end waits, so that all that is printed comes in its order.
+ * ========================================================================================== */
+
+#ifndef CONC__PROCESS_H
+#define CONC__PROCESS_H
+
+typedef struct conc_process conc_process;
+typedef struct conc_channel conc_channel;
+typedef struct conc_shared conc_shared;
+
+typedef enum conc_process_method {
+    CONC_PROCESS_DEFAULT,
+    CONC_PROCESS_FORK,
+    CONC_PROCESS_SPAWN
+} conc_process_method;
+
+#define CONC_PROCESS_SHARED_MAX 8
+
+typedef struct conc_process_desc {
+    const char *name;           /* copied, cut at 31 bytes; NULL: "process-N" */
+    bool daemon;                /* it ends with the program, which does not wait for it */
+    conc_process_method method;
+    bool channel;               /* with a channel between the two: conc_process_channel() */
+    size_t message_max;         /* bytes that a message in it may have; 0: 16 MiB */
+    conc_shared *const *shared; /* what it is to have of shared memory: conc_process_shared() */
+    size_t shared_count;        /* at most CONC_PROCESS_SHARED_MAX */
+} conc_process_desc;
+
+/* Starts fn on a copy of the `size` bytes at `arg` in a new process. `arg` may be NULL if size is 0; else it is where
+ * conc_process_join() puts the bytes, and must live until then. The handle is the caller's until it is joined or detached. Blocks
+ * for as long as the system takes. NULL, with conc_error_result(): CONC_INVALID (no fn, no arg; to be spawned and not
+ * registered; to be forked on Windows), CONC_NO_MEMORY, CONC_REJECTED (no more descriptors), CONC_NO_THREADS (no more
+ * processes), CONC_SYSTEM; then fn never runs. */
+CONC_API conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_process_desc *desc);
+
+/* Waits until its process has ended, gives the handle back, with its channel, and tells how it went:
+ *   CONC_OK       the function returned *code, and the bytes are in `arg`
+ *   CONC_CRASHED  it did not return. *code: -9 if signal 9 ended it, else the process's exit code, or -1 if that is
+ *                 not known; conc_error_detail() says it in words ("process "p" was ended by signal 11 (SIGSEGV)")
+ * The handle stays with CONC_TIMEOUT, CONC_BUSY (CONC_NOW; or somebody waits on its channel, which is closed now),
+ * CONC_CANCELED. CONC_INVALID: NULL, or joined or detached already. CONC_FORKED: the parent's. If `code` is NULL, what is not 0 goes
+ * to the error hook. */
+CONC_API conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline);
+
+/* Gives the handle back, with its channel, without waiting. The process goes on (and the program's end still waits for it unless
+ * it is a daemon); nothing is copied back; if it fails the error hook is told, when that is found. CONC_INVALID, CONC_FORKED as for join. */
+CONC_API conc_result conc_process_detach(conc_process *p);
+
+/* Completes with CONC_OK when the process has ended; it still has to be joined or detached, after that. Instead: CONC_INVALID and
+ * CONC_FORKED as for join. */
+CONC_API conc_op conc_op_process_end(conc_process *p);
+
+/* Asks it to end (SIGTERM, and SIGCONT for one that is stopped), which it can refuse; ends it (SIGKILL), which it cannot. On Windows
+ * both end it. CONC_OK, also if it has ended before; CONC_INVALID, CONC_FORKED as for join; CONC_SYSTEM. Do not wait. */
+CONC_API conc_result conc_process_terminate(conc_process *p);
+CONC_API conc_result conc_process_kill(conc_process *p);
+
+/* All of it: closes its channel, asks it to end, waits until the deadline, then kills it; and joins it, with the results of
+ * conc_process_join(), but for CONC_TIMEOUT and, with CONC_NOW, CONC_BUSY: it always ends. */
+CONC_API conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline);
+
+/* Questions about a process; NULL is the calling one. None blocks. Of a handle that is no more: false, 0, "?". The number that the system gives it; its name ("main" of
+ * one not started here), which lives as long as the handle; whether it has not ended; whether it is a daemon. */
+CONC_API long conc_process_pid(const conc_process *p);
+CONC_API const char *conc_process_name(const conc_process *p);
+CONC_API bool conc_process_is_alive(conc_process *p);
+CONC_API bool conc_process_is_daemon(const conc_process *p);
+
+/* ---- spawning --------------------------------------------------------------------------------------------------
+ * Names a function that can be spawned; in main, before conc_process_main(), the same in parent and child. `name`, at most 63
+ * bytes, is not copied. Again with the same function is harmless. CONC_INVALID (NULL, too long, the name is another's), CONC_NO_MEMORY. */
+CONC_API conc_result conc_process_register(const char *name, conc_fn fn);
+/* One line at the top of main. In a process that was spawned, runs its task and ends the process; else returns. */
+CONC_API void conc_process_main(int argc, char **argv);
+
+/* ---- channels --------------------------------------------------------------------------------------------------
+ * Messages of any bytes, in both directions, between a process and its parent. Each message comes as a whole or not at all, in the order
+ * in which they were put. Bounded: what neither the system's buffers nor the other side takes makes put wait. Each end may be used by several
+ * threads and coroutines. An end is closed by conc_channel_close(), and when its process ends. It goes with the process's
+ * handle: take the messages out before conc_process_join().
+ *
+ * The parent's end of p's channel; NULL (the calling process): its own end, to its parent. NULL: there is none. */
+CONC_API conc_channel *conc_process_channel(conc_process *p);
+
+/* Sends the out->size bytes (0 to message_max) at out->data. CONC_OK: the system has all of it. CONC_CLOSED: an end is closed.
+ * CONC_INVALID: NULL, or too large. CONC_FORKED, CONC_NO_MEMORY, CONC_SYSTEM. If the wait ends when a part has gone already, the message counts as
+ * put: the result is CONC_OK (in a select: that op's), and the rest follows while others put or get on this end. */
+CONC_API conc_op conc_op_channel_put(conc_channel *c, conc_out *out);
+CONC_API conc_result conc_channel_put(conc_channel *c, const void *data, size_t size, conc_deadline deadline);
+/* Receives the next message into io->data, of io->size bytes; io->done is its length. CONC_FULL: it is longer, and stays.
+ * CONC_CLOSED: an end is closed, and all that was sent has been taken. CONC_BROKEN: the other side died in the middle of a message, or
+ * what came is none. CONC_FORKED, CONC_INVALID, CONC_NO_MEMORY, CONC_SYSTEM. */
+CONC_API conc_op conc_op_channel_get(conc_channel *c, conc_io *io);
+CONC_API conc_result conc_channel_get(conc_channel *c, void *buffer, size_t size, size_t *length, conc_deadline deadline);
+/* By anybody, at any time: here, all waits end, now and later, with CONC_CLOSED; there, when what was sent has been taken.
+ * Again is harmless. CONC_INVALID: NULL. */
+CONC_API conc_result conc_channel_close(conc_channel *c);
+
+/* ---- shared memory ---------------------------------------------------------------------------------------------
+ * A block of `size` bytes, zero at first, that processes share: those that get it by their desc, and forked ones that are started while it is
+ * there. Nothing but atomics, or the order of messages, says who may touch it when; a process that dies leaves it half done.
+ * The handle is the caller's. NULL: CONC_INVALID (size 0), CONC_NO_MEMORY, CONC_REJECTED, CONC_SYSTEM. */
+CONC_API conc_shared *conc_shared_new(size_t size);
+/* Where it is here, aligned to a page; in a spawned process that may be elsewhere. NULL, and 0, of NULL. */
+CONC_API void *conc_shared_data(const conc_shared *s);
+CONC_API size_t conc_shared_size(const conc_shared *s);
+/* Gives it back here. Others keep theirs. NULL is harmless. */
+CONC_API void conc_shared_free(conc_shared *s);
+/* In a process started here: the i-th of its desc. The process's own; not to be freed. NULL: there is none. */
+CONC_API conc_shared *conc_process_shared(size_t i);
+
+#endif
+
+/* ==== end src/process.h ==== */
+
 /* ==== begin src/sim.h ==== */
 
 /* ============================================================================================
@@ -4122,6 +4317,77 @@ typedef enum conc__port_found {
 CONC__LIB conc__port_found conc__port_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                                              char *text, size_t size);
 
+/* ---- processes ------------------------------------------------------------------------------------------
+ * What they make is closed in programs that are started, but for what these are to have. 0 or the system's error number. */
+
+#if CONC_OS_WINDOWS
+#define CONC__PROCESS_FORKS 0
+#define CONC__PROCESS_POLLED 0 /* its end is told by `ended` */
+#else
+#define CONC__PROCESS_FORKS 1
+#define CONC__PROCESS_POLLED 1 /* its end makes the descriptor `end` readable */
+#endif
+
+typedef struct conc__port_process {
+    long pid;
+    intptr_t end;              /* POLLED: readable from the end on; */
+    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed */
+    void *handle[2];           /* not POLLED; as are the next two, which are set before it is started: */
+    void (*ended)(void *arg);  /* called once, in any thread, when it has ended, or shortly before close() returns */
+    void *arg;
+} conc__port_process;
+
+typedef struct conc__port_ending {
+    bool known;    /* else nobody knows how it ended: others have taken its status */
+    bool signaled; /* by the signal `code`; else `code` is its exit code */
+    int code;
+} conc__port_ending;
+
+#if CONC__PROCESS_FORKS
+/* `*child`: whether this is the child, where `keep` is a descriptor that is to stay open until its end, or -1. */
+CONC__LIB int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep);
+#endif
+/* Starts this program anew (`program` is how it was called), with three arguments: these two, and the number of a descriptor that is
+ * to stay open there until its end, or -1; and with the `n` descriptors (or -1) at `inherit`, which have the same numbers there. A
+ * `socket` (or -1) goes over by what is written to `passed`, CONC__PORT_PASSED bytes, before the program begins there: it opens it by
+ * conc__port_socket_passed(). */
+#define CONC__PORT_PASSED 640
+CONC__LIB int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
+                                       const intptr_t *inherit, size_t n, intptr_t socket, void *passed);
+CONC__LIB int conc__port_socket_passed(const void *passed, intptr_t *fd);
+/* There: from now on it is closed in other programs. */
+CONC__LIB void conc__port_inherited(intptr_t fd);
+/* Whether it has ended; asked until it has, and never again. Does not block. */
+CONC__LIB bool conc__port_process_reap(conc__port_process *p, conc__port_ending *ending);
+/* Not once it has been reaped. */
+CONC__LIB int conc__port_process_signal(conc__port_process *p, bool kill);
+CONC__LIB void conc__port_process_close(conc__port_process *p);
+CONC__LIB long conc__port_pid(void);
+/* Ends this process without anything that exit() does. */
+CONC__LIB void conc__port_exit(int code) CONC__NORETURN;
+CONC__LIB const char *conc__port_signal_name(int number); /* "SIGSEGV", or NULL */
+
+/* A lifeline: children of the process that holds life[1] watch life[0], and die with it, whatever they do. */
+CONC__LIB int conc__port_life_open(intptr_t life[2]);
+CONC__LIB int conc__port_life_watch(intptr_t life);
+CONC__LIB void conc__port_life_close(intptr_t fd);
+
+/* Memory that processes share, zero at first; `fd`: by which a spawned process opens it, or -1. */
+typedef struct conc__port_block {
+    void *data;
+    size_t size;
+    intptr_t fd;
+} conc__port_block;
+CONC__LIB int conc__port_block_new(conc__port_block *b, size_t size, bool spawns);
+CONC__LIB int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size);
+CONC__LIB void conc__port_block_free(conc__port_block *b);
+
+#if CONC_OS_WINDOWS
+CONC__LIB int conc__port_socket_pass(intptr_t fd, long pid, void *passed);
+#endif
+/* Two sockets that are connected with each other. */
+CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
+
 /* ---- faults -----------------------------------------------------------------------------------------
  * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
  * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot
@@ -4436,6 +4702,7 @@ typedef enum conc__reset_place {
     CONC__RESET_OFFLOAD,
     CONC__RESET_BLOCKED,
     CONC__RESET_POOLS,
+    CONC__RESET_PROCESSES,
     CONC__RESET_DEBUG,
     CONC__RESETS
 } conc__reset_place;
@@ -4580,6 +4847,8 @@ CONC__LIB conc_result conc__op_busy(const conc_op *op);
 #define conc__polled_key(fd, side) ((const void *)((uintptr_t)(fd)*8u + (uintptr_t)(side)*4u + 3u))
 CONC__LIB bool conc__polled_arm(conc_op *op, conc_node *node);
 CONC__LIB bool conc__is_polled(const conc_op *op);
+/* A number for CONC__POLLED() that no socket has. */
+CONC__LIB uint32_t conc__polled_number_new(void);
 /* conc_wait() on an op in place; and the same without the token, for waits that may not fail half way. */
 CONC__LIB conc_result conc__wait_op(conc_op *op, conc_deadline deadline);
 CONC__LIB conc_result conc__wait_uncanceled(conc_op *op, conc_deadline deadline);
@@ -4595,6 +4864,12 @@ CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 /* ---- thread: the end of the program ----------------------------------------------------------------------
  * `fn` is called at exit(), before it waits for the threads. One place for one user: the pools. */
 CONC__LIB void conc__before_exit(void (*fn)(void));
+/* `fn` is called at exit(), after it has waited for the threads: the processes. False: the system will not call it. */
+CONC__LIB bool conc__after_exit(void (*fn)(void));
+/* What exit() does, for a process that does not end by it. */
+CONC__LIB void conc__end_program(void);
+/* In a process just forked: the calling thread, whatever it was, is its main thread. */
+CONC__LIB void conc__thread_begin_anew(void);
 
 /* ---- future: how it is completed, and who waits for what -------------------------------------------------- */
 
@@ -4933,6 +5208,16 @@ CONC__LIB bool conc__op_is_until(const conc_op *op);
  * nothing, or has taken all there was. */
 CONC__LIB bool conc__polled_may_be_ready(uint64_t word);
 CONC__LIB void conc__polled_drained(uint64_t word);
+
+/* ---- processes: their channels ----------------------------------------------------------------------
+ * One end of it; `fd` is its own from here on, also if there is no memory: NULL. */
+CONC__LIB conc_channel *conc__channel_new(intptr_t fd, size_t message_max);
+/* Closes it; false: somebody waits on it. */
+CONC__LIB bool conc__channel_end(conc_channel *c);
+/* What was begun to be sent, as far as the system takes it. */
+CONC__LIB void conc__channel_flush(conc_channel *c);
+CONC__LIB void conc__channel_free(conc_channel *c);
+CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
 #if defined(CONC_DEBUG)
@@ -7118,6 +7403,7 @@ typedef struct conc__ws_addrinfo {
 #define CONC__WINSOCK(X)                                                                                                    \
     X(WSAStartup, int, (WORD, void *))                                                                                      \
     X(WSASocketW, conc__ws_socket, (int, int, int, void *, unsigned, DWORD))                                                \
+    X(WSADuplicateSocketW, int, (conc__ws_socket, DWORD, void *))                                                           \
     X(WSAIoctl, int, (conc__ws_socket, DWORD, void *, DWORD, void *, DWORD, DWORD *, void *, void *))                       \
     X(WSAPoll, int, (conc__ws_pollfd *, ULONG, int))                                                                        \
     X(closesocket, int, (conc__ws_socket))                                                                                  \
@@ -7242,6 +7528,31 @@ int CONC__PORT(socket)(unsigned family, bool stream, intptr_t *fd) {
     }
     *fd = (intptr_t)s;
     return 0;
+}
+
+/* For a process that has not begun yet. The receipt (a WSAPROTOCOL_INFOW, 628 bytes) is good for one opening. (A handle that is just
+ * inherited is a socket as well, to Windows; to Wine it is not.) */
+int conc__port_socket_pass(intptr_t fd, long pid, void *passed) {
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("WSADuplicateSocketW", WSAEMFILE, WSAENOBUFS);
+    return e != 0 ? e : conc__ws_end(conc__ws.p_WSADuplicateSocketW((conc__ws_socket)fd, (DWORD)pid, passed) != 0 ? -1 : 0, saved);
+}
+
+int conc__port_socket_passed(const void *passed, intptr_t *fd) {
+    DWORD saved = GetLastError();
+    uint64_t receipt[CONC__PORT_PASSED / 8];
+    ULONG on = 1;
+    conc__ws_socket s;
+    int e = conc__ws_begin();
+    *fd = -1;
+    if (e != 0) return e;
+    memcpy(receipt, passed, sizeof receipt);
+    s = conc__ws.p_WSASocketW(-1, -1, -1, receipt, 0, 0x01 | 0x80 /* OVERLAPPED, NO_HANDLE_INHERIT */);
+    if (s == CONC__WS_NONE) return conc__ws_end(-1, saved);
+    e = conc__ws_end(conc__ws.p_ioctlsocket(s, (long)0x8004667EL /* FIONBIO */, &on), saved);
+    if (e == 0) *fd = (intptr_t)s;
+    else conc__port_socket_close((intptr_t)s);
+    return e;
 }
 
 void conc__port_socket_close(intptr_t fd) {
@@ -7779,6 +8090,867 @@ void CONC__PORT(poller_signal)(conc__port_poller *p) {
 #endif
 
 /* ==== end src/port_poller.c ==== */
+
+/* ==== begin src/port_process_posix.c ==== */
+
+/* ============================================================================================
+ * port, POSIX: processes. Their ends are told by pidfds on Linux; elsewhere, and with CONC_PORT_PORTABLE, by a pipe
+ * whose other end the process alone holds.
+ *
+ * As in port_posix.c, what strict C99 hides is declared here under names of our own.
+ * ========================================================================================== */
+
+#if !CONC_OS_WINDOWS
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+
+#if CONC_OS_LINUX
+#include <sys/syscall.h>
+#if defined(__cplusplus)
+extern "C" {
+#endif
+long conc__ps_syscall(long number, ...) __asm__("syscall");
+int conc__ps_fork(void) __asm__("fork");
+int conc__ps_waitpid(int pid, int *status, int how) __asm__("waitpid");
+int conc__ps_kill(int pid, int number) __asm__("kill");
+int conc__ps_getpid(void) __asm__("getpid");
+void conc__ps_exit(int code) __asm__("_exit");
+int conc__ps_fcntl(int fd, int what, ...) __asm__("fcntl");
+int conc__ps_open(const char *path, int how, ...) __asm__("open");
+int conc__ps_pipe2(int *fds, int flags) __asm__("pipe2");
+int conc__ps_socketpair(int family, int type, int protocol, int *fds) __asm__("socketpair");
+int conc__ps_poll(struct pollfd *fds, unsigned long n, int ms) __asm__("poll");
+long conc__ps_read(int fd, void *data, size_t size) __asm__("read");
+extern char **conc__ps_environ __asm__("environ");
+#if defined(__cplusplus)
+}
+#endif
+#else
+#include <unistd.h>
+#define conc__ps_fork fork
+#define conc__ps_waitpid waitpid
+#define conc__ps_kill kill
+#define conc__ps_getpid getpid
+#define conc__ps_exit _exit
+#define conc__ps_fcntl fcntl
+#define conc__ps_socketpair socketpair
+#define conc__ps_read read
+#define conc__ps_environ environ
+extern char **environ;
+#endif
+
+/* (SOCK_CLOEXEC is O_CLOEXEC on Linux, and is not hidden.) The same numbers everywhere: */
+#define CONC__SIGKILL 9
+#define CONC__SIGTERM 15
+#if defined(SIGCONT)
+#define CONC__SIGCONT SIGCONT
+#else
+#define CONC__SIGCONT 18
+#endif
+
+#if CONC_OS_LINUX && !CONC_PORT_PORTABLE
+#define CONC__PIDFD 1
+#define CONC__SYS_PIDFD_SEND_SIGNAL 424L /* the same on all architectures */
+#define CONC__SYS_PIDFD_OPEN 434L
+#else
+#define CONC__PIDFD 0
+#endif
+
+static int conc__ps_end(long result, int saved) {
+    int e = result < 0 ? errno : 0;
+    errno = saved;
+    return e;
+}
+
+/* ---- pipes and sockets, close-on-exec -------------------------------------------------------------- */
+
+#if !CONC_OS_LINUX
+static int conc__ps_dress(int fd, bool waits) {
+    int flags = fcntl(fd, F_GETFL, 0);
+    if (flags < 0 || (!waits && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)) return errno;
+#if defined(SO_NOSIGPIPE)
+    if (!waits) {
+        const int on = 1;
+        if (setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, (socklen_t)sizeof on) < 0) return errno;
+    }
+#endif
+    return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? errno : 0;
+}
+#endif
+
+static int conc__ps_pipe(intptr_t fd[2]) {
+    int fds[2], saved = errno, e;
+    fd[0] = fd[1] = -1;
+#if CONC_OS_LINUX
+    e = conc__ps_end(conc__ps_pipe2(fds, (int)SOCK_CLOEXEC), saved);
+#else
+    e = conc__ps_end(pipe(fds), saved);
+#endif
+    if (e != 0) return e;
+    fd[0] = fds[0];
+    fd[1] = fds[1];
+#if !CONC_OS_LINUX
+    e = conc__ps_dress(fds[0], true);
+    if (e == 0) e = conc__ps_dress(fds[1], true);
+    errno = saved;
+    if (e != 0) {
+        conc__port_socket_close(fd[0]);
+        conc__port_socket_close(fd[1]);
+        fd[0] = fd[1] = -1;
+    }
+#endif
+    return e;
+}
+
+int conc__port_socket_pair(intptr_t fd[2]) {
+    int fds[2], saved = errno, e = CONC__FAULT("socketpair", EMFILE, ENFILE, ENOBUFS);
+    fd[0] = fd[1] = -1;
+    if (e != 0) return e;
+#if CONC_OS_LINUX
+    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, (int)SOCK_STREAM | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC, 0, fds), saved);
+#else
+    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, SOCK_STREAM, 0, fds), saved);
+#endif
+    if (e != 0) return e;
+    fd[0] = fds[0];
+    fd[1] = fds[1];
+#if !CONC_OS_LINUX
+    e = conc__ps_dress(fds[0], false);
+    if (e == 0) e = conc__ps_dress(fds[1], false);
+    errno = saved;
+    if (e != 0) {
+        conc__port_socket_close(fd[0]);
+        conc__port_socket_close(fd[1]);
+        fd[0] = fd[1] = -1;
+    }
+#endif
+    return e;
+}
+
+/* ---- the lifeline ------------------------------------------------------------------------------------- */
+
+int conc__port_life_open(intptr_t life[2]) {
+    int e = CONC__FAULT("pipe: life", EMFILE, ENFILE);
+    life[0] = life[1] = -1;
+    return e != 0 ? e : conc__ps_pipe(life);
+}
+
+void conc__port_life_close(intptr_t fd) {
+    conc__port_socket_close(fd);
+}
+
+/* The parent is gone. */
+static void conc__ps_orphaned(void) {
+    (void)conc__ps_kill(conc__ps_getpid(), CONC__SIGKILL);
+}
+
+/* A thread that does nothing but wait for it. */
+static void conc__life_main(void *fd) {
+    char c;
+    for (;;) {
+        long n = (long)conc__ps_read((int)(intptr_t)fd, &c, 1);
+        if (n == 0 || (n < 0 && errno != EINTR)) break;
+    }
+    if (errno != EBADF) conc__ps_orphaned(); /* a task that closes all descriptors has cut its lifeline */
+}
+
+/* On Linux the kernel itself does it: the last writer's end of a pipe is an input event, for which a descriptor can ask for any
+ * signal, SIGKILL as well. It needs a description of its own, as the owner is a property of that. (PR_SET_PDEATHSIG would kill the
+ * process when the *thread* ends that made it.) */
+int conc__port_life_watch(intptr_t life) {
+    static conc__port_thread thread;
+    int saved = errno, e = 0;
+#if CONC_OS_LINUX && !CONC_PORT_PORTABLE
+    char path[40];
+    int fd;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", (int)life);
+    fd = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
+    if (fd >= 0) {
+        if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 && conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
+            conc__ps_fcntl(fd, F_SETFL, O_NONBLOCK | 020000 /* O_ASYNC */) == 0) {
+            struct pollfd look;
+            look.fd = fd;
+            look.events = POLLIN;
+            look.revents = 0;
+            if (conc__ps_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0) conc__ps_orphaned(); /* it was over before */
+            conc__port_socket_close(life);
+            errno = saved;
+            return 0;
+        }
+        conc__port_socket_close(fd);
+    }
+#endif
+    e = conc__port_thread_start(&thread, conc__life_main, (void *)life, 65536);
+    if (e == 0) conc__port_thread_detach(&thread);
+    errno = saved;
+    return e;
+}
+
+/* ---- starting -------------------------------------------------------------------------------------------- */
+
+#if CONC__PIDFD
+static int conc__ps_pidfd(int pid, intptr_t *fd) {
+    int saved = errno;
+    long n = conc__ps_syscall(CONC__SYS_PIDFD_OPEN, (long)pid, 0L);
+    *fd = n >= 0 ? (intptr_t)n : -1;
+    return conc__ps_end(n, saved);
+}
+#endif
+
+/* Before: makes sure that the end can be told. `keep`: what the child is to hold until its end; -1: nothing. */
+static int conc__ps_begin(conc__port_process *p, intptr_t *keep) {
+    intptr_t pipe[2];
+    int e;
+    p->pid = 0;
+    p->end = *keep = -1;
+    p->early = false;
+#if CONC__PIDFD
+    e = CONC__FAULT("pidfd_open", EMFILE, ENOSYS);
+    if (e == 0) e = conc__ps_pidfd(conc__ps_getpid(), &p->end); /* its place in the table is kept for the child's */
+    if (e == 0 || (e != ENOSYS && e != EPERM)) return e;
+#endif
+    e = CONC__FAULT("pipe: end", EMFILE, ENFILE);
+    if (e == 0) e = conc__ps_pipe(pipe);
+    if (e != 0) return e;
+    p->end = pipe[0];
+    p->early = true;
+    *keep = pipe[1];
+    return 0;
+}
+
+/* After, in the parent: there is a child, or `e` says why not. */
+static int conc__ps_begun(conc__port_process *p, int pid, intptr_t keep, int e) {
+    int saved = errno;
+    conc__port_socket_close(keep);
+    p->pid = pid;
+#if CONC__PIDFD
+    if (!p->early) {
+        conc__port_socket_close(p->end);
+        p->end = -1;
+        if (e == 0) {
+            e = conc__ps_pidfd(pid, &p->end);
+            if (e == ESRCH) e = 0; /* it has ended, and nobody is to be told: `end` is -1 */
+            if (e != 0) {
+                (void)conc__ps_kill(pid, CONC__SIGKILL);
+                while (conc__ps_waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+                }
+            }
+        }
+    }
+#endif
+    if (e != 0) conc__port_process_close(p);
+    errno = saved;
+    return e;
+}
+
+int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) {
+    int saved = errno, pid = -1, e = conc__ps_begin(p, keep);
+    *child = false;
+    if (e != 0) return e;
+    e = CONC__FAULT("fork", EAGAIN, ENOMEM);
+    if (e == 0) {
+        pid = (int)conc__ps_fork();
+        e = conc__ps_end(pid, saved);
+    }
+    if (pid == 0) {
+        conc__port_process_close(p);
+        *child = true;
+        return 0;
+    }
+    return conc__ps_begun(p, pid, *keep, e);
+}
+
+/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back. (That on itself it
+ * loses it as well is not so with glibc before 2.29.) */
+static int conc__ps_hand_on(posix_spawn_file_actions_t *actions, intptr_t fd, intptr_t between) {
+    int e;
+    if (fd < 0) return 0;
+    e = posix_spawn_file_actions_adddup2(actions, (int)fd, (int)between);
+    return e != 0 ? e : posix_spawn_file_actions_adddup2(actions, (int)between, (int)fd);
+}
+
+int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
+                             const intptr_t *inherit, size_t n, intptr_t socket, void *passed) {
+    posix_spawn_file_actions_t actions;
+    char *argv[5], kept[24];
+    intptr_t keep;
+    pid_t pid = -1;
+    size_t i;
+    int saved = errno, e = conc__ps_begin(p, &keep);
+    if (e != 0) return e;
+    memcpy(passed, &socket, sizeof socket);
+    argv[0] = (char *)(uintptr_t)program;
+    argv[1] = (char *)(uintptr_t)option;
+    argv[2] = (char *)(uintptr_t)argument;
+    argv[3] = kept;
+    argv[4] = NULL;
+    (void)snprintf(kept, sizeof kept, "%ld", (long)keep);
+    e = CONC__FAULT("posix_spawn", EAGAIN, ENOMEM, ENOENT);
+    if (e == 0) e = posix_spawn_file_actions_init(&actions);
+    if (e == 0) {
+        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end); /* `end` is nothing there */
+        if (e == 0) e = conc__ps_hand_on(&actions, socket, p->end);
+        if (e == 0) e = conc__ps_hand_on(&actions, keep, p->end);
+        if (e == 0) e = posix_spawn_file_actions_addclose(&actions, (int)p->end);
+        if (e == 0) {
+#if CONC_OS_LINUX
+            e = posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, conc__ps_environ);
+            if (e == ENOENT)
+#endif
+                e = posix_spawnp(&pid, program, &actions, NULL, argv, conc__ps_environ);
+        }
+        (void)posix_spawn_file_actions_destroy(&actions);
+    }
+    errno = saved;
+    return conc__ps_begun(p, (int)pid, keep, e);
+}
+
+int conc__port_socket_passed(const void *passed, intptr_t *fd) {
+    memcpy(fd, passed, sizeof *fd);
+    conc__port_inherited(*fd);
+    return 0;
+}
+
+void conc__port_inherited(intptr_t fd) {
+    int saved = errno;
+    if (fd >= 0) (void)conc__ps_fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    errno = saved;
+}
+
+/* ---- ending -------------------------------------------------------------------------------------------------- */
+
+/* ECHILD: SIGCHLD is ignored, or somebody else has waited for any child. */
+bool conc__port_process_reap(conc__port_process *p, conc__port_ending *ending) {
+    int saved = errno, status = 0, got;
+    memset(ending, 0, sizeof *ending);
+#if CONC__PIDFD
+    if (!p->early && p->end >= 0) { /* so that nobody's pid but ours is asked for */
+        struct pollfd look;
+        look.fd = (int)p->end;
+        look.events = POLLIN;
+        look.revents = 0;
+        if (conc__ps_poll(&look, 1, 0) <= 0) {
+            errno = saved;
+            return false;
+        }
+    }
+#endif
+    do {
+        got = (int)conc__ps_waitpid((int)p->pid, &status, WNOHANG);
+    } while (got < 0 && errno == EINTR);
+    errno = saved;
+    if (got == 0) return false;
+    if (got > 0) {
+        ending->known = true;
+        ending->signaled = WIFSIGNALED(status);
+        ending->code = ending->signaled ? WTERMSIG(status) : WEXITSTATUS(status);
+    }
+    return true;
+}
+
+static int conc__ps_send(conc__port_process *p, int number) {
+    int saved = errno, e;
+#if CONC__PIDFD
+    if (!p->early) {
+        if (p->end < 0) return 0;
+        e = conc__ps_end(conc__ps_syscall(CONC__SYS_PIDFD_SEND_SIGNAL, (long)p->end, (long)number, NULL, 0L), saved);
+        return e == ESRCH ? 0 : e;
+    }
+#endif
+    e = conc__ps_end(conc__ps_kill((int)p->pid, number), saved);
+    return e == ESRCH ? 0 : e;
+}
+
+int conc__port_process_signal(conc__port_process *p, bool kill) {
+    int e = CONC__FAULT("kill", EPERM);
+    if (e == 0) e = conc__ps_send(p, kill ? CONC__SIGKILL : CONC__SIGTERM);
+    if (e == 0 && !kill) e = conc__ps_send(p, CONC__SIGCONT);
+    return e;
+}
+
+void conc__port_process_close(conc__port_process *p) {
+    conc__port_socket_close(p->end);
+    p->end = -1;
+}
+
+long conc__port_pid(void) {
+    return (long)conc__ps_getpid();
+}
+
+void conc__port_exit(int code) {
+    for (;;) conc__ps_exit(code);
+}
+
+const char *conc__port_signal_name(int number) {
+    switch (number) {
+    case 1: return "SIGHUP";
+    case 2: return "SIGINT";
+    case 3: return "SIGQUIT";
+    case 4: return "SIGILL";
+    case 5: return "SIGTRAP";
+    case 6: return "SIGABRT";
+    case 8: return "SIGFPE";
+    case 9: return "SIGKILL";
+    case 11: return "SIGSEGV";
+    case 13: return "SIGPIPE";
+    case 14: return "SIGALRM";
+    case 15: return "SIGTERM";
+    default: break;
+    }
+#if defined(SIGBUS)
+    if (number == SIGBUS) return "SIGBUS";
+#endif
+#if defined(SIGXCPU)
+    if (number == SIGXCPU) return "SIGXCPU";
+#endif
+#if defined(SIGSYS)
+    if (number == SIGSYS) return "SIGSYS";
+#endif
+    return NULL;
+}
+
+/* ---- shared memory ------------------------------------------------------------------------------------------------ */
+
+#if defined(MAP_ANONYMOUS)
+#define CONC__MAP_ANONYMOUS MAP_ANONYMOUS
+#elif defined(MAP_ANON)
+#define CONC__MAP_ANONYMOUS MAP_ANON
+#elif defined(__mips__)
+#define CONC__MAP_ANONYMOUS 0x800
+#elif defined(__alpha__) || defined(__hppa__)
+#define CONC__MAP_ANONYMOUS 0x10
+#else
+#define CONC__MAP_ANONYMOUS 0x20
+#endif
+
+/* A file without a name, of `size` zeros. */
+static int conc__ps_file(size_t size, intptr_t *fd) {
+    int saved = errno, e;
+    *fd = -1;
+    if (size > (size_t)INT64_MAX || size > SIZE_MAX / 2) return ENOMEM;
+#if CONC_OS_LINUX
+#if defined(SYS_memfd_create) && defined(SYS_ftruncate)
+    *fd = (intptr_t)conc__ps_syscall(SYS_memfd_create, "conc", 1UL /* MFD_CLOEXEC */);
+    e = conc__ps_end((long)*fd, saved);
+    if (e == 0) e = conc__ps_end(conc__ps_syscall(SYS_ftruncate, (long)*fd, (long)size), saved);
+#else
+    e = ENOSYS;
+    (void)saved;
+#endif
+#else
+    {
+        static uint32_t count; /* atomic */
+        char name[40];
+        (void)snprintf(name, sizeof name, "/conc-%ld-%u", (long)getpid(), (unsigned)conc__add32(&count, 1, CONC__RELAXED));
+        *fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600); /* is close-on-exec */
+        e = *fd < 0 ? errno : 0;
+        if (e == 0 && shm_unlink(name) < 0) e = errno;
+        if (e == 0 && ftruncate((int)*fd, (off_t)size) < 0) e = errno;
+        errno = saved;
+    }
+#endif
+    if (e != 0) {
+        conc__port_socket_close(*fd);
+        *fd = -1;
+    }
+    return e;
+}
+
+static int conc__ps_map(conc__port_block *b) {
+    int saved = errno, flags = b->fd >= 0 ? MAP_SHARED : MAP_SHARED | CONC__MAP_ANONYMOUS;
+    void *p = mmap(NULL, b->size, PROT_READ | PROT_WRITE, flags, (int)b->fd, 0);
+    int e = p == MAP_FAILED ? errno : 0;
+    errno = saved;
+    b->data = e == 0 ? p : NULL;
+    if (e != 0) conc__port_block_free(b);
+    return e;
+}
+
+int conc__port_block_new(conc__port_block *b, size_t size, bool spawns) {
+    int e = 0;
+    b->data = NULL;
+    b->size = size;
+    b->fd = -1;
+    if (spawns) e = CONC__FAULT("memfd_create", EMFILE, ENOMEM);
+    if (e == 0 && spawns) e = conc__ps_file(size, &b->fd);
+    if (e == 0) e = CONC__FAULT("mmap", ENOMEM);
+    if (e != 0) {
+        conc__port_block_free(b);
+        return e;
+    }
+    return conc__ps_map(b);
+}
+
+int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size) {
+    int e = CONC__FAULT("mmap: open", ENOMEM);
+    b->data = NULL;
+    b->size = size;
+    b->fd = fd;
+    return e != 0 ? e : conc__ps_map(b);
+}
+
+void conc__port_block_free(conc__port_block *b) {
+    int saved = errno;
+    if (b->data != NULL) (void)munmap(b->data, b->size);
+    conc__port_socket_close(b->fd);
+    errno = saved;
+    b->data = NULL;
+    b->fd = -1;
+}
+
+#endif /* !CONC_OS_WINDOWS */
+
+/* ==== end src/port_process_posix.c ==== */
+
+/* ==== begin src/port_process_win32.c ==== */
+
+/* ============================================================================================
+ * port, Windows: processes. There is no fork. A process is given the handles that it is to have and no others; its end is
+ * told by the system's own threads; the lifeline is a job, which the system ends with the last handle to it.
+ * ========================================================================================== */
+
+#if CONC_OS_WINDOWS
+
+#if !defined(WIN32_LEAN_AND_MEAN)
+#define WIN32_LEAN_AND_MEAN
+#endif
+#if !defined(NOMINMAX)
+#define NOMINMAX
+#endif
+#include <windows.h>
+
+#include <stdio.h>
+
+#define CONC__WIN_HANDLES 20
+#define CONC__WIN_HANDLE_LIST ((DWORD_PTR)0x00020002) /* PROC_THREAD_ATTRIBUTE_HANDLE_LIST, which not all headers have */
+
+static HANDLE conc__win_job; /* set by conc__port_life_open(), before the first process is started */
+
+static int conc__win_error(DWORD saved) {
+    int e = (int)GetLastError();
+    SetLastError(saved);
+    return e != 0 ? e : ERROR_GEN_FAILURE;
+}
+
+/* ---- sockets ----------------------------------------------------------------------------------------- */
+
+/* A connection on the loopback, that nobody else can have got into. */
+int conc__port_socket_pair(intptr_t fd[2]) {
+    conc_address a, mine, theirs;
+    conc__port_pollfd look;
+    intptr_t listener;
+    int e, error;
+    fd[0] = fd[1] = -1;
+    memset(&a, 0, sizeof a);
+    a.family = 4;
+    a.ip[0] = 127;
+    a.ip[3] = 1;
+    e = conc__port_socket(4, true, &listener);
+    if (e != 0) return e;
+    e = conc__port_socket_bind(listener, &a);
+    if (e == 0) e = conc__port_socket_listen(listener, 1);
+    if (e == 0) e = conc__port_socket_name(listener, false, &a);
+    if (e == 0) e = conc__port_socket(4, true, &fd[0]);
+    if (e == 0) e = conc__port_socket_connect(fd[0], &a);
+    if (e == CONC__PORT_IN_PROGRESS) e = 0;
+    while (e == 0 && fd[1] == -1) {
+        look.fd = listener;
+        look.want = CONC__PORT_READ;
+        if (conc__port_poll(&look, 1, conc__port_clock_ns() + (int64_t)10000000000, &error) <= 0) {
+            e = WSAETIMEDOUT;
+            break;
+        }
+        e = conc__port_socket_accept(listener, &fd[1], &theirs);
+        if (conc__port_would_block(e)) {
+            e = 0;
+            continue;
+        }
+        if (e == 0) e = conc__port_socket_name(fd[0], false, &mine);
+        if (e == 0 && !conc_address_equal(&mine, &theirs)) { /* a stranger */
+            conc__port_socket_close(fd[1]);
+            fd[1] = -1;
+        }
+    }
+    conc__port_socket_close(listener);
+    if (e == 0) { /* the other side has accepted, so it is connected, or is about to be */
+        look.fd = fd[0];
+        look.want = CONC__PORT_WRITE;
+        if (conc__port_poll(&look, 1, conc__port_clock_ns() + (int64_t)10000000000, &error) <= 0) e = WSAETIMEDOUT;
+    }
+    if (e == 0) e = conc__port_socket_option(fd[0], CONC__PORT_NO_DELAY, 1);
+    if (e == 0) e = conc__port_socket_option(fd[1], CONC__PORT_NO_DELAY, 1);
+    if (e != 0) {
+        conc__port_socket_close(fd[0]);
+        conc__port_socket_close(fd[1]);
+        fd[0] = fd[1] = -1;
+    }
+    return e;
+}
+
+/* ---- the lifeline ------------------------------------------------------------------------------------- */
+
+int conc__port_life_open(intptr_t life[2]) {
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
+    DWORD saved = GetLastError();
+    HANDLE job;
+    int e = CONC__FAULT("CreateJobObjectW", ERROR_NOT_ENOUGH_MEMORY);
+    life[0] = life[1] = -1;
+    if (e != 0) return e;
+    job = CreateJobObjectW(NULL, NULL);
+    if (job == NULL) return conc__win_error(saved);
+    memset(&limits, 0, sizeof limits);
+    limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+    if (!SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits)) {
+        e = conc__win_error(saved);
+        (void)CloseHandle(job);
+        return e;
+    }
+    conc__win_job = job;
+    life[1] = (intptr_t)job;
+    return 0;
+}
+
+void conc__port_life_close(intptr_t fd) {
+    (void)fd; /* it stays until the process ends: that is what it is for */
+}
+
+int conc__port_life_watch(intptr_t life) {
+    (void)life;
+    return 0;
+}
+
+/* ---- starting -------------------------------------------------------------------------------------------- */
+
+static VOID CALLBACK conc__win_process_ended(PVOID process, BOOLEAN timed_out) {
+    conc__port_process *p = (conc__port_process *)process;
+    (void)timed_out;
+    p->ended(p->arg);
+}
+
+/* The command line: the program's own name first, in quotes, which cannot be part of it. */
+static bool conc__win_command(WCHAR *line, size_t size, const WCHAR *program, const char *option, const char *argument) {
+    char rest[200];
+    size_t n = wcslen(program), i;
+    int length = snprintf(rest, sizeof rest, " %s %s -1", option, argument);
+    if (length < 0 || n + (size_t)length + 3 > size) return false;
+    line[0] = L'"';
+    memcpy(line + 1, program, n * sizeof *line);
+    line[n + 1] = L'"';
+    for (i = 0; i <= (size_t)length; i++) line[n + 2 + i] = (WCHAR)(unsigned char)rest[i];
+    return true;
+}
+
+/* The standard handles as others may have them. */
+static void conc__win_standard(STARTUPINFOW *s, HANDLE *list, DWORD *count) {
+    static const DWORD which[3] = { STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE };
+    HANDLE copies[3];
+    int i;
+    for (i = 0; i < 3; i++) {
+        HANDLE h = GetStdHandle(which[i]);
+        copies[i] = NULL;
+        if (h != NULL && h != INVALID_HANDLE_VALUE &&
+            DuplicateHandle(GetCurrentProcess(), h, GetCurrentProcess(), &copies[i], 0, TRUE, DUPLICATE_SAME_ACCESS)) {
+            list[(*count)++] = copies[i];
+        }
+    }
+    s->dwFlags = STARTF_USESTDHANDLES;
+    s->hStdInput = copies[0];
+    s->hStdOutput = copies[1];
+    s->hStdError = copies[2];
+}
+
+static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD count, STARTUPINFOEXW *start, PROCESS_INFORMATION *info) {
+    uint64_t memory[64]; /* a list of one attribute is 48 bytes */
+    SIZE_T size = 0;
+    int e = 0;
+    start->lpAttributeList = (LPPROC_THREAD_ATTRIBUTE_LIST)(void *)memory;
+    (void)InitializeProcThreadAttributeList(NULL, 1, 0, &size);
+    if (size > sizeof memory) return ERROR_NOT_ENOUGH_MEMORY;
+    if (!InitializeProcThreadAttributeList(start->lpAttributeList, 1, 0, &size)) return (int)GetLastError();
+    if (!UpdateProcThreadAttribute(start->lpAttributeList, 0, CONC__WIN_HANDLE_LIST, list, count * sizeof *list, NULL, NULL) ||
+        !CreateProcessW(program, line, NULL, NULL, TRUE, CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT, NULL, NULL,
+                        &start->StartupInfo, info)) {
+        e = (int)GetLastError();
+    }
+    DeleteProcThreadAttributeList(start->lpAttributeList);
+    return e;
+}
+
+int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
+                             const intptr_t *inherit, size_t n, intptr_t socket, void *passed) {
+    STARTUPINFOEXW start;
+    PROCESS_INFORMATION info;
+    HANDLE list[CONC__WIN_HANDLES];
+    DWORD saved = GetLastError(), count = 0, ours, i;
+    WCHAR *text; /* of the program, and the command line */
+    const size_t room = 33000;
+    int e = CONC__FAULT("CreateProcessW", ERROR_NOT_ENOUGH_MEMORY, ERROR_FILE_NOT_FOUND);
+    (void)program; /* the system knows */
+    p->pid = 0;
+    p->end = -1;
+    p->early = false;
+    p->handle[0] = p->handle[1] = NULL;
+    if (e != 0) return e;
+    memset(&start, 0, sizeof start);
+    start.StartupInfo.cb = sizeof start;
+    text = (WCHAR *)conc__alloc(2 * room, sizeof *text, "a command line");
+    if (text == NULL) return ERROR_NOT_ENOUGH_MEMORY;
+    i = GetModuleFileNameW(NULL, text, (DWORD)room);
+    if (i == 0 || i >= (DWORD)room || !conc__win_command(text + room, room, text, option, argument)) {
+        conc__free(text);
+        SetLastError(saved);
+        return ERROR_FILENAME_EXCED_RANGE;
+    }
+    conc__win_standard(&start.StartupInfo, list, &count);
+    ours = count;
+    for (i = 0; i < (DWORD)n; i++) {
+        if (inherit[i] == -1) continue;
+        list[count] = (HANDLE)inherit[i];
+        (void)SetHandleInformation(list[count++], HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT);
+    }
+    e = conc__win_create(text, text + room, list, count, &start, &info);
+    for (i = 0; i < count; i++) {
+        if (i < ours) {
+            (void)CloseHandle(list[i]);
+        } else {
+            (void)SetHandleInformation(list[i], HANDLE_FLAG_INHERIT, 0);
+        }
+    }
+    conc__free(text);
+    if (e == 0) {
+        p->pid = (long)info.dwProcessId;
+        p->handle[0] = info.hProcess;
+        if (socket != -1) e = conc__port_socket_pass(socket, p->pid, passed);
+        if (e != 0 || !AssignProcessToJobObject(conc__win_job, info.hProcess) ||
+            !RegisterWaitForSingleObject(&p->handle[1], info.hProcess, conc__win_process_ended, p, INFINITE,
+                                         WT_EXECUTEONLYONCE | WT_EXECUTEINWAITTHREAD)) {
+            if (e == 0) e = (int)GetLastError();
+            p->handle[1] = NULL;
+            (void)TerminateProcess(info.hProcess, 1);
+            conc__port_process_close(p);
+        } else {
+            (void)ResumeThread(info.hThread);
+        }
+        (void)CloseHandle(info.hThread);
+    }
+    SetLastError(saved);
+    return e;
+}
+
+void conc__port_inherited(intptr_t fd) {
+    DWORD saved = GetLastError();
+    if (fd != -1) (void)SetHandleInformation((HANDLE)fd, HANDLE_FLAG_INHERIT, 0);
+    SetLastError(saved);
+}
+
+/* ---- ending -------------------------------------------------------------------------------------------------- */
+
+bool conc__port_process_reap(conc__port_process *p, conc__port_ending *ending) {
+    DWORD saved = GetLastError(), code = 0;
+    bool ended = WaitForSingleObject(p->handle[0], 0) == WAIT_OBJECT_0;
+    memset(ending, 0, sizeof *ending);
+    if (ended) {
+        ending->known = GetExitCodeProcess(p->handle[0], &code) != 0;
+        ending->code = (int)code;
+    }
+    SetLastError(saved);
+    return ended;
+}
+
+int conc__port_process_signal(conc__port_process *p, bool kill) {
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("TerminateProcess", ERROR_ACCESS_DENIED);
+    if (e == 0 && !TerminateProcess(p->handle[0], kill ? 9u : 15u)) {
+        e = conc__win_error(saved);
+        if (WaitForSingleObject(p->handle[0], 0) == WAIT_OBJECT_0) e = 0; /* it is ending */
+    }
+    SetLastError(saved);
+    return e;
+}
+
+/* Waits for a call of `ended` that is under way. */
+void conc__port_process_close(conc__port_process *p) {
+    DWORD saved = GetLastError();
+    if (p->handle[1] != NULL) (void)UnregisterWaitEx(p->handle[1], INVALID_HANDLE_VALUE);
+    if (p->handle[0] != NULL) (void)CloseHandle(p->handle[0]);
+    p->handle[0] = p->handle[1] = NULL;
+    SetLastError(saved);
+}
+
+long conc__port_pid(void) {
+    return (long)GetCurrentProcessId();
+}
+
+void conc__port_exit(int code) {
+    for (;;) (void)TerminateProcess(GetCurrentProcess(), (UINT)code);
+}
+
+const char *conc__port_signal_name(int number) {
+    (void)number; /* there are no signals */
+    return NULL;
+}
+
+/* ---- shared memory ------------------------------------------------------------------------------------------------ */
+
+static int conc__win_map(conc__port_block *b) {
+    DWORD saved = GetLastError();
+    int e = 0;
+    b->data = MapViewOfFile((HANDLE)b->fd, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, b->size);
+    if (b->data == NULL) {
+        e = conc__win_error(saved);
+        conc__port_block_free(b);
+    }
+    return e;
+}
+
+int conc__port_block_new(conc__port_block *b, size_t size, bool spawns) {
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("CreateFileMappingW", ERROR_NOT_ENOUGH_MEMORY);
+    HANDLE h;
+    (void)spawns;
+    b->data = NULL;
+    b->size = size;
+    b->fd = -1;
+    if (e != 0) return e;
+    h = CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, (DWORD)((uint64_t)size >> 32),
+                           (DWORD)((uint64_t)size & 0xffffffffu), NULL);
+    if (h == NULL) return conc__win_error(saved);
+    b->fd = (intptr_t)h;
+    e = CONC__FAULT("MapViewOfFile", ERROR_NOT_ENOUGH_MEMORY);
+    if (e == 0) return conc__win_map(b);
+    conc__port_block_free(b);
+    return e;
+}
+
+int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size) {
+    int e = CONC__FAULT("MapViewOfFile: open", ERROR_NOT_ENOUGH_MEMORY);
+    b->data = NULL;
+    b->size = size;
+    b->fd = fd;
+    return e != 0 ? e : conc__win_map(b);
+}
+
+void conc__port_block_free(conc__port_block *b) {
+    DWORD saved = GetLastError();
+    if (b->data != NULL) (void)UnmapViewOfFile(b->data);
+    if (b->fd != -1) (void)CloseHandle((HANDLE)b->fd);
+    b->data = NULL;
+    b->fd = -1;
+    SetLastError(saved);
+}
+
+#endif /* CONC_OS_WINDOWS */
+
+/* ==== end src/port_process_win32.c ==== */
 
 /* ==== begin src/port_sim.c ==== */
 
@@ -11978,12 +13150,14 @@ void conc__before_exit(void (*fn)(void)) {
     conc__storep(&conc__exit_first, p, CONC__RELEASE);
 }
 
+static void *conc__exit_last; /* atomic: the function of conc__after_exit() */
+
 /* Runs at exit(): see thread.h. */
 static void conc__at_exit(void) {
     const conc_thread *me = (const conc_thread *)conc__self()->thread;
     conc_op all_ended = conc_op_latch(&conc__to_end);
     size_t i;
-    void *first = conc__loadp(&conc__exit_first, CONC__ACQUIRE);
+    void *first = conc__loadp(&conc__exit_first, CONC__ACQUIRE), *last;
     if (me != NULL && me->fn != NULL) return;
     if (first != NULL) {
         void (*fn)(void);
@@ -12007,6 +13181,52 @@ static void conc__at_exit(void) {
         }
     }
     conc__lock_give(&conc__registry);
+    last = conc__loadp(&conc__exit_last, CONC__ACQUIRE);
+    if (last != NULL) {
+        void (*fn)(void);
+        memcpy(&fn, &last, sizeof fn);
+        fn();
+    }
+}
+
+/* With the registry locked. */
+static bool conc__watch_exit(void) {
+    if (!conc__exit_watched) conc__exit_watched = CONC__FAULT("atexit", ENOMEM) == 0 && atexit(conc__at_exit) == 0;
+    return conc__exit_watched;
+}
+
+bool conc__after_exit(void (*fn)(void)) {
+    void *p;
+    bool watched;
+    memcpy(&p, &fn, sizeof p);
+    conc__registry_begin();
+    conc__storep(&conc__exit_last, p, CONC__RELEASE);
+    conc__lock_take(&conc__registry);
+    watched = conc__watch_exit();
+    conc__lock_give(&conc__registry);
+    return watched;
+}
+
+void conc__end_program(void) {
+    conc__at_exit();
+}
+
+void conc__thread_begin_anew(void) {
+    conc__agent *me = conc__self();
+    conc_thread *t = (conc_thread *)me->thread;
+    if (t != NULL) {
+        conc__copy_name(t, "main");
+        t->fn = NULL; /* nobody joins it here */
+        t->open = t->daemon = false;
+        t->users = 1;
+    }
+    me->cancel = NULL;
+    me->worker = NULL;
+    me->running = NULL;
+    me->scopes = 0;
+    conc__registry_begin();
+    conc__registry_reset();
+    (void)conc_thread_main();
 }
 
 conc_thread *conc_thread_start(conc_fn fn, void *arg, const conc_thread_desc *desc) {
@@ -12032,7 +13252,7 @@ conc_thread *conc_thread_start(conc_fn fn, void *arg, const conc_thread_desc *de
     }
     /* The lock is held while the thread is made, so that nobody meets a record without its system handle. */
     conc__lock_take(&conc__registry);
-    if (!conc__exit_watched) conc__exit_watched = CONC__FAULT("atexit", ENOMEM) == 0 && atexit(conc__at_exit) == 0;
+    (void)conc__watch_exit();
     conc__register(t);
     error = conc__port_thread_start(&t->os, conc__thread_main, t, desc != NULL ? desc->stack_size : 0);
     if (error != 0) {
@@ -21445,6 +22665,14 @@ struct conc_socket {
 
 static uint32_t conc__socket_numbers; /* atomic; publishes nothing */
 
+uint32_t conc__polled_number_new(void) {
+    uint32_t number;
+    do {
+        number = conc__add32(&conc__socket_numbers, 1, CONC__RELAXED) + 1;
+    } while (number == 0);
+    return number;
+}
+
 static conc_result conc__net_result(int e) {
     switch (conc__port_kind_of(e)) {
     case CONC__PORT_BROKEN: return CONC_BROKEN;
@@ -21473,9 +22701,7 @@ static conc_socket *conc__socket_of(intptr_t fd, unsigned family, bool stream) {
         conc__port_socket_close(fd);
         return NULL;
     }
-    do {
-        s->number = conc__add32(&conc__socket_numbers, 1, CONC__RELAXED) + 1;
-    } while (s->number == 0);
+    s->number = conc__polled_number_new();
     s->fd = (int32_t)fd;
     s->family = (uint8_t)family;
     s->stream = stream;
@@ -22056,6 +23282,1165 @@ conc_op conc_op_writable(intptr_t fd) {
 }
 
 /* ==== end src/net.c ==== */
+
+/* ==== begin src/channel.c ==== */
+
+/* ============================================================================================
+ * channel: see process.h.
+ *
+ * A stream of frames, each of 8 bytes of length and as many as that says. What one end has put goes from its buffer `rest`, which
+ * is empty but while a frame is on its way; what the other receives comes into its buffer, out of which whole frames are handed.
+ * ========================================================================================== */
+
+#define CONC__FRAME_HEAD 8u
+#define CONC__CHANNEL_READ ((size_t)65536) /* received at once, if it is there */
+#define CONC__CHANNEL_KEEP ((size_t)262144) /* the largest buffer that is kept without need */
+
+#define CONC__SIDE_CLOSED 1u
+#define CONC__SIDE_HAS 2u /* there is a whole frame inside */
+
+/* A side is an object of its own, as its waiters look at its first word; see conc__polled_arm(). */
+typedef struct conc__channel_side {
+    uint32_t state;  /* atomic: the bits above. The first is set once, the other under the lock. First */
+    uint32_t number; /* constant; see CONC__POLLED() */
+    conc_channel *channel;
+    conc__lock lock; /* guards the next four, while nobody waits for anything */
+    char *data;
+    size_t capacity, begin, end; /* what is to be sent, or has been received, is from begin to end */
+    bool broken;
+    uint32_t left; /* atomic: of the side that sends: a rest that nobody waits for any more; written under the lock */
+} conc__channel_side;
+
+struct conc_channel {
+    conc__channel_side in, out;
+    intptr_t fd;
+    size_t message_max;
+    uint32_t generation;
+};
+
+conc_channel *conc__channel_new(intptr_t fd, size_t message_max) {
+    conc_channel *c = (conc_channel *)conc__alloc(1, sizeof *c, "a channel");
+    if (c == NULL) {
+        conc__port_socket_close(fd);
+        return NULL;
+    }
+    c->fd = fd;
+    c->message_max = message_max;
+    c->generation = conc__fork_generation();
+    c->in.channel = c->out.channel = c;
+    c->in.number = c->out.number = conc__polled_number_new();
+    return c;
+}
+
+intptr_t conc__channel_fd(const conc_channel *c) {
+    return c->fd;
+}
+
+void conc__channel_free(conc_channel *c) {
+    if (c == NULL) return;
+    if (c->generation == conc__fork_generation()) conc__port_socket_close(c->fd);
+    conc__free(c->in.data);
+    conc__free(c->out.data);
+    conc__free(c);
+}
+
+static void conc__side_close(conc__channel_side *s, unsigned side) {
+    (void)conc__or32(&s->state, CONC__SIDE_CLOSED, CONC__ACQ_REL);
+    (void)conc__wake_waiters(conc__polled_key(s->channel->fd, side), CONC__ANY_TAG, CONC_ALL);
+}
+
+conc_result conc_channel_close(conc_channel *c) {
+    if (c == NULL) return conc__fail(CONC_INVALID, "conc_channel_close: no channel");
+    if (c->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "conc_channel_close: the channel is the parent's");
+    if ((conc__load32(&c->in.state, CONC__ACQUIRE) & CONC__SIDE_CLOSED) != 0) return CONC_OK;
+    conc__channel_flush(c);
+    conc__side_close(&c->in, 0);
+    conc__side_close(&c->out, 1);
+    (void)conc__port_socket_shutdown(c->fd, CONC__PORT_READ | CONC__PORT_WRITE);
+    return CONC_OK;
+}
+
+bool conc__channel_end(conc_channel *c) {
+    bool waited;
+    if (c == NULL) return true;
+    waited = conc__is_waited_for(conc__polled_key(c->fd, 0)) || conc__is_waited_for(conc__polled_key(c->fd, 1));
+    (void)conc_channel_close(c);
+    return !waited;
+}
+
+/* What every attempt begins with. */
+static conc_result conc__channel_ready(const conc_op *op) {
+    const conc__channel_side *s = (const conc__channel_side *)op->object;
+    if (s == NULL || op->data == NULL) return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
+    if (s->channel->generation != conc__fork_generation()) {
+        return conc__fail(CONC_FORKED, "conc_op_%s: the channel is the parent's", op->cls->name);
+    }
+    return (conc__load32(&s->state, CONC__ACQUIRE) & CONC__SIDE_CLOSED) != 0 ? CONC_CLOSED : CONC_OK;
+}
+
+static conc_result conc__channel_fail(const conc_op *op, int e, const char *what) {
+    switch (conc__port_kind_of(e)) {
+    case CONC__PORT_WOULD_BLOCK: conc__polled_drained(op->word); return CONC_PENDING;
+    case CONC__PORT_BROKEN: return CONC_CLOSED;
+    case CONC__PORT_NO_BUFFERS: return conc__fail_system(CONC_NO_MEMORY, e, what);
+    case CONC__PORT_OTHER:
+    case CONC__PORT_TABLE_FULL:
+    case CONC__PORT_ABORTED:
+    default: return conc__fail_system(CONC_SYSTEM, e, what);
+    }
+}
+
+/* Room for `size` bytes from `begin` on. */
+static bool conc__side_room(conc__channel_side *s, size_t size) {
+    char *data;
+    if (s->begin != 0) {
+        memmove(s->data, s->data + s->begin, s->end - s->begin);
+        s->end -= s->begin;
+        s->begin = 0;
+    }
+    if (size <= s->capacity) return true;
+    data = (char *)conc__realloc(s->data, size, 1, "a channel's messages");
+    if (data == NULL) return false;
+    s->data = data;
+    s->capacity = size;
+    return true;
+}
+
+/* It is empty. */
+static void conc__side_emptied(conc__channel_side *s) {
+    s->begin = s->end = 0;
+    if (s->capacity <= CONC__CHANNEL_KEEP) return;
+    conc__free(s->data);
+    s->data = NULL;
+    s->capacity = 0;
+}
+
+/* ---- putting --------------------------------------------------------------------------------------------- */
+
+static int conc__channel_send(conc__channel_side *s) {
+    int e = 0;
+    while (e == 0 && s->begin < s->end) {
+        size_t n;
+        e = conc__port_socket_send(s->channel->fd, s->data + s->begin, s->end - s->begin, &n);
+        s->begin += n;
+    }
+    if (s->begin == s->end && s->end != 0) {
+        conc__side_emptied(s);
+        conc__store32(&s->left, 0, CONC__RELAXED);
+    }
+    return e;
+}
+
+void conc__channel_flush(conc_channel *c) {
+    conc__lock_take(&c->out.lock);
+    (void)conc__channel_send(&c->out);
+    conc__lock_give(&c->out.lock);
+}
+
+/* out->done is not 0 once a part of the message has gone: then the rest is only waited for. */
+static conc_result conc__channel_put_attempt(conc_op *op) {
+    conc__channel_side *s = (conc__channel_side *)op->object;
+    conc_out *out = (conc_out *)op->data;
+    conc_result r = conc__channel_ready(op);
+    uint64_t size;
+    int e;
+    if (r != CONC_OK) return r;
+    if (out->size > s->channel->message_max || (out->data == NULL && out->size != 0)) {
+        return conc__fail(CONC_INVALID, "conc_channel_put: a message of %zu bytes, where %zu are allowed", out->size,
+                          s->channel->message_max);
+    }
+    conc__lock_take(&s->lock);
+    e = conc__channel_send(s);
+    if (e == 0 && out->done == 0) {
+        if (!conc__side_room(s, CONC__FRAME_HEAD + out->size)) {
+            conc__lock_give(&s->lock);
+            return CONC_NO_MEMORY;
+        }
+        size = out->size;
+        memcpy(s->data, &size, CONC__FRAME_HEAD);
+        if (out->size != 0) memcpy(s->data + CONC__FRAME_HEAD, out->data, out->size);
+        s->end = CONC__FRAME_HEAD + out->size;
+        e = conc__channel_send(s);
+        if (e != 0 && s->begin == 0) {
+            conc__side_emptied(s); /* nothing of it has gone: it has not begun */
+        } else {
+            out->done = 1;
+        }
+    }
+    conc__lock_give(&s->lock);
+    if (e == 0) out->done = out->size;
+    return e == 0 ? CONC_OK : conc__channel_fail(op, e, "cannot send a message");
+}
+
+static void conc__channel_put_abandon(conc_op *op) {
+    conc_out *out = (conc_out *)op->data;
+    conc__channel_side *s = (conc__channel_side *)op->object;
+    if (s == NULL || out == NULL || out->done == 0 || op->result != CONC_PENDING) return;
+    conc__lock_take(&s->lock);
+    conc__store32(&s->left, s->begin != s->end, CONC__RELAXED);
+    conc__lock_give(&s->lock);
+    out->done = out->size;
+    op->result = CONC_OK;
+}
+
+conc_op conc_op_channel_put(conc_channel *c, conc_out *out) {
+    static const conc_op_class cls = { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, conc__channel_put_abandon };
+    conc_op op = conc_op_make(&cls, c != NULL ? &c->out : NULL, out);
+    if (out != NULL) out->done = 0;
+    if (c != NULL) op.word = CONC__POLLED(c->fd, 1, c->out.number);
+    return op;
+}
+
+conc_result conc_channel_put(conc_channel *c, const void *data, size_t size, conc_deadline deadline) {
+    conc_out out;
+    conc_op op;
+    out.data = data;
+    out.size = size;
+    op = conc_op_channel_put(c, &out);
+    return conc__wait_op(&op, deadline);
+}
+
+/* ---- getting --------------------------------------------------------------------------------------------- */
+
+/* Whether there is a whole frame, and how long it is. False with `broken`: what is there is no frame. */
+static bool conc__side_has(conc__channel_side *s, size_t *size) {
+    uint64_t n;
+    if (s->end - s->begin < CONC__FRAME_HEAD) return false;
+    memcpy(&n, s->data + s->begin, CONC__FRAME_HEAD);
+    if (n > s->channel->message_max) {
+        s->broken = true;
+        return false;
+    }
+    *size = (size_t)n;
+    return s->end - s->begin - CONC__FRAME_HEAD >= *size;
+}
+
+/* Receives until there is a whole frame. The lock is held. */
+static conc_result conc__channel_receive(conc_op *op, conc__channel_side *s, size_t *size) {
+    *size = 0;
+    while (!conc__side_has(s, size)) {
+        size_t n, want = CONC__FRAME_HEAD + *size;
+        int e;
+        if (s->broken) return conc__fail(CONC_BROKEN, "conc_channel_get: what comes is no message");
+        if (!conc__polled_may_be_ready(op->word)) return CONC_PENDING;
+        if (!conc__side_room(s, want > CONC__CHANNEL_READ ? want : CONC__CHANNEL_READ)) return CONC_NO_MEMORY;
+        e = conc__port_socket_receive(s->channel->fd, s->data + s->end, s->capacity - s->end, &n);
+        if (e != 0) {
+            conc_result r = conc__channel_fail(op, e, "cannot receive a message");
+            if (r != CONC_CLOSED) return r;
+            n = 0; /* it was cut: that is an end as well */
+        }
+        if (n == 0 && s->end != s->begin) {
+            return conc__fail(CONC_BROKEN, "conc_channel_get: the other side ended in the middle of a message");
+        }
+        if (n == 0) return CONC_CLOSED;
+        s->end += n;
+    }
+    return CONC_OK;
+}
+
+/* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable any more. */
+static conc_result conc__channel_get_attempt(conc_op *op) {
+    conc__channel_side *s = (conc__channel_side *)op->object;
+    conc_io *io = (conc_io *)op->data;
+    conc_result r = conc__channel_ready(op);
+    size_t size;
+    bool more = false;
+    if (r != CONC_OK) return r;
+    io->done = 0;
+    op->due = CONC_FOREVER;
+    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) { /* the answer may hang on it: see again soon */
+        conc__channel_flush(s->channel);
+        if (conc__load32(&s->channel->out.left, CONC__RELAXED) != 0) op->due = conc_after(0.005);
+    }
+    conc__lock_take(&s->lock);
+    r = conc__channel_receive(op, s, &size);
+    if (r == CONC_OK) {
+        io->done = size;
+        if (size > io->size || (io->data == NULL && size != 0)) {
+            r = conc__fail(CONC_FULL, "conc_channel_get: a message of %zu bytes, and room for %zu", size, io->size);
+        } else {
+            if (size != 0) memcpy(io->data, s->data + s->begin + CONC__FRAME_HEAD, size);
+            s->begin += CONC__FRAME_HEAD + size;
+            if (s->begin == s->end) conc__side_emptied(s);
+        }
+        more = conc__side_has(s, &size);
+        if (more) {
+            (void)conc__or32(&s->state, CONC__SIDE_HAS, CONC__ACQ_REL);
+        } else {
+            (void)conc__and32(&s->state, ~CONC__SIDE_HAS, CONC__ACQ_REL);
+        }
+    }
+    conc__lock_give(&s->lock);
+    if (more) (void)conc__wake_waiters(conc__polled_key(s->channel->fd, 0), CONC__ANY_TAG, 1);
+    return r;
+}
+
+conc_op conc_op_channel_get(conc_channel *c, conc_io *io) {
+    static const conc_op_class cls = { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, NULL };
+    conc_op op = conc_op_make(&cls, c != NULL ? &c->in : NULL, io);
+    if (c != NULL) op.word = CONC__POLLED(c->fd, 0, c->in.number);
+    return op;
+}
+
+conc_result conc_channel_get(conc_channel *c, void *buffer, size_t size, size_t *length, conc_deadline deadline) {
+    conc_io io;
+    conc_op op = conc_op_channel_get(c, &io);
+    conc_result r;
+    io.data = buffer;
+    io.size = size;
+    io.done = 0;
+    r = conc__wait_op(&op, deadline);
+    if (length != NULL) *length = io.done;
+    return r;
+}
+
+/* ==== end src/channel.c ==== */
+
+/* ==== begin src/process.c ==== */
+
+/* ============================================================================================
+ * process: see process.h.
+ *
+ * WHAT GOES OVER. Parent and child share one block of memory (conc__process_block): what the child is to do, the argument's bytes,
+ * on which the task works in place, and how it went. The task's return is published by one store in it. So a result
+ * of any size needs nobody who takes it while the process is ending, a process that dies half way has plainly not
+ * stored that word, and how it ended is known even if its status is lost (SIGCHLD ignored).
+ *
+ * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A child of any fork(),
+ * also one that this module has not made, closes at its beginning, in conc__processes_reset(), the parent's lifeline and all the
+ * parent's ends of channels.
+ * ========================================================================================== */
+
+#define CONC__BLOCK_MAGIC 0x636f6e63u
+#define CONC__BLOCK_HEAD ((sizeof(conc__process_block) + 63u) / 64u * 64u)
+#define CONC__PROCESS_OPTION "--conc-process"
+
+#define CONC__TASK_STARTED 0u
+#define CONC__TASK_RETURNED 1u
+#define CONC__TASK_REFUSED 2u /* it could not be begun: `text` says why */
+
+typedef struct conc__process_block {
+    uint32_t magic;
+    uint32_t state; /* atomic: publishes `code`, `text` and the argument */
+    int32_t code;
+    uint32_t daemon;
+    int64_t life, channel; /* descriptors, or -1 */
+    uint64_t size, message_max, shared_count;
+    struct {
+        int64_t fd;
+        uint64_t size;
+    } shared[CONC_PROCESS_SHARED_MAX];
+    char task[64], name[32], text[160];
+    char passed[CONC__PORT_PASSED]; /* how a spawned process opens its channel */
+} conc__process_block;
+
+struct conc_shared {
+    conc__port_block block;
+};
+
+struct conc_process {
+    struct conc_process *next;  /* guarded by the list's lock, as are... */
+    size_t users;               /* ...calls under way, */
+    bool open;                  /* whether the handle can still be joined or detached, */
+    bool killed;                /* whether it was ended by the program's end */
+    conc__port_ending ending;   /* written before `ended` */
+    uint32_t ended;             /* atomic: publishes `ending`; written under the lock */
+    uint32_t told;              /* atomic: the port has told its end, where it does. Its waiters stand under its address */
+    conc__port_process os;
+    conc__port_block block;
+    void *arg;                  /* constant, as all that follow */
+    size_t size;
+    bool daemon;
+    conc_channel *channel;
+    char name[32];
+};
+
+/* ---- this process's own --------------------------------------------------------------------------------- */
+
+static conc__lock conc__processes;              /* guards the list, and the fields named above */
+static conc_process *conc__process_list;        /* started here, and not given back or not ended */
+static conc_process *conc__process_forked;      /* those of the parent */
+static conc__lock conc__process_starts;         /* held while one is started; guards the next two */
+static intptr_t conc__life[2];                  /* where conc__has_life */
+static bool conc__has_life;
+static uint32_t conc__process_count;            /* atomic: for names */
+static uint32_t conc__process_generation;       /* that all of this is of */
+
+typedef struct conc__task_name {
+    struct conc__task_name *next;
+    const char *name;
+    conc_fn fn;
+} conc__task_name;
+static conc__task_name *conc__task_names;       /* guarded by the lock */
+static const char *conc__program;               /* set by conc_process_main(): how this program was called */
+
+static struct {                                 /* written by a child before its task begins */
+    bool is_child, daemon;
+    intptr_t keep;                              /* a descriptor, or -1 */
+    conc_channel *channel;
+    size_t shared_count;
+    conc_shared *shared[CONC_PROCESS_SHARED_MAX];
+    char name[32];
+} conc__here;
+
+/* In the child of any fork(). (A simulation's new worlds have none of this, and leave it alone.) */
+static void conc__processes_reset(void) {
+    conc_process *p, *last = NULL;
+    if (conc__fork_generation() == conc__process_generation) return;
+    conc__process_generation = conc__fork_generation();
+    conc__processes = conc__process_starts = 0;
+    for (p = conc__process_list; p != NULL; p = p->next) {
+        if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+#if CONC__PROCESS_FORKS
+        conc__port_process_close(&p->os);
+#endif
+        last = p;
+    }
+    if (last != NULL) {
+        last->next = conc__process_forked;
+        conc__process_forked = conc__process_list;
+        conc__process_list = NULL;
+    }
+    if (conc__has_life) conc__port_life_close(conc__life[1]);
+    conc__has_life = false; /* (the other end does no harm; it is a child's lifeline) */
+    if (conc__here.is_child) { /* this is a child's child, made without us */
+        if (conc__here.channel != NULL) conc__port_socket_close(conc__channel_fd(conc__here.channel));
+        if (conc__here.keep >= 0) conc__port_socket_close(conc__here.keep);
+        conc__here.keep = -1;
+    }
+}
+
+static void conc__processes_begin(void) {
+    conc__on_fork(CONC__RESET_PROCESSES, conc__processes_reset);
+}
+
+/* ---- records ---------------------------------------------------------------------------------------------- */
+
+static bool conc__process_is_in(const conc_process *list, const conc_process *p) {
+    while (list != NULL && list != p) list = list->next;
+    return list != NULL;
+}
+
+static bool conc__process_has_ended(const conc_process *p) {
+    return conc__load32(&p->ended, CONC__ACQUIRE) != 0;
+}
+
+/* Looks whether it has ended. The lock is held. */
+static bool conc__process_look(conc_process *p) {
+    if (!conc__process_has_ended(p) && conc__port_process_reap(&p->os, &p->ending)) {
+        conc__store32(&p->ended, 1, CONC__RELEASE);
+    }
+    return conc__process_has_ended(p);
+}
+
+static void conc__process_free(conc_process *p) {
+    conc__port_process_close(&p->os);
+    conc__port_block_free(&p->block);
+    conc__channel_free(p->channel);
+    conc__free(p);
+}
+
+/* Takes it out of the list, if nobody needs it there any more. The lock is held; true: it is the caller's to free. */
+static bool conc__process_drop(conc_process *p) {
+    conc_process **link = &conc__process_list;
+    if (p->open || p->users != 0 || !conc__process_has_ended(p)) return false;
+    while (*link != p) link = &(*link)->next;
+    *link = p->next;
+    return true;
+}
+
+/* Counts the caller in as a user of the open handle `p`, which may be anything. */
+static conc_result conc__process_use(conc_process *p, const char *what) {
+    conc_result r = CONC_OK;
+    if (p == NULL) return conc__fail(CONC_INVALID, "%s: NULL", what);
+    conc__processes_begin();
+    conc__lock_take(&conc__processes);
+    if (conc__process_is_in(conc__process_list, p) && p->open) {
+        p->users++;
+    } else {
+        r = conc__process_is_in(conc__process_forked, p) ? CONC_FORKED : CONC_INVALID;
+    }
+    conc__lock_give(&conc__processes);
+    if (r == CONC_FORKED) return conc__fail(r, "%s: the process is the parent's", what);
+    if (r != CONC_OK) return conc__fail(r, "%s: no such process: it was joined or detached before", what);
+    return r;
+}
+
+static void conc__process_unuse(conc_process *p) {
+    bool mine;
+    conc__lock_take(&conc__processes);
+    p->users--;
+    mine = conc__process_drop(p);
+    conc__lock_give(&conc__processes);
+    if (mine) conc__process_free(p);
+}
+
+/* How it went; `text` gets the sentence if it is not CONC_OK. It has ended. */
+static conc_result conc__process_outcome(const conc_process *p, int *code, char *text, size_t size) {
+    const conc__process_block *b = (const conc__process_block *)p->block.data;
+    uint32_t state = conc__load32(&b->state, CONC__ACQUIRE);
+    const conc__port_ending *e = &p->ending;
+    const char *name;
+    text[0] = '\0';
+    if (e->known && e->signaled) {
+        name = conc__port_signal_name(e->code);
+        *code = -e->code;
+        (void)snprintf(text, size, "process \"%s\" was ended by signal %d%s%s%s", p->name, e->code, name != NULL ? " (" : "",
+                       name != NULL ? name : "", name != NULL ? ")" : "");
+        return CONC_CRASHED;
+    }
+    if (state == CONC__TASK_RETURNED) {
+        *code = (int)b->code;
+        return CONC_OK;
+    }
+    *code = e->known ? e->code : -1;
+    if (state == CONC__TASK_REFUSED) {
+        char why[sizeof b->text];
+        memcpy(why, b->text, sizeof why);
+        why[sizeof why - 1] = '\0';
+        (void)snprintf(text, size, "process \"%s\" could not begin: %s", p->name, why);
+    } else if (e->known) {
+        (void)snprintf(text, size, "process \"%s\" ended with exit code %d before its task returned", p->name, e->code);
+    } else {
+        (void)snprintf(text, size, "process \"%s\" ended before its task returned; its status was taken by somebody else", p->name);
+    }
+    return CONC_CRASHED;
+}
+
+static void conc__process_report(const conc_process *p, conc_result r, int code, const char *text) {
+    if (r == CONC_OK && code != 0) {
+        conc__report(CONC_FAILED, code, p->name, "the task of process \"%s\" returned %d, and nobody looked at it", p->name, code);
+    } else if (r != CONC_OK) {
+        conc__report(r, code, p->name, "%s", text);
+    }
+}
+
+/* Those that have been detached and have ended meanwhile are given back; their failures are told. */
+static void conc__processes_sweep(void) {
+    for (;;) {
+        char text[400];
+        conc_result r;
+        int code;
+        conc_process *p;
+        conc__lock_take(&conc__processes);
+        for (p = conc__process_list; p != NULL; p = p->next) {
+            if (!p->open && p->users == 0 && conc__process_look(p) && conc__process_drop(p)) break;
+        }
+        conc__lock_give(&conc__processes);
+        if (p == NULL) return;
+        r = conc__process_outcome(p, &code, text, sizeof text);
+        if (!p->killed) conc__process_report(p, r, code, text);
+        conc__process_free(p);
+    }
+}
+
+/* ---- the end of one ----------------------------------------------------------------------------------------- */
+
+#if CONC__PROCESS_POLLED
+#define conc__process_arm conc__polled_arm
+
+/* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may have closed all
+ * descriptors. Then we look again every few milliseconds, and sleep meanwhile on what never becomes readable. */
+static void conc__process_aim(conc_op *op, conc_process *p) {
+    op->word = CONC__POLLED(p->os.end, 0, 0);
+    if (p->os.early) {
+        conc__port_pollfd look;
+        int error;
+        look.fd = p->os.end;
+        look.want = CONC__PORT_READ;
+        if (conc__port_poll(&look, 1, INT64_MIN, &error) > 0) {
+            op->word = CONC__POLLED(conc__life[1], 0, 0);
+            op->due = conc_after(0.002);
+        }
+    }
+}
+
+#else
+
+/* The port tells it. */
+static void conc__process_told(void *arg) {
+    conc_process *p = (conc_process *)arg;
+    conc__store32(&p->told, 1, CONC__RELEASE);
+    (void)conc__wake_waiters(&p->told, CONC__ANY_TAG, CONC_ALL);
+}
+
+static bool conc__process_arm(conc_op *op, conc_node *node) {
+    conc_process *p = (conc_process *)op->object;
+    conc__bucket *b = conc__bucket_lock(&p->told);
+    bool wait = conc__load32(&p->told, CONC__ACQUIRE) == 0;
+    if (wait) conc__bucket_push(b, &p->told, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+static void conc__process_aim(conc_op *op, conc_process *p) {
+    (void)op;
+    (void)p;
+}
+
+#endif
+
+/* op->data is not NULL while the op counts as a user of the record. */
+static void conc__process_end_abandon(conc_op *op) {
+    if (op->data == NULL) return;
+    op->data = NULL;
+    conc__process_unuse((conc_process *)op->object);
+}
+
+static conc_result conc__process_end_attempt(conc_op *op) {
+    conc_process *p = (conc_process *)op->object;
+    bool ended;
+    if (op->data == NULL) {
+        conc_result r = conc__process_use(p, "conc_op_process_end");
+        if (r != CONC_OK) return r;
+        op->data = p;
+    }
+    conc__lock_take(&conc__processes);
+    ended = conc__process_look(p);
+    conc__lock_give(&conc__processes);
+    if (!ended) {
+        conc__process_aim(op, p);
+        return CONC_PENDING;
+    }
+    conc__process_end_abandon(op);
+    return CONC_OK;
+}
+
+conc_op conc_op_process_end(conc_process *p) {
+    static const conc_op_class cls = { "process_end", CONC_BUSY, conc__process_end_attempt, conc__process_arm, NULL, conc__process_end_abandon };
+    return conc_op_make(&cls, p, NULL);
+}
+
+conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline) {
+    char text[400];
+    conc_op op = conc_op_process_end(p);
+    conc_result r = conc__process_use(p, "conc_process_join");
+    int result = 0;
+    bool mine;
+    if (r != CONC_OK) return r;
+    r = conc__wait_op(&op, deadline);
+    if (r == CONC_OK && !conc__channel_end(p->channel)) {
+        r = conc__fail(CONC_BUSY, "conc_process_join: somebody waits on the process's channel");
+    }
+    if (r != CONC_OK) {
+        conc__process_unuse(p);
+        return r;
+    }
+    conc__lock_take(&conc__processes);
+    mine = p->open;
+    p->open = false;
+    conc__lock_give(&conc__processes);
+    if (!mine) {
+        r = conc__fail(CONC_INVALID, "conc_process_join: another thread joined or detached it first");
+    } else {
+        r = conc__process_outcome(p, &result, text, sizeof text);
+        if (r == CONC_OK && p->size != 0) memcpy(p->arg, (const char *)p->block.data + CONC__BLOCK_HEAD, p->size);
+        if (r != CONC_OK) (void)conc__fail(r, "%s", text);
+        if (code != NULL) {
+            *code = result;
+        } else {
+            conc__process_report(p, r, result, text);
+        }
+    }
+    conc__process_unuse(p);
+    return r;
+}
+
+conc_result conc_process_detach(conc_process *p) {
+    conc_result r = conc__process_use(p, "conc_process_detach");
+    if (r != CONC_OK) return r;
+    if (!conc__channel_end(p->channel)) {
+        conc__process_unuse(p);
+        return conc__fail(CONC_BUSY, "conc_process_detach: somebody waits on the process's channel");
+    }
+    conc__lock_take(&conc__processes);
+    if (!p->open) r = CONC_INVALID;
+    p->open = false;
+    p->users--;
+    conc__lock_give(&conc__processes);
+    if (r != CONC_OK) (void)conc__fail(r, "conc_process_detach: another thread joined or detached it first");
+    conc__processes_sweep();
+    return r;
+}
+
+static conc_result conc__process_signal(conc_process *p, bool kill, const char *what) {
+    conc_result r = conc__process_use(p, what);
+    int e = 0;
+    if (r != CONC_OK) return r;
+    conc__lock_take(&conc__processes); /* nobody reaps it meanwhile */
+    if (!conc__process_look(p)) e = conc__port_process_signal(&p->os, kill);
+    conc__lock_give(&conc__processes);
+    conc__process_unuse(p);
+    return e == 0 ? CONC_OK : conc__fail_system(CONC_SYSTEM, e, what);
+}
+
+conc_result conc_process_terminate(conc_process *p) {
+    return conc__process_signal(p, false, "conc_process_terminate");
+}
+
+conc_result conc_process_kill(conc_process *p) {
+    return conc__process_signal(p, true, "conc_process_kill");
+}
+
+conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline) {
+    conc_op op = conc_op_process_end(p);
+    conc_result r = conc__process_use(p, "conc_process_stop");
+    if (r != CONC_OK) return r;
+    (void)conc__channel_end(p->channel);
+    conc__process_unuse(p);
+    (void)conc_process_terminate(p);
+    r = conc__wait_op(&op, deadline);
+    if (r == CONC_TIMEOUT || r == CONC_BUSY) r = conc_process_kill(p);
+    return r == CONC_OK ? conc_process_join(p, code, CONC_FOREVER) : r;
+}
+
+/* ---- questions ------------------------------------------------------------------------------------------------ */
+
+/* Whether `p` is an open handle, of this process or (its constant parts) of its parent. */
+static bool conc__process_is_known(const conc_process *p) {
+    bool known;
+    conc__processes_begin();
+    conc__lock_take(&conc__processes);
+    known = (conc__process_is_in(conc__process_list, p) && p->open) || conc__process_is_in(conc__process_forked, p);
+    conc__lock_give(&conc__processes);
+    return known;
+}
+
+long conc_process_pid(const conc_process *p) {
+    if (p == NULL) return conc__port_pid();
+    return conc__process_is_known(p) ? p->os.pid : 0;
+}
+
+const char *conc_process_name(const conc_process *p) {
+    if (p == NULL) return conc__here.is_child ? conc__here.name : "main";
+    return conc__process_is_known(p) ? p->name : "?";
+}
+
+bool conc_process_is_daemon(const conc_process *p) {
+    if (p == NULL) return conc__here.is_child && conc__here.daemon;
+    return conc__process_is_known(p) && p->daemon;
+}
+
+bool conc_process_is_alive(conc_process *p) {
+    bool alive;
+    if (p == NULL) return true;
+    conc__processes_begin();
+    conc__lock_take(&conc__processes);
+    alive = conc__process_is_in(conc__process_list, p) && p->open && !conc__process_look(p);
+    conc__lock_give(&conc__processes);
+    return alive;
+}
+
+conc_channel *conc_process_channel(conc_process *p) {
+    if (p == NULL) return conc__here.channel;
+    return conc__process_is_known(p) ? p->channel : NULL;
+}
+
+conc_shared *conc_process_shared(size_t i) {
+    return i < conc__here.shared_count ? conc__here.shared[i] : NULL;
+}
+
+/* ---- the end of the program -------------------------------------------------------------------------------------- */
+
+/* Waits for one of those that are still there, of the one kind or the other; false: there is none. */
+static bool conc__processes_wait_one(bool daemon) {
+    conc_process *p;
+    conc__lock_take(&conc__processes);
+    for (p = conc__process_list; p != NULL; p = p->next) {
+        if (p->daemon == daemon && !conc__process_look(p)) break;
+    }
+    if (p != NULL) {
+        p->users++;
+        if (daemon) {
+            p->killed = true;
+            (void)conc__port_process_signal(&p->os, true);
+        }
+    }
+    conc__lock_give(&conc__processes);
+    if (p == NULL) return false;
+    { /* its handle may be given up by now: the op must not look for it */
+        conc_op op = conc_op_process_end(p);
+        op.data = p;
+        if (conc__wait_uncanceled(&op, CONC_FOREVER) != CONC_OK) return false; /* (the op's end has given it back) */
+    }
+    return true;
+}
+
+static void conc__processes_at_exit(void) {
+    conc_process *p;
+    (void)fflush(stdout);
+    while (conc__processes_wait_one(false)) {
+    }
+    while (conc__processes_wait_one(true)) {
+    }
+    conc__lock_take(&conc__processes);
+    for (p = conc__process_list; p != NULL; p = p->next) p->open = false; /* nobody will look at these any more */
+    conc__lock_give(&conc__processes);
+    conc__processes_sweep();
+}
+
+/* ---- the child ------------------------------------------------------------------------------------------------------ */
+
+static void conc__child_refuse(conc__process_block *b, const char *what, int error) {
+    char text[128];
+    (void)snprintf(b->text, sizeof b->text, "%s%s%s", what, error != 0 ? ": " : "",
+                   error != 0 ? conc__port_error_text(error, text, sizeof text) : "");
+    conc__store32(&b->state, CONC__TASK_REFUSED, CONC__RELEASE);
+}
+
+/* Runs the task, if it can be begun; the process's exit code. */
+static int conc__child_run(conc__process_block *b, conc_fn fn) {
+    int code, e;
+    conc__here.is_child = true;
+    conc__here.daemon = b->daemon != 0;
+    memcpy(conc__here.name, b->name, sizeof conc__here.name);
+    conc__here.name[sizeof conc__here.name - 1] = '\0';
+    e = conc__port_life_watch((intptr_t)b->life);
+    if (e != 0) {
+        conc__child_refuse(b, "cannot watch its parent", e);
+        return 1;
+    }
+    conc__port_thread_set_name(conc__here.name);
+    if (b->channel >= 0) {
+        conc__here.channel = conc__channel_new((intptr_t)b->channel, (size_t)b->message_max);
+        if (conc__here.channel == NULL) {
+            conc__child_refuse(b, "no memory for its channel", 0);
+            return 1;
+        }
+    }
+    code = fn(b->size != 0 ? (char *)b + CONC__BLOCK_HEAD : NULL);
+    if (conc__here.channel != NULL) conc__channel_flush(conc__here.channel);
+    b->code = code;
+    conc__store32(&b->state, CONC__TASK_RETURNED, CONC__RELEASE);
+    return code == 0 ? 0 : (code & 0xff) != 0 ? code & 0xff : 1;
+}
+
+void conc_process_main(int argc, char **argv) {
+    conc__port_block block;
+    conc__process_block *b;
+    conc__task_name *t;
+    long long fd, size, keep;
+    size_t i;
+    int code, e;
+    conc__program = argc > 0 && argv != NULL && argv[0] != NULL ? argv[0] : "";
+    if (argc != 4 || strcmp(argv[1], CONC__PROCESS_OPTION) != 0) return;
+    if (sscanf(argv[2], "%lld:%lld", &fd, &size) != 2 || sscanf(argv[3], "%lld", &keep) != 1 ||
+        size < (long long)CONC__BLOCK_HEAD || (unsigned long long)size > SIZE_MAX) {
+        return;
+    }
+    e = conc__port_block_open(&block, (intptr_t)fd, (size_t)size);
+    if (e != 0) exit(1);
+    b = (conc__process_block *)block.data;
+    if (b->magic != CONC__BLOCK_MAGIC || b->size > (uint64_t)size - CONC__BLOCK_HEAD) exit(1);
+    conc__processes_begin();
+    conc__here.keep = (intptr_t)keep;
+    conc__port_inherited((intptr_t)fd);
+    conc__port_inherited((intptr_t)keep);
+    conc__port_inherited((intptr_t)b->life);
+    if (b->channel >= 0) {
+        intptr_t channel;
+        e = conc__port_socket_passed(b->passed, &channel);
+        if (e != 0) {
+            conc__child_refuse(b, "cannot open its channel", e);
+            exit(1);
+        }
+        b->channel = channel;
+    }
+    for (i = 0; i < b->shared_count && i < CONC_PROCESS_SHARED_MAX; i++) {
+        conc_shared *s = (conc_shared *)conc__alloc(1, sizeof *s, "shared memory");
+        conc__port_inherited((intptr_t)b->shared[i].fd);
+        e = s != NULL ? conc__port_block_open(&s->block, (intptr_t)b->shared[i].fd, (size_t)b->shared[i].size) : 0;
+        if (s == NULL || e != 0) {
+            conc__free(s);
+            conc__child_refuse(b, "cannot have its shared memory", e);
+            exit(1);
+        }
+        conc__here.shared[conc__here.shared_count++] = s;
+    }
+    (void)conc_thread_main();
+    for (t = conc__task_names; t != NULL; t = t->next) {
+        if (strncmp(t->name, b->task, sizeof b->task) == 0) break;
+    }
+    if (t == NULL) {
+        conc__child_refuse(b, "its task is not registered there before conc_process_main()", 0);
+        exit(1);
+    }
+    code = conc__child_run(b, t->fn);
+    exit(code);
+}
+
+conc_result conc_process_register(const char *name, conc_fn fn) {
+    conc__task_name *t;
+    bool taken = false;
+    if (name == NULL || fn == NULL || strlen(name) > 63) {
+        return conc__fail(CONC_INVALID, "conc_process_register: no function, or no name of at most 63 bytes");
+    }
+    conc__processes_begin();
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && strcmp(t->name, name) != 0; t = t->next) {
+    }
+    taken = t != NULL && t->fn != fn;
+    conc__lock_give(&conc__processes);
+    if (taken) return conc__fail(CONC_INVALID, "conc_process_register: another function is called \"%s\"", name);
+    if (t != NULL) return CONC_OK;
+    t = (conc__task_name *)conc__alloc(1, sizeof *t, "a task's name");
+    if (t == NULL) return CONC_NO_MEMORY;
+    t->name = name;
+    t->fn = fn;
+    conc__lock_take(&conc__processes);
+    t->next = conc__task_names;
+    conc__task_names = t;
+    conc__lock_give(&conc__processes);
+    return CONC_OK;
+}
+
+static const char *conc__task_name_of(conc_fn fn) {
+    const conc__task_name *t;
+    const char *name;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->fn != fn; t = t->next) {
+    }
+    name = t != NULL ? t->name : NULL;
+    conc__lock_give(&conc__processes);
+    return name;
+}
+
+/* ---- starting ---------------------------------------------------------------------------------------------------------- */
+
+#if CONC__PROCESS_FORKS
+
+/* In the child, in the middle of conc_process_start(). What is told by exit() is the parent's: this ends otherwise. */
+static CONC__NORETURN void conc__forked_child(conc_process *p, const conc_process_desc *desc, conc_fn fn, intptr_t keep) {
+    conc__process_block *b = (conc__process_block *)p->block.data;
+    size_t i;
+    int code;
+    if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+    conc__here.keep = keep;
+    conc__here.shared_count = (size_t)b->shared_count;
+    for (i = 0; i < conc__here.shared_count; i++) conc__here.shared[i] = desc->shared[i];
+    if (conc__here.is_child) conc__here.channel = NULL; /* that of its own parent */
+    conc__thread_begin_anew();
+    code = conc__child_run(b, fn);
+    conc__end_program();
+    (void)fflush(stdout);
+    (void)fflush(stderr);
+    conc__port_exit(code);
+}
+
+#endif
+
+/* Whether it is to be spawned; CONC_OK, or what is wrong. */
+static conc_result conc__choose_method(conc_fn fn, conc_process_method method, const char **task) {
+    *task = conc__program != NULL ? conc__task_name_of(fn) : NULL;
+    if (method == CONC_PROCESS_FORK) *task = NULL;
+    if (method == CONC_PROCESS_SPAWN || !CONC__PROCESS_FORKS) {
+        if (method == CONC_PROCESS_FORK) return conc__fail(CONC_INVALID, "conc_process_start: there is no fork here");
+        if (conc__program == NULL) {
+            return conc__fail(CONC_INVALID, "conc_process_start: to spawn, main has to begin with conc_process_main()");
+        }
+        if (*task == NULL) {
+            return conc__fail(CONC_INVALID, "conc_process_start: to spawn, the function has to be registered by conc_process_register()");
+        }
+    }
+    return CONC_OK;
+}
+
+static void conc__fill_block(conc_process *p, const conc_process_desc *desc, const char *task, intptr_t channel, size_t message_max) {
+    conc__process_block *b = (conc__process_block *)p->block.data;
+    size_t i;
+    b->magic = CONC__BLOCK_MAGIC;
+    b->daemon = p->daemon;
+    b->life = conc__life[0];
+    b->channel = channel;
+    b->size = p->size;
+    b->message_max = message_max;
+    b->shared_count = desc->shared_count;
+    for (i = 0; i < desc->shared_count; i++) {
+        b->shared[i].fd = desc->shared[i]->block.fd;
+        b->shared[i].size = desc->shared[i]->block.size;
+    }
+    if (task != NULL) (void)snprintf(b->task, sizeof b->task, "%s", task);
+    memcpy(b->name, p->name, sizeof b->name);
+    if (p->size != 0) memcpy((char *)b + CONC__BLOCK_HEAD, p->arg, p->size);
+}
+
+static int conc__process_spawn(conc_process *p) {
+    conc__process_block *b = (conc__process_block *)p->block.data;
+    intptr_t inherit[2 + CONC_PROCESS_SHARED_MAX];
+    char argument[64];
+    size_t i, n = 0;
+    inherit[n++] = p->block.fd;
+    inherit[n++] = (intptr_t)b->life;
+    for (i = 0; i < b->shared_count; i++) inherit[n++] = (intptr_t)b->shared[i].fd;
+    (void)snprintf(argument, sizeof argument, "%lld:%lld", (long long)p->block.fd, (long long)p->block.size);
+#if !CONC__PROCESS_POLLED
+    p->os.ended = conc__process_told;
+    p->os.arg = p;
+#endif
+    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n, (intptr_t)b->channel,
+                                    b->passed);
+}
+
+/* With conc__process_starts held. 0, or the system's error number, and `*result` what that is. */
+static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_desc *desc, const char *task, conc_result *result) {
+    size_t message_max = desc->message_max != 0 ? desc->message_max : (size_t)16 << 20;
+    intptr_t pair[2] = { -1, -1 };
+    int e = 0;
+    *result = CONC_SYSTEM;
+    if (!conc__has_life) {
+        e = conc__port_life_open(conc__life);
+        conc__has_life = e == 0;
+    }
+    if (e == 0) e = conc__port_block_new(&p->block, CONC__BLOCK_HEAD + p->size, task != NULL);
+    if (e == 0 && desc->channel) {
+        e = conc__port_socket_pair(pair);
+        if (e == 0) {
+            p->channel = conc__channel_new(pair[0], message_max);
+            if (p->channel == NULL) {
+                conc__port_socket_close(pair[1]);
+                *result = CONC_NO_MEMORY;
+                return -1;
+            }
+        }
+    }
+    if (e != 0) {
+        if (conc__port_kind_of(e) == CONC__PORT_TABLE_FULL) *result = CONC_REJECTED;
+        if (conc__port_kind_of(e) == CONC__PORT_NO_BUFFERS) *result = CONC_NO_MEMORY;
+        return e;
+    }
+    conc__fill_block(p, desc, task, pair[1], message_max);
+    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too */
+    (void)fflush(stderr);
+    if (task != NULL) {
+        e = conc__process_spawn(p);
+    } else {
+#if CONC__PROCESS_FORKS
+        bool child = false;
+        intptr_t keep;
+        e = conc__port_process_fork(&p->os, &child, &keep);
+        if (child) conc__forked_child(p, desc, fn, keep);
+#else
+        (void)fn;
+#endif
+    }
+    conc__port_socket_close(pair[1]);
+    if (e != 0) {
+        conc__port_kind kind = conc__port_kind_of(e);
+        *result = kind == CONC__PORT_TABLE_FULL  ? CONC_REJECTED
+                  : kind == CONC__PORT_NO_BUFFERS ? CONC_NO_MEMORY
+                  : kind == CONC__PORT_WOULD_BLOCK ? CONC_NO_THREADS /* EAGAIN: no more processes */
+                                                   : CONC_SYSTEM;
+    }
+    return e;
+}
+
+conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_process_desc *desc) {
+    conc_process_desc none;
+    conc_process *p;
+    const char *task = NULL;
+    conc_result r;
+    size_t i;
+    int e;
+    memset(&none, 0, sizeof none);
+    if (desc == NULL) desc = &none;
+    if (fn == NULL || (arg == NULL && size != 0)) {
+        (void)conc__fail(CONC_INVALID, "conc_process_start: no function, or no argument");
+        return NULL;
+    }
+    if (desc->shared_count > CONC_PROCESS_SHARED_MAX || (desc->shared == NULL && desc->shared_count != 0)) {
+        (void)conc__fail(CONC_INVALID, "conc_process_start: at most %d blocks of shared memory", CONC_PROCESS_SHARED_MAX);
+        return NULL;
+    }
+    for (i = 0; i < desc->shared_count; i++) {
+        if (desc->shared[i] == NULL) {
+            (void)conc__fail(CONC_INVALID, "conc_process_start: block %zu of the shared memory is NULL", i);
+            return NULL;
+        }
+    }
+    if (size > SIZE_MAX / 2) {
+        (void)conc__fail(CONC_NO_MEMORY, "conc_process_start: an argument of %zu bytes", size);
+        return NULL;
+    }
+#if defined(CONC_SIM)
+    if (conc__sim_is_here()) {
+        (void)conc__fail(CONC_SYSTEM, "conc_process_start: there are no processes inside a simulation");
+        return NULL;
+    }
+#endif
+    conc__processes_begin();
+    if (conc__choose_method(fn, desc->method, &task) != CONC_OK || conc_thread_main() == NULL) return NULL;
+    p = (conc_process *)conc__alloc(1, sizeof *p, "a process");
+    if (p == NULL) return NULL;
+    p->open = true;
+    p->arg = arg;
+    p->size = size;
+    p->daemon = desc->daemon;
+    p->block.fd = p->os.end = -1;
+    if (desc->name != NULL) {
+        size_t n = strlen(desc->name);
+        if (n > sizeof p->name - 1) {
+            n = sizeof p->name - 1;
+            while (n > 0 && ((unsigned char)desc->name[n] & 0xc0u) == 0x80u) n--; /* not within a UTF-8 character */
+        }
+        memcpy(p->name, desc->name, n);
+    } else {
+        (void)snprintf(p->name, sizeof p->name, "process-%u", (unsigned)conc__add32(&conc__process_count, 1, CONC__RELAXED) + 1u);
+    }
+    conc__processes_sweep();
+    (void)conc__after_exit(conc__processes_at_exit);
+    conc__lock_take(&conc__process_starts);
+    conc__process_generation = conc__fork_generation();
+    e = conc__process_make(p, fn, desc, task, &r);
+    if (e == 0) {
+        conc__lock_take(&conc__processes);
+        p->next = conc__process_list;
+        conc__process_list = p;
+        conc__lock_give(&conc__processes);
+    }
+    conc__lock_give(&conc__process_starts);
+    if (e == 0) return p;
+    if (e > 0) (void)conc__fail_system(r, e, "cannot start a process");
+    conc__process_free(p);
+    return NULL;
+}
+
+/* ---- shared memory -------------------------------------------------------------------------------------------------------- */
+
+conc_shared *conc_shared_new(size_t size) {
+    conc_shared *s;
+    int e;
+    if (size == 0) {
+        (void)conc__fail(CONC_INVALID, "conc_shared_new: no size");
+        return NULL;
+    }
+    s = (conc_shared *)conc__alloc(1, sizeof *s, "shared memory");
+    if (s == NULL) return NULL;
+    e = conc__port_block_new(&s->block, size, true);
+    if (e == 0) return s;
+    conc__free(s);
+    (void)conc__fail_system(conc__port_kind_of(e) == CONC__PORT_NO_BUFFERS  ? CONC_NO_MEMORY
+                            : conc__port_kind_of(e) == CONC__PORT_TABLE_FULL ? CONC_REJECTED
+                                                                             : CONC_SYSTEM,
+                            e, "cannot make shared memory");
+    return NULL;
+}
+
+void *conc_shared_data(const conc_shared *s) {
+    return s != NULL ? s->block.data : NULL;
+}
+
+size_t conc_shared_size(const conc_shared *s) {
+    return s != NULL ? s->block.size : 0;
+}
+
+void conc_shared_free(conc_shared *s) {
+    if (s == NULL) return;
+    conc__port_block_free(&s->block);
+    conc__free(s);
+}
+
+/* ==== end src/process.c ==== */
 
 /* ==== begin src/sim.c ==== */
 

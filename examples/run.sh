@@ -292,7 +292,7 @@ echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
 
 for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer \
     iterator generator generator_send take_turns tree pipeline coroutines greenlets sieve feeding mirrors million echo \
-    rejection parallel_sum fork_join; do
+    rejection parallel_sum fork_join process; do
     example $name
 done
 pool

@@ -12,6 +12,7 @@
 #include "parallel.h"
 #include "loop.h"
 #include "net.h"
+#include "process.h"
 
 #include <string.h>
 
@@ -131,6 +132,7 @@ typedef enum conc__reset_place {
     CONC__RESET_OFFLOAD,
     CONC__RESET_BLOCKED,
     CONC__RESET_POOLS,
+    CONC__RESET_PROCESSES,
     CONC__RESET_DEBUG,
     CONC__RESETS
 } conc__reset_place;
@@ -275,6 +277,8 @@ CONC__LIB conc_result conc__op_busy(const conc_op *op);
 #define conc__polled_key(fd, side) ((const void *)((uintptr_t)(fd)*8u + (uintptr_t)(side)*4u + 3u))
 CONC__LIB bool conc__polled_arm(conc_op *op, conc_node *node);
 CONC__LIB bool conc__is_polled(const conc_op *op);
+/* A number for CONC__POLLED() that no socket has. */
+CONC__LIB uint32_t conc__polled_number_new(void);
 /* conc_wait() on an op in place; and the same without the token, for waits that may not fail half way. */
 CONC__LIB conc_result conc__wait_op(conc_op *op, conc_deadline deadline);
 CONC__LIB conc_result conc__wait_uncanceled(conc_op *op, conc_deadline deadline);
@@ -290,6 +294,12 @@ CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 /* ---- thread: the end of the program ----------------------------------------------------------------------
  * `fn` is called at exit(), before it waits for the threads. One place for one user: the pools. */
 CONC__LIB void conc__before_exit(void (*fn)(void));
+/* `fn` is called at exit(), after it has waited for the threads: the processes. False: the system will not call it. */
+CONC__LIB bool conc__after_exit(void (*fn)(void));
+/* What exit() does, for a process that does not end by it. */
+CONC__LIB void conc__end_program(void);
+/* In a process just forked: the calling thread, whatever it was, is its main thread. */
+CONC__LIB void conc__thread_begin_anew(void);
 
 /* ---- future: how it is completed, and who waits for what -------------------------------------------------- */
 
@@ -628,6 +638,16 @@ CONC__LIB bool conc__op_is_until(const conc_op *op);
  * nothing, or has taken all there was. */
 CONC__LIB bool conc__polled_may_be_ready(uint64_t word);
 CONC__LIB void conc__polled_drained(uint64_t word);
+
+/* ---- processes: their channels ----------------------------------------------------------------------
+ * One end of it; `fd` is its own from here on, also if there is no memory: NULL. */
+CONC__LIB conc_channel *conc__channel_new(intptr_t fd, size_t message_max);
+/* Closes it; false: somebody waits on it. */
+CONC__LIB bool conc__channel_end(conc_channel *c);
+/* What was begun to be sent, as far as the system takes it. */
+CONC__LIB void conc__channel_flush(conc_channel *c);
+CONC__LIB void conc__channel_free(conc_channel *c);
+CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
 #if defined(CONC_DEBUG)

@@ -1,8 +1,8 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
  * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
- * coroutines with an event loop, sockets; and one way to wait for any of them. C99 or later, C++11 or later; Linux, macOS,
- * other Unixes, Windows. No dependency but libc and the system's threads.
+ * coroutines with an event loop, sockets, processes; and one way to wait for any of them. C99 or later, C++11 or later;
+ * Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads.
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -54,8 +54,8 @@
  * ---- THE ONE IDEA ----------------------------------------------------------------------------------------------
  *
  * Everything that can make you wait is a value, a conc_op: get from a queue, put to one, a lock, a permit, an event, a
- * future, a thread's or a task's end, a readable socket, a point in time, a cancel token. One can be waited for, or the
- * first of several:
+ * future, a thread's, a process's or a task's end, a readable socket, a point in time, a cancel token. One can be waited
+ * for, or the first of several:
  *
  * ```c
  * conc_op ops[] = { conc_op_get(q, &x), conc_op_get(q2, &y), conc_op_sleep(0.5) };
@@ -469,6 +469,52 @@
  * ```
  *
  * Not for a simulation: there are no sockets in one.
+ *
+ * ---- PROCESSES ------------------------------------------------------------------------------ process.h below
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * typedef struct job {
+ *     long n, sum;
+ * } job;
+ *
+ * static int add_up(void *arg) { // in a process of its own: on a copy of the job, whose bytes come back
+ *     job *j = arg;
+ *     for (long i = 1; i <= j->n; i++) j->sum += i;
+ *     return 0;
+ * }
+ *
+ * int main(int argc, char **argv) {
+ *     conc_process_register("add_up", add_up);   // these two lines: it is spawned, as on Windows all are.
+ *     conc_process_main(argc, argv);             // Without them it is forked
+ *     job j = { 1000, 0 };
+ *     int code;
+ *     conc_process *p = conc_process_start(add_up, &j, sizeof j, NULL);
+ *     if (p == NULL) return fprintf(stderr, "%s\n", conc_error_detail()), 1;
+ *     if (conc_process_join(p, &code, conc_after(10)) == CONC_CRASHED) puts(conc_error_detail());
+ *     printf("%ld\n", j.sum);
+ *     return 0;
+ * }
+ * ```
+ * ```output
+ * 500500
+ * ```
+ *
+ * The task is the same as a thread's, if its argument is a plain value. A crash is a result: CONC_CRASHED, with the signal's name,
+ * and the argument is as it was. Forked processes see all of the program as it was, and are safe while it has one thread; spawned ones
+ * begin anew, and are safe always. The program's end waits for those that are no daemons; if the program
+ * dies, even by SIGKILL, so do they all. conc_op_process_end() waits for one of several, or with a deadline, in threads and coroutines.
+ *
+ * ```c
+ * conc_process *p = conc_process_start(work, &x, sizeof x, &(conc_process_desc){ .name = "worker", .channel = true });
+ * conc_channel *c = conc_process_channel(p);       // there: conc_process_channel(NULL)
+ * conc_channel_put(c, "hello", 6, CONC_FOREVER);   // a message comes as a whole or not at all
+ * conc_op ops[] = { conc_op_process_end(p), conc_op_sleep(2) };
+ * if (conc_select(ops, 2, CONC_FOREVER) == 1) conc_process_kill(p);
+ * ```
  *
  * ---- CANCELLATION ------------------------------------------------------------------------------ wait.h below
  *

@@ -277,6 +277,14 @@ struct conc_socket {
 
 static uint32_t conc__socket_numbers; /* atomic; publishes nothing */
 
+uint32_t conc__polled_number_new(void) {
+    uint32_t number;
+    do {
+        number = conc__add32(&conc__socket_numbers, 1, CONC__RELAXED) + 1;
+    } while (number == 0);
+    return number;
+}
+
 static conc_result conc__net_result(int e) {
     switch (conc__port_kind_of(e)) {
     case CONC__PORT_BROKEN: return CONC_BROKEN;
@@ -305,9 +313,7 @@ static conc_socket *conc__socket_of(intptr_t fd, unsigned family, bool stream) {
         conc__port_socket_close(fd);
         return NULL;
     }
-    do {
-        s->number = conc__add32(&conc__socket_numbers, 1, CONC__RELAXED) + 1;
-    } while (s->number == 0);
+    s->number = conc__polled_number_new();
     s->fd = (int32_t)fd;
     s->family = (uint8_t)family;
     s->stream = stream;

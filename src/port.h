@@ -477,6 +477,77 @@ typedef enum conc__port_found {
 CONC__LIB conc__port_found conc__port_lookup(const char *host, unsigned port, conc_address *list, size_t n, size_t *found,
                                              char *text, size_t size);
 
+/* ---- processes ------------------------------------------------------------------------------------------
+ * What they make is closed in programs that are started, but for what these are to have. 0 or the system's error number. */
+
+#if CONC_OS_WINDOWS
+#define CONC__PROCESS_FORKS 0
+#define CONC__PROCESS_POLLED 0 /* its end is told by `ended` */
+#else
+#define CONC__PROCESS_FORKS 1
+#define CONC__PROCESS_POLLED 1 /* its end makes the descriptor `end` readable */
+#endif
+
+typedef struct conc__port_process {
+    long pid;
+    intptr_t end;              /* POLLED: readable from the end on; */
+    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed */
+    void *handle[2];           /* not POLLED; as are the next two, which are set before it is started: */
+    void (*ended)(void *arg);  /* called once, in any thread, when it has ended, or shortly before close() returns */
+    void *arg;
+} conc__port_process;
+
+typedef struct conc__port_ending {
+    bool known;    /* else nobody knows how it ended: others have taken its status */
+    bool signaled; /* by the signal `code`; else `code` is its exit code */
+    int code;
+} conc__port_ending;
+
+#if CONC__PROCESS_FORKS
+/* `*child`: whether this is the child, where `keep` is a descriptor that is to stay open until its end, or -1. */
+CONC__LIB int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep);
+#endif
+/* Starts this program anew (`program` is how it was called), with three arguments: these two, and the number of a descriptor that is
+ * to stay open there until its end, or -1; and with the `n` descriptors (or -1) at `inherit`, which have the same numbers there. A
+ * `socket` (or -1) goes over by what is written to `passed`, CONC__PORT_PASSED bytes, before the program begins there: it opens it by
+ * conc__port_socket_passed(). */
+#define CONC__PORT_PASSED 640
+CONC__LIB int conc__port_process_spawn(conc__port_process *p, const char *program, const char *option, const char *argument,
+                                       const intptr_t *inherit, size_t n, intptr_t socket, void *passed);
+CONC__LIB int conc__port_socket_passed(const void *passed, intptr_t *fd);
+/* There: from now on it is closed in other programs. */
+CONC__LIB void conc__port_inherited(intptr_t fd);
+/* Whether it has ended; asked until it has, and never again. Does not block. */
+CONC__LIB bool conc__port_process_reap(conc__port_process *p, conc__port_ending *ending);
+/* Not once it has been reaped. */
+CONC__LIB int conc__port_process_signal(conc__port_process *p, bool kill);
+CONC__LIB void conc__port_process_close(conc__port_process *p);
+CONC__LIB long conc__port_pid(void);
+/* Ends this process without anything that exit() does. */
+CONC__LIB void conc__port_exit(int code) CONC__NORETURN;
+CONC__LIB const char *conc__port_signal_name(int number); /* "SIGSEGV", or NULL */
+
+/* A lifeline: children of the process that holds life[1] watch life[0], and die with it, whatever they do. */
+CONC__LIB int conc__port_life_open(intptr_t life[2]);
+CONC__LIB int conc__port_life_watch(intptr_t life);
+CONC__LIB void conc__port_life_close(intptr_t fd);
+
+/* Memory that processes share, zero at first; `fd`: by which a spawned process opens it, or -1. */
+typedef struct conc__port_block {
+    void *data;
+    size_t size;
+    intptr_t fd;
+} conc__port_block;
+CONC__LIB int conc__port_block_new(conc__port_block *b, size_t size, bool spawns);
+CONC__LIB int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size);
+CONC__LIB void conc__port_block_free(conc__port_block *b);
+
+#if CONC_OS_WINDOWS
+CONC__LIB int conc__port_socket_pass(intptr_t fd, long pid, void *passed);
+#endif
+/* Two sockets that are connected with each other. */
+CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
+
 /* ---- faults -----------------------------------------------------------------------------------------
  * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
  * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot

@@ -62,6 +62,7 @@ typedef struct conc__ws_addrinfo {
 #define CONC__WINSOCK(X)                                                                                                    \
     X(WSAStartup, int, (WORD, void *))                                                                                      \
     X(WSASocketW, conc__ws_socket, (int, int, int, void *, unsigned, DWORD))                                                \
+    X(WSADuplicateSocketW, int, (conc__ws_socket, DWORD, void *))                                                           \
     X(WSAIoctl, int, (conc__ws_socket, DWORD, void *, DWORD, void *, DWORD, DWORD *, void *, void *))                       \
     X(WSAPoll, int, (conc__ws_pollfd *, ULONG, int))                                                                        \
     X(closesocket, int, (conc__ws_socket))                                                                                  \
@@ -186,6 +187,31 @@ int CONC__PORT(socket)(unsigned family, bool stream, intptr_t *fd) {
     }
     *fd = (intptr_t)s;
     return 0;
+}
+
+/* For a process that has not begun yet. The receipt (a WSAPROTOCOL_INFOW, 628 bytes) is good for one opening. (A handle that is just
+ * inherited is a socket as well, to Windows; to Wine it is not.) */
+int conc__port_socket_pass(intptr_t fd, long pid, void *passed) {
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("WSADuplicateSocketW", WSAEMFILE, WSAENOBUFS);
+    return e != 0 ? e : conc__ws_end(conc__ws.p_WSADuplicateSocketW((conc__ws_socket)fd, (DWORD)pid, passed) != 0 ? -1 : 0, saved);
+}
+
+int conc__port_socket_passed(const void *passed, intptr_t *fd) {
+    DWORD saved = GetLastError();
+    uint64_t receipt[CONC__PORT_PASSED / 8];
+    ULONG on = 1;
+    conc__ws_socket s;
+    int e = conc__ws_begin();
+    *fd = -1;
+    if (e != 0) return e;
+    memcpy(receipt, passed, sizeof receipt);
+    s = conc__ws.p_WSASocketW(-1, -1, -1, receipt, 0, 0x01 | 0x80 /* OVERLAPPED, NO_HANDLE_INHERIT */);
+    if (s == CONC__WS_NONE) return conc__ws_end(-1, saved);
+    e = conc__ws_end(conc__ws.p_ioctlsocket(s, (long)0x8004667EL /* FIONBIO */, &on), saved);
+    if (e == 0) *fd = (intptr_t)s;
+    else conc__port_socket_close((intptr_t)s);
+    return e;
 }
 
 void conc__port_socket_close(intptr_t fd) {

@@ -265,12 +265,14 @@ void conc__before_exit(void (*fn)(void)) {
     conc__storep(&conc__exit_first, p, CONC__RELEASE);
 }
 
+static void *conc__exit_last; /* atomic: the function of conc__after_exit() */
+
 /* Runs at exit(): see thread.h. */
 static void conc__at_exit(void) {
     const conc_thread *me = (const conc_thread *)conc__self()->thread;
     conc_op all_ended = conc_op_latch(&conc__to_end);
     size_t i;
-    void *first = conc__loadp(&conc__exit_first, CONC__ACQUIRE);
+    void *first = conc__loadp(&conc__exit_first, CONC__ACQUIRE), *last;
     if (me != NULL && me->fn != NULL) return;
     if (first != NULL) {
         void (*fn)(void);
@@ -294,6 +296,52 @@ static void conc__at_exit(void) {
         }
     }
     conc__lock_give(&conc__registry);
+    last = conc__loadp(&conc__exit_last, CONC__ACQUIRE);
+    if (last != NULL) {
+        void (*fn)(void);
+        memcpy(&fn, &last, sizeof fn);
+        fn();
+    }
+}
+
+/* With the registry locked. */
+static bool conc__watch_exit(void) {
+    if (!conc__exit_watched) conc__exit_watched = CONC__FAULT("atexit", ENOMEM) == 0 && atexit(conc__at_exit) == 0;
+    return conc__exit_watched;
+}
+
+bool conc__after_exit(void (*fn)(void)) {
+    void *p;
+    bool watched;
+    memcpy(&p, &fn, sizeof p);
+    conc__registry_begin();
+    conc__storep(&conc__exit_last, p, CONC__RELEASE);
+    conc__lock_take(&conc__registry);
+    watched = conc__watch_exit();
+    conc__lock_give(&conc__registry);
+    return watched;
+}
+
+void conc__end_program(void) {
+    conc__at_exit();
+}
+
+void conc__thread_begin_anew(void) {
+    conc__agent *me = conc__self();
+    conc_thread *t = (conc_thread *)me->thread;
+    if (t != NULL) {
+        conc__copy_name(t, "main");
+        t->fn = NULL; /* nobody joins it here */
+        t->open = t->daemon = false;
+        t->users = 1;
+    }
+    me->cancel = NULL;
+    me->worker = NULL;
+    me->running = NULL;
+    me->scopes = 0;
+    conc__registry_begin();
+    conc__registry_reset();
+    (void)conc_thread_main();
 }
 
 conc_thread *conc_thread_start(conc_fn fn, void *arg, const conc_thread_desc *desc) {
@@ -319,7 +367,7 @@ conc_thread *conc_thread_start(conc_fn fn, void *arg, const conc_thread_desc *de
     }
     /* The lock is held while the thread is made, so that nobody meets a record without its system handle. */
     conc__lock_take(&conc__registry);
-    if (!conc__exit_watched) conc__exit_watched = CONC__FAULT("atexit", ENOMEM) == 0 && atexit(conc__at_exit) == 0;
+    (void)conc__watch_exit();
     conc__register(t);
     error = conc__port_thread_start(&t->os, conc__thread_main, t, desc != NULL ? desc->stack_size : 0);
     if (error != 0) {

@@ -869,6 +869,74 @@ static void fork_scene(void) {
 }
 #endif
 
+/* Whatever of a process cannot be made, there is none, or (where it is the child that had no memory) it says so. */
+static const char *self_path;
+
+static int waits_for_news(void *arg) {
+    char byte;
+    size_t n;
+    (void)conc_channel_get(conc_process_channel(NULL), &byte, 1, &n, CONC_FOREVER);
+    return *(int *)arg;
+}
+
+static void processes_of(conc_process_method method) {
+    conc_process_desc desc;
+    conc_shared *s = conc_shared_new(100);
+    conc__port_block block, again;
+    int round;
+    memset(&desc, 0, sizeof desc);
+    desc.method = method;
+    desc.channel = true;
+    desc.shared = &s;
+    desc.shared_count = s != NULL;
+    if (s == NULL) (void)refused_well(conc_error_result());
+    if (conc__port_block_new(&block, 100, true) == 0) {
+        if (conc__port_block_open(&again, block.fd, 100) == 0) {
+            again.fd = -1;
+            conc__port_block_free(&again);
+        }
+        conc__port_block_free(&block);
+    }
+    for (round = 0; round < 2; round++) {
+        int arg = 7, code = 0;
+        conc_process *p = conc_process_start(waits_for_news, &arg, sizeof arg, &desc);
+        conc_result r;
+        if (p == NULL) {
+            (void)refused_well(conc_error_result());
+            continue;
+        }
+        if (round == 1) {
+            r = conc_channel_put(conc_process_channel(p), "x", 1, CONC_NOW);
+            CHECK(r == CONC_OK || r == CONC_CLOSED || refused_well(r));
+        } else if (conc_process_terminate(p) != CONC_OK) {
+            (void)refused_well(conc_error_result());
+        }
+        CHECK_OK(conc_channel_close(conc_process_channel(p)));
+        UNTIL(!conc_process_is_alive(p));
+        r = conc_process_join(p, &code, CONC_FOREVER);
+        if (r == CONC_OK) CHECK_EQ(code, 7);
+        else CHECK(r == CONC_CRASHED && code != 0 && conc_error_detail()[0] != '\0');
+    }
+    conc_shared_free(s);
+}
+
+static void spawned_scene(void) {
+    static char *arguments[2];
+    arguments[0] = (char *)(uintptr_t)self_path;
+    if (conc_process_register("waits_for_news", waits_for_news) != CONC_OK) {
+        (void)refused_well(conc_error_result());
+        return;
+    }
+    conc_process_main(1, arguments);
+    processes_of(CONC_PROCESS_SPAWN);
+}
+
+#if !defined(_WIN32)
+static void forked_scene(void) {
+    processes_of(CONC_PROCESS_FORK);
+}
+#endif
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -884,7 +952,9 @@ static const struct {
     { "jobs", jobs_scene },
 #if !defined(_WIN32)
     { "fork", fork_scene },
+    { "forked", forked_scene },
 #endif
+    { "spawned", spawned_scene },
 };
 #define SCENES (sizeof scenes / sizeof *scenes)
 
@@ -905,12 +975,14 @@ static int run_scene(size_t scene, unsigned n, unsigned which, bool sticky, cons
     conc__store32(&rang, 0, CONC__RELAXED);
     turn = 0;
     scenes[scene].run();
+    if (conc__has_life && descriptors != 0) descriptors += 2; /* which stay, once there has been a process */
     CHECK_EQ(entries("/proc/self/fd"), descriptors);
     (void)conc_thread_join_all(CONC_FOREVER);
     /* What may still live: this thread's record and values; the timers' service with its heap and its record; threads for
      * offloaded calls, with their records and values. */
     allowed = (strcmp(scenes[scene].name, "timers") == 0 || strcmp(scenes[scene].name, "names") == 0 ||
-                       strcmp(scenes[scene].name, "stalls") == 0 || strcmp(scenes[scene].name, "schedules") == 0 ? 4u
+                       strcmp(scenes[scene].name, "stalls") == 0 || strcmp(scenes[scene].name, "schedules") == 0 ||
+                       strcmp(scenes[scene].name, "spawned") == 0 ? 4u
                : strcmp(scenes[scene].name, "offload") == 0 ? 2u + (CONC__HAS_TLS ? 2u : 3u) * (uint32_t)conc_thread_count()
                                                             : 2u) +
               (CONC__HAS_TLS ? 0u : 2u);
@@ -935,7 +1007,6 @@ static int run_scene(size_t scene, unsigned n, unsigned which, bool sticky, cons
 
 /* ---- all of them ------------------------------------------------------------------------------------------- */
 
-static const char *self_path;
 static char log_path[1000];
 
 static int in_process(size_t scene, unsigned n, unsigned which, bool sticky) {
@@ -966,6 +1037,10 @@ int main(int argc, char **argv) {
     size_t scene;
     self_path = argv[0];
     check_program = "faults";
+    if (argc == 4) { /* a process of the scene "spawned" */
+        (void)conc_process_register("waits_for_news", waits_for_news);
+        conc_process_main(argc, argv);
+    }
     if (argc >= 5) {
         for (scene = 0; scene < SCENES; scene++) {
             if (strcmp(argv[1], scenes[scene].name) == 0) {

@@ -387,6 +387,12 @@ BOTH(op_offload, NOTHING, IS_OK(conc_wait(conc_op_offload_bytes(NULL, succeed, N
  *   conc_future_detail conc_future_arg conc_future_new conc_future_retain conc_as_completed conc_pool_stats_of conc_pool_desc_of
  *   conc_pool_name conc_pool_resize conc_pool_set_keep_alive conc_pool_prestart conc_pool_current conc_pool_is_closed conc_pool_group_code
  *   conc_pool_group_begin conc_pool_imap_bytes;
+ * what another process does is seen in nothing but the argument that it is joined with, and in memory shared with it, which is nobody's
+ * static data:
+ *   conc_process_start conc_process_join conc_process_detach conc_op_process_end conc_process_terminate conc_process_kill conc_process_stop
+ *   conc_process_pid conc_process_name conc_process_is_alive conc_process_is_daemon conc_process_register conc_process_main
+ *   conc_process_channel conc_op_channel_put conc_channel_put conc_op_channel_get conc_channel_get conc_channel_close
+ *   conc_shared_new conc_shared_data conc_shared_size conc_shared_free conc_process_shared;
  * in coroutines, which a loop resumes through a pointer, is the turn of
  *   conc__co_await conc__co_await_any conc__co_call conc__co_enter conc__co_return conc__co_timeout_enter conc__co_timeout_leave;
  * what is probed above is made of, or does more with the same,

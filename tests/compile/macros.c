@@ -156,6 +156,16 @@ static int queues(void) {
     return 0;
 }
 
+static int processes(void) {
+    conc_shared *blocks[CONC_PROCESS_SHARED_MAX];
+    conc_process_desc desc = { 0 };
+    blocks[0] = NULL;
+    desc.shared = blocks;
+    desc.shared_count = CONC_PROCESS_SHARED_MAX;
+    CHECK(conc_process_start(NULL, NULL, 0, &desc) == NULL && conc_error_result() == CONC_INVALID);
+    return 0;
+}
+
 static int addresses(void) {
     char text[CONC_ADDRESS_TEXT];
     conc_address address;
@@ -495,7 +505,7 @@ int marked(void) {
 }
 
 int main(void) {
-    if (nested() || left_early() || queues() || addresses() || values() || marked()) return 1;
+    if (nested() || left_early() || queues() || processes() || addresses() || values() || marked()) return 1;
     if (iterators() || iterable() || generators() || coroutines() || pools()) return 1;
 #if CONC_CC_GNU
     CHECK(left_by_return() == 7 && all_free());
