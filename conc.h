@@ -3461,36 +3461,40 @@ CONC_API conc_op conc_op_writable(intptr_t fd);
 /* ============================================================================================
  * process: a task in a process of its own: start, join, terminate; channels of messages; shared memory.
  *
- * The task's function runs on a copy of the argument's bytes, and those bytes come back, as it has left them, when it is
- * joined. So what runs in a thread runs in a process if its argument is a plain value: what pointers in it point to does not
- * come along.
+ * The task's function runs on a copy of the argument's bytes, and those bytes come back, as it has left them, when it
+ * is joined. So what runs in a thread runs in a process if its argument is a plain value: what pointers in it point
+ * to does not come along.
  *
  * HOW A PROCESS IS STARTED. Two ways:
- *  - CONC_PROCESS_FORK (not on Windows): the child is a copy of the whole program at that moment: any function can run, and it
- *    sees all that was in memory. It has the calling thread alone. Everything of this library works there, new; objects that
- *    the parent's threads used at that moment say CONC_FORKED or are as they were. But locks that others held in
- *    other libraries stay locked for ever. So fork is safe while the program has one thread, or while the others hold nothing
- *    that the task wants.
+ *  - CONC_PROCESS_FORK (not on Windows): the child is a copy of the whole program at that moment: any function can
+ *    run, and it sees all that was in memory. It has the calling thread alone. Everything of this library works there,
+ *    new; objects that the parent's threads used at that moment say CONC_FORKED or are as they were. But locks that
+ *    others held in other libraries stay locked for ever. So fork is safe while the program has one thread, or while
+ *    the others hold nothing that the task wants.
  *  - CONC_PROCESS_SPAWN: the program is started anew, and runs nothing but the task. For that, main begins with
  *        conc_process_register("work", work);     // each task function, by a name
  *        conc_process_main(argc, argv);           // in a child: runs its task, and never returns
  *    It is safe with threads, sees no variables of the parent's, and is the only way on Windows. (Whoever can start the
  *    program can start its registered tasks: this is not for programs that have more rights than those who start them.)
- * CONC_PROCESS_DEFAULT is spawn if conc_process_main() has been called and the function is registered, and fork otherwise: a
- * program that has the lines does the same everywhere, and safely; one without them needs nothing but this call.
+ * CONC_PROCESS_DEFAULT is spawn if conc_process_main() has been called and the function is registered, and fork
+ * otherwise: a program that has the lines does the same everywhere, and safely; one without them needs nothing but
+ * this call.
  *
- * THE END OF A TASK'S PROCESS. When the function has returned, the process waits for its own threads and processes that are no
- * daemons, flushes stdout and stderr, and ends: by exit() if it was spawned; if it was forked by _exit(), since what
- * the parent has registered with atexit(), and what is in its streams' buffers, is the parent's. A task that leaves by
- * exit() or a signal, or whose process is killed, has crashed: CONC_CRASHED, and its argument stays as it was.
+ * THE END OF A TASK'S PROCESS. When the function has returned, the process waits for its own threads and processes
+ * that are no daemons, flushes stdout and stderr, and ends: by exit() if it was spawned; if it was forked by _exit(),
+ * since what the parent has registered with atexit(), and what is in its streams' buffers, is the parent's. A task
+ * that leaves by exit() or a signal, or whose process is killed, has crashed: CONC_CRASHED, and its argument stays as
+ * it was.
  *
- * THE END OF THE PROGRAM. When main returns or calls exit(), the program waits for every process that is no daemon, and
- * kills those that are. If the program dies in any other way, even by SIGKILL, its processes end at once, wherever they are.
+ * THE END OF THE PROGRAM. When main returns or calls exit(), the program waits for every process that is no daemon,
+ * and kills those that are. If the program dies in any other way, even by SIGKILL, its processes end at once,
+ * wherever they are.
  *
- * WHAT IT LEAVES ALONE. No signal's disposition is changed, there is no handler for SIGCHLD, no process is waited for but those
- * started here; if SIGCHLD is ignored, or somebody else has taken a child's status, the answers differ in their sentence only.
- * Descriptors made here are closed in programs that are started, and in other children. stdout and stderr are flushed at each start
- * and before the program's end waits, so that all that is printed comes in its order.
+ * WHAT IT LEAVES ALONE. No signal's disposition is changed, there is no handler for SIGCHLD, no process is waited for
+ * but those started here; if SIGCHLD is ignored, or somebody else has taken a child's status, the answers differ in
+ * their sentence only. Descriptors made here are closed in programs that are started, and in other children. stdout
+ * and stderr are flushed at each start and before the program's end waits, so that all that is printed comes in its
+ * order.
  * ========================================================================================== */
 
 #ifndef CONC__PROCESS_H
@@ -3519,78 +3523,83 @@ typedef struct conc_process_desc {
 } conc_process_desc;
 
 /* Starts fn on a copy of the `size` bytes at `arg` in a new process. `arg` may be NULL if size is 0; else it is where
- * conc_process_join() puts the bytes, and must live until then. The handle is the caller's until it is joined or detached. Blocks
- * for as long as the system takes. NULL, with conc_error_result(): CONC_INVALID (no fn, no arg; to be spawned and not
- * registered; to be forked on Windows), CONC_NO_MEMORY, CONC_REJECTED (no more descriptors), CONC_NO_THREADS (no more
- * processes), CONC_SYSTEM; then fn never runs. */
+ * conc_process_join() puts the bytes, and must live until then. The handle is the caller's until it is joined or
+ * detached. Blocks for as long as the system takes. NULL, with conc_error_result(): CONC_INVALID (no fn, no arg; to
+ * be spawned and not registered; to be forked on Windows), CONC_NO_MEMORY, CONC_REJECTED (no more descriptors),
+ * CONC_NO_THREADS (no more processes), CONC_SYSTEM; then fn never runs. */
 CONC_API conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_process_desc *desc);
 
 /* Waits until its process has ended, gives the handle back, with its channel, and tells how it went:
  *   CONC_OK       the function returned *code, and the bytes are in `arg`
  *   CONC_CRASHED  it did not return. *code: -9 if signal 9 ended it, else the process's exit code, or -1 if that is
  *                 not known; conc_error_detail() says it in words ("process "p" was ended by signal 11 (SIGSEGV)")
- * The handle stays with CONC_TIMEOUT, CONC_BUSY (CONC_NOW; or somebody waits on its channel, which is closed now),
- * CONC_CANCELED. CONC_INVALID: NULL, or joined or detached already. CONC_FORKED: the parent's. If `code` is NULL, what is not 0 goes
- * to the error hook. */
+ * CONC_CANCELED. CONC_INVALID: NULL, or joined or detached already. CONC_FORKED: the parent's. If `code` is NULL, what
+ * is not 0 goes to the error hook. */
 CONC_API conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline);
 
-/* Gives the handle back, with its channel, without waiting. The process goes on (and the program's end still waits for it unless
- * it is a daemon); nothing is copied back; if it fails the error hook is told, when that is found. CONC_INVALID, CONC_FORKED as for join. */
+/* Gives the handle back, with its channel, without waiting. The process goes on (and the program's end still waits
+ * for it unless it is a daemon); nothing is copied back; if it fails the error hook is told, when that is found.
+ * CONC_INVALID, CONC_FORKED as for join. */
 CONC_API conc_result conc_process_detach(conc_process *p);
 
-/* Completes with CONC_OK when the process has ended; it still has to be joined or detached, after that. Instead: CONC_INVALID and
- * CONC_FORKED as for join. */
+/* Completes with CONC_OK when the process has ended; it still has to be joined or detached, after that. Instead:
+ * CONC_INVALID and CONC_FORKED as for join. */
 CONC_API conc_op conc_op_process_end(conc_process *p);
 
-/* Asks it to end (SIGTERM, and SIGCONT for one that is stopped), which it can refuse; ends it (SIGKILL), which it cannot. On Windows
- * both end it. CONC_OK, also if it has ended before; CONC_INVALID, CONC_FORKED as for join; CONC_SYSTEM. Do not wait. */
+/* Asks it to end (SIGTERM, and SIGCONT for one that is stopped), which it can refuse; ends it (SIGKILL), which it
+ * cannot. On Windows both end it. CONC_OK, also if it has ended before; CONC_INVALID, CONC_FORKED as for join;
+ * CONC_SYSTEM. Do not wait. */
 CONC_API conc_result conc_process_terminate(conc_process *p);
 CONC_API conc_result conc_process_kill(conc_process *p);
 
-/* All of it: closes its channel, asks it to end, waits until the deadline, then kills it; and joins it, with the results of
- * conc_process_join(), but for CONC_TIMEOUT and, with CONC_NOW, CONC_BUSY: it always ends. */
+/* All of it: closes its channel, asks it to end, waits until the deadline, then kills it; and joins it, with the
+ * results of conc_process_join(), but for CONC_TIMEOUT and, with CONC_NOW, CONC_BUSY: it always ends. */
 CONC_API conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline);
 
-/* Questions about a process; NULL is the calling one. None blocks. Of a handle that is no more: false, 0, "?". The number that the system gives it; its name ("main" of
- * one not started here), which lives as long as the handle; whether it has not ended; whether it is a daemon. */
+/* Questions about a process; NULL is the calling one. None blocks. Of a handle that is no more: false, 0, "?". The
+ * number that the system gives it; its name ("main" of one not started here), which lives as long as the handle;
+ * whether it has not ended; whether it is a daemon. */
 CONC_API long conc_process_pid(const conc_process *p);
 CONC_API const char *conc_process_name(const conc_process *p);
 CONC_API bool conc_process_is_alive(conc_process *p);
 CONC_API bool conc_process_is_daemon(const conc_process *p);
 
 /* ---- spawning --------------------------------------------------------------------------------------------------
- * Names a function that can be spawned; in main, before conc_process_main(), the same in parent and child. `name`, at most 63
- * bytes, is not copied. Again with the same function is harmless. CONC_INVALID (NULL, too long, the name is another's), CONC_NO_MEMORY. */
+ * Names a function that can be spawned; in main, before conc_process_main(), the same in parent and child. `name`, at
+ * most 63 bytes, is not copied. Again with the same function is harmless. CONC_INVALID (NULL, too long, the name is
+ * another's), CONC_NO_MEMORY. */
 CONC_API conc_result conc_process_register(const char *name, conc_fn fn);
 /* One line at the top of main. In a process that was spawned, runs its task and ends the process; else returns. */
 CONC_API void conc_process_main(int argc, char **argv);
 
 /* ---- channels --------------------------------------------------------------------------------------------------
- * Messages of any bytes, in both directions, between a process and its parent. Each message comes as a whole or not at all, in the order
- * in which they were put. Bounded: what neither the system's buffers nor the other side takes makes put wait. Each end may be used by several
- * threads and coroutines. An end is closed by conc_channel_close(), and when its process ends. It goes with the process's
- * handle: take the messages out before conc_process_join().
+ * Messages of any bytes, in both directions, between a process and its parent. Each message comes as a whole or not at
+ * all, in the order in which they were put. Bounded: what neither the system's buffers nor the other side takes makes
+ * put wait. Each end may be used by several threads and coroutines. An end is closed by conc_channel_close(), and when
+ * its process ends. It goes with the process's handle: take the messages out before conc_process_join().
  *
  * The parent's end of p's channel; NULL (the calling process): its own end, to its parent. NULL: there is none. */
 CONC_API conc_channel *conc_process_channel(conc_process *p);
 
-/* Sends the out->size bytes (0 to message_max) at out->data. CONC_OK: the system has all of it. CONC_CLOSED: an end is closed.
- * CONC_INVALID: NULL, or too large. CONC_FORKED, CONC_NO_MEMORY, CONC_SYSTEM. If the wait ends when a part has gone already, the message counts as
- * put: the result is CONC_OK (in a select: that op's), and the rest follows while others put or get on this end. */
+/* Sends the out->size bytes (0 to message_max) at out->data. CONC_OK: the system has all of it. CONC_CLOSED: an end
+ * is closed. CONC_INVALID: NULL, or too large. CONC_FORKED, CONC_NO_MEMORY, CONC_SYSTEM. If the wait ends when a part
+ * has gone already, the message counts as put: the result is CONC_OK (in a select: that op's), and the rest follows
+ * while others put or get on this end. */
 CONC_API conc_op conc_op_channel_put(conc_channel *c, conc_out *out);
 CONC_API conc_result conc_channel_put(conc_channel *c, const void *data, size_t size, conc_deadline deadline);
-/* Receives the next message into io->data, of io->size bytes; io->done is its length. CONC_FULL: it is longer, and stays.
- * CONC_CLOSED: an end is closed, and all that was sent has been taken. CONC_BROKEN: the other side died in the middle of a message, or
- * what came is none. CONC_FORKED, CONC_INVALID, CONC_NO_MEMORY, CONC_SYSTEM. */
+/* Receives the next message into io->data, of io->size bytes; io->done is its length. CONC_FULL: it is longer, and
+ * stays. CONC_CLOSED: an end is closed, and all that was sent has been taken. CONC_BROKEN: the other side died in the
+ * middle of a message, or what came is none. CONC_FORKED, CONC_INVALID, CONC_NO_MEMORY, CONC_SYSTEM. */
 CONC_API conc_op conc_op_channel_get(conc_channel *c, conc_io *io);
 CONC_API conc_result conc_channel_get(conc_channel *c, void *buffer, size_t size, size_t *length, conc_deadline deadline);
-/* By anybody, at any time: here, all waits end, now and later, with CONC_CLOSED; there, when what was sent has been taken.
- * Again is harmless. CONC_INVALID: NULL. */
+/* By anybody, at any time: here, all waits end, now and later, with CONC_CLOSED; there, when what was sent has been
+ * taken. Again is harmless. CONC_INVALID: NULL. */
 CONC_API conc_result conc_channel_close(conc_channel *c);
 
 /* ---- shared memory ---------------------------------------------------------------------------------------------
- * A block of `size` bytes, zero at first, that processes share: those that get it by their desc, and forked ones that are started while it is
- * there. Nothing but atomics, or the order of messages, says who may touch it when; a process that dies leaves it half done.
+ * A block of `size` bytes, zero at first, that processes share: those that get it by their desc, and forked ones that
+ * are started while it is there. Nothing but atomics, or the order of messages, says who may touch it when; a process
+ * that dies leaves it half done.
  * The handle is the caller's. NULL: CONC_INVALID (size 0), CONC_NO_MEMORY, CONC_REJECTED, CONC_SYSTEM. */
 CONC_API conc_shared *conc_shared_new(size_t size);
 /* Where it is here, aligned to a page; in a spawned process that may be elsewhere. NULL, and 0, of NULL. */
@@ -8157,6 +8166,14 @@ extern char **environ;
 #define CONC__SIGCONT 18
 #endif
 
+/* Whether the numbers of conc__port_life_watch() are this machine's: these have their own. */
+#if CONC_OS_LINUX && !CONC_PORT_PORTABLE && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__) && \
+        !defined(__hppa__)
+#define CONC__ASYNC_PIPES 1
+#else
+#define CONC__ASYNC_PIPES 0
+#endif
+
 #if CONC_OS_LINUX && !CONC_PORT_PORTABLE
 #define CONC__PIDFD 1
 #define CONC__SYS_PIDFD_SEND_SIGNAL 424L /* the same on all architectures */
@@ -8216,7 +8233,8 @@ int conc__port_socket_pair(intptr_t fd[2]) {
     fd[0] = fd[1] = -1;
     if (e != 0) return e;
 #if CONC_OS_LINUX
-    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, (int)SOCK_STREAM | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC, 0, fds), saved);
+    e = (int)SOCK_STREAM | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC;
+    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, e, 0, fds), saved);
 #else
     e = conc__ps_end(conc__ps_socketpair(AF_UNIX, SOCK_STREAM, 0, fds), saved);
 #endif
@@ -8263,25 +8281,27 @@ static void conc__life_main(void *fd) {
     if (errno != EBADF) conc__ps_orphaned(); /* a task that closes all descriptors has cut its lifeline */
 }
 
-/* On Linux the kernel itself does it: the last writer's end of a pipe is an input event, for which a descriptor can ask for any
- * signal, SIGKILL as well. It needs a description of its own, as the owner is a property of that. (PR_SET_PDEATHSIG would kill the
- * process when the *thread* ends that made it.) */
+/* On Linux the kernel itself does it: the last writer's end of a pipe is an input event, for which a descriptor can
+ * ask for any signal, SIGKILL as well. It needs a description of its own, as the owner is a property of that.
+ * (PR_SET_PDEATHSIG would kill the process when the *thread* ends that made it.) */
 int conc__port_life_watch(intptr_t life) {
     static conc__port_thread thread;
     int saved = errno, e = 0;
-#if CONC_OS_LINUX && !CONC_PORT_PORTABLE
+#if CONC__ASYNC_PIPES
     char path[40];
     int fd;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", (int)life);
     fd = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
     if (fd >= 0) {
-        if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 && conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
+        if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 &&
+            conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
             conc__ps_fcntl(fd, F_SETFL, O_NONBLOCK | 020000 /* O_ASYNC */) == 0) {
             struct pollfd look;
             look.fd = fd;
             look.events = POLLIN;
             look.revents = 0;
-            if (conc__ps_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0) conc__ps_orphaned(); /* it was over before */
+            /* it was over before */
+            if (conc__ps_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0) conc__ps_orphaned();
             conc__port_socket_close(life);
             errno = saved;
             return 0;
@@ -8369,8 +8389,8 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
     return conc__ps_begun(p, pid, *keep, e);
 }
 
-/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back. (That on itself it
- * loses it as well is not so with glibc before 2.29.) */
+/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back.
+ * (That on itself it loses it as well is not so with glibc before 2.29.) */
 static int conc__ps_hand_on(posix_spawn_file_actions_t *actions, intptr_t fd, intptr_t between) {
     int e;
     if (fd < 0) return 0;
@@ -8397,7 +8417,8 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     e = CONC__FAULT("posix_spawn", EAGAIN, ENOMEM, ENOENT);
     if (e == 0) e = posix_spawn_file_actions_init(&actions);
     if (e == 0) {
-        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end); /* `end` is nothing there */
+        /* `end` is nothing there */
+        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end);
         if (e == 0) e = conc__ps_hand_on(&actions, socket, p->end);
         if (e == 0) e = conc__ps_hand_on(&actions, keep, p->end);
         if (e == 0) e = posix_spawn_file_actions_addclose(&actions, (int)p->end);
@@ -8550,7 +8571,8 @@ static int conc__ps_file(size_t size, intptr_t *fd) {
     {
         static uint32_t count; /* atomic */
         char name[40];
-        (void)snprintf(name, sizeof name, "/conc-%ld-%u", (long)getpid(), (unsigned)conc__add32(&count, 1, CONC__RELAXED));
+        (void)snprintf(name, sizeof name, "/conc-%ld-%u", (long)getpid(),
+                       (unsigned)conc__add32(&count, 1, CONC__RELAXED));
         *fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600); /* is close-on-exec */
         e = *fd < 0 ? errno : 0;
         if (e == 0 && shm_unlink(name) < 0) e = errno;
@@ -8768,7 +8790,8 @@ static void conc__win_standard(STARTUPINFOW *s, HANDLE *list, DWORD *count) {
     s->hStdError = copies[2];
 }
 
-static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD count, STARTUPINFOEXW *start, PROCESS_INFORMATION *info) {
+static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD count, STARTUPINFOEXW *start,
+                            PROCESS_INFORMATION *info) {
     uint64_t memory[64]; /* a list of one attribute is 48 bytes */
     SIZE_T size = 0;
     int e = 0;
@@ -8776,7 +8799,8 @@ static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD cou
     (void)InitializeProcThreadAttributeList(NULL, 1, 0, &size);
     if (size > sizeof memory) return ERROR_NOT_ENOUGH_MEMORY;
     if (!InitializeProcThreadAttributeList(start->lpAttributeList, 1, 0, &size)) return (int)GetLastError();
-    if (!UpdateProcThreadAttribute(start->lpAttributeList, 0, CONC__WIN_HANDLE_LIST, list, count * sizeof *list, NULL, NULL) ||
+    if (!UpdateProcThreadAttribute(start->lpAttributeList, 0, CONC__WIN_HANDLE_LIST, list, count * sizeof *list, NULL,
+                                   NULL) ||
         !CreateProcessW(program, line, NULL, NULL, TRUE, CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT, NULL, NULL,
                         &start->StartupInfo, info)) {
         e = (int)GetLastError();
@@ -23288,8 +23312,9 @@ conc_op conc_op_writable(intptr_t fd) {
 /* ============================================================================================
  * channel: see process.h.
  *
- * A stream of frames, each of 8 bytes of length and as many as that says. What one end has put goes from its buffer `rest`, which
- * is empty but while a frame is on its way; what the other receives comes into its buffer, out of which whole frames are handed.
+ * A stream of frames, each of 8 bytes of length and as many as that says. What one end has put goes from its buffer
+ * `rest`, which is empty but while a frame is on its way; what the other receives comes into its buffer, out of which
+ * whole frames are handed.
  * ========================================================================================== */
 
 #define CONC__FRAME_HEAD 8u
@@ -23351,7 +23376,9 @@ static void conc__side_close(conc__channel_side *s, unsigned side) {
 
 conc_result conc_channel_close(conc_channel *c) {
     if (c == NULL) return conc__fail(CONC_INVALID, "conc_channel_close: no channel");
-    if (c->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "conc_channel_close: the channel is the parent's");
+    if (c->generation != conc__fork_generation()) {
+        return conc__fail(CONC_FORKED, "conc_channel_close: the channel is the parent's");
+    }
     if ((conc__load32(&c->in.state, CONC__ACQUIRE) & CONC__SIDE_CLOSED) != 0) return CONC_OK;
     conc__channel_flush(c);
     conc__side_close(&c->in, 0);
@@ -23371,7 +23398,9 @@ bool conc__channel_end(conc_channel *c) {
 /* What every attempt begins with. */
 static conc_result conc__channel_ready(const conc_op *op) {
     const conc__channel_side *s = (const conc__channel_side *)op->object;
-    if (s == NULL || op->data == NULL) return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
+    if (s == NULL || op->data == NULL) {
+        return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
+    }
     if (s->channel->generation != conc__fork_generation()) {
         return conc__fail(CONC_FORKED, "conc_op_%s: the channel is the parent's", op->cls->name);
     }
@@ -23484,7 +23513,8 @@ static void conc__channel_put_abandon(conc_op *op) {
 }
 
 conc_op conc_op_channel_put(conc_channel *c, conc_out *out) {
-    static const conc_op_class cls = { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, conc__channel_put_abandon };
+    static const conc_op_class cls = { "channel_put",    CONC_FULL, conc__channel_put_attempt,
+                                       conc__polled_arm, NULL,      conc__channel_put_abandon };
     conc_op op = conc_op_make(&cls, c != NULL ? &c->out : NULL, out);
     if (out != NULL) out->done = 0;
     if (c != NULL) op.word = CONC__POLLED(c->fd, 1, c->out.number);
@@ -23539,7 +23569,8 @@ static conc_result conc__channel_receive(conc_op *op, conc__channel_side *s, siz
     return CONC_OK;
 }
 
-/* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable any more. */
+/* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable
+ * any more. */
 static conc_result conc__channel_get_attempt(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_io *io = (conc_io *)op->data;
@@ -23549,7 +23580,8 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
     if (r != CONC_OK) return r;
     io->done = 0;
     op->due = CONC_FOREVER;
-    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) { /* the answer may hang on it: see again soon */
+    /* the answer may hang on it: see again soon */
+    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) {
         conc__channel_flush(s->channel);
         if (conc__load32(&s->channel->out.left, CONC__RELAXED) != 0) op->due = conc_after(0.005);
     }
@@ -23577,7 +23609,8 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
 }
 
 conc_op conc_op_channel_get(conc_channel *c, conc_io *io) {
-    static const conc_op_class cls = { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, NULL };
+    static const conc_op_class cls = { "channel_get",    CONC_EMPTY, conc__channel_get_attempt,
+                                       conc__polled_arm, NULL,       NULL };
     conc_op op = conc_op_make(&cls, c != NULL ? &c->in : NULL, io);
     if (c != NULL) op.word = CONC__POLLED(c->fd, 0, c->in.number);
     return op;
@@ -23602,14 +23635,14 @@ conc_result conc_channel_get(conc_channel *c, void *buffer, size_t size, size_t 
 /* ============================================================================================
  * process: see process.h.
  *
- * WHAT GOES OVER. Parent and child share one block of memory (conc__process_block): what the child is to do, the argument's bytes,
- * on which the task works in place, and how it went. The task's return is published by one store in it. So a result
- * of any size needs nobody who takes it while the process is ending, a process that dies half way has plainly not
- * stored that word, and how it ended is known even if its status is lost (SIGCHLD ignored).
+ * WHAT GOES OVER. Parent and child share one block of memory (conc__process_block): what the child is to do, the
+ * argument's bytes, on which the task works in place, and how it went. The task's return is published by one store in
+ * it. So a result of any size needs nobody who takes it while the process is ending, a process that dies half way has
+ * plainly not stored that word, and how it ended is known even if its status is lost (SIGCHLD ignored).
  *
- * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A child of any fork(),
- * also one that this module has not made, closes at its beginning, in conc__processes_reset(), the parent's lifeline and all the
- * parent's ends of channels.
+ * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A
+ * child of any fork(), also one that this module has not made, closes at its beginning, in conc__processes_reset(),
+ * the parent's lifeline and all the parent's ends of channels.
  * ========================================================================================== */
 
 #define CONC__BLOCK_MAGIC 0x636f6e63u
@@ -23646,7 +23679,8 @@ struct conc_process {
     bool killed;                /* whether it was ended by the program's end */
     conc__port_ending ending;   /* written before `ended` */
     uint32_t ended;             /* atomic: publishes `ending`; written under the lock */
-    uint32_t told;              /* atomic: the port has told its end, where it does. Its waiters stand under its address */
+    uint32_t told;              /* atomic: the port has told its end, where it does. Its waiters stand under its
+                                   address */
     conc__port_process os;
     conc__port_block block;
     void *arg;                  /* constant, as all that follow */
@@ -23656,7 +23690,7 @@ struct conc_process {
     char name[32];
 };
 
-/* ---- this process's own --------------------------------------------------------------------------------- */
+/* ---- this process's own -------------------------------------------------------------------------------- */
 
 static conc__lock conc__processes;              /* guards the list, and the fields named above */
 static conc_process *conc__process_list;        /* started here, and not given back or not ended */
@@ -23715,7 +23749,7 @@ static void conc__processes_begin(void) {
     conc__on_fork(CONC__RESET_PROCESSES, conc__processes_reset);
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------------------------- */
 
 static bool conc__process_is_in(const conc_process *list, const conc_process *p) {
     while (list != NULL && list != p) list = list->next;
@@ -23786,8 +23820,8 @@ static conc_result conc__process_outcome(const conc_process *p, int *code, char 
     if (e->known && e->signaled) {
         name = conc__port_signal_name(e->code);
         *code = -e->code;
-        (void)snprintf(text, size, "process \"%s\" was ended by signal %d%s%s%s", p->name, e->code, name != NULL ? " (" : "",
-                       name != NULL ? name : "", name != NULL ? ")" : "");
+        (void)snprintf(text, size, "process \"%s\" was ended by signal %d%s%s%s", p->name, e->code,
+                       name != NULL ? " (" : "", name != NULL ? name : "", name != NULL ? ")" : "");
         return CONC_CRASHED;
     }
     if (state == CONC__TASK_RETURNED) {
@@ -23803,14 +23837,16 @@ static conc_result conc__process_outcome(const conc_process *p, int *code, char 
     } else if (e->known) {
         (void)snprintf(text, size, "process \"%s\" ended with exit code %d before its task returned", p->name, e->code);
     } else {
-        (void)snprintf(text, size, "process \"%s\" ended before its task returned; its status was taken by somebody else", p->name);
+        (void)snprintf(text, size, "process \"%s\" ended before its task returned; its status was taken by somebody else",
+                       p->name);
     }
     return CONC_CRASHED;
 }
 
 static void conc__process_report(const conc_process *p, conc_result r, int code, const char *text) {
     if (r == CONC_OK && code != 0) {
-        conc__report(CONC_FAILED, code, p->name, "the task of process \"%s\" returned %d, and nobody looked at it", p->name, code);
+        conc__report(CONC_FAILED, code, p->name, "the task of process \"%s\" returned %d, and nobody looked at it", p->name,
+                     code);
     } else if (r != CONC_OK) {
         conc__report(r, code, p->name, "%s", text);
     }
@@ -23835,13 +23871,14 @@ static void conc__processes_sweep(void) {
     }
 }
 
-/* ---- the end of one ----------------------------------------------------------------------------------------- */
+/* ---- the end of one ------------------------------------------------------------------------------------ */
 
 #if CONC__PROCESS_POLLED
 #define conc__process_arm conc__polled_arm
 
-/* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may have closed all
- * descriptors. Then we look again every few milliseconds, and sleep meanwhile on what never becomes readable. */
+/* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may
+ * have closed all descriptors. Then we look again every few milliseconds, and sleep meanwhile on what never becomes
+ * readable. */
 static void conc__process_aim(conc_op *op, conc_process *p) {
     op->word = CONC__POLLED(p->os.end, 0, 0);
     if (p->os.early) {
@@ -23908,7 +23945,8 @@ static conc_result conc__process_end_attempt(conc_op *op) {
 }
 
 conc_op conc_op_process_end(conc_process *p) {
-    static const conc_op_class cls = { "process_end", CONC_BUSY, conc__process_end_attempt, conc__process_arm, NULL, conc__process_end_abandon };
+    static const conc_op_class cls = { "process_end",     CONC_BUSY, conc__process_end_attempt,
+                                       conc__process_arm, NULL,      conc__process_end_abandon };
     return conc_op_make(&cls, p, NULL);
 }
 
@@ -23995,7 +24033,7 @@ conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline
     return r == CONC_OK ? conc_process_join(p, code, CONC_FOREVER) : r;
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------ */
+/* ---- questions ----------------------------------------------------------------------------------------- */
 
 /* Whether `p` is an open handle, of this process or (its constant parts) of its parent. */
 static bool conc__process_is_known(const conc_process *p) {
@@ -24041,7 +24079,7 @@ conc_shared *conc_process_shared(size_t i) {
     return i < conc__here.shared_count ? conc__here.shared[i] : NULL;
 }
 
-/* ---- the end of the program -------------------------------------------------------------------------------------- */
+/* ---- the end of the program ---------------------------------------------------------------------------- */
 
 /* Waits for one of those that are still there, of the one kind or the other; false: there is none. */
 static bool conc__processes_wait_one(bool daemon) {
@@ -24080,7 +24118,7 @@ static void conc__processes_at_exit(void) {
     conc__processes_sweep();
 }
 
-/* ---- the child ------------------------------------------------------------------------------------------------------ */
+/* ---- the child ----------------------------------------------------------------------------------------- */
 
 static void conc__child_refuse(conc__process_block *b, const char *what, int error) {
     char text[128];
@@ -24206,7 +24244,7 @@ static const char *conc__task_name_of(conc_fn fn) {
     return name;
 }
 
-/* ---- starting ---------------------------------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------------------ */
 
 #if CONC__PROCESS_FORKS
 
@@ -24240,13 +24278,15 @@ static conc_result conc__choose_method(conc_fn fn, conc_process_method method, c
             return conc__fail(CONC_INVALID, "conc_process_start: to spawn, main has to begin with conc_process_main()");
         }
         if (*task == NULL) {
-            return conc__fail(CONC_INVALID, "conc_process_start: to spawn, the function has to be registered by conc_process_register()");
+            return conc__fail(CONC_INVALID,
+                              "conc_process_start: to spawn, the function has to be registered by conc_process_register()");
         }
     }
     return CONC_OK;
 }
 
-static void conc__fill_block(conc_process *p, const conc_process_desc *desc, const char *task, intptr_t channel, size_t message_max) {
+static void conc__fill_block(conc_process *p, const conc_process_desc *desc, const char *task, intptr_t channel,
+                             size_t message_max) {
     conc__process_block *b = (conc__process_block *)p->block.data;
     size_t i;
     b->magic = CONC__BLOCK_MAGIC;
@@ -24278,12 +24318,13 @@ static int conc__process_spawn(conc_process *p) {
     p->os.ended = conc__process_told;
     p->os.arg = p;
 #endif
-    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n, (intptr_t)b->channel,
-                                    b->passed);
+    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n,
+                                    (intptr_t)b->channel, b->passed);
 }
 
 /* With conc__process_starts held. 0, or the system's error number, and `*result` what that is. */
-static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_desc *desc, const char *task, conc_result *result) {
+static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_desc *desc, const char *task,
+                              conc_result *result) {
     size_t message_max = desc->message_max != 0 ? desc->message_max : (size_t)16 << 20;
     intptr_t pair[2] = { -1, -1 };
     int e = 0;
@@ -24310,7 +24351,8 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
         return e;
     }
     conc__fill_block(p, desc, task, pair[1], message_max);
-    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too */
+    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too
+                             */
     (void)fflush(stderr);
     if (task != NULL) {
         e = conc__process_spawn(p);
@@ -24385,7 +24427,8 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
         }
         memcpy(p->name, desc->name, n);
     } else {
-        (void)snprintf(p->name, sizeof p->name, "process-%u", (unsigned)conc__add32(&conc__process_count, 1, CONC__RELAXED) + 1u);
+        (void)snprintf(p->name, sizeof p->name, "process-%u",
+                       (unsigned)conc__add32(&conc__process_count, 1, CONC__RELAXED) + 1u);
     }
     conc__processes_sweep();
     (void)conc__after_exit(conc__processes_at_exit);
@@ -24405,7 +24448,7 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
     return NULL;
 }
 
-/* ---- shared memory -------------------------------------------------------------------------------------------------------- */
+/* ---- shared memory ------------------------------------------------------------------------------------- */
 
 conc_shared *conc_shared_new(size_t size) {
     conc_shared *s;

@@ -1,8 +1,9 @@
 /* ============================================================================================
  * channel: see process.h.
  *
- * A stream of frames, each of 8 bytes of length and as many as that says. What one end has put goes from its buffer `rest`, which
- * is empty but while a frame is on its way; what the other receives comes into its buffer, out of which whole frames are handed.
+ * A stream of frames, each of 8 bytes of length and as many as that says. What one end has put goes from its buffer
+ * `rest`, which is empty but while a frame is on its way; what the other receives comes into its buffer, out of which
+ * whole frames are handed.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -66,7 +67,9 @@ static void conc__side_close(conc__channel_side *s, unsigned side) {
 
 conc_result conc_channel_close(conc_channel *c) {
     if (c == NULL) return conc__fail(CONC_INVALID, "conc_channel_close: no channel");
-    if (c->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "conc_channel_close: the channel is the parent's");
+    if (c->generation != conc__fork_generation()) {
+        return conc__fail(CONC_FORKED, "conc_channel_close: the channel is the parent's");
+    }
     if ((conc__load32(&c->in.state, CONC__ACQUIRE) & CONC__SIDE_CLOSED) != 0) return CONC_OK;
     conc__channel_flush(c);
     conc__side_close(&c->in, 0);
@@ -86,7 +89,9 @@ bool conc__channel_end(conc_channel *c) {
 /* What every attempt begins with. */
 static conc_result conc__channel_ready(const conc_op *op) {
     const conc__channel_side *s = (const conc__channel_side *)op->object;
-    if (s == NULL || op->data == NULL) return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
+    if (s == NULL || op->data == NULL) {
+        return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
+    }
     if (s->channel->generation != conc__fork_generation()) {
         return conc__fail(CONC_FORKED, "conc_op_%s: the channel is the parent's", op->cls->name);
     }
@@ -199,7 +204,8 @@ static void conc__channel_put_abandon(conc_op *op) {
 }
 
 conc_op conc_op_channel_put(conc_channel *c, conc_out *out) {
-    static const conc_op_class cls = { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, conc__channel_put_abandon };
+    static const conc_op_class cls = { "channel_put",    CONC_FULL, conc__channel_put_attempt,
+                                       conc__polled_arm, NULL,      conc__channel_put_abandon };
     conc_op op = conc_op_make(&cls, c != NULL ? &c->out : NULL, out);
     if (out != NULL) out->done = 0;
     if (c != NULL) op.word = CONC__POLLED(c->fd, 1, c->out.number);
@@ -254,7 +260,8 @@ static conc_result conc__channel_receive(conc_op *op, conc__channel_side *s, siz
     return CONC_OK;
 }
 
-/* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable any more. */
+/* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable
+ * any more. */
 static conc_result conc__channel_get_attempt(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_io *io = (conc_io *)op->data;
@@ -264,7 +271,8 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
     if (r != CONC_OK) return r;
     io->done = 0;
     op->due = CONC_FOREVER;
-    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) { /* the answer may hang on it: see again soon */
+    /* the answer may hang on it: see again soon */
+    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) {
         conc__channel_flush(s->channel);
         if (conc__load32(&s->channel->out.left, CONC__RELAXED) != 0) op->due = conc_after(0.005);
     }
@@ -292,7 +300,8 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
 }
 
 conc_op conc_op_channel_get(conc_channel *c, conc_io *io) {
-    static const conc_op_class cls = { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, NULL };
+    static const conc_op_class cls = { "channel_get",    CONC_EMPTY, conc__channel_get_attempt,
+                                       conc__polled_arm, NULL,       NULL };
     conc_op op = conc_op_make(&cls, c != NULL ? &c->in : NULL, io);
     if (c != NULL) op.word = CONC__POLLED(c->fd, 0, c->in.number);
     return op;

@@ -64,6 +64,14 @@ extern char **environ;
 #define CONC__SIGCONT 18
 #endif
 
+/* Whether the numbers of conc__port_life_watch() are this machine's: these have their own. */
+#if CONC_OS_LINUX && !CONC_PORT_PORTABLE && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__) && \
+        !defined(__hppa__)
+#define CONC__ASYNC_PIPES 1
+#else
+#define CONC__ASYNC_PIPES 0
+#endif
+
 #if CONC_OS_LINUX && !CONC_PORT_PORTABLE
 #define CONC__PIDFD 1
 #define CONC__SYS_PIDFD_SEND_SIGNAL 424L /* the same on all architectures */
@@ -123,7 +131,8 @@ int conc__port_socket_pair(intptr_t fd[2]) {
     fd[0] = fd[1] = -1;
     if (e != 0) return e;
 #if CONC_OS_LINUX
-    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, (int)SOCK_STREAM | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC, 0, fds), saved);
+    e = (int)SOCK_STREAM | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC;
+    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, e, 0, fds), saved);
 #else
     e = conc__ps_end(conc__ps_socketpair(AF_UNIX, SOCK_STREAM, 0, fds), saved);
 #endif
@@ -170,25 +179,27 @@ static void conc__life_main(void *fd) {
     if (errno != EBADF) conc__ps_orphaned(); /* a task that closes all descriptors has cut its lifeline */
 }
 
-/* On Linux the kernel itself does it: the last writer's end of a pipe is an input event, for which a descriptor can ask for any
- * signal, SIGKILL as well. It needs a description of its own, as the owner is a property of that. (PR_SET_PDEATHSIG would kill the
- * process when the *thread* ends that made it.) */
+/* On Linux the kernel itself does it: the last writer's end of a pipe is an input event, for which a descriptor can
+ * ask for any signal, SIGKILL as well. It needs a description of its own, as the owner is a property of that.
+ * (PR_SET_PDEATHSIG would kill the process when the *thread* ends that made it.) */
 int conc__port_life_watch(intptr_t life) {
     static conc__port_thread thread;
     int saved = errno, e = 0;
-#if CONC_OS_LINUX && !CONC_PORT_PORTABLE
+#if CONC__ASYNC_PIPES
     char path[40];
     int fd;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", (int)life);
     fd = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
     if (fd >= 0) {
-        if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 && conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
+        if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 &&
+            conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
             conc__ps_fcntl(fd, F_SETFL, O_NONBLOCK | 020000 /* O_ASYNC */) == 0) {
             struct pollfd look;
             look.fd = fd;
             look.events = POLLIN;
             look.revents = 0;
-            if (conc__ps_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0) conc__ps_orphaned(); /* it was over before */
+            /* it was over before */
+            if (conc__ps_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0) conc__ps_orphaned();
             conc__port_socket_close(life);
             errno = saved;
             return 0;
@@ -276,8 +287,8 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
     return conc__ps_begun(p, pid, *keep, e);
 }
 
-/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back. (That on itself it
- * loses it as well is not so with glibc before 2.29.) */
+/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back.
+ * (That on itself it loses it as well is not so with glibc before 2.29.) */
 static int conc__ps_hand_on(posix_spawn_file_actions_t *actions, intptr_t fd, intptr_t between) {
     int e;
     if (fd < 0) return 0;
@@ -304,7 +315,8 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     e = CONC__FAULT("posix_spawn", EAGAIN, ENOMEM, ENOENT);
     if (e == 0) e = posix_spawn_file_actions_init(&actions);
     if (e == 0) {
-        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end); /* `end` is nothing there */
+        /* `end` is nothing there */
+        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end);
         if (e == 0) e = conc__ps_hand_on(&actions, socket, p->end);
         if (e == 0) e = conc__ps_hand_on(&actions, keep, p->end);
         if (e == 0) e = posix_spawn_file_actions_addclose(&actions, (int)p->end);
@@ -457,7 +469,8 @@ static int conc__ps_file(size_t size, intptr_t *fd) {
     {
         static uint32_t count; /* atomic */
         char name[40];
-        (void)snprintf(name, sizeof name, "/conc-%ld-%u", (long)getpid(), (unsigned)conc__add32(&count, 1, CONC__RELAXED));
+        (void)snprintf(name, sizeof name, "/conc-%ld-%u", (long)getpid(),
+                       (unsigned)conc__add32(&count, 1, CONC__RELAXED));
         *fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600); /* is close-on-exec */
         e = *fd < 0 ? errno : 0;
         if (e == 0 && shm_unlink(name) < 0) e = errno;

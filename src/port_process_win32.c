@@ -155,7 +155,8 @@ static void conc__win_standard(STARTUPINFOW *s, HANDLE *list, DWORD *count) {
     s->hStdError = copies[2];
 }
 
-static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD count, STARTUPINFOEXW *start, PROCESS_INFORMATION *info) {
+static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD count, STARTUPINFOEXW *start,
+                            PROCESS_INFORMATION *info) {
     uint64_t memory[64]; /* a list of one attribute is 48 bytes */
     SIZE_T size = 0;
     int e = 0;
@@ -163,7 +164,8 @@ static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD cou
     (void)InitializeProcThreadAttributeList(NULL, 1, 0, &size);
     if (size > sizeof memory) return ERROR_NOT_ENOUGH_MEMORY;
     if (!InitializeProcThreadAttributeList(start->lpAttributeList, 1, 0, &size)) return (int)GetLastError();
-    if (!UpdateProcThreadAttribute(start->lpAttributeList, 0, CONC__WIN_HANDLE_LIST, list, count * sizeof *list, NULL, NULL) ||
+    if (!UpdateProcThreadAttribute(start->lpAttributeList, 0, CONC__WIN_HANDLE_LIST, list, count * sizeof *list, NULL,
+                                   NULL) ||
         !CreateProcessW(program, line, NULL, NULL, TRUE, CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT, NULL, NULL,
                         &start->StartupInfo, info)) {
         e = (int)GetLastError();

@@ -1,14 +1,14 @@
 /* ============================================================================================
  * process: see process.h.
  *
- * WHAT GOES OVER. Parent and child share one block of memory (conc__process_block): what the child is to do, the argument's bytes,
- * on which the task works in place, and how it went. The task's return is published by one store in it. So a result
- * of any size needs nobody who takes it while the process is ending, a process that dies half way has plainly not
- * stored that word, and how it ended is known even if its status is lost (SIGCHLD ignored).
+ * WHAT GOES OVER. Parent and child share one block of memory (conc__process_block): what the child is to do, the
+ * argument's bytes, on which the task works in place, and how it went. The task's return is published by one store in
+ * it. So a result of any size needs nobody who takes it while the process is ending, a process that dies half way has
+ * plainly not stored that word, and how it ended is known even if its status is lost (SIGCHLD ignored).
  *
- * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A child of any fork(),
- * also one that this module has not made, closes at its beginning, in conc__processes_reset(), the parent's lifeline and all the
- * parent's ends of channels.
+ * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A
+ * child of any fork(), also one that this module has not made, closes at its beginning, in conc__processes_reset(),
+ * the parent's lifeline and all the parent's ends of channels.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -50,7 +50,8 @@ struct conc_process {
     bool killed;                /* whether it was ended by the program's end */
     conc__port_ending ending;   /* written before `ended` */
     uint32_t ended;             /* atomic: publishes `ending`; written under the lock */
-    uint32_t told;              /* atomic: the port has told its end, where it does. Its waiters stand under its address */
+    uint32_t told;              /* atomic: the port has told its end, where it does. Its waiters stand under its
+                                   address */
     conc__port_process os;
     conc__port_block block;
     void *arg;                  /* constant, as all that follow */
@@ -60,7 +61,7 @@ struct conc_process {
     char name[32];
 };
 
-/* ---- this process's own --------------------------------------------------------------------------------- */
+/* ---- this process's own -------------------------------------------------------------------------------- */
 
 static conc__lock conc__processes;              /* guards the list, and the fields named above */
 static conc_process *conc__process_list;        /* started here, and not given back or not ended */
@@ -119,7 +120,7 @@ static void conc__processes_begin(void) {
     conc__on_fork(CONC__RESET_PROCESSES, conc__processes_reset);
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------------------------- */
 
 static bool conc__process_is_in(const conc_process *list, const conc_process *p) {
     while (list != NULL && list != p) list = list->next;
@@ -190,8 +191,8 @@ static conc_result conc__process_outcome(const conc_process *p, int *code, char 
     if (e->known && e->signaled) {
         name = conc__port_signal_name(e->code);
         *code = -e->code;
-        (void)snprintf(text, size, "process \"%s\" was ended by signal %d%s%s%s", p->name, e->code, name != NULL ? " (" : "",
-                       name != NULL ? name : "", name != NULL ? ")" : "");
+        (void)snprintf(text, size, "process \"%s\" was ended by signal %d%s%s%s", p->name, e->code,
+                       name != NULL ? " (" : "", name != NULL ? name : "", name != NULL ? ")" : "");
         return CONC_CRASHED;
     }
     if (state == CONC__TASK_RETURNED) {
@@ -207,14 +208,16 @@ static conc_result conc__process_outcome(const conc_process *p, int *code, char 
     } else if (e->known) {
         (void)snprintf(text, size, "process \"%s\" ended with exit code %d before its task returned", p->name, e->code);
     } else {
-        (void)snprintf(text, size, "process \"%s\" ended before its task returned; its status was taken by somebody else", p->name);
+        (void)snprintf(text, size, "process \"%s\" ended before its task returned; its status was taken by somebody else",
+                       p->name);
     }
     return CONC_CRASHED;
 }
 
 static void conc__process_report(const conc_process *p, conc_result r, int code, const char *text) {
     if (r == CONC_OK && code != 0) {
-        conc__report(CONC_FAILED, code, p->name, "the task of process \"%s\" returned %d, and nobody looked at it", p->name, code);
+        conc__report(CONC_FAILED, code, p->name, "the task of process \"%s\" returned %d, and nobody looked at it", p->name,
+                     code);
     } else if (r != CONC_OK) {
         conc__report(r, code, p->name, "%s", text);
     }
@@ -239,13 +242,14 @@ static void conc__processes_sweep(void) {
     }
 }
 
-/* ---- the end of one ----------------------------------------------------------------------------------------- */
+/* ---- the end of one ------------------------------------------------------------------------------------ */
 
 #if CONC__PROCESS_POLLED
 #define conc__process_arm conc__polled_arm
 
-/* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may have closed all
- * descriptors. Then we look again every few milliseconds, and sleep meanwhile on what never becomes readable. */
+/* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may
+ * have closed all descriptors. Then we look again every few milliseconds, and sleep meanwhile on what never becomes
+ * readable. */
 static void conc__process_aim(conc_op *op, conc_process *p) {
     op->word = CONC__POLLED(p->os.end, 0, 0);
     if (p->os.early) {
@@ -312,7 +316,8 @@ static conc_result conc__process_end_attempt(conc_op *op) {
 }
 
 conc_op conc_op_process_end(conc_process *p) {
-    static const conc_op_class cls = { "process_end", CONC_BUSY, conc__process_end_attempt, conc__process_arm, NULL, conc__process_end_abandon };
+    static const conc_op_class cls = { "process_end",     CONC_BUSY, conc__process_end_attempt,
+                                       conc__process_arm, NULL,      conc__process_end_abandon };
     return conc_op_make(&cls, p, NULL);
 }
 
@@ -399,7 +404,7 @@ conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline
     return r == CONC_OK ? conc_process_join(p, code, CONC_FOREVER) : r;
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------ */
+/* ---- questions ----------------------------------------------------------------------------------------- */
 
 /* Whether `p` is an open handle, of this process or (its constant parts) of its parent. */
 static bool conc__process_is_known(const conc_process *p) {
@@ -445,7 +450,7 @@ conc_shared *conc_process_shared(size_t i) {
     return i < conc__here.shared_count ? conc__here.shared[i] : NULL;
 }
 
-/* ---- the end of the program -------------------------------------------------------------------------------------- */
+/* ---- the end of the program ---------------------------------------------------------------------------- */
 
 /* Waits for one of those that are still there, of the one kind or the other; false: there is none. */
 static bool conc__processes_wait_one(bool daemon) {
@@ -484,7 +489,7 @@ static void conc__processes_at_exit(void) {
     conc__processes_sweep();
 }
 
-/* ---- the child ------------------------------------------------------------------------------------------------------ */
+/* ---- the child ----------------------------------------------------------------------------------------- */
 
 static void conc__child_refuse(conc__process_block *b, const char *what, int error) {
     char text[128];
@@ -610,7 +615,7 @@ static const char *conc__task_name_of(conc_fn fn) {
     return name;
 }
 
-/* ---- starting ---------------------------------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------------------ */
 
 #if CONC__PROCESS_FORKS
 
@@ -644,13 +649,15 @@ static conc_result conc__choose_method(conc_fn fn, conc_process_method method, c
             return conc__fail(CONC_INVALID, "conc_process_start: to spawn, main has to begin with conc_process_main()");
         }
         if (*task == NULL) {
-            return conc__fail(CONC_INVALID, "conc_process_start: to spawn, the function has to be registered by conc_process_register()");
+            return conc__fail(CONC_INVALID,
+                              "conc_process_start: to spawn, the function has to be registered by conc_process_register()");
         }
     }
     return CONC_OK;
 }
 
-static void conc__fill_block(conc_process *p, const conc_process_desc *desc, const char *task, intptr_t channel, size_t message_max) {
+static void conc__fill_block(conc_process *p, const conc_process_desc *desc, const char *task, intptr_t channel,
+                             size_t message_max) {
     conc__process_block *b = (conc__process_block *)p->block.data;
     size_t i;
     b->magic = CONC__BLOCK_MAGIC;
@@ -682,12 +689,13 @@ static int conc__process_spawn(conc_process *p) {
     p->os.ended = conc__process_told;
     p->os.arg = p;
 #endif
-    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n, (intptr_t)b->channel,
-                                    b->passed);
+    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n,
+                                    (intptr_t)b->channel, b->passed);
 }
 
 /* With conc__process_starts held. 0, or the system's error number, and `*result` what that is. */
-static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_desc *desc, const char *task, conc_result *result) {
+static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_desc *desc, const char *task,
+                              conc_result *result) {
     size_t message_max = desc->message_max != 0 ? desc->message_max : (size_t)16 << 20;
     intptr_t pair[2] = { -1, -1 };
     int e = 0;
@@ -714,7 +722,8 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
         return e;
     }
     conc__fill_block(p, desc, task, pair[1], message_max);
-    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too */
+    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too
+                             */
     (void)fflush(stderr);
     if (task != NULL) {
         e = conc__process_spawn(p);
@@ -789,7 +798,8 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
         }
         memcpy(p->name, desc->name, n);
     } else {
-        (void)snprintf(p->name, sizeof p->name, "process-%u", (unsigned)conc__add32(&conc__process_count, 1, CONC__RELAXED) + 1u);
+        (void)snprintf(p->name, sizeof p->name, "process-%u",
+                       (unsigned)conc__add32(&conc__process_count, 1, CONC__RELAXED) + 1u);
     }
     conc__processes_sweep();
     (void)conc__after_exit(conc__processes_at_exit);
@@ -809,7 +819,7 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
     return NULL;
 }
 
-/* ---- shared memory -------------------------------------------------------------------------------------------------------- */
+/* ---- shared memory ------------------------------------------------------------------------------------- */
 
 conc_shared *conc_shared_new(size_t size) {
     conc_shared *s;
