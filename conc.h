@@ -4811,6 +4811,9 @@ CONC__LIB bool conc__claim(conc__bucket *b, conc_node *node, unsigned grant, con
 CONC__LIB bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag, unsigned grant, conc__wakes *w);
 /* Wakes up to `n` waiters of `key`, taking and leaving the bucket's lock; returns how many. */
 CONC__LIB size_t conc__wake_waiters(const void *key, unsigned tag, size_t n);
+/* The same, until none is left if n is CONC_ALL, for waiters who have set the bits `kind` in *asleep under the bucket's
+ * lock, before they were entered there: the bits are cleared once nobody waits. */
+CONC__LIB void conc__wake_asleep(const void *key, uint32_t *asleep, uint32_t kind, size_t n);
 #define CONC__ANY_TAG 0xffu
 #define CONC__SWEPT 0x80u /* as a grant: one claimed with all others; told to the wait itself, not to the op */
 
@@ -10785,6 +10788,22 @@ bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag, unsigned 
     return false;
 }
 
+void conc__wake_asleep(const void *key, uint32_t *asleep, uint32_t kind, size_t n) {
+    bool more = true;
+    while (more && n > 0) {
+        conc__wakes w;
+        conc__bucket *b = conc__bucket_lock(key);
+        w.count = 0;
+        while (more && n > 0 && w.count < CONC__WAKES) {
+            more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
+            if (more) n--;
+        }
+        if (conc__bucket_first(b, key) == NULL) (void)conc__and32(asleep, ~kind, CONC__RELAXED);
+        conc__bucket_unlock(b);
+        conc__wakes_run(&w);
+    }
+}
+
 size_t conc__wake_waiters(const void *key, unsigned tag, size_t n) {
     size_t woken = 0;
     bool more = true;
@@ -13867,20 +13886,7 @@ static const void *conc__sleepers_of(const uint32_t *asleep, uint32_t kind) {
 }
 
 static void conc__queue_wake_kind(uint32_t *asleep, uint32_t kind, size_t n) {
-    const void *key = conc__sleepers_of(asleep, kind);
-    bool more = true;
-    while (more && n > 0) {
-        conc__wakes w;
-        conc__bucket *b = conc__bucket_lock(key);
-        w.count = 0;
-        while (more && n > 0 && w.count < CONC__WAKES) {
-            more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
-            if (more) n--;
-        }
-        if (conc__bucket_first(b, key) == NULL) (void)conc__and32(asleep, ~kind, CONC__RELAXED);
-        conc__bucket_unlock(b);
-        conc__wakes_run(&w);
-    }
+    conc__wake_asleep(conc__sleepers_of(asleep, kind), asleep, kind, n);
 }
 
 /* Wakes up to `n` who wait under `asleep`, and all settlers. */
@@ -16201,20 +16207,7 @@ static size_t conc__pool_queued(conc_pool *pool) {
 
 /* After each step that makes room: a task was taken, a thread has become idle, the maximum was raised. */
 static CONC__NOINLINE void conc__room_wake(conc_pool *pool, size_t n) {
-    conc__wakes w;
-    conc__bucket *b;
-    bool more = true;
-    while (more && n != 0) {
-        b = conc__bucket_lock(&pool->room_asleep);
-        w.count = 0;
-        while (more && n != 0 && w.count < CONC__WAKES) {
-            more = conc__claim_first(b, &pool->room_asleep, CONC__ANY_TAG, 0, &w);
-            if (more) n--;
-        }
-        if (conc__bucket_first(b, &pool->room_asleep) == NULL) conc__store32(&pool->room_asleep, 0, CONC__RELAXED);
-        conc__bucket_unlock(b);
-        conc__wakes_run(&w);
-    }
+    conc__wake_asleep(&pool->room_asleep, &pool->room_asleep, 1, n);
 }
 
 static void conc__room_made(conc_pool *pool) {
@@ -16407,7 +16400,7 @@ static conc__worker *conc__member_new(conc_pool *pool) {
 
 /* With the lock held: it is over, as far as the pool's own records go. */
 static void conc__pool_look_for_end(conc_pool *pool) {
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && conc__load32(&pool->threads, CONC__RELAXED) == 0 &&
+    if (conc__pool_is_closed(pool) && conc__load32(&pool->threads, CONC__RELAXED) == 0 &&
         pool->elsewhere == 0 && pool->scheduled == 0 && pool->due_first == NULL && conc__pool_queued(pool) == 0) {
         (void)conc_event_set(&pool->ended);
     }
@@ -16576,7 +16569,7 @@ static CONC__NOINLINE conc_result conc__pool_place_by_rules(conc_pool *pool, con
     for (;;) {
         uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED), max = conc__load32(&pool->max, CONC__RELAXED);
         conc__item next = *item;
-        if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+        if (conc__pool_is_closed(pool)) {
             r = CONC_CLOSED;
             break;
         }
@@ -16848,7 +16841,7 @@ typedef enum conc__retiring { CONC__STAYS, CONC__RETIRES, CONC__LOOKS_AGAIN } co
 static conc__retiring conc__thread_retires(conc__worker *w, bool patient) {
     conc_pool *pool = w->pool;
     uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED);
-    bool closed = conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN;
+    bool closed = conc__pool_is_closed(pool);
     if (!closed && threads <= conc__load32(&pool->max, CONC__RELAXED) &&
         !(patient && (pool->desc.core_time_out || threads > conc__load32(&pool->core, CONC__RELAXED)))) {
         return CONC__STAYS;
@@ -16986,7 +16979,7 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
     conc__worker *w = NULL;
     *r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !conc__pool_is_member(pool)) {
+    if (conc__pool_is_closed(pool) && !conc__pool_is_member(pool)) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
@@ -17053,7 +17046,7 @@ static void conc__queued_discard(conc_pool *pool, const conc__item *item, conc_r
 static conc_result conc__elsewhere_begin(conc_pool *pool) {
     conc_result r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+    if (conc__pool_is_closed(pool)) {
         r = conc__fail(CONC_CLOSED, "the pool \"%s\" is closed", pool->name);
     } else {
         pool->elsewhere++;
@@ -17301,7 +17294,7 @@ static conc_result conc__schedule_enter(conc_future *f) {
     conc_timer *before, *timer;
     conc_result r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+    if (conc__pool_is_closed(pool)) {
         r = CONC_CLOSED;
     } else if ((conc__load32(&f->state, CONC__RELAXED) & CONC__BEGUN) != 0) {
         r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock
@@ -17776,7 +17769,7 @@ unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
         conc__lock_take(&pool->lock);
         threads = conc__load32(&pool->threads, CONC__RELAXED);
         if (threads >= conc__load32(&pool->core, CONC__RELAXED) || (n != 0 && threads >= n) ||
-            conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+            conc__pool_is_closed(pool)) {
             break;
         }
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
@@ -18039,27 +18032,26 @@ bool conc__steal_and_run(conc__worker *w) {
     return true;
 }
 
-/* Sequentially consistent, against conc__jobs_open(): see the top. */
-bool conc__jobs_wanted(conc__worker *w) {
-    conc__worker *victim = (conc__worker *)conc__loadp(&w->pool->workers, CONC__ACQUIRE);
+/* Whether somebody's jobs can be taken; `w`'s own are not counted, and if there is a `w`, others are asked for some.
+ * Sequentially consistent, against conc__jobs_open(): see the top. */
+static bool conc__jobs_look(conc_pool *pool, const conc__worker *w) {
+    conc__worker *victim = (conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE);
     bool some = false;
     for (; victim != NULL && !some; victim = victim->next) {
         uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
         if (victim == w) continue;
         some = conc__open_tail(open) < conc__open_split(open);
-        if (!some) conc__jobs_ask(victim);
+        if (!some && w != NULL) conc__jobs_ask(victim);
     }
     return some;
 }
 
+bool conc__jobs_wanted(conc__worker *w) {
+    return conc__jobs_look(w->pool, w);
+}
+
 bool conc__jobs_are_open(conc_pool *pool) {
-    conc__worker *victim = (conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE);
-    bool some = false;
-    for (; victim != NULL && !some; victim = victim->next) {
-        uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
-        some = conc__open_tail(open) < conc__open_split(open);
-    }
-    return some;
+    return conc__jobs_look(pool, NULL);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------ */

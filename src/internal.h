@@ -232,6 +232,9 @@ CONC__LIB bool conc__claim(conc__bucket *b, conc_node *node, unsigned grant, con
 CONC__LIB bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag, unsigned grant, conc__wakes *w);
 /* Wakes up to `n` waiters of `key`, taking and leaving the bucket's lock; returns how many. */
 CONC__LIB size_t conc__wake_waiters(const void *key, unsigned tag, size_t n);
+/* The same, until none is left if n is CONC_ALL, for waiters who have set the bits `kind` in *asleep under the bucket's
+ * lock, before they were entered there: the bits are cleared once nobody waits. */
+CONC__LIB void conc__wake_asleep(const void *key, uint32_t *asleep, uint32_t kind, size_t n);
 #define CONC__ANY_TAG 0xffu
 #define CONC__SWEPT 0x80u /* as a grant: one claimed with all others; told to the wait itself, not to the op */
 
