@@ -3538,8 +3538,8 @@ CONC_API conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, co
 CONC_API conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline);
 
 /* Gives the handle back, with its channel, without waiting. The process goes on (and the program's end still waits
- * for it unless it is a daemon); nothing is copied back; if it fails the error hook is told, when that is found.
- * CONC_INVALID, CONC_FORKED as for join. */
+ * for it unless it is a daemon); nothing is copied back; if it fails the error hook is told. That is found, and what the
+ * system keeps of it is given back, by the next start or detach, or at the end of the program. CONC_INVALID, CONC_FORKED as for join. */
 CONC_API conc_result conc_process_detach(conc_process *p);
 
 /* Completes with CONC_OK when the process has ended; it still has to be joined or detached, after that. Instead:
@@ -3576,7 +3576,8 @@ CONC_API void conc_process_main(int argc, char **argv);
  * Messages of any bytes, in both directions, between a process and its parent. Each message comes as a whole or not at
  * all, in the order in which they were put. Bounded: what neither the system's buffers nor the other side takes makes
  * put wait. Each end may be used by several threads and coroutines. An end is closed by conc_channel_close(), and when
- * its process ends. It goes with the process's handle: take the messages out before conc_process_join().
+ * its process ends. It goes with the process's handle: take the messages out before conc_process_join(). Who waits on it
+ * when that is given back gets CONC_CLOSED; nobody may use it any more.
  *
  * The parent's end of p's channel; NULL (the calling process): its own end, to its parent. NULL: there is none. */
 CONC_API conc_channel *conc_process_channel(conc_process *p);
@@ -4340,7 +4341,7 @@ CONC__LIB conc__port_found conc__port_lookup(const char *host, unsigned port, co
 typedef struct conc__port_process {
     long pid;
     intptr_t end;              /* POLLED: readable from the end on; */
-    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed */
+    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed; or -1 */
     void *handle[2];           /* not POLLED; as are the next two, which are set before it is started: */
     void (*ended)(void *arg);  /* called once, in any thread, when it has ended, or shortly before close() returns */
     void *arg;
@@ -5224,11 +5225,12 @@ CONC__LIB void conc__polled_drained(uint64_t word);
 /* ---- processes: their channels ----------------------------------------------------------------------
  * One end of it; `fd` is its own from here on, also if there is no memory: NULL. */
 CONC__LIB conc_channel *conc__channel_new(intptr_t fd, size_t message_max);
-/* Closes it; false: somebody waits on it. */
-CONC__LIB bool conc__channel_end(conc_channel *c);
 /* What was begun to be sent, as far as the system takes it. */
 CONC__LIB void conc__channel_flush(conc_channel *c);
+/* Gives the handle back: when the last op on it has ended it is closed and freed. NULL is harmless. */
 CONC__LIB void conc__channel_free(conc_channel *c);
+/* In a child of fork(), of the parent's: closes its descriptor here. */
+CONC__LIB void conc__channel_forked(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
@@ -8122,6 +8124,7 @@ void CONC__PORT(poller_signal)(conc__port_poller *p) {
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 
@@ -8142,6 +8145,7 @@ int conc__ps_pipe2(int *fds, int flags) __asm__("pipe2");
 int conc__ps_socketpair(int family, int type, int protocol, int *fds) __asm__("socketpair");
 int conc__ps_poll(struct pollfd *fds, unsigned long n, int ms) __asm__("poll");
 long conc__ps_read(int fd, void *data, size_t size) __asm__("read");
+void conc__ps_purge(FILE *stream) __asm__("__fpurge"); /* (glibc, musl, uClibc, Bionic) */
 extern char **conc__ps_environ __asm__("environ");
 #if defined(__cplusplus)
 }
@@ -8157,6 +8161,12 @@ extern char **conc__ps_environ __asm__("environ");
 #define conc__ps_socketpair socketpair
 #define conc__ps_read read
 #define conc__ps_environ environ
+#if defined(__sun)
+#include <stdio_ext.h>
+#define conc__ps_purge __fpurge
+#else
+#define conc__ps_purge (void)fpurge
+#endif
 extern char **environ;
 #endif
 
@@ -8193,6 +8203,23 @@ static int conc__ps_end(long result, int saved) {
 
 /* ---- pipes and sockets, close-on-exec -------------------------------------------------------------- */
 
+/* A descriptor just made, on another number if it is 0, 1 or 2: a program that has closed these reads and prints there all
+ * the same. (If there is no other it stays.) */
+static void conc__ps_not_standard(intptr_t *fd) {
+    int saved = errno, other;
+    if (*fd < 0 || *fd > 2) return;
+#if CONC_OS_LINUX
+    other = conc__ps_fcntl((int)*fd, 1030 /* F_DUPFD_CLOEXEC */, 3);
+#else
+    other = fcntl((int)*fd, F_DUPFD, 3);
+#endif
+    if (other >= 0) {
+        conc__port_socket_close(*fd);
+        *fd = other;
+    }
+    errno = saved;
+}
+
 #if !CONC_OS_LINUX
 static int conc__ps_dress(int fd, bool waits) {
     int flags = fcntl(fd, F_GETFL, 0);
@@ -8218,9 +8245,11 @@ static int conc__ps_pipe(intptr_t fd[2]) {
     if (e != 0) return e;
     fd[0] = fds[0];
     fd[1] = fds[1];
+    conc__ps_not_standard(&fd[0]);
+    conc__ps_not_standard(&fd[1]);
 #if !CONC_OS_LINUX
-    e = conc__ps_dress(fds[0], true);
-    if (e == 0) e = conc__ps_dress(fds[1], true);
+    e = conc__ps_dress((int)fd[0], true);
+    if (e == 0) e = conc__ps_dress((int)fd[1], true);
     errno = saved;
     if (e != 0) {
         conc__port_socket_close(fd[0]);
@@ -8244,9 +8273,11 @@ int conc__port_socket_pair(intptr_t fd[2]) {
     if (e != 0) return e;
     fd[0] = fds[0];
     fd[1] = fds[1];
+    conc__ps_not_standard(&fd[0]);
+    conc__ps_not_standard(&fd[1]);
 #if !CONC_OS_LINUX
-    e = conc__ps_dress(fds[0], false);
-    if (e == 0) e = conc__ps_dress(fds[1], false);
+    e = conc__ps_dress((int)fd[0], false);
+    if (e == 0) e = conc__ps_dress((int)fd[1], false);
     errno = saved;
     if (e != 0) {
         conc__port_socket_close(fd[0]);
@@ -8292,9 +8323,12 @@ int conc__port_life_watch(intptr_t life) {
     int saved = errno, e = 0;
 #if CONC__ASYNC_PIPES
     char path[40];
+    intptr_t own;
     int fd;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", (int)life);
-    fd = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
+    own = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
+    conc__ps_not_standard(&own);
+    fd = (int)own;
     if (fd >= 0) {
         if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 &&
             conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
@@ -8325,6 +8359,7 @@ static int conc__ps_pidfd(int pid, intptr_t *fd) {
     int saved = errno;
     long n = conc__ps_syscall(CONC__SYS_PIDFD_OPEN, (long)pid, 0L);
     *fd = n >= 0 ? (intptr_t)n : -1;
+    conc__ps_not_standard(fd);
     return conc__ps_end(n, saved);
 }
 #endif
@@ -8360,13 +8395,10 @@ static int conc__ps_begun(conc__port_process *p, int pid, intptr_t keep, int e) 
         conc__port_socket_close(p->end);
         p->end = -1;
         if (e == 0) {
-            e = conc__ps_pidfd(pid, &p->end);
-            if (e == ESRCH) e = 0; /* it has ended, and nobody is to be told: `end` is -1 */
-            if (e != 0) {
-                (void)conc__ps_kill(pid, CONC__SIGKILL);
-                while (conc__ps_waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-                }
-            }
+            int none = CONC__FAULT("pidfd_open: child", EMFILE);
+            if (none == 0) none = conc__ps_pidfd(pid, &p->end);
+            /* ESRCH: it has ended, and nobody is to be told. Else others have taken the place: nobody tells us. */
+            p->early = none != 0 && none != ESRCH;
         }
     }
 #endif
@@ -8386,6 +8418,9 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
     }
     if (pid == 0) {
         conc__port_process_close(p);
+        /* What other threads have printed since the flush is theirs to write. */
+        conc__ps_purge(stdout);
+        conc__ps_purge(stderr);
         *child = true;
         return 0;
     }
@@ -8587,6 +8622,7 @@ static int conc__ps_file(size_t size, intptr_t *fd) {
         conc__port_socket_close(*fd);
         *fd = -1;
     }
+    conc__ps_not_standard(fd);
     return e;
 }
 
@@ -8616,10 +8652,13 @@ int conc__port_block_new(conc__port_block *b, size_t size, bool spawns) {
 }
 
 int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size) {
-    int e = CONC__FAULT("mmap: open", ENOMEM);
+    struct stat file;
+    int saved = errno, e = CONC__FAULT("mmap: open", ENOMEM);
     b->data = NULL;
     b->size = size;
     b->fd = fd;
+    if (e == 0) e = conc__ps_end(fstat((int)fd, &file), saved);
+    if (e == 0 && (file.st_size < 0 || (uint64_t)file.st_size < size)) e = EINVAL; /* the numbers were a stranger's */
     return e != 0 ? e : conc__ps_map(b);
 }
 
@@ -23330,6 +23369,7 @@ typedef struct conc__channel_side {
 
 struct conc_channel {
     conc__channel_side in, out;
+    uint32_t holds; /* atomic: the handle, and each op from its first attempt to its end; who takes the last frees it */
     intptr_t fd;
     size_t message_max;
     uint32_t generation;
@@ -23341,6 +23381,7 @@ conc_channel *conc__channel_new(intptr_t fd, size_t message_max) {
         conc__port_socket_close(fd);
         return NULL;
     }
+    c->holds = 1;
     c->fd = fd;
     c->message_max = message_max;
     c->generation = conc__fork_generation();
@@ -23353,8 +23394,13 @@ intptr_t conc__channel_fd(const conc_channel *c) {
     return c->fd;
 }
 
+void conc__channel_forked(conc_channel *c) {
+    conc__port_socket_close(c->fd);
+    c->fd = -1;
+}
+
 void conc__channel_free(conc_channel *c) {
-    if (c == NULL) return;
+    if (c == NULL || conc__sub32(&c->holds, 1, CONC__ACQ_REL) != 1) return;
     if (c->generation == conc__fork_generation()) conc__port_socket_close(c->fd);
     conc__free(c->in.data);
     conc__free(c->out.data);
@@ -23379,20 +23425,30 @@ conc_result conc_channel_close(conc_channel *c) {
     return CONC_OK;
 }
 
-bool conc__channel_end(conc_channel *c) {
-    bool waited;
-    if (c == NULL) return true;
-    waited = conc__is_waited_for(conc__polled_key(c->fd, 0)) || conc__is_waited_for(conc__polled_key(c->fd, 1));
-    (void)conc_channel_close(c);
-    return !waited;
+static void conc__channel_let_go(conc_op *op, const conc_op_class *classes) {
+    op->cls = &classes[0];
+    conc__channel_free(((conc__channel_side *)op->object)->channel);
+}
+
+/* Whoever is woken by the close may come here when the handle is gone. So an op holds the channel from its first attempt
+ * until it is complete or abandoned. It does while its class is the second of the two at `classes`. */
+static conc_result conc__channel_attempt(conc_op *op, const conc_op_class *classes, conc_result (*attempt)(conc_op *op)) {
+    conc_result r;
+    if (op->object == NULL || op->data == NULL) {
+        return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
+    }
+    if (op->cls == &classes[0]) {
+        (void)conc__add32(&((conc__channel_side *)op->object)->channel->holds, 1, CONC__RELAXED);
+        op->cls = &classes[1];
+    }
+    r = attempt(op);
+    if (r != CONC_PENDING) conc__channel_let_go(op, classes);
+    return r;
 }
 
 /* What every attempt begins with. */
 static conc_result conc__channel_ready(const conc_op *op) {
     const conc__channel_side *s = (const conc__channel_side *)op->object;
-    if (s == NULL || op->data == NULL) {
-        return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
-    }
     if (s->channel->generation != conc__fork_generation()) {
         return conc__fail(CONC_FORKED, "conc_op_%s: the channel is the parent's", op->cls->name);
     }
@@ -23459,7 +23515,7 @@ void conc__channel_flush(conc_channel *c) {
 }
 
 /* out->done is not 0 once a part of the message has gone: then the rest is only waited for. */
-static conc_result conc__channel_put_attempt(conc_op *op) {
+static conc_result conc__channel_put_try(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_out *out = (conc_out *)op->data;
     conc_result r = conc__channel_ready(op);
@@ -23493,21 +23549,35 @@ static conc_result conc__channel_put_attempt(conc_op *op) {
     return e == 0 ? CONC_OK : conc__channel_fail(op, e, "cannot send a message");
 }
 
+static const conc_op_class *conc__channel_puts(void);
+
+static conc_result conc__channel_put_attempt(conc_op *op) {
+    return conc__channel_attempt(op, conc__channel_puts(), conc__channel_put_try);
+}
+
 static void conc__channel_put_abandon(conc_op *op) {
     conc_out *out = (conc_out *)op->data;
     conc__channel_side *s = (conc__channel_side *)op->object;
-    if (s == NULL || out == NULL || out->done == 0 || op->result != CONC_PENDING) return;
-    conc__lock_take(&s->lock);
-    conc__store32(&s->left, s->begin != s->end, CONC__RELAXED);
-    conc__lock_give(&s->lock);
-    out->done = out->size;
-    op->result = CONC_OK;
+    if (out->done != 0 && op->result == CONC_PENDING) {
+        conc__lock_take(&s->lock);
+        conc__store32(&s->left, s->begin != s->end, CONC__RELAXED);
+        conc__lock_give(&s->lock);
+        out->done = out->size;
+        op->result = CONC_OK;
+    }
+    conc__channel_let_go(op, conc__channel_puts());
+}
+
+static const conc_op_class *conc__channel_puts(void) {
+    static const conc_op_class classes[2] = {
+        { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, NULL },
+        { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, conc__channel_put_abandon }
+    };
+    return classes;
 }
 
 conc_op conc_op_channel_put(conc_channel *c, conc_out *out) {
-    static const conc_op_class cls = { "channel_put",    CONC_FULL, conc__channel_put_attempt,
-                                       conc__polled_arm, NULL,      conc__channel_put_abandon };
-    conc_op op = conc_op_make(&cls, c != NULL ? &c->out : NULL, out);
+    conc_op op = conc_op_make(conc__channel_puts(), c != NULL ? &c->out : NULL, out);
     if (out != NULL) out->done = 0;
     if (c != NULL) op.word = CONC__POLLED(c->fd, 1, c->out.number);
     return op;
@@ -23563,7 +23633,7 @@ static conc_result conc__channel_receive(conc_op *op, conc__channel_side *s, siz
 
 /* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable
  * any more. */
-static conc_result conc__channel_get_attempt(conc_op *op) {
+static conc_result conc__channel_get_try(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_io *io = (conc_io *)op->data;
     conc_result r = conc__channel_ready(op);
@@ -23600,10 +23670,26 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
     return r;
 }
 
+static const conc_op_class *conc__channel_gets(void);
+
+static conc_result conc__channel_get_attempt(conc_op *op) {
+    return conc__channel_attempt(op, conc__channel_gets(), conc__channel_get_try);
+}
+
+static void conc__channel_get_abandon(conc_op *op) {
+    conc__channel_let_go(op, conc__channel_gets());
+}
+
+static const conc_op_class *conc__channel_gets(void) {
+    static const conc_op_class classes[2] = {
+        { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, NULL },
+        { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, conc__channel_get_abandon }
+    };
+    return classes;
+}
+
 conc_op conc_op_channel_get(conc_channel *c, conc_io *io) {
-    static const conc_op_class cls = { "channel_get",    CONC_EMPTY, conc__channel_get_attempt,
-                                       conc__polled_arm, NULL,       NULL };
-    conc_op op = conc_op_make(&cls, c != NULL ? &c->in : NULL, io);
+    conc_op op = conc_op_make(conc__channel_gets(), c != NULL ? &c->in : NULL, io);
     if (c != NULL) op.word = CONC__POLLED(c->fd, 0, c->in.number);
     return op;
 }
@@ -23634,7 +23720,7 @@ conc_result conc_channel_get(conc_channel *c, void *buffer, size_t size, size_t 
  *
  * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A
  * child of any fork(), also one that this module has not made, closes at its beginning, in conc__processes_reset(),
- * the parent's lifeline and all the parent's ends of channels.
+ * the parent's lifeline, all the parent's ends of channels, and what another thread is just handing to a child.
  * ========================================================================================== */
 
 #define CONC__BLOCK_MAGIC 0x636f6e63u
@@ -23687,9 +23773,11 @@ struct conc_process {
 static conc__lock conc__processes;              /* guards the list, and the fields named above */
 static conc_process *conc__process_list;        /* started here, and not given back or not ended */
 static conc_process *conc__process_forked;      /* those of the parent */
-static conc__lock conc__process_starts;         /* held while one is started; guards the next two */
+static conc__lock conc__process_starts;         /* held while one is started; guards the next four */
 static intptr_t conc__life[2];                  /* where conc__has_life */
 static bool conc__has_life;
+static intptr_t conc__starting = -1;            /* the child's end of a channel, until the child has it */
+static uint32_t conc__starter;                  /* the owner that starts it */
 static uint32_t conc__process_count;            /* atomic: for names */
 static uint32_t conc__process_generation;       /* that all of this is of */
 
@@ -23717,7 +23805,7 @@ static void conc__processes_reset(void) {
     conc__process_generation = conc__fork_generation();
     conc__processes = conc__process_starts = 0;
     for (p = conc__process_list; p != NULL; p = p->next) {
-        if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+        if (p->channel != NULL) conc__channel_forked(p->channel);
 #if CONC__PROCESS_FORKS
         conc__port_process_close(&p->os);
 #endif
@@ -23728,10 +23816,12 @@ static void conc__processes_reset(void) {
         conc__process_forked = conc__process_list;
         conc__process_list = NULL;
     }
+    if (conc__starting >= 0 && conc__starter != conc__self()->owner) conc__port_socket_close(conc__starting);
+    conc__starting = -1;
     if (conc__has_life) conc__port_life_close(conc__life[1]);
     conc__has_life = false; /* (the other end does no harm; it is a child's lifeline) */
     if (conc__here.is_child) { /* this is a child's child, made without us */
-        if (conc__here.channel != NULL) conc__port_socket_close(conc__channel_fd(conc__here.channel));
+        if (conc__here.channel != NULL) conc__channel_forked(conc__here.channel);
         if (conc__here.keep >= 0) conc__port_socket_close(conc__here.keep);
         conc__here.keep = -1;
     }
@@ -23869,8 +23959,9 @@ static void conc__processes_sweep(void) {
 #define conc__process_arm conc__polled_arm
 
 /* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may
- * have closed all descriptors. Then we look again every few milliseconds, and sleep meanwhile on what never becomes
- * readable. */
+ * have closed all descriptors. Then, and where there is no pipe, we look again every few milliseconds, and sleep meanwhile
+ * on what never becomes readable. And now and then in any case: another process may have the pipe, by a fork() at that
+ * moment. */
 static void conc__process_aim(conc_op *op, conc_process *p) {
     op->word = CONC__POLLED(p->os.end, 0, 0);
     if (p->os.early) {
@@ -23878,7 +23969,8 @@ static void conc__process_aim(conc_op *op, conc_process *p) {
         int error;
         look.fd = p->os.end;
         look.want = CONC__PORT_READ;
-        if (conc__port_poll(&look, 1, INT64_MIN, &error) > 0) {
+        op->due = conc_after(0.1);
+        if (p->os.end < 0 || conc__port_poll(&look, 1, INT64_MIN, &error) > 0) {
             op->word = CONC__POLLED(conc__life[1], 0, 0);
             op->due = conc_after(0.002);
         }
@@ -23950,13 +24042,11 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
     bool mine;
     if (r != CONC_OK) return r;
     r = conc__wait_op(&op, deadline);
-    if (r == CONC_OK && !conc__channel_end(p->channel)) {
-        r = conc__fail(CONC_BUSY, "conc_process_join: somebody waits on the process's channel");
-    }
     if (r != CONC_OK) {
         conc__process_unuse(p);
         return r;
     }
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__lock_take(&conc__processes);
     mine = p->open;
     p->open = false;
@@ -23980,10 +24070,7 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
 conc_result conc_process_detach(conc_process *p) {
     conc_result r = conc__process_use(p, "conc_process_detach");
     if (r != CONC_OK) return r;
-    if (!conc__channel_end(p->channel)) {
-        conc__process_unuse(p);
-        return conc__fail(CONC_BUSY, "conc_process_detach: somebody waits on the process's channel");
-    }
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__lock_take(&conc__processes);
     if (!p->open) r = CONC_INVALID;
     p->open = false;
@@ -24017,7 +24104,7 @@ conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline
     conc_op op = conc_op_process_end(p);
     conc_result r = conc__process_use(p, "conc_process_stop");
     if (r != CONC_OK) return r;
-    (void)conc__channel_end(p->channel);
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__process_unuse(p);
     (void)conc_process_terminate(p);
     r = conc__wait_op(&op, deadline);
@@ -24245,7 +24332,7 @@ static CONC__NORETURN void conc__forked_child(conc_process *p, const conc_proces
     conc__process_block *b = (conc__process_block *)p->block.data;
     size_t i;
     int code;
-    if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+    if (p->channel != NULL) conc__channel_forked(p->channel);
     conc__here.keep = keep;
     conc__here.shared_count = (size_t)b->shared_count;
     for (i = 0; i < conc__here.shared_count; i++) conc__here.shared[i] = desc->shared[i];
@@ -24329,8 +24416,11 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
     if (e == 0 && desc->channel) {
         e = conc__port_socket_pair(pair);
         if (e == 0) {
+            conc__starter = conc__self()->owner;
+            conc__starting = pair[1];
             p->channel = conc__channel_new(pair[0], message_max);
             if (p->channel == NULL) {
+                conc__starting = -1;
                 conc__port_socket_close(pair[1]);
                 *result = CONC_NO_MEMORY;
                 return -1;
@@ -24358,6 +24448,7 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
         (void)fn;
 #endif
     }
+    conc__starting = -1;
     conc__port_socket_close(pair[1]);
     if (e != 0) {
         conc__port_kind kind = conc__port_kind_of(e);

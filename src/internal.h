@@ -645,11 +645,12 @@ CONC__LIB void conc__polled_drained(uint64_t word);
 /* ---- processes: their channels ----------------------------------------------------------------------
  * One end of it; `fd` is its own from here on, also if there is no memory: NULL. */
 CONC__LIB conc_channel *conc__channel_new(intptr_t fd, size_t message_max);
-/* Closes it; false: somebody waits on it. */
-CONC__LIB bool conc__channel_end(conc_channel *c);
 /* What was begun to be sent, as far as the system takes it. */
 CONC__LIB void conc__channel_flush(conc_channel *c);
+/* Gives the handle back: when the last op on it has ended it is closed and freed. NULL is harmless. */
 CONC__LIB void conc__channel_free(conc_channel *c);
+/* In a child of fork(), of the parent's: closes its descriptor here. */
+CONC__LIB void conc__channel_forked(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */

@@ -491,7 +491,7 @@ CONC__LIB conc__port_found conc__port_lookup(const char *host, unsigned port, co
 typedef struct conc__port_process {
     long pid;
     intptr_t end;              /* POLLED: readable from the end on; */
-    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed */
+    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed; or -1 */
     void *handle[2];           /* not POLLED; as are the next two, which are set before it is started: */
     void (*ended)(void *arg);  /* called once, in any thread, when it has ended, or shortly before close() returns */
     void *arg;

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 
@@ -37,6 +38,7 @@ int conc__ps_pipe2(int *fds, int flags) __asm__("pipe2");
 int conc__ps_socketpair(int family, int type, int protocol, int *fds) __asm__("socketpair");
 int conc__ps_poll(struct pollfd *fds, unsigned long n, int ms) __asm__("poll");
 long conc__ps_read(int fd, void *data, size_t size) __asm__("read");
+void conc__ps_purge(FILE *stream) __asm__("__fpurge"); /* (glibc, musl, uClibc, Bionic) */
 extern char **conc__ps_environ __asm__("environ");
 #if defined(__cplusplus)
 }
@@ -52,6 +54,12 @@ extern char **conc__ps_environ __asm__("environ");
 #define conc__ps_socketpair socketpair
 #define conc__ps_read read
 #define conc__ps_environ environ
+#if defined(__sun)
+#include <stdio_ext.h>
+#define conc__ps_purge __fpurge
+#else
+#define conc__ps_purge (void)fpurge
+#endif
 extern char **environ;
 #endif
 
@@ -88,6 +96,23 @@ static int conc__ps_end(long result, int saved) {
 
 /* ---- pipes and sockets, close-on-exec -------------------------------------------------------------- */
 
+/* A descriptor just made, on another number if it is 0, 1 or 2: a program that has closed these reads and prints there all
+ * the same. (If there is no other it stays.) */
+static void conc__ps_not_standard(intptr_t *fd) {
+    int saved = errno, other;
+    if (*fd < 0 || *fd > 2) return;
+#if CONC_OS_LINUX
+    other = conc__ps_fcntl((int)*fd, 1030 /* F_DUPFD_CLOEXEC */, 3);
+#else
+    other = fcntl((int)*fd, F_DUPFD, 3);
+#endif
+    if (other >= 0) {
+        conc__port_socket_close(*fd);
+        *fd = other;
+    }
+    errno = saved;
+}
+
 #if !CONC_OS_LINUX
 static int conc__ps_dress(int fd, bool waits) {
     int flags = fcntl(fd, F_GETFL, 0);
@@ -113,9 +138,11 @@ static int conc__ps_pipe(intptr_t fd[2]) {
     if (e != 0) return e;
     fd[0] = fds[0];
     fd[1] = fds[1];
+    conc__ps_not_standard(&fd[0]);
+    conc__ps_not_standard(&fd[1]);
 #if !CONC_OS_LINUX
-    e = conc__ps_dress(fds[0], true);
-    if (e == 0) e = conc__ps_dress(fds[1], true);
+    e = conc__ps_dress((int)fd[0], true);
+    if (e == 0) e = conc__ps_dress((int)fd[1], true);
     errno = saved;
     if (e != 0) {
         conc__port_socket_close(fd[0]);
@@ -139,9 +166,11 @@ int conc__port_socket_pair(intptr_t fd[2]) {
     if (e != 0) return e;
     fd[0] = fds[0];
     fd[1] = fds[1];
+    conc__ps_not_standard(&fd[0]);
+    conc__ps_not_standard(&fd[1]);
 #if !CONC_OS_LINUX
-    e = conc__ps_dress(fds[0], false);
-    if (e == 0) e = conc__ps_dress(fds[1], false);
+    e = conc__ps_dress((int)fd[0], false);
+    if (e == 0) e = conc__ps_dress((int)fd[1], false);
     errno = saved;
     if (e != 0) {
         conc__port_socket_close(fd[0]);
@@ -187,9 +216,12 @@ int conc__port_life_watch(intptr_t life) {
     int saved = errno, e = 0;
 #if CONC__ASYNC_PIPES
     char path[40];
+    intptr_t own;
     int fd;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", (int)life);
-    fd = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
+    own = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
+    conc__ps_not_standard(&own);
+    fd = (int)own;
     if (fd >= 0) {
         if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 &&
             conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
@@ -220,6 +252,7 @@ static int conc__ps_pidfd(int pid, intptr_t *fd) {
     int saved = errno;
     long n = conc__ps_syscall(CONC__SYS_PIDFD_OPEN, (long)pid, 0L);
     *fd = n >= 0 ? (intptr_t)n : -1;
+    conc__ps_not_standard(fd);
     return conc__ps_end(n, saved);
 }
 #endif
@@ -255,13 +288,10 @@ static int conc__ps_begun(conc__port_process *p, int pid, intptr_t keep, int e) 
         conc__port_socket_close(p->end);
         p->end = -1;
         if (e == 0) {
-            e = conc__ps_pidfd(pid, &p->end);
-            if (e == ESRCH) e = 0; /* it has ended, and nobody is to be told: `end` is -1 */
-            if (e != 0) {
-                (void)conc__ps_kill(pid, CONC__SIGKILL);
-                while (conc__ps_waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-                }
-            }
+            int none = CONC__FAULT("pidfd_open: child", EMFILE);
+            if (none == 0) none = conc__ps_pidfd(pid, &p->end);
+            /* ESRCH: it has ended, and nobody is to be told. Else others have taken the place: nobody tells us. */
+            p->early = none != 0 && none != ESRCH;
         }
     }
 #endif
@@ -281,6 +311,9 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
     }
     if (pid == 0) {
         conc__port_process_close(p);
+        /* What other threads have printed since the flush is theirs to write. */
+        conc__ps_purge(stdout);
+        conc__ps_purge(stderr);
         *child = true;
         return 0;
     }
@@ -482,6 +515,7 @@ static int conc__ps_file(size_t size, intptr_t *fd) {
         conc__port_socket_close(*fd);
         *fd = -1;
     }
+    conc__ps_not_standard(fd);
     return e;
 }
 
@@ -511,10 +545,13 @@ int conc__port_block_new(conc__port_block *b, size_t size, bool spawns) {
 }
 
 int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size) {
-    int e = CONC__FAULT("mmap: open", ENOMEM);
+    struct stat file;
+    int saved = errno, e = CONC__FAULT("mmap: open", ENOMEM);
     b->data = NULL;
     b->size = size;
     b->fd = fd;
+    if (e == 0) e = conc__ps_end(fstat((int)fd, &file), saved);
+    if (e == 0 && (file.st_size < 0 || (uint64_t)file.st_size < size)) e = EINVAL; /* the numbers were a stranger's */
     return e != 0 ? e : conc__ps_map(b);
 }
 

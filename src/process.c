@@ -8,7 +8,7 @@
  *
  * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A
  * child of any fork(), also one that this module has not made, closes at its beginning, in conc__processes_reset(),
- * the parent's lifeline and all the parent's ends of channels.
+ * the parent's lifeline, all the parent's ends of channels, and what another thread is just handing to a child.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -66,9 +66,11 @@ struct conc_process {
 static conc__lock conc__processes;              /* guards the list, and the fields named above */
 static conc_process *conc__process_list;        /* started here, and not given back or not ended */
 static conc_process *conc__process_forked;      /* those of the parent */
-static conc__lock conc__process_starts;         /* held while one is started; guards the next two */
+static conc__lock conc__process_starts;         /* held while one is started; guards the next four */
 static intptr_t conc__life[2];                  /* where conc__has_life */
 static bool conc__has_life;
+static intptr_t conc__starting = -1;            /* the child's end of a channel, until the child has it */
+static uint32_t conc__starter;                  /* the owner that starts it */
 static uint32_t conc__process_count;            /* atomic: for names */
 static uint32_t conc__process_generation;       /* that all of this is of */
 
@@ -96,7 +98,7 @@ static void conc__processes_reset(void) {
     conc__process_generation = conc__fork_generation();
     conc__processes = conc__process_starts = 0;
     for (p = conc__process_list; p != NULL; p = p->next) {
-        if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+        if (p->channel != NULL) conc__channel_forked(p->channel);
 #if CONC__PROCESS_FORKS
         conc__port_process_close(&p->os);
 #endif
@@ -107,10 +109,12 @@ static void conc__processes_reset(void) {
         conc__process_forked = conc__process_list;
         conc__process_list = NULL;
     }
+    if (conc__starting >= 0 && conc__starter != conc__self()->owner) conc__port_socket_close(conc__starting);
+    conc__starting = -1;
     if (conc__has_life) conc__port_life_close(conc__life[1]);
     conc__has_life = false; /* (the other end does no harm; it is a child's lifeline) */
     if (conc__here.is_child) { /* this is a child's child, made without us */
-        if (conc__here.channel != NULL) conc__port_socket_close(conc__channel_fd(conc__here.channel));
+        if (conc__here.channel != NULL) conc__channel_forked(conc__here.channel);
         if (conc__here.keep >= 0) conc__port_socket_close(conc__here.keep);
         conc__here.keep = -1;
     }
@@ -248,8 +252,9 @@ static void conc__processes_sweep(void) {
 #define conc__process_arm conc__polled_arm
 
 /* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may
- * have closed all descriptors. Then we look again every few milliseconds, and sleep meanwhile on what never becomes
- * readable. */
+ * have closed all descriptors. Then, and where there is no pipe, we look again every few milliseconds, and sleep meanwhile
+ * on what never becomes readable. And now and then in any case: another process may have the pipe, by a fork() at that
+ * moment. */
 static void conc__process_aim(conc_op *op, conc_process *p) {
     op->word = CONC__POLLED(p->os.end, 0, 0);
     if (p->os.early) {
@@ -257,7 +262,8 @@ static void conc__process_aim(conc_op *op, conc_process *p) {
         int error;
         look.fd = p->os.end;
         look.want = CONC__PORT_READ;
-        if (conc__port_poll(&look, 1, INT64_MIN, &error) > 0) {
+        op->due = conc_after(0.1);
+        if (p->os.end < 0 || conc__port_poll(&look, 1, INT64_MIN, &error) > 0) {
             op->word = CONC__POLLED(conc__life[1], 0, 0);
             op->due = conc_after(0.002);
         }
@@ -329,13 +335,11 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
     bool mine;
     if (r != CONC_OK) return r;
     r = conc__wait_op(&op, deadline);
-    if (r == CONC_OK && !conc__channel_end(p->channel)) {
-        r = conc__fail(CONC_BUSY, "conc_process_join: somebody waits on the process's channel");
-    }
     if (r != CONC_OK) {
         conc__process_unuse(p);
         return r;
     }
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__lock_take(&conc__processes);
     mine = p->open;
     p->open = false;
@@ -359,10 +363,7 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
 conc_result conc_process_detach(conc_process *p) {
     conc_result r = conc__process_use(p, "conc_process_detach");
     if (r != CONC_OK) return r;
-    if (!conc__channel_end(p->channel)) {
-        conc__process_unuse(p);
-        return conc__fail(CONC_BUSY, "conc_process_detach: somebody waits on the process's channel");
-    }
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__lock_take(&conc__processes);
     if (!p->open) r = CONC_INVALID;
     p->open = false;
@@ -396,7 +397,7 @@ conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline
     conc_op op = conc_op_process_end(p);
     conc_result r = conc__process_use(p, "conc_process_stop");
     if (r != CONC_OK) return r;
-    (void)conc__channel_end(p->channel);
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__process_unuse(p);
     (void)conc_process_terminate(p);
     r = conc__wait_op(&op, deadline);
@@ -624,7 +625,7 @@ static CONC__NORETURN void conc__forked_child(conc_process *p, const conc_proces
     conc__process_block *b = (conc__process_block *)p->block.data;
     size_t i;
     int code;
-    if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+    if (p->channel != NULL) conc__channel_forked(p->channel);
     conc__here.keep = keep;
     conc__here.shared_count = (size_t)b->shared_count;
     for (i = 0; i < conc__here.shared_count; i++) conc__here.shared[i] = desc->shared[i];
@@ -708,8 +709,11 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
     if (e == 0 && desc->channel) {
         e = conc__port_socket_pair(pair);
         if (e == 0) {
+            conc__starter = conc__self()->owner;
+            conc__starting = pair[1];
             p->channel = conc__channel_new(pair[0], message_max);
             if (p->channel == NULL) {
+                conc__starting = -1;
                 conc__port_socket_close(pair[1]);
                 *result = CONC_NO_MEMORY;
                 return -1;
@@ -737,6 +741,7 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
         (void)fn;
 #endif
     }
+    conc__starting = -1;
     conc__port_socket_close(pair[1]);
     if (e != 0) {
         conc__port_kind kind = conc__port_kind_of(e);

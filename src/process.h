@@ -81,8 +81,8 @@ CONC_API conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, co
 CONC_API conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline);
 
 /* Gives the handle back, with its channel, without waiting. The process goes on (and the program's end still waits
- * for it unless it is a daemon); nothing is copied back; if it fails the error hook is told, when that is found.
- * CONC_INVALID, CONC_FORKED as for join. */
+ * for it unless it is a daemon); nothing is copied back; if it fails the error hook is told. That is found, and what the
+ * system keeps of it is given back, by the next start or detach, or at the end of the program. CONC_INVALID, CONC_FORKED as for join. */
 CONC_API conc_result conc_process_detach(conc_process *p);
 
 /* Completes with CONC_OK when the process has ended; it still has to be joined or detached, after that. Instead:
@@ -119,7 +119,8 @@ CONC_API void conc_process_main(int argc, char **argv);
  * Messages of any bytes, in both directions, between a process and its parent. Each message comes as a whole or not at
  * all, in the order in which they were put. Bounded: what neither the system's buffers nor the other side takes makes
  * put wait. Each end may be used by several threads and coroutines. An end is closed by conc_channel_close(), and when
- * its process ends. It goes with the process's handle: take the messages out before conc_process_join().
+ * its process ends. It goes with the process's handle: take the messages out before conc_process_join(). Who waits on it
+ * when that is given back gets CONC_CLOSED; nobody may use it any more.
  *
  * The parent's end of p's channel; NULL (the calling process): its own end, to its parent. NULL: there is none. */
 CONC_API conc_channel *conc_process_channel(conc_process *p);

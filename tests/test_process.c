@@ -9,6 +9,7 @@
 
 #if !defined(_WIN32)
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #endif
@@ -216,6 +217,27 @@ static int forks(void *arg) {
     }
     *(long *)arg = (long)pid;
     return 0;
+}
+
+/* Its child closes what is its parent's; what that one opens then is its own, and so its child's. */
+static int forks_twice(void *arg) {
+    int status = -1;
+    pid_t pid = fork();
+    (void)arg;
+    if (pid == 0) {
+        int fd, i, bad = 0;
+        for (i = 0; i < 16; i++) (void)open("/dev/null", O_RDONLY);
+        fd = dup(0);
+        pid = fork();
+        if (pid == 0) {
+            for (i = 3; i < fd; i++) bad += fcntl(i, F_GETFD) < 0;
+            _exit(bad);
+        }
+        if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) _exit(99);
+        _exit(WEXITSTATUS(status));
+    }
+    if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) return 98;
+    return WEXITSTATUS(status);
 }
 
 static int stubborn(void *arg) {
@@ -714,6 +736,43 @@ static void channel_in_coroutine(void) {
     CHECK_R(conc_process_join(p, &code, PATIENCE), CONC_CRASHED);
 }
 
+/* Who waits on the channel when its handle is given back, and comes to it only later. */
+CONC_CORO(taker, conc_channel *c; conc_io io; int *ended;) {
+    CO_BEGIN;
+    CO_AWAIT(conc_op_channel_get(self->c, &self->io));
+    *self->ended += self->co.result == CONC_CLOSED;
+    CO_RETURN(0);
+    CO_END;
+}
+
+static void channel_waited_for(void) {
+    conc_process_desc d = of("quiet");
+    int i, code;
+    d.channel = true;
+    for (i = 0; i < 3; i++) {
+        conc_loop *loop = conc_loop_new(NULL);
+        conc_process *p = start(sleeps, NULL, 0, &d);
+        int ended = 0;
+        CHECK(CONC_SPAWN(loop, taker, .c = conc_process_channel(p), .ended = &ended) != NULL);
+        CHECK(CONC_SPAWN(loop, taker, .c = conc_process_channel(p), .ended = &ended) != NULL);
+        CHECK_R(conc_loop_run(loop, conc_after(0.01)), CONC_TIMEOUT);
+        if (i == 0) {
+            CHECK_R(conc_process_stop(p, &code, CONC_NOW), CONC_CRASHED);
+        } else {
+            CHECK_OK(conc_process_kill(p));
+            UNTIL(!conc_process_is_alive(p));
+            if (i == 1) CHECK_R(conc_process_join(p, &code, PATIENCE), CONC_CRASHED);
+            conc_set_error_hook(hook, NULL);
+            if (i == 2) CHECK_OK(conc_process_detach(p));
+            conc_set_error_hook(NULL, NULL);
+        }
+        CHECK_EQ(ended, 0);
+        CHECK_OK(conc_loop_run(loop, PATIENCE));
+        CHECK_EQ(ended, 2);
+        conc_loop_free(loop);
+    }
+}
+
 /* ---- shared memory ----------------------------------------------------------------------------------------------- */
 
 static void shared_memory(void) {
@@ -833,6 +892,118 @@ static void descriptors(void) {
 static void closed_descriptors(void) {
     int code = -1;
     conc_process *p = start(closes_all, NULL, 0, NULL);
+    CHECK_OK(conc_process_join(p, &code, PATIENCE));
+    CHECK_EQ(code, 0);
+}
+
+/* How `body` ends in a process of its own: its exit code, or -1. */
+static int apart(int (*body)(void)) {
+    int status = 0;
+    pid_t pid;
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) _exit(body());
+    if (!CHECK(pid > 0 && waitpid(pid, &status, 0) == pid)) return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* A program without standard descriptors, which prints all the same: not into what is ours. */
+static int without_standard(void) {
+    conc_process_desc d = of("bare");
+    size_t most = 64, n = 0;
+    char text[64] = "";
+    conc_process *p;
+    int code = -1, i;
+    (void)close(0);
+    (void)close(1);
+    (void)close(2);
+    d.channel = true;
+    p = conc_process_start(echoes, &most, sizeof most, &d);
+    if (p == NULL) return 1;
+    for (i = 0; i < 20; i++) {
+        printf("nobody reads this\n");
+        fflush(stdout);
+        fprintf(stderr, "nor this\n");
+    }
+    if (conc_channel_put(conc_process_channel(p), "hello", 6, PATIENCE) != CONC_OK) return 2;
+    if (conc_channel_get(conc_process_channel(p), text, sizeof text, &n, PATIENCE) != CONC_OK) return 3;
+    if (n != 6 || strcmp(text, "hello") != 0) return 4;
+    (void)conc_channel_close(conc_process_channel(p));
+    if (conc_process_join(p, &code, PATIENCE) != CONC_OK) return 5;
+    return code;
+}
+
+static void closed_standard(void) {
+    CHECK_EQ(apart(without_standard), 0);
+}
+
+/* What another thread prints between the flush and the fork is printed once. (Here it is this one, that moment.) */
+static bool prints_before_fork;
+static void before_fork(void) {
+    if (prints_before_fork) printf("between");
+}
+
+static int prints_between(void) {
+    conc_process_desc d = of("silent");
+    int fds[2], saved = dup(1), code = 1;
+    char text[200];
+    ssize_t n;
+    conc_process *p;
+    if (saved < 0 || pipe(fds) != 0 || dup2(fds[1], 1) != 1) return 1;
+    prints_before_fork = true;
+    p = conc_process_start(nothing, NULL, 0, &d);
+    prints_before_fork = false;
+    if (p == NULL || conc_process_join(p, &code, PATIENCE) != CONC_OK) return 2;
+    fflush(stdout);
+    (void)dup2(saved, 1);
+    (void)close(fds[1]);
+    n = read(fds[0], text, sizeof text);
+    return n == 7 && memcmp(text, "between", 7) == 0 ? code : 3;
+}
+
+static void printed_once(void) {
+    static bool watched;
+    if (method != CONC_PROCESS_FORK) return;
+    if (!watched) CHECK(pthread_atfork(before_fork, NULL, NULL) == 0);
+    watched = true;
+    CHECK_EQ(apart(prints_between), 0);
+}
+
+/* The command line of a process, by somebody who has made it up: numbers of no file, of one that is too short, of one
+ * with something else in it. */
+static int with_size(const char *size, size_t bytes) {
+    char path[] = "/tmp/conc-test-XXXXXX", zeros[3000];
+    int fd = mkstemp(path);
+    memset(zeros, 0, sizeof zeros);
+    if (fd < 0 || write(fd, zeros, bytes) != (ssize_t)bytes) return 77;
+    (void)unlink(path);
+    (void)dup2(fd, 9);
+    (void)execl("/proc/self/exe", "a stranger", "--conc-process", size, "8", (char *)NULL);
+    return 77;
+}
+static int too_short(void) {
+    return with_size("9:100000", 0);
+}
+static int not_open(void) {
+    return with_size("500:4096", 0);
+}
+static int something_else(void) {
+    return with_size("9:3000", 3000);
+}
+
+static void strange_arguments(void) {
+    if (method != CONC_PROCESS_SPAWN || access("/proc/self/exe", X_OK) != 0) return;
+    CHECK_EQ(apart(too_short), 1);
+    CHECK_EQ(apart(not_open), 1);
+    CHECK_EQ(apart(something_else), 1);
+}
+
+static void forked_twice(void) {
+    conc_process_desc d = of("family");
+    int code = -1;
+    conc_process *p;
+    d.channel = true;
+    p = start(forks_twice, NULL, 0, &d);
     CHECK_OK(conc_process_join(p, &code, PATIENCE));
     CHECK_EQ(code, 0);
 }
@@ -1075,6 +1246,7 @@ static void all(void) {
     RUN(channel_ends);
     RUN(channel_shared_by_threads);
     RUN(channel_in_coroutine);
+    RUN(channel_waited_for);
     RUN(shared_memory);
     RUN(detached);
     RUN(orphans);
@@ -1082,6 +1254,10 @@ static void all(void) {
     RUN(descriptors);
     RUN(closed_descriptors);
     RUN(forks_in_child);
+    RUN(forked_twice);
+    RUN(closed_standard);
+    RUN(printed_once);
+    RUN(strange_arguments);
     RUN(status_lost);
     RUN(forked_handles);
     RUN(program_end);
@@ -1111,6 +1287,7 @@ int main(int argc, char **argv) {
     REGISTER(tells_descriptors);
     REGISTER(closes_all);
     REGISTER(forks);
+    REGISTER(forks_twice);
     REGISTER(stops);
     REGISTER(stubborn);
 #endif
