@@ -275,8 +275,10 @@ int CONC__PORT(poll_in)(void *scratch, conc__port_pollfd *fds, size_t n, int64_t
     }
     ready = conc__net_poll(p, n, deadline_ns);
     if (ready < 0) {
-        *error = conc__net_end(-1, saved);
-        return *error == EINTR || *error == EAGAIN ? 0 : -1;
+        int e = conc__net_end(-1, saved);
+        if (e == EINTR || e == EAGAIN) return 0;
+        *error = e;
+        return -1;
     }
     for (i = 0; ready > 0 && i < n; i++) {
         int got = p[i].revents;

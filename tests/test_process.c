@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #endif
 
@@ -907,6 +908,39 @@ static int apart(int (*body)(void)) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* Signals with a handler, which interrupt the wait: it goes on. */
+static volatile sig_atomic_t signals;
+static void count_signal(int number) {
+    (void)number;
+    signals++;
+}
+
+static void interrupted(void) {
+    conc_process_desc d = of("waited for");
+    struct sigaction now, before;
+    struct itimerval often, never;
+    size_t n;
+    char byte;
+    conc_process *p;
+    int code;
+    d.channel = true;
+    p = start(sleeps, NULL, 0, &d);
+    memset(&now, 0, sizeof now);
+    memset(&never, 0, sizeof never);
+    now.sa_handler = count_signal;
+    CHECK(sigaction(SIGALRM, &now, &before) == 0);
+    signals = 0;
+    often = never;
+    often.it_interval.tv_usec = often.it_value.tv_usec = 1000;
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    CHECK_R(conc_channel_get(conc_process_channel(p), &byte, 1, &n, conc_after(0.05)), CONC_TIMEOUT);
+    CHECK_R(conc_process_join(p, &code, conc_after(0.05)), CONC_TIMEOUT);
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    CHECK(signals > 0);
+    CHECK(sigaction(SIGALRM, &before, NULL) == 0);
+    CHECK_R(conc_process_stop(p, &code, PATIENCE), CONC_CRASHED);
+}
+
 /* A program without standard descriptors, which prints all the same: not into what is ours. */
 static int without_standard(void) {
     conc_process_desc d = of("bare");
@@ -1255,6 +1289,7 @@ static void all(void) {
     RUN(closed_descriptors);
     RUN(forks_in_child);
     RUN(forked_twice);
+    RUN(interrupted);
     RUN(closed_standard);
     RUN(printed_once);
     RUN(strange_arguments);
