@@ -3486,9 +3486,9 @@ CONC_API conc_op conc_op_writable(intptr_t fd);
  * that leaves by exit() or a signal, or whose process is killed, has crashed: CONC_CRASHED, and its argument stays as
  * it was.
  *
- * THE END OF THE PROGRAM. When main returns or calls exit(), the program waits for every process that is no daemon,
- * and kills those that are. If the program dies in any other way, even by SIGKILL, its processes end at once,
- * wherever they are.
+ * THE END OF THE PROGRAM. When main returns or calls exit(), the program closes its ends of channels, waits for every
+ * process that is no daemon, and kills those that are. If the program dies in any other way, even by SIGKILL, its
+ * processes end at once, wherever they are (but not what else they have started, or have become by exec()).
  *
  * WHAT IT LEAVES ALONE. No signal's disposition is changed, there is no handler for SIGCHLD, no process is waited for
  * but those started here; if SIGCHLD is ignored, or somebody else has taken a child's status, the answers differ in
@@ -8125,6 +8125,7 @@ void CONC__PORT(poller_signal)(conc__port_poller *p) {
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -8593,11 +8594,16 @@ const char *conc__port_signal_name(int number) {
 #define CONC__MAP_ANONYMOUS 0x20
 #endif
 
-/* A file without a name, of `size` zeros. */
+/* A file without a name, of `size` zeros. (Beyond the limit to files' sizes there would be SIGXFSZ.) */
 static int conc__ps_file(size_t size, intptr_t *fd) {
+    struct rlimit limit;
     int saved = errno, e;
     *fd = -1;
     if (size > (size_t)INT64_MAX || size > SIZE_MAX / 2) return ENOMEM;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        (uint64_t)size > (uint64_t)limit.rlim_cur) {
+        return EFBIG;
+    }
 #if CONC_OS_LINUX
 #if defined(SYS_memfd_create) && defined(SYS_ftruncate)
     *fd = (intptr_t)conc__ps_syscall(SYS_memfd_create, "conc", 1UL /* MFD_CLOEXEC */);
@@ -24189,6 +24195,11 @@ static bool conc__processes_wait_one(bool daemon) {
 static void conc__processes_at_exit(void) {
     conc_process *p;
     (void)fflush(stdout);
+    conc__lock_take(&conc__processes);
+    for (p = conc__process_list; p != NULL; p = p->next) { /* nobody is to wait for us while we wait for it */
+        if (p->channel != NULL) (void)conc_channel_close(p->channel);
+    }
+    conc__lock_give(&conc__processes);
     while (conc__processes_wait_one(false)) {
     }
     while (conc__processes_wait_one(true)) {
@@ -24393,7 +24404,11 @@ static int conc__process_spawn(conc_process *p) {
     size_t i, n = 0;
     inherit[n++] = p->block.fd;
     inherit[n++] = (intptr_t)b->life;
-    for (i = 0; i < b->shared_count; i++) inherit[n++] = (intptr_t)b->shared[i].fd;
+    for (i = 0; i < b->shared_count; i++) {
+        size_t k = 0;
+        while (b->shared[k].fd != b->shared[i].fd) k++;
+        if (k == i) inherit[n++] = (intptr_t)b->shared[i].fd; /* each once: Windows takes no list with one twice */
+    }
     (void)snprintf(argument, sizeof argument, "%lld:%lld", (long long)p->block.fd, (long long)p->block.size);
 #if !CONC__PROCESS_POLLED
     p->os.ended = conc__process_told;

@@ -16,6 +16,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -484,11 +485,16 @@ const char *conc__port_signal_name(int number) {
 #define CONC__MAP_ANONYMOUS 0x20
 #endif
 
-/* A file without a name, of `size` zeros. */
+/* A file without a name, of `size` zeros. (Beyond the limit to files' sizes there would be SIGXFSZ.) */
 static int conc__ps_file(size_t size, intptr_t *fd) {
+    struct rlimit limit;
     int saved = errno, e;
     *fd = -1;
     if (size > (size_t)INT64_MAX || size > SIZE_MAX / 2) return ENOMEM;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        (uint64_t)size > (uint64_t)limit.rlim_cur) {
+        return EFBIG;
+    }
 #if CONC_OS_LINUX
 #if defined(SYS_memfd_create) && defined(SYS_ftruncate)
     *fd = (intptr_t)conc__ps_syscall(SYS_memfd_create, "conc", 1UL /* MFD_CLOEXEC */);

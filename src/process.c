@@ -480,6 +480,11 @@ static bool conc__processes_wait_one(bool daemon) {
 static void conc__processes_at_exit(void) {
     conc_process *p;
     (void)fflush(stdout);
+    conc__lock_take(&conc__processes);
+    for (p = conc__process_list; p != NULL; p = p->next) { /* nobody is to wait for us while we wait for it */
+        if (p->channel != NULL) (void)conc_channel_close(p->channel);
+    }
+    conc__lock_give(&conc__processes);
     while (conc__processes_wait_one(false)) {
     }
     while (conc__processes_wait_one(true)) {
@@ -684,7 +689,11 @@ static int conc__process_spawn(conc_process *p) {
     size_t i, n = 0;
     inherit[n++] = p->block.fd;
     inherit[n++] = (intptr_t)b->life;
-    for (i = 0; i < b->shared_count; i++) inherit[n++] = (intptr_t)b->shared[i].fd;
+    for (i = 0; i < b->shared_count; i++) {
+        size_t k = 0;
+        while (b->shared[k].fd != b->shared[i].fd) k++;
+        if (k == i) inherit[n++] = (intptr_t)b->shared[i].fd; /* each once: Windows takes no list with one twice */
+    }
     (void)snprintf(argument, sizeof argument, "%lld:%lld", (long long)p->block.fd, (long long)p->block.size);
 #if !CONC__PROCESS_POLLED
     p->os.ended = conc__process_told;

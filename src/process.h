@@ -26,9 +26,9 @@
  * that leaves by exit() or a signal, or whose process is killed, has crashed: CONC_CRASHED, and its argument stays as
  * it was.
  *
- * THE END OF THE PROGRAM. When main returns or calls exit(), the program waits for every process that is no daemon,
- * and kills those that are. If the program dies in any other way, even by SIGKILL, its processes end at once,
- * wherever they are.
+ * THE END OF THE PROGRAM. When main returns or calls exit(), the program closes its ends of channels, waits for every
+ * process that is no daemon, and kills those that are. If the program dies in any other way, even by SIGKILL, its
+ * processes end at once, wherever they are (but not what else they have started, or have become by exec()).
  *
  * WHAT IT LEAVES ALONE. No signal's disposition is changed, there is no handler for SIGCHLD, no process is waited for
  * but those started here; if SIGCHLD is ignored, or somebody else has taken a child's status, the answers differ in

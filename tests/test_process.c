@@ -159,6 +159,14 @@ static int counts(void *arg) {
     return 0;
 }
 
+static int same_twice(void *arg) {
+    char *first = (char *)conc_shared_data(conc_process_shared(0)), *second = (char *)conc_shared_data(conc_process_shared(1));
+    (void)arg;
+    if (first == NULL || second == NULL || conc_process_shared(2) != NULL) return 1;
+    first[4095] = 'x';
+    return second[4095] == 'x' ? 0 : 2;
+}
+
 /* Its own child, which tells it the number of descriptors. */
 static int has_child(void *arg) {
     numbers x;
@@ -778,7 +786,7 @@ static void channel_waited_for(void) {
 
 static void shared_memory(void) {
     conc_process_desc d = of("counter");
-    conc_shared *s = conc_shared_new(4096);
+    conc_shared *s = conc_shared_new(4096), *same[2];
     conc_process *p[4];
     int *cells = (int *)conc_shared_data(s);
     int i, args[4], code;
@@ -796,6 +804,13 @@ static void shared_memory(void) {
         CHECK_EQ(code, 0);
         CHECK_EQ(cells[i], 1000);
     }
+    same[0] = same[1] = s;
+    d.shared = same;
+    d.shared_count = 2;
+    p[0] = start(same_twice, NULL, 0, &d);
+    CHECK_OK(conc_process_join(p[0], &code, PATIENCE));
+    CHECK_EQ(code, 0);
+    d.shared = &s;
     conc_shared_free(s);
     conc_shared_free(NULL);
     CHECK(conc_shared_data(NULL) == NULL);
@@ -906,6 +921,42 @@ static int apart(int (*body)(void)) {
     if (pid == 0) _exit(body());
     if (!CHECK(pid > 0 && waitpid(pid, &status, 0) == pid)) return -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* A limit to the size of files counts for shared memory too: it is said, and does not end the program. */
+static int with_small_files(void) {
+    conc_process_desc d = of("small");
+    struct rlimit limit;
+    numbers x;
+    conc_process *p;
+    int code = -1;
+    memset(&x, 0, sizeof x);
+    x.n = 10;
+    limit.rlim_cur = limit.rlim_max = 65536;
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 77;
+    if (conc_shared_new(65537) != NULL || conc_error_result() != CONC_SYSTEM) return 1;
+    p = conc_process_start(add_up, &x, sizeof x, &d);
+    if (p == NULL || conc_process_join(p, &code, PATIENCE) != CONC_OK || x.sum != 55) return 2;
+    return code;
+}
+
+static void small_files(void) {
+    CHECK_EQ(apart(with_small_files), 0);
+}
+
+/* The program's end does not wait for one that waits for the program: whoever would have sent has gone. */
+static int leaves_listener(void) {
+    conc_process_desc d = of("listener");
+    size_t most = 64;
+    d.channel = true;
+    (void)alarm(20);
+    if (conc_process_start(echoes, &most, sizeof most, &d) == NULL) return 1;
+    exit(0);
+}
+
+static void unheard(void) {
+    if (CHECK_TSAN || CHECK_ASAN) return;
+    CHECK_EQ(apart(leaves_listener), 0);
 }
 
 /* Signals with a handler, which interrupt the wait: it goes on. */
@@ -1289,6 +1340,8 @@ static void all(void) {
     RUN(closed_descriptors);
     RUN(forks_in_child);
     RUN(forked_twice);
+    RUN(small_files);
+    RUN(unheard);
     RUN(interrupted);
     RUN(closed_standard);
     RUN(printed_once);
@@ -1316,6 +1369,7 @@ int main(int argc, char **argv) {
     REGISTER(echoes);
     REGISTER(tears);
     REGISTER(counts);
+    REGISTER(same_twice);
     REGISTER(has_child);
     REGISTER(starts_and_waits);
 #if !defined(_WIN32)
