@@ -3533,7 +3533,8 @@ CONC_API conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, co
  *   CONC_OK       the function returned *code, and the bytes are in `arg`
  *   CONC_CRASHED  it did not return. *code: -9 if signal 9 ended it, else the process's exit code, or -1 if that is
  *                 not known; conc_error_detail() says it in words ("process "p" was ended by signal 11 (SIGSEGV)")
- * CONC_CANCELED. CONC_INVALID: NULL, or joined or detached already. CONC_FORKED: the parent's. If `code` is NULL, what
+ * CONC_CANCELED. CONC_INVALID: NULL, or joined or detached already. CONC_FORKED: the parent's. CONC_SYSTEM: there is no
+ * descriptor left to wait with; nothing was done. If `code` is NULL, what
  * is not 0 goes to the error hook. */
 CONC_API conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline);
 
@@ -6749,7 +6750,7 @@ void CONC__PORT(signal_clear)(conc__port_signal *s) {
  * here, so that nothing goes round at the end. */
 static int conc__net_poll(struct pollfd *fds, size_t n, int64_t deadline_ns) {
     int64_t left = -1;
-    int e = CONC__FAULT("poll", EINTR, ENOMEM);
+    int e = CONC__FAULT("poll", ENOMEM); /* (always interrupted it would never tell; tests use a real signal) */
     if (e != 0) {
         errno = e;
         return -1;

@@ -76,7 +76,8 @@ CONC_API conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, co
  *   CONC_OK       the function returned *code, and the bytes are in `arg`
  *   CONC_CRASHED  it did not return. *code: -9 if signal 9 ended it, else the process's exit code, or -1 if that is
  *                 not known; conc_error_detail() says it in words ("process "p" was ended by signal 11 (SIGSEGV)")
- * CONC_CANCELED. CONC_INVALID: NULL, or joined or detached already. CONC_FORKED: the parent's. If `code` is NULL, what
+ * CONC_CANCELED. CONC_INVALID: NULL, or joined or detached already. CONC_FORKED: the parent's. CONC_SYSTEM: there is no
+ * descriptor left to wait with; nothing was done. If `code` is NULL, what
  * is not 0 goes to the error hook. */
 CONC_API conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline);
 
