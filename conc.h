@@ -3526,7 +3526,7 @@ typedef struct conc_process_desc {
  * conc_process_join() puts the bytes, and must live until then. The handle is the caller's until it is joined or
  * detached. Blocks for as long as the system takes. NULL, with conc_error_result(): CONC_INVALID (no fn, no arg; to
  * be spawned and not registered; to be forked on Windows), CONC_NO_MEMORY, CONC_REJECTED (no more descriptors),
- * CONC_NO_THREADS (no more processes), CONC_SYSTEM; then fn never runs. */
+ * CONC_NO_THREADS (no more processes), CONC_CLOSED (the program has ended), CONC_SYSTEM; then fn never runs. */
 CONC_API conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_process_desc *desc);
 
 /* Waits until its process has ended, gives the handle back, with its channel, and tells how it went:
@@ -23782,7 +23782,8 @@ struct conc_process {
 static conc__lock conc__processes;              /* guards the list, and the fields named above */
 static conc_process *conc__process_list;        /* started here, and not given back or not ended */
 static conc_process *conc__process_forked;      /* those of the parent */
-static conc__lock conc__process_starts;         /* held while one is started; guards the next four */
+static conc__lock conc__process_starts;         /* held while one is started; guards the next five */
+static bool conc__process_over;                 /* the program has ended: no more is started */
 static intptr_t conc__life[2];                  /* where conc__has_life */
 static bool conc__has_life;
 static intptr_t conc__starting = -1;            /* the child's end of a channel, until the child has it */
@@ -23827,6 +23828,7 @@ static void conc__processes_reset(void) {
     }
     if (conc__starting >= 0 && conc__starter != conc__self()->owner) conc__port_socket_close(conc__starting);
     conc__starting = -1;
+    conc__process_over = false;
     if (conc__has_life) conc__port_life_close(conc__life[1]);
     conc__has_life = false; /* (the other end does no harm; it is a child's lifeline) */
     if (conc__here.is_child) { /* this is a child's child, made without us */
@@ -24203,6 +24205,10 @@ static void conc__processes_at_exit(void) {
     conc__lock_give(&conc__processes);
     while (conc__processes_wait_one(false)) {
     }
+    /* Soon the system forgets who is to be told of fork(): a child made then would have locks and ends that are not its. */
+    conc__lock_take(&conc__process_starts);
+    conc__process_over = true;
+    conc__lock_give(&conc__process_starts);
     while (conc__processes_wait_one(true)) {
     }
     conc__lock_take(&conc__processes);
@@ -24535,7 +24541,12 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
     (void)conc__after_exit(conc__processes_at_exit);
     conc__lock_take(&conc__process_starts);
     conc__process_generation = conc__fork_generation();
-    e = conc__process_make(p, fn, desc, task, &r);
+    if (conc__process_over) {
+        r = conc__fail(CONC_CLOSED, "conc_process_start: the program has ended");
+        e = -1;
+    } else {
+        e = conc__process_make(p, fn, desc, task, &r);
+    }
     if (e == 0) {
         conc__lock_take(&conc__processes);
         p->next = conc__process_list;

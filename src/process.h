@@ -69,7 +69,7 @@ typedef struct conc_process_desc {
  * conc_process_join() puts the bytes, and must live until then. The handle is the caller's until it is joined or
  * detached. Blocks for as long as the system takes. NULL, with conc_error_result(): CONC_INVALID (no fn, no arg; to
  * be spawned and not registered; to be forked on Windows), CONC_NO_MEMORY, CONC_REJECTED (no more descriptors),
- * CONC_NO_THREADS (no more processes), CONC_SYSTEM; then fn never runs. */
+ * CONC_NO_THREADS (no more processes), CONC_CLOSED (the program has ended), CONC_SYSTEM; then fn never runs. */
 CONC_API conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_process_desc *desc);
 
 /* Waits until its process has ended, gives the handle back, with its channel, and tells how it went:

@@ -959,6 +959,24 @@ static void unheard(void) {
     CHECK_EQ(apart(leaves_listener), 0);
 }
 
+/* When the program has ended, what still runs there (a daemon; here what exit() calls later) starts no more. */
+static bool starts_late;
+static void start_late(void) {
+    conc_process_desc d = of("late");
+    if (!starts_late) return;
+    _exit(conc_process_start(nothing, NULL, 0, &d) == NULL && conc_error_result() == CONC_CLOSED ? 0 : 1);
+}
+
+static int ends_first(void) {
+    starts_late = true;
+    exit(5);
+}
+
+static void after_the_end(void) {
+    if (CHECK_TSAN || CHECK_ASAN) return;
+    CHECK_EQ(apart(ends_first), 0);
+}
+
 /* Signals with a handler, which interrupt the wait: it goes on. */
 static volatile sig_atomic_t signals;
 static void count_signal(int number) {
@@ -1342,6 +1360,7 @@ static void all(void) {
     RUN(forked_twice);
     RUN(small_files);
     RUN(unheard);
+    RUN(after_the_end);
     RUN(interrupted);
     RUN(closed_standard);
     RUN(printed_once);
@@ -1358,6 +1377,9 @@ static void all(void) {
 #define REGISTER(fn) CHECK_OK(conc_process_register(#fn, fn))
 
 int main(int argc, char **argv) {
+#if !defined(_WIN32)
+    CHECK(atexit(start_late) == 0); /* before the library's: so it is called after that */
+#endif
     REGISTER(add_up);
     REGISTER(nothing);
     REGISTER(returns);
