@@ -4793,6 +4793,11 @@ CONC__LIB conc_node *conc__bucket_next(conc__bucket *b, conc_node *node);
 CONC__LIB bool conc__bucket_has(conc__bucket *b, const void *key, unsigned tag);
 /* Whether anybody waits for it. Takes the bucket's lock itself. */
 CONC__LIB bool conc__is_waited_for(const void *key);
+/* The tags of those who wait for a mutex, and of those who wait for a reader-writer lock. */
+#define CONC__PATIENT 0u
+#define CONC__STARVING 1u
+#define CONC__TAG_READER 1u
+#define CONC__TAG_WRITER 2u
 
 /* Wakes collected under a lock, done after it. */
 #define CONC__WAKES 16
@@ -11471,8 +11476,6 @@ static conc_result conc__null(const char *what) {
 #define CONC__OWNER(word) ((word) & ~3u)
 #define CONC__ON_ITS_WAY 1u
 #define CONC__HANDED 2u
-#define CONC__PATIENT 0u /* tags */
-#define CONC__STARVING 1u
 #define CONC__STARVING_NS 1000000
 
 /* Takes the woken flag back; if nobody holds the mutex then, another waiter is woken instead. */
@@ -11951,8 +11954,6 @@ conc_result conc_cond_destroy(conc_cond *c) {
 #define CONC__WRITERS 0x40000000u /* writers may be in the table */
 #define CONC__READERS 0x20000000u /* readers may be in the table */
 #define CONC__COUNT(word) ((word) & 0x1fffffffu)
-#define CONC__TAG_READER 1u
-#define CONC__TAG_WRITER 2u
 
 /* Flags for kinds of waiters that are not there are taken off. Under the bucket's lock, as their setting. */
 static void conc__rwlock_tidy(conc_rwlock *l, conc__bucket *b) {

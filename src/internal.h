@@ -212,6 +212,11 @@ CONC__LIB conc_node *conc__bucket_next(conc__bucket *b, conc_node *node);
 CONC__LIB bool conc__bucket_has(conc__bucket *b, const void *key, unsigned tag);
 /* Whether anybody waits for it. Takes the bucket's lock itself. */
 CONC__LIB bool conc__is_waited_for(const void *key);
+/* The tags of those who wait for a mutex, and of those who wait for a reader-writer lock. */
+#define CONC__PATIENT 0u
+#define CONC__STARVING 1u
+#define CONC__TAG_READER 1u
+#define CONC__TAG_WRITER 2u
 
 /* Wakes collected under a lock, done after it. */
 #define CONC__WAKES 16

@@ -158,7 +158,8 @@ static int queues(void) {
 
 static int processes(void) {
     conc_shared *blocks[CONC_PROCESS_SHARED_MAX];
-    conc_process_desc desc = { 0 };
+    conc_process_desc desc;
+    memset(&desc, 0, sizeof desc);
     blocks[0] = NULL;
     desc.shared = blocks;
     desc.shared_count = CONC_PROCESS_SHARED_MAX;
