@@ -5443,7 +5443,7 @@ CONC__LIB void conc__channel_free(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 
 /* ---- processes: what the process pool uses ---------------------------------------------------------------
- * A descriptor that becomes readable when it has ended, or earlier; -1: there is none. */
+ * A descriptor that becomes readable when it has ended; -1: there is none that does not do so earlier. */
 CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
 /* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
 CONC__LIB intptr_t conc__process_becomes_worker(void);
@@ -24349,7 +24349,7 @@ conc_shared *conc_process_shared(size_t i) {
 /* ---- for the process pool -------------------------------------------------------------------------------------------- */
 
 intptr_t conc__process_end_fd(const conc_process *p) {
-    return p->os.end;
+    return p->os.early ? -1 : p->os.end;
 }
 
 intptr_t conc__process_becomes_worker(void) {
@@ -25266,7 +25266,7 @@ typedef struct conc__pp_worker {
     uint32_t posted, taken, replied;
     uint32_t held;              /* tasks in its ring */
     size_t given;               /* tasks in its life */
-    bool rang, ended;           /* the poller has told so */
+    bool rang, ended;           /* the poller has told so: `ended`: its end of the channel is closed, or it is no more */
     bool condemned;             /* it is being killed */
     bool broken;                /* what it shares is not what it should be */
     bool stopping;              /* it has been told to end */
@@ -25556,7 +25556,7 @@ static void conc__pp_wake(conc__pp_worker *w) {
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
-    return w->process != NULL && !w->condemned && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
+    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
 }
 
 static bool conc__pp_in_buffers(const conc_procpool *pool, const conc__pp_item *item, uint64_t *at) {
@@ -26085,9 +26085,10 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
         conc__pp_buried(pool, w, r, code, text, list);
         return;
     }
-    /* Its end of the channel is closed, or it could not be killed before. */
-    if (w->ended) w->condemned = true;
-    (void)conc_process_kill(w->process);
+    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return, still. */
+    (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
+    if (w->held == 0) w->condemned = true;
+    if (w->condemned) (void)conc_process_kill(w->process);
     if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
 }
 
@@ -26184,7 +26185,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
-            if (w->condemned) due = now + CONC__PP_RETRY_NS;
+            if (w->condemned || w->ended) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;

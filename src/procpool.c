@@ -42,7 +42,7 @@ typedef struct conc__pp_worker {
     uint32_t posted, taken, replied;
     uint32_t held;              /* tasks in its ring */
     size_t given;               /* tasks in its life */
-    bool rang, ended;           /* the poller has told so */
+    bool rang, ended;           /* the poller has told so: `ended`: its end of the channel is closed, or it is no more */
     bool condemned;             /* it is being killed */
     bool broken;                /* what it shares is not what it should be */
     bool stopping;              /* it has been told to end */
@@ -332,7 +332,7 @@ static void conc__pp_wake(conc__pp_worker *w) {
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
-    return w->process != NULL && !w->condemned && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
+    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
 }
 
 static bool conc__pp_in_buffers(const conc_procpool *pool, const conc__pp_item *item, uint64_t *at) {
@@ -861,9 +861,10 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
         conc__pp_buried(pool, w, r, code, text, list);
         return;
     }
-    /* Its end of the channel is closed, or it could not be killed before. */
-    if (w->ended) w->condemned = true;
-    (void)conc_process_kill(w->process);
+    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return, still. */
+    (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
+    if (w->held == 0) w->condemned = true;
+    if (w->condemned) (void)conc_process_kill(w->process);
     if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
 }
 
@@ -960,7 +961,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
-            if (w->condemned) due = now + CONC__PP_RETRY_NS;
+            if (w->condemned || w->ended) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
