@@ -1,0 +1,1 @@
+#include "procpool_ring.h"
