@@ -996,7 +996,7 @@ static bool conc__pp_ask_to_ring(conc_procpool *pool) {
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
-        if (w->process == NULL || w->posted == w->taken || w->broken) continue;
+        if (w->process == NULL || w->broken) continue; /* (also one that has nothing: it may get a task while this one sleeps) */
         conc__store32(&w->words->wants, 1, CONC__SEQ_CST);
         if (conc__load32(&w->words->done, CONC__SEQ_CST) != w->taken || conc__load32(&w->words->replied, CONC__SEQ_CST) != w->replied) return false;
     }
