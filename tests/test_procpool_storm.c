@@ -131,7 +131,7 @@ static void pause_us(uint32_t us) {
 enum how {
     WELL, FAILS, SEGV, ABORTS, EXITS_0, EXITS_3, QUITS, KILLED, TERMED, FPE, /* these are for storms, too */
     HOWS,
-    NULL_WRITE = HOWS, CLOSES_ALL, CLOSES_STDOUT, AT_EXIT, AT_EXIT_AND_EXITS, STOPS, LOOPS, STUBBORN, TWO_RETURN, CHILD_ENDS, CHILD_LIVES,
+    WRONG_WRITE = HOWS, CLOSES_ALL, CLOSES_STDOUT, AT_EXIT, AT_EXIT_AND_EXITS, STOPS, LOOPS, STUBBORN, TWO_RETURN, CHILD_ENDS, CHILD_LIVES,
     CHILD_LIVES_CRASH, CHILD_LIVES_EXIT, TOKEN, SCRIBBLES_0, SCRIBBLES_FF, SCRIBBLES_RANDOM
 };
 
@@ -145,7 +145,7 @@ static int misbehave(enum how how, void *arg) {
     (void)arg;
     switch (how) {
     case FAILS: return 7;
-    case SEGV: case FPE: case NULL_WRITE: case KILLED: (void)TerminateProcess(GetCurrentProcess(), 77); break;
+    case SEGV: case FPE: case WRONG_WRITE: case KILLED: (void)TerminateProcess(GetCurrentProcess(), 77); break;
     case TERMED: case ABORTS: (void)TerminateProcess(GetCurrentProcess(), 3); break;
     case EXITS_0: exit(0);
     case EXITS_3: exit(3);
@@ -165,11 +165,12 @@ static int misbehave(enum how how, void *arg) {
     case EXITS_0: exit(0);
     case EXITS_3: exit(3);
     case QUITS: _exit(5);
-    case NULL_WRITE:
+    case WRONG_WRITE:
         if (CHECK_TSAN || CHECK_ASAN) return misbehave(SEGV, arg);
         {
-            int *volatile nowhere = NULL;
-            *nowhere = 1;
+            void *p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (p == MAP_FAILED) p = NULL; /* (there are systems that have something at 0) */
+            *(volatile int *)p = 1;
         }
         break;
     case CLOSES_ALL:
@@ -512,7 +513,7 @@ typedef struct harvest {
     int well, failed, crashed, innocent, unbegun, finished;
 } harvest;
 
-static bool send(conc_procpool *pool, ticket *t, uint32_t id, uint32_t *random, bool wild) {
+static bool hand_in(conc_procpool *pool, ticket *t, uint32_t id, uint32_t *random, bool wild) {
     uint32_t size = check_random(random) % 100, dice = check_random(random) % 64;
     if (dice == 0) size = check_random(random) % 200000;
     else if (dice < 6) size = check_random(random) % 5000;
@@ -604,7 +605,7 @@ static void run_storm(unsigned workers, int kills, int stops, const conc_procpoo
     crew_add(&c, torment, &s);
     while (!conc_event_is_set(&s.over) && sent < CELLS) {
         if (sent - reaped == FLIGHT) reap(&tickets[reaped++ % FLIGHT], &h);
-        if (!send(s.pool, &tickets[sent % FLIGHT], sent, &random, true)) break;
+        if (!hand_in(s.pool, &tickets[sent % FLIGHT], sent, &random, true)) break;
         sent++;
     }
     (void)conc_event_wait(&s.over, PATIENCE);
@@ -745,7 +746,7 @@ static const struct {
 } misdeeds[] = {
     { FAILS, CONC_FAILED, "" },
     { SEGV, CONC_CRASHED, "signal 11 (SIGSEGV)" },
-    { NULL_WRITE, CONC_CRASHED, "signal 11 (SIGSEGV)" },
+    { WRONG_WRITE, CONC_CRASHED, "signal 11 (SIGSEGV)" },
     { ABORTS, CONC_CRASHED, "signal 6 (SIGABRT)" },
     { FPE, CONC_CRASHED, "signal 8 (SIGFPE)" },
     { KILLED, CONC_CRASHED, "signal 9 (SIGKILL)" },
@@ -1087,7 +1088,7 @@ static int takes_all_memory(void *arg) {
     for (;;) {
         char *p = (char *)malloc(1 << 20);
         if (p == NULL && *(int *)arg == 0) return n > 0 ? n : -1;
-        if (p == NULL) return misbehave(NULL_WRITE, arg);
+        if (p == NULL) return misbehave(WRONG_WRITE, arg);
         memset(p, 1, 1 << 20);
         if (++n > 2000) return -2;
     }
@@ -1105,7 +1106,8 @@ static void memory(void) {
     for (i = 0; i < 3; i++) {
         verdict v = judge(conc_procpool_submit(pool, takes_all_memory, &x, sizeof x));
         CHECK_R(v.r, CONC_FAILED);
-        CHECK(v.code > 0 && v.code <= 64);
+        /* (What malloc() has put by for the forking thread is not counted.) */
+        if (!CHECK(v.code > 0 && v.code <= (method == CONC_PROCESS_FORK ? 256 : 64))) fprintf(stderr, "  %d MiB\n", v.code);
         x = 1;
         v = judge(conc_procpool_submit(pool, takes_all_memory, &x, sizeof x));
         CHECK_R(v.r, CONC_CRASHED);
@@ -1167,7 +1169,7 @@ static void bad_beginnings(void) {
         CHECK_MISUSE_NULL(conc_procpool_submit(pool, adds_one, &x[0], sizeof x[0]), CONC_CLOSED);
         s = pool_end(pool);
         CHECK_EQ(s.completed, 0);
-        CHECK(s.started >= 8 && s.started <= 20);
+        if (!CHECK(s.started >= 8 && s.started <= 20)) fprintf(stderr, "  %d\n", (int)s.started);
         CHECK_EQ(s.crashed, s.started);
         CHECK(book->tries <= s.started);
     }
