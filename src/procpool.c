@@ -662,19 +662,19 @@ static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp
 
 /* All that there is from it; false: nothing. */
 static bool conc__pp_take(conc_procpool *pool, conc__pp_worker *w, conc__pp_ended *list) {
-    uint32_t done, replied, there;
-    bool any = false, sane = true;
+    uint32_t done, there, before;
+    bool any = false, sane;
     if (w->process == NULL || w->broken) return false;
     /* First this, then `done`: so what is left of it is of the one that `done` does not count, and not of one after that. */
-    replied = conc__load32(&w->words->replied, CONC__ACQUIRE);
+    before = w->replied;
+    there = conc__load32(&w->words->replied, CONC__ACQUIRE) - before;
     done = conc__load32(&w->words->done, CONC__ACQUIRE);
+    sane = there <= CONC__PP_REPLY && done - w->taken <= w->posted - w->taken;
     if (done != w->taken) {
         any = true;
-        sane = done - w->taken <= w->posted - w->taken;
         while (sane && w->taken != done) sane = conc__pp_take_slot(pool, w, list);
     }
-    there = replied - w->replied;
-    if (there > UINT32_MAX / 2) there = 0; /* more has been taken meanwhile */
+    there = there > w->replied - before ? there - (w->replied - before) : 0;
     if (sane && CONC__UNLIKELY(there != 0) && w->taken != w->posted) { /* what its current task has replied so far */
         conc__pp_item *item = w->items[w->taken % CONC__PP_SLOTS];
         any = true;
