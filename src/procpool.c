@@ -812,7 +812,7 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
             conc__pp_item *item = w->items[i];
             w->items[i] = NULL;
             if (item == NULL) continue;
-            if (number == w->taken && (state != CONC__PP_POSTED || w->broken)) {
+            if (state != CONC__PP_POSTED || (number == w->taken && w->broken)) { /* (of a sane one that is the first alone) */
                 w->progress = true;
                 conc__pp_lost(pool, w, i, item, why, code, list);
             } else {
