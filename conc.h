@@ -3619,7 +3619,8 @@ CONC_API conc_shared *conc_process_shared(size_t i);
  *      CONC_OK, CONC_FAILED   it returned 0, or something else: conc_future_code(). conc_future_detail() is its
  *                             conc_error_detail() there, if it has left one
  *      CONC_CRASHED           its process ended before it returned: "... was ended by signal 11 (SIGSEGV)". Only the one task that
- *                             had begun is lost with a process: those that wait behind it go to others. None is begun twice
+ *                             had begun is lost with a process: those that wait behind it go to others. None is begun twice. (If
+ *                             it has written over what its process shares with the pool, all that this had been given is lost)
  *      CONC_TIMEOUT           it ran longer than its time limit, and its process was killed
  *      CONC_CANCELED          it was canceled before it began, or killed by conc_procpool_kill() or conc_procpool_terminate()
  *      CONC_REJECTED          the policy discarded it

@@ -320,8 +320,8 @@ static conc_procpool *pool_new(unsigned workers, const conc_procpool_desc *desc)
     return pool;
 }
 
-/* Closes, joins, accounts, frees. */
-static conc_procpool_stats pool_end(conc_procpool *pool) {
+/* Closes, joins, accounts, frees. `ruined`: a task has written over the memory of others, which are lost with it. */
+static conc_procpool_stats end_of(conc_procpool *pool, bool ruined) {
     conc_procpool_stats s;
     conc_result r = conc_procpool_close(pool);
     CHECK(r == CONC_OK || r == CONC_CLOSED);
@@ -334,10 +334,13 @@ static conc_procpool_stats pool_end(conc_procpool *pool) {
         fprintf(stderr, "  completed %u, canceled %u, lost %u, killed %u, rejected %u\n", (unsigned)s.completed,
                 (unsigned)s.canceled, (unsigned)s.lost, (unsigned)s.killed, (unsigned)s.rejected);
     }
-    CHECK(s.lost <= s.crashed);
+    if (!ruined) CHECK(s.lost <= s.crashed);
     CHECK(s.crashed <= s.started);
     CHECK_OK(conc_procpool_free(pool));
     return s;
+}
+static conc_procpool_stats pool_end(conc_procpool *pool) {
+    return end_of(pool, false);
 }
 
 /* The pool is as good as new: all its workers take tasks. */
@@ -1072,7 +1075,7 @@ static void scribbles(void) {
                 else lost++;
             }
             CHECK(goes_on(pool));
-            (void)pool_end(pool);
+            (void)end_of(pool, true);
         }
     }
     printf("    of %d behind them %d were done, %d lost\n", well + lost, well, lost);
@@ -1805,8 +1808,12 @@ static bool is_there(long pid) {
 static int has_pool(void *arg) {
     conc_procpool_desc d = of("orphan");
     conc_procpool *pool;
+    conc_procpool_task copied;
+    conc_future *f;
     uint32_t random = 17;
     job j;
+    memset(&copied, 0, sizeof copied);
+    copied.copy = true;
     d.method = (conc_process_method)*(int *)arg;
     d.initialize = says_ready;
     pool = conc_procpool_new(3, &d);
@@ -1826,7 +1833,9 @@ static int has_pool(void *arg) {
         j.id = check_random(&random) % CELLS;
         j.spin = 200;
         j.reply = check_random(&random) % 2000;
-        if (conc_procpool_run(pool, works, &j, sizeof j) != CONC_OK) return 2;
+        f = conc_procpool_submit_ex(pool, works, &j, sizeof j, &copied);
+        if (f == NULL) return 2;
+        conc_future_release(f);
         if (check_random(&random) % 8 == 0) pause_us(100);
         if (conc_procpool_stats_of(pool).waiting > 100) pause_us(2000);
     }
@@ -1883,18 +1892,15 @@ static void few_descriptors(void) {
     conc_procpool_desc d = of("poor");
     conc_procpool *pool;
     traces before;
-    int taken[512], n = 0, i, used = 0;
+    int taken[512], n = 0, i;
     conc_procpool_stats s;
     storm w;
     CHECK(getrlimit(RLIMIT_NOFILE, &unlimited) == 0);
     (void)goes_on(pool = pool_new(1, NULL));
     (void)pool_end(pool);
     before = look_round();
-    for (i = 0; i < 512; i++) {
-        if (fcntl(i, F_GETFD) >= 0) used = i + 1;
-    }
     few = unlimited;
-    few.rlim_cur = (rlim_t)used + 20;
+    few.rlim_cur = 50;
     CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
     CHECK_MISUSE_NULL(conc_procpool_new(40, &d), CONC_REJECTED);
     NOTHING_LEFT(before);
@@ -2099,6 +2105,13 @@ static void all(void) {
     CHECK_OK(conc_procpool_call(pool, tells_pid, &pid, sizeof pid, NULL));
     CHECK_EQ(pid, conc_procpool_pid(pool, 1));
     (void)pool_end(pool);
+    {
+        int x = 0;
+        conc_process_desc d;
+        memset(&d, 0, sizeof d);
+        d.method = method;
+        CHECK_OK(conc_process_join(conc_process_start(adds_one, &x, sizeof x, &d), NULL, PATIENCE));
+    }
     CASE(refused);
     CASE(bad_alone);
     CASE(bad_among_good);
