@@ -48,7 +48,6 @@ typedef struct conc__pp_worker {
     bool broken;                /* what it shares is not what it should be */
     bool stopping;              /* it has been told to end */
     bool grows;                 /* it is to be replaced by one with a larger area, once it has nothing to do */
-    bool wants;                 /* it has been asked to ring */
     bool progress;              /* it has begun something */
     conc_deadline stop_due;
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
@@ -942,7 +941,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->deaf = w->condemned = w->broken = w->stopping = w->grows = w->wants = w->progress = false;
+    w->rang = w->ended = w->deaf = w->condemned = w->broken = w->stopping = w->grows = w->progress = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
@@ -991,7 +990,7 @@ static void conc__pp_start_those_due(conc_procpool *pool, conc__pp_ended *list) 
         if (w->process != NULL || !conc_deadline_passed(w->start_at)) continue; /* (only this thread changes these) */
         if (conc__pp_start(pool, w) != CONC_OK) {
             char why[240];
-            (void)snprintf(why, sizeof why, "%s", conc_error_detail());
+            (void)snprintf(why, sizeof why, "%.239s", conc_error_detail());
             conc__lock_take(&pool->lock);
             conc__pp_failed(pool, w, why, list);
             conc__lock_give(&pool->lock);
@@ -999,12 +998,13 @@ static void conc__pp_start_those_due(conc_procpool *pool, conc__pp_ended *list) 
     }
 }
 
-/* Asks all to ring; false: there is something to be taken already. The lock is held. */
+/* Asks all to ring, as those that have nothing may be given something meanwhile; false: there is something to be taken already. The lock
+ * is held. */
 static bool conc__pp_ask_to_ring(conc_procpool *pool) {
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
-        if (w->process == NULL || w->broken) continue; /* (also one that has nothing: it may get a task while this one sleeps) */
+        if (w->process == NULL || w->broken) continue;
         conc__store32(&w->words->wants, 1, CONC__SEQ_CST);
         if (conc__load32(&w->words->done, CONC__SEQ_CST) != w->taken || conc__load32(&w->words->replied, CONC__SEQ_CST) != w->replied) return false;
     }
@@ -1352,10 +1352,17 @@ static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, co
     return r;
 }
 
+static int64_t conc__pp_nanoseconds(double seconds) {
+    return seconds > 9e9 || !(seconds > 0) ? 0 : seconds < 1e-9 ? 1 : (int64_t)(seconds * 1e9);
+}
+
+int64_t conc__procpool_limit(const conc_procpool *pool) {
+    return conc__pp_nanoseconds(pool->desc.time_limit);
+}
+
 /* What every task begins with. */
 static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, conc_fn fn, const void *arg, size_t size,
                                     const conc_procpool_task *task, bool copy, const char *call) {
-    double limit = task != NULL && task->time_limit > 0 ? task->time_limit : pool->desc.time_limit;
     if (arg == NULL && size != 0) return conc__fail(CONC_INVALID, "%s: no argument", call);
     if (size > pool->desc.size_max) {
         return conc__fail(CONC_INVALID, "%s: an argument of %zu bytes, where the pool's size_max allows %zu", call, size, pool->desc.size_max);
@@ -1365,8 +1372,7 @@ static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, co
     item->pool = pool;
     item->arg = (void *)(uintptr_t)arg;
     item->size = size;
-    item->limit = limit > 9e9 ? 0 : (int64_t)(limit * 1e9);
-    if (limit > 0 && item->limit == 0 && limit < 1) item->limit = 1;
+    item->limit = task != NULL && task->time_limit > 0 ? conc__pp_nanoseconds(task->time_limit) : conc__procpool_limit(pool);
     item->back = !copy;
     if (copy && size != 0) {
         uint64_t at;
@@ -1496,15 +1502,19 @@ conc_op conc_op_procpool_run(conc_procpool *pool, const conc_procpool_job *job) 
     return conc_op_make(&cls, pool, (void *)(uintptr_t)job);
 }
 
-conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first) {
+conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first, bool more) {
     conc__pp_ended list;
     conc_result r = CONC_OK;
     conc__pp_ended_begin(&list);
     conc__lock_take(&pool->lock);
-    if (pool->phase != CONC__PP_OPEN) r = conc__pp_closed(pool, "conc_procpool_map");
+    if (pool->phase != CONC__PP_OPEN && !more) r = conc__pp_closed(pool, "conc_procpool_map");
     while (r == CONC_OK && first != NULL) {
         conc__pp_item *next = first->next;
         conc__pp_accept(pool, first);
+        if (pool->discards || pool->gave_up) {
+            conc__pp_dequeue(pool, first);
+            conc__pp_drop(pool, &list, first, pool->gave_up ? CONC_CRASHED : CONC_CANCELED);
+        }
         first = next;
     }
     conc__pp_feed(pool);
@@ -1699,7 +1709,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     {
         conc_result r = conc_error_result();
         char why[240];
-        (void)snprintf(why, sizeof why, "%s", conc_error_detail());
+        (void)snprintf(why, sizeof why, "%.239s", conc_error_detail());
         conc__pp_leave_list(pool);
         conc__pp_undo(pool);
         (void)conc__fail(r, "%s", why);

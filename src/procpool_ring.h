@@ -156,14 +156,16 @@ typedef struct conc__pp_map {
 CONC__LIB conc_result conc__procpool_wrong(const conc_procpool *pool, const char *call);
 /* The number of a map's function in a pool's workers; 0, with the error recorded: there is none. */
 CONC__LIB uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const char *call);
-/* Hands in those that are linked by `next`, whatever the pool's capacity. CONC_OK: each will end; CONC_CLOSED: none has begun. */
-CONC__LIB conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first);
+/* Hands in those that are linked by `next`, whatever the pool's capacity. CONC_OK: each will end; CONC_CLOSED: none has begun. `more`: of
+ * a map that has others, which have not ended: always CONC_OK. */
+CONC__LIB conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first, bool more);
 /* Ends one, or all of a map that have not ended: what has not begun ends with CONC_CANCELED; with `kill`, what runs is killed. */
 CONC__LIB void conc__procpool_cancel(conc_procpool *pool, conc__pp_item *const *items, size_t n, bool kill);
 /* For who waits for something of the pool: does what there is to do; false: nothing. And looks for a while, until `over` says that it may
  * stop: true. */
 CONC__LIB bool conc__procpool_visit(conc_procpool *pool);
 CONC__LIB bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *arg);
+CONC__LIB int64_t conc__procpool_limit(const conc_procpool *pool); /* the time limit, in nanoseconds; 0: none */
 CONC__LIB unsigned conc__procpool_width(const conc_procpool *pool);
 CONC__LIB void conc__procpool_iterated(conc_procpool *pool, bool begins);
 CONC__LIB bool conc__procpool_is_forked(const conc_procpool *pool);
