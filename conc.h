@@ -25252,6 +25252,7 @@ enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 #define CONC__PP_AREA_SOFT ((size_t)262144) /* as much of the area is used as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
 #define CONC__PP_RETRY_NS 5000000           /* looks again at what no descriptor tells */
+#define CONC__PP_PATROL_NS 1000000000       /* looks after who has a task: it may have written over what makes it ring */
 #define CONC__PP_GRACE 5.0                  /* seconds that a worker has to end when it has been stopped */
 #define CONC__PP_TRIES 8                    /* workers that die before they are ready, one after the other */
 
@@ -26193,6 +26194,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
+            if (w->held != 0 && due > now + CONC__PP_PATROL_NS) due = now + CONC__PP_PATROL_NS;
             if (w->condemned || w->deaf) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
@@ -26325,7 +26327,7 @@ bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *ar
     if (!over(arg)) { /* from here on it is the keeper's affair */
         bool naps;
         conc__lock_take(&pool->lock);
-        naps = pool->napping;
+        naps = pool->napping || pool->look_at == INT64_MAX; /* (or it would not be on patrol) */
         conc__lock_give(&pool->lock);
         if (naps) conc__pp_poke(pool);
         conc__pp_unuse(pool);

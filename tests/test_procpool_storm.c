@@ -1043,14 +1043,12 @@ static void forks_in_tasks(void) {
 static void scribbles(void) {
     static const enum how list[] = { SCRIBBLES_0, SCRIBBLES_FF, SCRIBBLES_RANDOM };
     enum { GOOD = 6 };
-    conc_procpool_desc d = of("scribbler");
     traces before = look_round();
     size_t i;
     int k, with, well = 0, lost = 0;
-    d.time_limit = 1; /* it may hang in its own ruins */
     for (i = 0; i < sizeof list / sizeof list[0]; i++) {
         for (with = 0; with < 2; with++) {
-            conc_procpool *pool = pool_new(1, &d);
+            conc_procpool *pool = pool_new(1, NULL);
             conc_future *bad, *f[GOOD];
             job jobs[GOOD + 1];
             verdict v;
@@ -1447,7 +1445,7 @@ static void imap_with_crashes(void) {
                 CHECK_R(r, list[i].want);
                 CHECK_HAS(conc_error_detail(), "item 41");
                 if (order != 0) CHECK_EQ(s.given, 41);
-                CHECK(s.at <= 41 + 10 + (int)c);
+                CHECK(s.most <= 10);
                 CHECK_R(conc_next(it, &x), list[i].want);
                 conc_iter_close(it);
                 for (k = 0; k < ITEMS; k++) CHECK(book->cells[k].begun <= 1 && (k == 41 || book->cells[k].returned == book->cells[k].begun));
