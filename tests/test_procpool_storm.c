@@ -295,6 +295,12 @@ static int tells_pid(void *arg) {
     return 0;
 }
 
+static int never_ends(void *arg) {
+    (void)arg;
+    for (book->flag = 1; book->flag != 0;) pause_us(1000);
+    return 0;
+}
+
 static int adds_one(void *arg) {
     ++*(int *)arg;
     return 0;
@@ -400,6 +406,19 @@ static int strays(void) {
 }
 #endif
 
+static void list_descriptors(void) {
+#if defined(__linux__)
+    int fd;
+    char path[64], text[200];
+    for (fd = 0; fd < 512; fd++) {
+        ssize_t n;
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        n = readlink(path, text, sizeof text - 1);
+        if (n > 0) fprintf(stderr, "  %d: %.*s\n", fd, (int)n, text);
+    }
+#endif
+}
+
 /* No child, dead or alive; descriptors and memory as they were. Threads that have been joined may still be in their last
  * steps: those are given time. `warm`: it was not the first of its kind. */
 static void nothing_left(const char *file, int line, traces before, bool adopted) {
@@ -420,7 +439,7 @@ static void nothing_left(const char *file, int line, traces before, bool adopted
         check_pause(&n);
         now = look_round();
     }
-    check_eq(file, line, now.descriptors, before.descriptors, "descriptors");
+    if (!check_eq(file, line, now.descriptors, before.descriptors, "descriptors")) list_descriptors();
     check_true(file, line, now.blocks <= before.blocks, "blocks of memory");
     if (now.blocks > before.blocks) fprintf(stderr, "  %u blocks, before %u\n", (unsigned)now.blocks, (unsigned)before.blocks);
     if (CHECK_TSAN || CHECK_ASAN || emulated) return;
@@ -1818,12 +1837,10 @@ static int has_pool(void *arg) {
     if (pool == NULL) return 1;
 #if !defined(_WIN32)
     if (book->flag == 1) { /* a child that knows nothing of the pool, and is not to keep it alive */
-        pid_t pid = fork();
-        if (pid == 0) {
-            alarm(60);
-            for (;;) pause();
+        if (fork() == 0) {
+            alarm(100);
+            for (book->pid = (long)getpid();;) pause();
         }
-        book->pid = (long)pid;
     }
 #endif
     for (;;) {
@@ -1867,14 +1884,14 @@ static void orphans(void) {
             if (pids[i] != 0) UNTIL(!is_there(pids[i]));
         }
 #if !defined(_WIN32)
-        if (book->pid != 0) {
-            CHECK(is_there(book->pid)); /* that is nothing of ours */
-            (void)kill((pid_t)book->pid, SIGKILL);
-        }
+        if (book->pid != 0) CHECK(is_there(book->pid)); /* that is nothing of ours */
 #endif
 #if defined(__linux__)
         /* We have adopted them all, also those that had not yet said so. */
-        while (!(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD)) pause_us(200);
+        while (!(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD)) {
+            if (book->pid != 0) (void)kill((pid_t)book->pid, SIGKILL);
+            pause_us(200);
+        }
 #endif
         if (conc_clock_ns() - begin > longest) longest = conc_clock_ns() - begin;
     }
@@ -2004,11 +2021,6 @@ static void on_interrupt(int sig) {
     interrupted = 1;
 }
 
-static int never_ends(void *arg) {
-    (void)arg;
-    for (book->flag = 1; book->flag != 0;) pause_us(1000);
-    return 0;
-}
 static int waits_for_flag(void *arg) {
     (void)arg;
     book->flag = 1;
@@ -2104,11 +2116,15 @@ static void all(void) {
     CHECK_EQ(pid, conc_procpool_pid(pool, 1));
     (void)pool_end(pool);
     {
-        int x = 0;
+        conc_process *p;
         conc_process_desc d;
+        int code;
         memset(&d, 0, sizeof d);
         d.method = method;
-        CHECK_OK(conc_process_join(conc_process_start(adds_one, &x, sizeof x, &d), NULL, PATIENCE));
+        p = conc_process_start(never_ends, NULL, 0, &d);
+        CHECK_R(conc_process_join(p, &code, conc_after(0.01)), CONC_TIMEOUT);
+        CHECK_OK(conc_process_kill(p));
+        CHECK_R(conc_process_join(p, &code, PATIENCE), CONC_CRASHED);
     }
     CASE(refused);
     CASE(bad_alone);
@@ -2165,8 +2181,8 @@ int main(int argc, char **argv) {
     REGISTER(delivers);
     REGISTER(turns);
     REGISTER(has_pool);
-#if !defined(_WIN32)
     REGISTER(never_ends);
+#if !defined(_WIN32)
     REGISTER(waits_for_flag);
 #endif
     CHECK_OK(conc_procpool_register_map("maps", maps));
