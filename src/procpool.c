@@ -43,8 +43,7 @@ typedef struct conc__pp_worker {
     uint32_t posted, taken, replied;
     uint32_t held;              /* tasks in its ring */
     size_t given;               /* tasks in its life */
-    bool rang, ended;           /* the poller has told so */
-    bool deaf;                  /* its end of the channel is closed: it is dying; or a task has closed it, and runs on */
+    bool rang, ended;           /* the poller has told so: `ended`: its end of the channel is closed, or it is no more */
     bool condemned;             /* it is being killed */
     bool broken;                /* what it shares is not what it should be */
     bool stopping;              /* it has been told to end */
@@ -334,7 +333,7 @@ static void conc__pp_wake(conc__pp_worker *w) {
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
-    return w->process != NULL && !w->condemned && !w->deaf && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
+    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
 }
 
 static bool conc__pp_in_buffers(const conc_procpool *pool, const conc__pp_item *item, uint64_t *at) {
@@ -852,10 +851,10 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
             e = conc__port_socket_receive(w->channel, bytes, sizeof bytes, &n);
         } while (e == 0 && n == sizeof bytes);
         w->rang = false;
-        if (e == 0 ? n == 0 : !conc__port_would_block(e)) w->deaf = true;
-        if (!w->deaf) (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
+        if (e == 0 ? n == 0 : !conc__port_would_block(e)) w->ended = true;
+        if (!w->ended) (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
     }
-    if (!w->ended && !w->deaf && !w->condemned) return;
+    if (!w->ended && !w->condemned) return;
     conc__port_poller_forget(&pool->poller, w->channel); /* they are closed by the join */
     if (w->end_fd >= 0) conc__port_poller_forget(&pool->poller, w->end_fd);
     r = conc_process_join(w->process, &code, CONC_NOW);
@@ -866,14 +865,11 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
         conc__pp_buried(pool, w, r, code, text, list);
         return;
     }
-    /* It could not be killed before; or all its descriptors are closed, and it will end by itself, or its task runs on: that may. It gets no
-     * other one, and is of no use after that. */
-    if (!w->condemned) {
-        w->deaf = true;
-        (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
-    }
-    if (w->condemned || (w->held == 0 && !w->stopping)) (void)conc_process_kill(w->process);
-    if (w->end_fd >= 0 && !w->ended) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return, still. (Not
+     * condemned: whether it was ready counts.) */
+    (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
+    if (w->condemned || w->held == 0) (void)conc_process_kill(w->process);
+    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
 }
 
 /* The time limit of what runs there; the time to look again. */
@@ -942,7 +938,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->deaf = w->condemned = w->broken = w->stopping = w->grows = w->progress = false;
+    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
@@ -961,7 +957,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         conc__pp_worker *w = &pool->workers[i];
         int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
-        if (w->process != NULL && (w->rang || w->ended || w->deaf || w->condemned)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && (w->rang || w->ended || w->condemned)) conc__pp_look_for_end(pool, w, list);
         if (w->process != NULL) {
             *over = false;
             if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
@@ -970,7 +966,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
             if (w->held != 0 && due > now + CONC__PP_PATROL_NS) due = now + CONC__PP_PATROL_NS;
-            if (w->condemned || w->deaf) due = now + CONC__PP_RETRY_NS;
+            if (w->condemned || w->ended) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
