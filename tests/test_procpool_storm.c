@@ -449,7 +449,7 @@ static void nothing_left(const char *file, int line, traces before, bool adopted
         fprintf(stderr, "  mappings %d, before %d; %ld KiB, before %ld\n", now.maps, before.maps, now.resident, before.resident);
     }
 }
-#define NOTHING_LEFT(before) nothing_left(__FILE__, __LINE__, (before), false)
+#define NOTHING_LEFT(before) nothing_left(__FILE__, __LINE__, (before), CHECK_ASAN) /* (it has processes of its own) */
 #define ONLY_STRAYS_LEFT(before) nothing_left(__FILE__, __LINE__, (before), true)
 
 /* ---- who kills ------------------------------------------------------------------------------------------------------------ */
@@ -520,10 +520,10 @@ enum { FLIGHT = 40 };
 typedef struct ticket {
     conc_future *f;
     job *j, *before;
-    tally told; /* by its callback */
 } ticket;
 
-static tally ends; /* futures that have called back */
+static tally ends;        /* futures that have called back, */
+static tally told[CELLS]; /* and each of them */
 
 static void is_told(conc_future *f, void *arg) {
     CHECK(conc_future_is_done(f));
@@ -554,7 +554,7 @@ static bool hand_in(conc_procpool *pool, ticket *t, uint32_t id, uint32_t *rando
         fprintf(stderr, "  %s\n", conc_error_detail());
         return false;
     }
-    CHECK_OK(conc_future_then(t->f, is_told, &t->told));
+    CHECK_OK(conc_future_then(t->f, is_told, &told[id]));
     return true;
 }
 
@@ -637,9 +637,8 @@ static void run_storm(unsigned workers, int kills, int stops, const conc_procpoo
     stats = pool_end(s.pool);
     UNTIL(tally_of(&ends) - called >= (int)sent);
     CHECK_EQ(tally_of(&ends) - called, sent);
-    for (id = 0; id < FLIGHT && id < sent; id++) CHECK_EQ(tally_of(&tickets[id].told), 1);
     for (id = 0; id < sent; id++) {
-        if (!CHECK(book->cells[id].begun <= 1)) break;
+        if (!CHECK(book->cells[id].begun <= 1) || !CHECK_EQ(tally_add(&told[id], -1), 0)) break;
     }
     CHECK_EQ(stats.lost, h.crashed);
     CHECK_EQ(stats.completed, (unsigned)(h.well + h.failed) + 12u);
@@ -1166,6 +1165,7 @@ static void bad_beginnings(void) {
         conc_future *f[5];
         int x[5], how = i > 0 ? (int)list[i - 1] : 0;
         conc_procpool_stats s;
+        if (i != 0 && !plenty && (i % 2 == 0) == (method == CONC_PROCESS_FORK)) continue; /* it has to wait between its attempts */
         clean_book();
         d.initialize = i == 0 ? fails_to_begin : crashes_at_first;
         d.init_arg = &how;
@@ -1275,7 +1275,7 @@ static void map_with_crashes(void) {
             int first = ITEMS, how = 0, bad = 0;
             conc_result r, want;
             char number[20];
-            if (p >= SLOW && c != 1 && c != 3) continue;
+            if (p >= SLOW && c != 1 + 2 * (p - SLOW)) continue;
             pool = pools[p >= SLOW];
             clean_book();
             memset(out, 0xEE, sizeof out);
@@ -1449,6 +1449,7 @@ static void imap_with_crashes(void) {
                 plan p;
                 source s;
                 conc_iter *it;
+                if (list[i].how == LOOPS && (c == 1) != (order == 0)) continue;
                 result x;
                 conc_result r;
                 int k;
@@ -1771,7 +1772,8 @@ static void large_things(void) {
     traces before = look_round();
     conc_procpool *pool = pool_new(2, NULL);
     size_t i, count = sizeof sizes / sizeof sizes[0];
-    if (check_scale() < 0.5 || emulated || sizeof(void *) < 8) count -= 2;
+    if (check_scale() < 0.5 || emulated || (method == CONC_PROCESS_FORK && !plenty) || sizeof(void *) < 8) count--;
+    if (check_scale() < 0.1 || emulated) count--;
     for (i = 0; i < count; i++) {
         order o;
         unsigned char *p = (unsigned char *)calloc((size_t)sizes[i] + 8, 1);
@@ -1789,7 +1791,10 @@ static void large_things(void) {
     {
         conc_future *f[8];
         order o[8];
+        conc_procpool_task copied;
         uint64_t size = (uint64_t)check_rounds(2000000);
+        memset(&copied, 0, sizeof copied);
+        copied.copy = true;
         for (i = 0; i < 8; i++) {
             o[i].size = size + i;
             o[i].piece = 1 + 999 * (uint32_t)i;
@@ -1799,7 +1804,7 @@ static void large_things(void) {
         /* Let go of: they run all the same. */
         for (i = 0; i < 4; i++) {
             o[i].size = size;
-            conc_future_release(conc_procpool_submit(pool, delivers, &o[i], sizeof o[i]));
+            conc_future_release(conc_procpool_submit_ex(pool, delivers, &o[i], sizeof o[i], &copied));
         }
     }
     CHECK(goes_on(pool));
@@ -2010,7 +2015,7 @@ static void few_processes(void) {
         _exit(check_failures != 0);
     }
     CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    if (!CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0)) fprintf(stderr, "  status %x\n", (unsigned)status);
 }
 
 /* ---- Ctrl-C */
