@@ -25927,6 +25927,9 @@ static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_resu
     uint32_t is = CONC__PP_BEGUN;
     if (w->condemned) return true; /* for its own sake, or it was lost before */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
+    /* It may have returned since we looked, and the next one may have begun before it could be taken back. If that is so, we see it:
+     * `done` was stored before that one's state. */
+    if ((int32_t)(conc__load32(&w->words->done, CONC__SEQ_CST) - item->number) > 0) return false;
     (void)conc__cas32(&slot->state, &is, CONC__PP_HALT, CONC__SEQ_CST);
     if (begun != 0 && conc__load32(&slot->begun, CONC__SEQ_CST) != begun) {
         is = CONC__PP_HALT;
@@ -26962,12 +26965,14 @@ static conc_result conc__pp_shut(conc_procpool *pool, bool discards, bool kills)
         }
         for (i = 0; i < pool->count; i++) {
             conc__pp_worker *w = &pool->workers[i];
-            conc__pp_item *item;
+            uint32_t number;
             if (w->process == NULL) continue;
             (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, &list);
             if (!kills) continue;
-            item = w->taken != w->posted ? w->items[w->taken % CONC__PP_SLOTS] : NULL;
-            if (item != NULL && item->reason == CONC_OK) item->reason = CONC_CANCELED;
+            for (number = w->taken; number != w->posted; number++) { /* those that have returned by now, and the one that runs */
+                conc__pp_item *item = w->items[number % CONC__PP_SLOTS];
+                if (item != NULL && item->reason == CONC_OK) item->reason = CONC_CANCELED;
+            }
             w->condemned = true;
             (void)conc_process_kill(w->process);
         }

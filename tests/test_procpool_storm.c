@@ -39,6 +39,19 @@ static void storm_free(void *p);
 static conc_process_method method; /* every case is run with each that there is */
 static bool emulated, plenty;      /* qemu; the long form */
 
+#if CHECK_TSAN
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+    return "die_after_fork=0:atexit_sleep_ms=0"; /* exit() is to take no second */
+}
+#endif
+#if CHECK_ASAN
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void) {
+    return conc_procpool_worker() != 0; /* what a task leaves by exit() leaks */
+}
+#endif
+
 /* ---- blocks of memory that live, where the test brings the implementation ------------------------------------ */
 
 #if !defined(CONC_TEST_SPLIT)
