@@ -1804,9 +1804,8 @@ conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline) {
 
 conc_result conc_procpool_free(conc_procpool *pool) {
     if (pool == NULL) return CONC_OK;
-    if (conc__procpool_is_forked(pool)) { /* the rest went with the fork */
+    if (conc__procpool_is_forked(pool)) { /* the rest went with the fork; or stays, with what had not ended */
         conc_shared_free(pool->buffers);
-        pool->refs = 1;
         conc__pp_unuse(pool);
         return CONC_OK;
     }
