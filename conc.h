@@ -3670,7 +3670,7 @@ typedef struct conc_procpool_desc {
     double time_limit;          /* seconds that one task may run; 0: no limit. See conc_procpool_task, too */
     size_t memory_limit;        /* bytes that a worker may have more than at its beginning: then its malloc() fails. 0: no limit. Linux,
                                    Windows; elsewhere conc_procpool_new() says CONC_INVALID */
-    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB */
+    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB (256 MiB where addresses have 32 bits) */
     size_t buffer_size;         /* bytes of shared memory for conc_procpool_buffer(); 0: none */
     bool daemon;                /* the program's end neither closes the pool nor waits for its tasks */
 } conc_procpool_desc;
@@ -26943,7 +26943,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     if (desc != NULL) d = *desc;
     if (workers == 0) workers = conc_cpu_count();
     if (d.name == NULL) d.name = "procpool";
-    if (d.size_max == 0) d.size_max = (size_t)1 << 30;
+    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) > 4 ? 30 : 28);
     if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
     wrong = conc__pp_desc_wrong(&d, workers);
     if (wrong != NULL) {
