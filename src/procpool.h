@@ -10,7 +10,8 @@
  *      CONC_OK, CONC_FAILED   it returned 0, or something else: conc_future_code(). conc_future_detail() is its
  *                             conc_error_detail() there, if it has left one
  *      CONC_CRASHED           its process ended before it returned: "... was ended by signal 11 (SIGSEGV)". Only the one task that
- *                             had begun is lost with a process: those that wait behind it go to others. None is begun twice
+ *                             had begun is lost with a process: those that wait behind it go to others. None is begun twice. (If
+ *                             it has written over what its process shares with the pool, all that this had been given is lost)
  *      CONC_TIMEOUT           it ran longer than its time limit, and its process was killed
  *      CONC_CANCELED          it was canceled before it began, or killed by conc_procpool_kill() or conc_procpool_terminate()
  *      CONC_REJECTED          the policy discarded it
@@ -64,7 +65,7 @@ typedef struct conc_procpool_desc {
     double time_limit;          /* seconds that one task may run; 0: no limit. See conc_procpool_task, too */
     size_t memory_limit;        /* bytes that a worker may have more than at its beginning: then its malloc() fails. 0: no limit. Linux,
                                    Windows; elsewhere conc_procpool_new() says CONC_INVALID */
-    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB */
+    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB (256 MiB where addresses have 32 bits) */
     size_t buffer_size;         /* bytes of shared memory for conc_procpool_buffer(); 0: none */
     bool daemon;                /* the program's end neither closes the pool nor waits for its tasks */
 } conc_procpool_desc;
