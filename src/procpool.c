@@ -1668,23 +1668,19 @@ static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned wor
     return NULL;
 }
 
-static bool conc__pp_stopped(conc_process *p, conc_deadline deadline) {
-    int code;
-    conc_result r = conc_process_stop(p, &code, deadline);
-    return r == CONC_OK || r == CONC_CRASHED;
-}
-
 /* Its workers that are there end, as if they had never been. Nobody else knows of it. */
 static void conc__pp_undo(conc_procpool *pool) {
+    conc_deadline until = conc_after(CONC__PP_GRACE);
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
         int code;
         if (w->process == NULL) continue;
         conc__pp_stop(w);
-        if (!conc__pp_stopped(w->process, CONC_NOW) && conc_process_join(w->process, &code, conc_after(CONC__PP_GRACE)) == CONC_TIMEOUT) {
-            (void)conc_process_detach(w->process); /* it cannot be killed */
-        }
+        (void)conc_channel_close(conc_process_channel(w->process));
+        (void)conc_process_kill(w->process);
+        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until)) (void)conc_sleep(conc_after(0.001));
+        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY) (void)conc_process_detach(w->process); /* it cannot be killed */
         conc_shared_free(w->shared);
         conc__free(w->params);
     }

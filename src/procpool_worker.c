@@ -43,11 +43,10 @@ static bool conc__pp_sleep(void) {
     look.got = 0;
     if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX, &e) < 0) {
         conc__port_yield(); /* the system is short of memory */
-    } else if ((look.got & CONC__PORT_BAD) != 0) {
-        return false;
     }
+    if ((look.got & CONC__PORT_BAD) != 0) return false;
     e = conc__port_socket_receive(conc__pp_here.fd, bytes, sizeof bytes, &n);
-    return e == 0 ? n != 0 : conc__port_kind_of(e) != CONC__PORT_BROKEN;
+    return e == 0 ? n != 0 : conc__port_would_block(e);
 }
 
 static bool conc__pp_has_work(void) {
