@@ -300,7 +300,7 @@ def procpool_bytes(case, what):
     stop()
     if memory:
         memory.unlink()
-    moved = blocks * BLOCK * (2 if task is same else 1)
+    moved = blocks * BLOCK
     show(case, moved / median * 1e-9, "GB/s", "best=%.2f" % (moved / best * 1e-9))
 
 

@@ -63,7 +63,7 @@ static void window_run(const bench_case *c) {
     window = 16;
     procpool_print_rate(c, PROCPOOL_TRIPS, bench_turns(windows));
 }
-static void trip_run(const bench_case *c) { procpool_print_bytes(c, 2, bench_turns(bytes)); }
+static void trip_run(const bench_case *c) { procpool_print_bytes(c, bench_turns(bytes)); }
 static void start_run(const bench_case *c) { bench_print(c, bench_turns(start_stop) * 1e3, "ms", ""); }
 
 static const bench_case cases[] = {

@@ -177,14 +177,14 @@ static double replies(void) {
     return bench_clock() - start;
 }
 
-/* there and back: what goes over is counted twice */
+/* there and back */
 static void trip_run(const bench_case *c) {
     int i;
     open_pool(2, CONC_PROCESS_FORK, 0);
     bytes_fn = nothing;
     window = c->a;
     for (i = 0; i < window; i++) BENCH_CHECK((blocks[i] = (char *)calloc(1, PROCPOOL_BYTES)) != NULL);
-    procpool_print_bytes(c, 2, bench_turns(bytes));
+    procpool_print_bytes(c, bench_turns(bytes));
     close_pool();
 }
 /* made there, in the pool's own memory */
@@ -194,13 +194,13 @@ static void place_run(const bench_case *c) {
     bytes_fn = fill;
     window = c->a;
     for (i = 0; i < window; i++) BENCH_CHECK((blocks[i] = (char *)conc_procpool_buffer(pool, PROCPOOL_BYTES)) != NULL);
-    procpool_print_bytes(c, 1, bench_turns(bytes));
+    procpool_print_bytes(c, bench_turns(bytes));
     close_pool();
 }
 static void reply_run(const bench_case *c) {
     open_pool(2, CONC_PROCESS_FORK, 0);
     window = c->a;
-    procpool_print_bytes(c, 1, bench_turns(replies));
+    procpool_print_bytes(c, bench_turns(replies));
     close_pool();
 }
 

@@ -4,7 +4,7 @@
  *     map              the same by a call that takes all of them, and chooses how many go over together
  *     one at a time    each is waited for before the next is handed in
  *     a window of 16   16 of them are on their way at any time
- *     there and back   1 MiB goes to a worker and comes back: 2 MiB have been moved
+ *     there and back   1 MiB goes to a worker and comes back, and is counted once
  *     made there       1 MiB is filled by the worker with a byte, and then looked at here */
 
 #ifndef PROCPOOL_CASES_H
@@ -35,8 +35,8 @@ static BENCH_UNUSED void procpool_print_trip(const bench_case *c, int trips, dou
     snprintf(extra, sizeof extra, "best=%.2f", bench_best / trips * 1e6);
     bench_print(c, seconds / trips * 1e6, "us", extra);
 }
-static BENCH_UNUSED void procpool_print_bytes(const bench_case *c, int times, double seconds) {
-    double moved = (double)PROCPOOL_BLOCKS * PROCPOOL_BYTES * times;
+static BENCH_UNUSED void procpool_print_bytes(const bench_case *c, double seconds) {
+    double moved = (double)PROCPOOL_BLOCKS * PROCPOOL_BYTES;
     char extra[100];
     snprintf(extra, sizeof extra, "best=%.2f", moved / bench_best * 1e-9);
     bench_print(c, moved / seconds * 1e-9, "GB/s", extra);
