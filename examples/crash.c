@@ -1,4 +1,4 @@
-/* crash.c: one task of a hundred crashes, another one runs for ever; the other 98, and the program, do not mind.
+/* crash.c: one task of a hundred crashes, another runs for ever; the other 98, and the program, do not mind.
  *
  * In Python, this is where pools end: multiprocessing.Pool waits for ever for the result of a process that has died,
  * and concurrent.futures gives up all tasks, also those that were done ("A process in the process pool was terminated
@@ -11,7 +11,7 @@
  *
  * Prints (each N is one of 1 to 4):
  *     task 13 crashed: process "crash-N" was ended by signal 11 (SIGSEGV)
- *     task 42 took too long: ...
+ *     task 42 took too long: a task of the process pool "crash" ran longer than its time limit of 1 s
  *     98 results, all right
  *     of 6 processes, 2 have ended before their time
  *     again, without these two: 98 results, all right
@@ -38,7 +38,7 @@ static uint64_t right(int number) {
 static int work(void *arg) {
     task *t = arg;
     if (t->wild && t->number == 13) {
-        int *volatile nowhere = NULL;
+        volatile int *volatile nowhere = NULL; /* volatile: compilers know better than to do this */
         *nowhere = 13;
     }
     if (t->wild && t->number == 42) {

@@ -168,6 +168,7 @@ static bool in_turn(char **paths, int n) {
 }
 
 static bool in_processes(char **paths, int n) {
+    const conc_procpool_task path_only = {.copy = true}; /* nothing is to come back to the path */
     conc_future *futures[AHEAD];
     bool good = true;
     conc_procpool *pool = conc_procpool_new(0, NULL);
@@ -181,7 +182,7 @@ static bool in_processes(char **paths, int n) {
             good &= ended(paths[i - AHEAD], r, data, size, f != NULL ? conc_future_detail(f) : conc_strerror(r));
             conc_future_release(f); /* and with it what the task has replied */
         }
-        if (i < n) futures[i % AHEAD] = conc_procpool_submit(pool, task, paths[i], strlen(paths[i]) + 1);
+        if (i < n) futures[i % AHEAD] = conc_procpool_submit_ex(pool, task, paths[i], strlen(paths[i]) + 1, &path_only);
     }
     return conc_procpool_finish(pool) == CONC_OK && good;
 }

@@ -24,7 +24,7 @@
  *     twins: 1000000007 1000000409 1000000931 1000001447 1000001537
  *     the generator was asked for no more than needed: yes; and closed
  *     78498 primes below 1000000
- *     no number: CONC_FAILED: ...
+ *     no number: conc_procpool_imap: item 0: a task of the process pool "procpool" returned 1
  */
 #define CONC_IMPLEMENTATION
 #include "conc.h"
@@ -116,7 +116,7 @@ int main(int argc, char **argv) {
     /* An item that fails ends the iterator, which says why. */
     int n;
     conc_iter *it = conc_procpool_imap(pool, conc_iter_range(-1, 1, 1), count, int, 0, &length, sizeof length, 1);
-    if (conc_next(it, &n) == CONC_FAILED) printf("no number: CONC_FAILED: %s\n", conc_error_detail());
+    if (conc_next(it, &n) == CONC_FAILED) printf("no number: %s\n", conc_error_detail());
     conc_iter_close(it);
     return conc_procpool_finish(pool) == CONC_OK ? 0 : 1;
 }

@@ -35,7 +35,7 @@
  *     task 9 in process N: ... s
  *     -----end-----
  *     the callback, in the main process: 17984 primes below 200000
- *     the callback, in the main process: a task returned 1
+ *     the callback, in the main process: a task of the process pool "procpool" returned 1
  */
 #define CONC_IMPLEMENTATION
 #include "conc.h"
