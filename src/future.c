@@ -11,7 +11,11 @@
 
 conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
     conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
-    if (f == NULL) return NULL;
+    if (f != NULL) conc__future_init(f, cls, pool, fn, arg);
+    return f;
+}
+
+void conc__future_init(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
     f->users = 1;
     f->cls = cls;
     f->fn = fn;
@@ -20,7 +24,6 @@ conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, co
     f->notes_end = &f->notes;
     (void)conc__self(); /* fork() is watched for from here on */
     f->generation = conc__fork_generation();
-    return f;
 }
 
 conc_future *conc_future_new(void) {
@@ -51,6 +54,7 @@ void conc_future_release(conc_future *f) {
     }
     conc__free(f->detail);
     conc__schedule_free(f->schedule);
+    if (f->cls != NULL && f->cls->freed != NULL) f->cls->freed(f);
     conc__free(f);
 }
 
@@ -118,6 +122,7 @@ conc_result conc_future_complete(conc_future *f, int code) {
 conc_result conc_future_cancel(conc_future *f) {
     conc_result ended = CONC_CLOSED;
     if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_cancel: NULL");
+    if (f->cls != NULL && f->cls->cancel != NULL) return f->cls->cancel(f);
     for (;;) {
         uint32_t state;
         if (conc__future_claim(f)) {

@@ -13,6 +13,7 @@
 #include "loop.h"
 #include "net.h"
 #include "process.h"
+#include "procpool.h"
 
 #include <string.h>
 
@@ -86,6 +87,7 @@ typedef struct conc__agent {
     struct conc__worker *worker;   /* what it is in a pool, while it takes part in one; */
     struct conc__running *running; /* and the tasks that it is in, the innermost first */
     conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
+    uint32_t finishing;  /* it is in the midst of ending futures of a process pool */
     uint32_t scopes;     /* blocks of CONC_WITH_LOCK(), CONC_WITH_CANCEL() and CONC_FOREACH() that it is in */
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
@@ -132,6 +134,7 @@ typedef enum conc__reset_place {
     CONC__RESET_OFFLOAD,
     CONC__RESET_BLOCKED,
     CONC__RESET_POOLS,
+    CONC__RESET_PROCPOOLS,
     CONC__RESET_PROCESSES,
     CONC__RESET_DEBUG,
     CONC__RESETS
@@ -292,8 +295,9 @@ CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 #define CONC__SPIN_SHORT 1
 
 /* ---- thread: the end of the program ----------------------------------------------------------------------
- * `fn` is called at exit(), before it waits for the threads. One place for one user: the pools. */
-CONC__LIB void conc__before_exit(void (*fn)(void));
+ * `fn` is called at exit(), before it waits for the threads. One place for each user, in this order. */
+typedef enum conc__exit_place { CONC__EXIT_POOLS, CONC__EXIT_PROCPOOLS, CONC__EXITS } conc__exit_place;
+CONC__LIB void conc__before_exit(conc__exit_place place, void (*fn)(void));
 /* `fn` is called at exit(), after it has waited for the threads: the processes. False: the system will not call it. */
 CONC__LIB bool conc__after_exit(void (*fn)(void));
 /* What exit() does, for a process that does not end by it. */
@@ -323,6 +327,8 @@ typedef struct conc__future_class {
     bool (*help)(conc_future *f);      /* runs it here if it is still to begin and the caller may do that; false: it has not */
     void (*canceled)(conc_future *f);  /* it was claimed, to be canceled, before it began */
     void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL */
+    conc_result (*cancel)(conc_future *f); /* all of conc_future_cancel(), for one that is claimed from the beginning. Else NULL */
+    void (*freed)(conc_future *f);     /* it is about to be freed. May be NULL */
 } conc__future_class;
 
 struct conc_future {
@@ -346,6 +352,8 @@ struct conc_future {
 };
 
 CONC__LIB conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
+/* In memory that is zero, allocated by conc__alloc(), and begins with it. */
+CONC__LIB void conc__future_init(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
 /* Makes it the caller's to run or to end: true for one caller. */
 CONC__LIB bool conc__future_claim(conc_future *f);
 /* Ends one that the caller has claimed, and calls whoever waits. The caller has a reference. `detail` is copied; NULL: none. */
@@ -648,6 +656,22 @@ CONC__LIB bool conc__channel_end(conc_channel *c);
 CONC__LIB void conc__channel_flush(conc_channel *c);
 CONC__LIB void conc__channel_free(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
+
+/* ---- processes: what the process pool uses ---------------------------------------------------------------
+ * A descriptor that becomes readable when it has ended, or earlier; -1: there is none. */
+CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
+/* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
+CONC__LIB intptr_t conc__process_becomes_worker(void);
+/* Whether conc_process_main() has been called; a registered function's number, or 0, and the other way round, or NULL. */
+CONC__LIB bool conc__process_may_spawn(void);
+CONC__LIB uint32_t conc__task_number_of(conc_fn fn);
+CONC__LIB conc_fn conc__task_of_number(uint32_t number);
+/* In a child of fork(): it is not there any more. Its handle stays. */
+CONC__LIB void conc__shared_leave(conc_shared *s);
+/* The process pool's: what its workers run. */
+CONC__LIB int conc__procpool_worker(void *params);
+/* For conc_dump(): calls visit() for each pool that has not been freed. */
+CONC__LIB void conc__procpool_each(void (*visit)(conc_procpool *pool, void *arg), void *arg);
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
 #if defined(CONC_DEBUG)

@@ -302,7 +302,7 @@ static void conc__pools_at_exit(void) {
 
 void conc__pools_begin(void) {
     conc__on_fork(CONC__RESET_POOLS, conc__pools_reset);
-    conc__before_exit(conc__pools_at_exit);
+    conc__before_exit(CONC__EXIT_POOLS, conc__pools_at_exit);
 }
 
 /* ---- sleepers: threads that are idle, and helpers. With the lock held, but for their ends ----------------- */
@@ -1171,7 +1171,7 @@ static void conc__future_has_ended(conc_future *f, uint32_t state) {
     if ((state & CONC__ELSEWHERE) != 0 && !conc__future_is_forked(f)) conc__elsewhere_done(f->pool);
 }
 
-static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended};
+static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended, NULL, NULL};
 
 static conc_future *conc__pool_future(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *parent) {
     conc_future *f = conc__future_new(&conc__pool_futures, pool, fn, arg);

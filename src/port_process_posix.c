@@ -16,6 +16,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -395,6 +396,38 @@ long conc__port_pid(void) {
 
 void conc__port_exit(int code) {
     for (;;) conc__ps_exit(code);
+}
+
+void conc__port_ignore_interrupt(void) {
+    (void)signal(2 /* SIGINT */, SIG_IGN);
+}
+
+/* What it has is the size of its address space, which is what the limit is about. */
+int conc__port_limit_memory(uint64_t more) {
+#if CONC_OS_LINUX
+    struct rlimit limit;
+    unsigned long long has = 0;
+    char line[128];
+    int saved = errno, e = CONC__FAULT("setrlimit", EPERM);
+    FILE *f = e == 0 ? fopen("/proc/self/status", "r") : NULL;
+    if (e == 0 && f == NULL) e = errno;
+    while (f != NULL && fgets(line, (int)sizeof line, f) != NULL) {
+        if (sscanf(line, "VmSize: %llu", &has) == 1) break;
+    }
+    if (f != NULL) (void)fclose(f);
+    has *= 1024;
+    if (e == 0 && getrlimit(RLIMIT_AS, &limit) != 0) e = errno;
+    if (e == 0 && more < UINT64_MAX - has && (uint64_t)(rlim_t)(has + more) == has + more &&
+        (limit.rlim_max == RLIM_INFINITY || (rlim_t)(has + more) < limit.rlim_max)) { /* else what there is is less */
+        limit.rlim_cur = limit.rlim_max = (rlim_t)(has + more);
+        if (setrlimit(RLIMIT_AS, &limit) != 0) e = errno;
+    }
+    errno = saved;
+    return e;
+#else
+    (void)more;
+    return conc__port_unsupported();
+#endif
 }
 
 const char *conc__port_signal_name(int number) {

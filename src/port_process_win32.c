@@ -281,6 +281,31 @@ void conc__port_exit(int code) {
     for (;;) (void)TerminateProcess(GetCurrentProcess(), (UINT)code);
 }
 
+void conc__port_ignore_interrupt(void) {
+    DWORD saved = GetLastError();
+    (void)SetConsoleCtrlHandler(NULL, TRUE);
+    SetLastError(saved);
+}
+
+/* A job of its own within its parent's. What it has at its beginning is little. */
+int conc__port_limit_memory(uint64_t more) {
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("CreateJobObjectW: limit", ERROR_NOT_ENOUGH_MEMORY);
+    HANDLE job = e == 0 ? CreateJobObjectW(NULL, NULL) : NULL;
+    if (e == 0 && job == NULL) return conc__win_error(saved);
+    if (e != 0) return e;
+    memset(&limits, 0, sizeof limits);
+    limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_PROCESS_MEMORY;
+    limits.ProcessMemoryLimit = more > SIZE_MAX - ((SIZE_T)16 << 20) ? SIZE_MAX : (SIZE_T)more + ((SIZE_T)16 << 20);
+    if (!SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits) ||
+        !AssignProcessToJobObject(job, GetCurrentProcess())) {
+        e = conc__win_error(saved);
+    }
+    SetLastError(saved);
+    return e; /* (the job stays until the process ends) */
+}
+
 const char *conc__port_signal_name(int number) {
     (void)number; /* there are no signals */
     return NULL;

@@ -75,12 +75,14 @@ typedef struct conc__task_name {
     struct conc__task_name *next;
     const char *name;
     conc_fn fn;
+    uint32_t number; /* from 1 on: the same in parent and child, as both register the same */
 } conc__task_name;
 static conc__task_name *conc__task_names;       /* guarded by the lock */
 static const char *conc__program;               /* set by conc_process_main(): how this program was called */
 
 static struct {                                 /* written by a child before its task begins */
     bool is_child, daemon;
+    bool worker;                                /* channel and shared memory are its pool's, and not for tasks */
     intptr_t keep;                              /* a descriptor, or -1 */
     conc_channel *channel;
     size_t shared_count;
@@ -437,12 +439,53 @@ bool conc_process_is_alive(conc_process *p) {
 }
 
 conc_channel *conc_process_channel(conc_process *p) {
-    if (p == NULL) return conc__here.channel;
+    if (p == NULL) return conc__here.worker ? NULL : conc__here.channel;
     return conc__process_is_known(p) ? p->channel : NULL;
 }
 
 conc_shared *conc_process_shared(size_t i) {
-    return i < conc__here.shared_count ? conc__here.shared[i] : NULL;
+    return i < conc__here.shared_count && !conc__here.worker ? conc__here.shared[i] : NULL;
+}
+
+/* ---- for the process pool -------------------------------------------------------------------------------------------- */
+
+intptr_t conc__process_end_fd(const conc_process *p) {
+    return p->os.end;
+}
+
+intptr_t conc__process_becomes_worker(void) {
+    conc__here.worker = true;
+    return conc__channel_fd(conc__here.channel);
+}
+
+bool conc__process_may_spawn(void) {
+    return conc__program != NULL;
+}
+
+uint32_t conc__task_number_of(conc_fn fn) {
+    const conc__task_name *t;
+    uint32_t number;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->fn != fn; t = t->next) {
+    }
+    number = t != NULL ? t->number : 0;
+    conc__lock_give(&conc__processes);
+    return number;
+}
+
+conc_fn conc__task_of_number(uint32_t number) {
+    const conc__task_name *t;
+    conc_fn fn;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->number != number; t = t->next) {
+    }
+    fn = t != NULL ? t->fn : NULL;
+    conc__lock_give(&conc__processes);
+    return fn;
+}
+
+void conc__shared_leave(conc_shared *s) {
+    conc__port_block_free(&s->block);
 }
 
 /* ---- the end of the program -------------------------------------------------------------------------------------- */
@@ -528,6 +571,7 @@ void conc_process_main(int argc, char **argv) {
     size_t i;
     int code, e;
     conc__program = argc > 0 && argv != NULL && argv[0] != NULL ? argv[0] : "";
+    (void)conc_process_register("conc: a pool's worker", conc__procpool_worker);
     if (argc != 4 || strcmp(argv[1], CONC__PROCESS_OPTION) != 0) return;
     if (sscanf(argv[2], "%lld:%lld", &fd, &size) != 2 || sscanf(argv[3], "%lld", &keep) != 1 ||
         size < (long long)CONC__BLOCK_HEAD || (unsigned long long)size > SIZE_MAX) {
@@ -593,6 +637,7 @@ conc_result conc_process_register(const char *name, conc_fn fn) {
     t->name = name;
     t->fn = fn;
     conc__lock_take(&conc__processes);
+    t->number = conc__task_names != NULL ? conc__task_names->number + 1 : 1;
     t->next = conc__task_names;
     conc__task_names = t;
     conc__lock_give(&conc__processes);
