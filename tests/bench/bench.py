@@ -319,10 +319,10 @@ def procpool_cases():
     for n in 2, 4:
         cases["procpool", "100,000 empty tasks, %d workers" % n, "multiprocessing imap"] = (
             procpool_all, ("multiprocessing", n, 10000))  # 10,000, here
-        cases["procpool", "100,000 empty tasks, %d workers" % n, "concurrent.futures"] = (
-            procpool_all, ("concurrent.futures", n, 1000))  # 1,000, here
+        cases["procpool", "100,000 empty tasks, %d workers" % n, "ProcessPoolExecutor"] = (
+            procpool_all, ("ProcessPoolExecutor", n, 1000))  # 1,000, here
         cases["procpool", "map of 100,000, %d workers" % n, "multiprocessing"] = (procpool_map, n)
-    for kind in "multiprocessing", "concurrent.futures":
+    for kind in "multiprocessing", "ProcessPoolExecutor":
         cases["procpool", "one at a time", kind] = (procpool_window, (kind, 1, 1000))
         cases["procpool", "a window of 16", kind] = (procpool_window, (kind, 16, 2000))
         cases["procpool", "start, one task, stop", kind] = (procpool_start, kind)
