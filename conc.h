@@ -5443,7 +5443,7 @@ CONC__LIB void conc__channel_free(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 
 /* ---- processes: what the process pool uses ---------------------------------------------------------------
- * A descriptor that becomes readable when it has ended, or earlier; -1: there is none. */
+ * A descriptor that becomes readable when it has ended; -1: there is none that does not do so earlier. */
 CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
 /* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
 CONC__LIB intptr_t conc__process_becomes_worker(void);
@@ -24349,7 +24349,7 @@ conc_shared *conc_process_shared(size_t i) {
 /* ---- for the process pool -------------------------------------------------------------------------------------------- */
 
 intptr_t conc__process_end_fd(const conc_process *p) {
-    return p->os.end;
+    return p->os.early ? -1 : p->os.end;
 }
 
 intptr_t conc__process_becomes_worker(void) {
@@ -24906,34 +24906,43 @@ static inline conc__pp_map_places conc__pp_map_place(uint64_t arg_size, uint64_t
 
 /* ---- the parent's side: what procpool.c and procpool_map.c share ------------------------------------------ */
 
-/* What a pool has to do: a task; or some items of a map. Guarded by the pool's lock until it has ended. */
+/* What a task has replied, and its text, as it came. */
+typedef struct conc__pp_stream {
+    char *data;
+    size_t size, room, reply; /* `reply` of it are the reply, once it has ended */
+    bool no_memory;           /* there was none for all of it */
+} conc__pp_stream;
+
+/* What a pool has to do: a task; or some items of a map. Guarded by the pool's lock until it has ended. (There may be very many.) */
 typedef struct conc__pp_item {
-    struct conc__pp_item *next, **link; /* in the pool's queue (link NULL: it is not), or among those that have ended */
     conc_procpool *pool;
+    char *text;                         /* its own; NULL: none */
+    conc__pp_stream *stream;            /* NULL: it has said nothing */
+    struct conc__pp_item *next, **link; /* in the pool's queue (link NULL: it is not), or among those that have ended */
     struct conc__pp_worker *worker;     /* in whose ring it is, under which number; NULL: in none */
     uint32_t number;
-    uint64_t order;                     /* in which it was accepted */
     uint32_t count;                     /* items of a map that are left; 0: it is a task */
+    uint64_t order;                     /* in which it was accepted */
     uint64_t fn;                        /* as in conc__pp_slot */
-    void *arg;                          /* a task's; not with `copied` */
+    void *arg;                          /* a task's */
     size_t size;
-    bool back;                          /* the bytes come back to `arg` */
-    bool copied, owned;                 /* `bytes` are the argument; `arg` is to be freed */
-    bool has_future;                    /* it is part of a conc__pp_future */
-    bool no_memory;                     /* there was none for what it replied */
-    int reason;                         /* what it is to end with if its worker is killed for its sake; CONC_OK: it is not */
     int64_t limit;                      /* nanoseconds that it, or one item of it, may run; 0: for ever */
-    const struct conc__pp_map *map;     /* NULL: a task */
+    const struct conc__pp_map *map;     /* NULL: a task. Else it is part of a conc__pp_some */
+    bool back;                          /* the bytes come back to `arg` */
+    bool owned;                         /* `arg` is to be freed */
+    bool has_future;                    /* it is part of a conc__pp_future */
+    signed char reason;                 /* what it is to end with if its worker is killed for its sake; CONC_OK: it is not */
+    int code;
+    conc_result result;                 /* how it, or the first of it that failed, has ended */
+} conc__pp_item;
+
+/* Some items of a map. */
+typedef struct conc__pp_some {
+    conc__pp_item item;                 /* first */
     const char *in;                     /* the first that is left */
     char *out;
     size_t first, failed;               /* its index among all of the map, and that of the first that has failed */
-    conc_result result;                 /* how it, or the first of it that failed, has ended */
-    int code;
-    char *text;                         /* its own; NULL: none */
-    char *stream;                       /* what it has replied, and its text */
-    size_t stream_size, stream_room, reply_size;
-    char bytes[CONC__PP_INLINE];
-} conc__pp_item;
+} conc__pp_some;
 
 /* What is the same for all items of a map. */
 typedef struct conc__pp_map {
@@ -24960,6 +24969,7 @@ CONC__LIB int64_t conc__procpool_limit(const conc_procpool *pool); /* the time l
 CONC__LIB unsigned conc__procpool_width(const conc_procpool *pool);
 CONC__LIB void conc__procpool_iterated(conc_procpool *pool, bool begins);
 CONC__LIB bool conc__procpool_is_forked(const conc_procpool *pool);
+CONC__LIB void conc__pp_item_clear(conc__pp_item *item); /* frees its text and its stream */
 
 #endif
 
@@ -25143,7 +25153,7 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
     }
 }
 
-static void conc__pp_run(conc__pp_slot *slot) {
+static void conc__pp_do(conc__pp_slot *slot) {
     conc_fn fn = conc__pp_function(slot->fn);
     conc__pp_here.slot = slot;
     if (slot->count != 0) {
@@ -25173,7 +25183,7 @@ static bool conc__pp_work(void) {
         while (conc__pp_here.taken != posted) {
             conc__pp_slot *slot = &conc__pp_here.slots[conc__pp_here.taken % CONC__PP_SLOTS];
             uint32_t is = CONC__PP_POSTED;
-            if (conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__ACQ_REL)) conc__pp_run(slot);
+            if (conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__ACQ_REL)) conc__pp_do(slot);
             conc__store32(&w->done, ++conc__pp_here.taken, CONC__SEQ_CST);
             if (conc__load32(&w->wants, CONC__SEQ_CST) != 0 && conc__swap32(&w->wants, 0, CONC__ACQ_REL) != 0) conc__pp_ring_parent();
         }
@@ -25266,7 +25276,7 @@ typedef struct conc__pp_worker {
     uint32_t posted, taken, replied;
     uint32_t held;              /* tasks in its ring */
     size_t given;               /* tasks in its life */
-    bool rang, ended;           /* the poller has told so */
+    bool rang, ended;           /* the poller has told so: `ended`: its end of the channel is closed, or it is no more */
     bool condemned;             /* it is being killed */
     bool broken;                /* what it shares is not what it should be */
     bool stopping;              /* it has been told to end */
@@ -25326,6 +25336,16 @@ typedef struct conc__pp_future {
     conc_future future;
     conc__pp_item item;
 } conc__pp_future;
+
+/* One without a future. */
+typedef struct conc__pp_run {
+    conc__pp_item item; /* first */
+    char bytes[CONC__PP_INLINE];
+} conc__pp_run;
+
+static conc__pp_some *conc__pp_some_of(conc__pp_item *item) {
+    return (conc__pp_some *)(void *)item;
+}
 
 /* Those that have ended, to be told after the lock. */
 typedef struct conc__pp_ended {
@@ -25398,6 +25418,12 @@ static uint32_t conc__pp_weight(const conc__pp_item *item) {
     return item->count != 0 ? item->count : 1;
 }
 
+void conc__pp_item_clear(conc__pp_item *item) {
+    conc__free(item->text);
+    if (item->stream != NULL) conc__free(item->stream->data);
+    conc__free(item->stream);
+}
+
 static void conc__pp_end(conc_procpool *pool, conc__pp_ended *list, conc__pp_item *item) {
     pool->outstanding -= item->map == NULL;
     list->room = list->room || pool->room_wanted;
@@ -25423,7 +25449,7 @@ static void conc__pp_drop(conc_procpool *pool, conc__pp_ended *list, conc__pp_it
     }
     if (item->result == CONC_OK) {
         item->result = r;
-        item->failed = item->first;
+        if (item->map != NULL) conc__pp_some_of(item)->failed = conc__pp_some_of(item)->first;
     }
     conc__pp_end(pool, list, item);
 }
@@ -25484,8 +25510,7 @@ static void conc__pp_tell(conc_procpool *pool, conc__pp_ended *list) {
             conc_future_release(f);
         } else {
             conc__pp_report(pool, item);
-            conc__free(item->text);
-            conc__free(item->stream);
+            conc__pp_item_clear(item);
             item->next = spares;
             spares = item;
         }
@@ -25556,12 +25581,12 @@ static void conc__pp_wake(conc__pp_worker *w) {
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
-    return w->process != NULL && !w->condemned && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
+    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
 }
 
 static bool conc__pp_in_buffers(const conc_procpool *pool, const conc__pp_item *item, uint64_t *at) {
     const char *begin, *p = (const char *)item->arg;
-    if (pool->buffers == NULL || item->count != 0 || item->copied || item->size == 0) return false;
+    if (pool->buffers == NULL || item->count != 0 || item->size == 0) return false;
     begin = (const char *)conc_shared_data(pool->buffers);
     if ((uintptr_t)p < (uintptr_t)begin || (uintptr_t)p >= (uintptr_t)begin + pool->desc.buffer_size) return false;
     *at = (uint64_t)(p - begin);
@@ -25592,12 +25617,12 @@ static size_t conc__pp_area_room(conc__pp_worker *w, size_t size) {
     return size < w->begin - w->end ? w->end : SIZE_MAX;
 }
 
-static void conc__pp_fill(const conc__pp_item *item, char *to) {
+static void conc__pp_fill(conc__pp_item *item, char *to) {
     conc__pp_map_places p;
     conc__pp_map_head head;
     const conc__pp_map *m = item->map;
     if (item->count == 0) {
-        if (item->size != 0) memcpy(to, item->copied ? item->bytes : (const char *)item->arg, item->size);
+        if (item->size != 0) memcpy(to, item->arg, item->size);
         return;
     }
     p = conc__pp_map_place(m->arg_size, m->in_size, m->out_size, item->count);
@@ -25607,8 +25632,8 @@ static void conc__pp_fill(const conc__pp_item *item, char *to) {
     head.pad = 0;
     memcpy(to, &head, sizeof head);
     if (m->arg_size != 0) memcpy(to + p.arg, m->arg, m->arg_size);
-    memcpy(to + p.in, item->in, m->in_size * item->count);
-    memcpy(to + p.out, item->out, m->out_size * item->count);
+    memcpy(to + p.in, conc__pp_some_of(item)->in, m->in_size * item->count);
+    memcpy(to + p.out, conc__pp_some_of(item)->out, m->out_size * item->count);
 }
 
 static void conc__pp_stop(conc__pp_worker *w) {
@@ -25756,26 +25781,33 @@ static void conc__pp_broken(conc__pp_worker *w) {
 }
 
 /* The next n bytes of its replies are this task's. False: there are not so many, or too many. */
-static bool conc__pp_stream(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t n) {
+static bool conc__pp_hear(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t n) {
     uint32_t there = conc__load32(&w->words->replied, CONC__ACQUIRE) - w->replied;
+    conc__pp_stream *s = item->stream;
     if (there > CONC__PP_REPLY || n > there) return false;
     if (n == 0) return true;
-    if (n > pool->desc.size_max + sizeof w->words->text - item->stream_size) return false;
-    if (item->stream_size + (size_t)n > item->stream_room) {
-        size_t room = item->stream_room == 0 ? (size_t)n : item->stream_room * 2 + (size_t)n;
-        char *more = item->no_memory ? NULL : (char *)conc__realloc(item->stream, room, 1, "what a task replies");
+    if (s == NULL) s = item->stream = (conc__pp_stream *)conc__alloc(1, sizeof *s, "what a task replies");
+    if (s == NULL) {
+        item->result = CONC_NO_MEMORY;
+    } else if (n > pool->desc.size_max + sizeof w->words->text - s->size) {
+        return false;
+    } else if (s->size + (size_t)n > s->room && !s->no_memory) {
+        size_t room = s->room == 0 ? (size_t)n : s->room * 2 + (size_t)n;
+        char *more = (char *)conc__realloc(s->data, room, 1, "what a task replies");
         if (more != NULL) {
-            item->stream = more;
-            item->stream_room = room;
+            s->data = more;
+            s->room = room;
         } else {
-            item->no_memory = true;
+            s->no_memory = true;
         }
     }
     while (n != 0) {
         size_t at = w->replied % CONC__PP_REPLY, piece = CONC__PP_REPLY - at;
         if (piece > n) piece = (size_t)n;
-        if (!item->no_memory) memcpy(item->stream + item->stream_size, w->replies + at, piece);
-        item->stream_size += piece;
+        if (s != NULL) {
+            if (!s->no_memory) memcpy(s->data + s->size, w->replies + at, piece);
+            s->size += piece;
+        }
         w->replied += (uint32_t)piece;
         n -= piece;
     }
@@ -25793,7 +25825,7 @@ static void conc__pp_fails(conc__pp_item *item, size_t index, conc_result r, int
     item->result = r;
     item->code = code;
     item->text = text;
-    item->failed = item->first + index;
+    if (item->map != NULL) conc__pp_some_of(item)->failed = conc__pp_some_of(item)->first + index;
 }
 
 static char *conc__pp_bytes_of(conc__pp_worker *w, uint32_t i, size_t size) {
@@ -25804,11 +25836,12 @@ static char *conc__pp_bytes_of(conc__pp_worker *w, uint32_t i, size_t size) {
 static void conc__pp_advance(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item, uint32_t n) {
     conc__pp_map_places p;
     const conc__pp_map *m = item->map;
+    conc__pp_some *some = conc__pp_some_of(item);
     p = conc__pp_map_place(m->arg_size, m->in_size, m->out_size, item->count);
-    if (n != 0) memcpy(item->out, conc__pp_bytes_of(w, i, p.end) + p.out, n * m->out_size);
-    item->in += n * m->in_size;
-    item->out += n * m->out_size;
-    item->first += n;
+    if (n != 0) memcpy(some->out, conc__pp_bytes_of(w, i, p.end) + p.out, n * m->out_size);
+    some->in += n * m->in_size;
+    some->out += n * m->out_size;
+    some->first += n;
     item->count -= n;
     pool->stats.completed += n;
 }
@@ -25834,6 +25867,26 @@ static char *conc__pp_returned_text(conc_procpool *pool, int code) {
     return conc__pp_copy_text(text, (size_t)n);
 }
 
+/* What its next task has replied, or said when it failed. False: that cannot be. */
+static bool conc__pp_heard(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t reply, uint32_t text_size, uint32_t failed, int code) {
+    uint64_t before = item->stream != NULL ? item->stream->size : 0;
+    const conc__pp_stream *s;
+    if (text_size > sizeof w->words->text || reply > pool->desc.size_max || (reply != 0 && !item->has_future) || reply + text_size < before ||
+        !conc__pp_hear(pool, w, item, reply + text_size - before)) {
+        return false;
+    }
+    s = item->stream;
+    if (s != NULL) item->stream->reply = (size_t)reply;
+    if (failed != 0) {
+        char *text = s != NULL && !s->no_memory && text_size != 0 ? conc__pp_copy_text(s->data + reply, text_size) : NULL;
+        if (text == NULL) text = conc__pp_returned_text(pool, code);
+        conc__pp_fails(item, failed - 1, CONC_FAILED, code, text);
+    } else if (s != NULL && s->no_memory) {
+        conc__pp_fails(item, 0, CONC_NO_MEMORY, 0, NULL);
+    }
+    return true;
+}
+
 /* How the slot that is next has ended. False: what it says cannot be. */
 static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp_ended *list) {
     uint32_t i = w->taken % CONC__PP_SLOTS, done, failed, text_size;
@@ -25842,23 +25895,13 @@ static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp
     if (item != NULL) {
         uint64_t reply = slot->reply;
         int code = slot->code;
-        char *text = NULL;
         done = slot->done;
         failed = slot->failed;
         text_size = slot->text;
-        if (reply + text_size != item->stream_size || text_size != 0) {
-            if (text_size > sizeof w->words->text || reply > pool->desc.size_max || reply + text_size < item->stream_size ||
-                !conc__pp_stream(pool, w, item, reply + text_size - item->stream_size)) {
-                return false;
-            }
-        }
         if (done > conc__pp_weight(item) || failed > done || (done == 0 && item->count == 0)) return false;
-        if (failed != 0) {
-            if (text_size != 0 && !item->no_memory) text = conc__pp_copy_text(item->stream + reply, text_size);
-            if (text == NULL) text = conc__pp_returned_text(pool, code);
-            conc__pp_fails(item, failed - 1, CONC_FAILED, code, text);
+        if ((reply | text_size) != 0 || item->stream != NULL || failed != 0) {
+            if (!conc__pp_heard(pool, w, item, reply, text_size, failed, code)) return false;
         }
-        item->reply_size = (size_t)reply;
         if (item->map != NULL) {
             conc__pp_advance(pool, w, i, item, done);
         } else {
@@ -25866,7 +25909,6 @@ static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp
             if (item->back && item->size != 0 && !conc__pp_in_buffers(pool, item, &at)) {
                 memcpy(item->arg, conc__pp_bytes_of(w, i, item->size), item->size);
             }
-            if (item->no_memory) conc__pp_fails(item, 0, CONC_NO_MEMORY, 0, NULL);
             pool->stats.completed++;
         }
         w->items[i] = NULL;
@@ -25897,7 +25939,7 @@ static bool conc__pp_take(conc_procpool *pool, conc__pp_worker *w, conc__pp_ende
     if (sane && CONC__UNLIKELY(there != 0) && w->taken != w->posted) { /* what its current task has replied so far */
         conc__pp_item *item = w->items[w->taken % CONC__PP_SLOTS];
         any = true;
-        sane = item != NULL && conc__pp_stream(pool, w, item, there);
+        sane = item != NULL && conc__pp_hear(pool, w, item, there);
     }
     if (!sane) conc__pp_broken(w);
     return any;
@@ -25928,7 +25970,7 @@ static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_resu
         (void)conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__SEQ_CST); /* if it has seen it, it stops, and the rest goes elsewhere */
         return false;
     }
-    item->reason = (int)reason;
+    item->reason = (signed char)reason;
     w->condemned = true;
     (void)conc_process_kill(w->process);
     return true;
@@ -25965,9 +26007,10 @@ static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, c
     }
     conc__pp_fails(item, 0, r, r == CONC_CRASHED ? code : 0, conc__pp_copy_text(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1));
     if (item->map != NULL) {
-        item->in += item->map->in_size;
-        item->out += item->map->out_size;
-        item->first++;
+        conc__pp_some *some = conc__pp_some_of(item);
+        some->in += item->map->in_size;
+        some->out += item->map->out_size;
+        some->first++;
         item->count--;
     }
     conc__pp_go_on(pool, list, item);
@@ -26085,9 +26128,10 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
         conc__pp_buried(pool, w, r, code, text, list);
         return;
     }
-    /* Its end of the channel is closed, or it could not be killed before. */
-    if (w->ended) w->condemned = true;
-    (void)conc_process_kill(w->process);
+    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return, still. */
+    (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
+    if (w->held == 0) w->condemned = true;
+    if (w->condemned) (void)conc_process_kill(w->process);
     if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
 }
 
@@ -26184,7 +26228,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
-            if (w->condemned) due = now + CONC__PP_RETRY_NS;
+            if (w->condemned || w->ended) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
@@ -26392,8 +26436,7 @@ static conc_result conc__pp_cancel(conc_future *f) {
 
 static void conc__pp_freed(conc_future *f) {
     conc__pp_item *item = conc__pp_item_of(f);
-    conc__free(item->text);
-    conc__free(item->stream);
+    conc__pp_item_clear(item);
     conc__pp_unuse(item->pool);
 }
 
@@ -26414,9 +26457,9 @@ conc_result conc_procpool_kill(conc_future *f) {
 void *conc_procpool_replied(const conc_future *f, size_t *size) {
     const conc__pp_item *item = NULL;
     if (f != NULL && f->cls == &conc__pp_futures && conc__future_is_ended(f)) item = conc__pp_item_of(f);
-    if (item != NULL && (item->reply_size == 0 || item->no_memory)) item = NULL;
-    if (size != NULL) *size = item != NULL ? item->reply_size : 0;
-    return item != NULL ? item->stream : NULL;
+    if (item != NULL && (item->stream == NULL || item->stream->reply == 0 || item->stream->no_memory)) item = NULL;
+    if (size != NULL) *size = item != NULL ? item->stream->reply : 0;
+    return item != NULL ? item->stream->data : NULL;
 }
 
 /* ---- handing in ------------------------------------------------------------------------------------------------------------------ */
@@ -26576,9 +26619,9 @@ int64_t conc__procpool_limit(const conc_procpool *pool) {
     return conc__pp_nanoseconds(pool->desc.time_limit);
 }
 
-/* What every task begins with. */
+/* What every task begins with. `bytes`: room for a copy of a small argument; NULL: there is none. */
 static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, conc_fn fn, const void *arg, size_t size,
-                                    const conc_procpool_task *task, bool copy, const char *call) {
+                                    const conc_procpool_task *task, bool copy, char *bytes, const char *call) {
     if (arg == NULL && size != 0) return conc__fail(CONC_INVALID, "%s: no argument", call);
     if (size > pool->desc.size_max) {
         return conc__fail(CONC_INVALID, "%s: an argument of %zu bytes, where the pool's size_max allows %zu", call, size, pool->desc.size_max);
@@ -26593,9 +26636,9 @@ static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, co
     if (copy && size != 0) {
         uint64_t at;
         if (conc__pp_in_buffers(pool, item, &at)) return CONC_OK;
-        if (size <= sizeof item->bytes) {
-            memcpy(item->bytes, arg, size);
-            item->copied = true;
+        if (size <= CONC__PP_INLINE && bytes != NULL) {
+            memcpy(bytes, arg, size);
+            item->arg = bytes;
         } else {
             item->arg = conc__alloc(1, size, "a task's argument");
             if (item->arg == NULL) return CONC_NO_MEMORY;
@@ -26609,6 +26652,7 @@ static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, co
 /* One without a future, prepared. NULL, with the error recorded. */
 static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task) {
     conc__pp_item *item;
+    conc__pp_run *run;
     conc__lock_take(&pool->lock);
     item = pool->spare;
     if (item != NULL) {
@@ -26618,10 +26662,12 @@ static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const v
     conc__lock_give(&pool->lock);
     if (item != NULL) {
         memset(item, 0, sizeof *item);
+        run = (conc__pp_run *)(void *)item;
     } else {
-        item = (conc__pp_item *)conc__alloc(1, sizeof *item, "a task");
+        run = (conc__pp_run *)conc__alloc(1, sizeof *run, "a task");
+        item = run != NULL ? &run->item : NULL;
     }
-    if (item != NULL && conc__pp_prepare(pool, item, fn, arg, size, task, true, "conc_procpool_run") != CONC_OK) {
+    if (item != NULL && conc__pp_prepare(pool, item, fn, arg, size, task, true, run->bytes, "conc_procpool_run") != CONC_OK) {
         conc__free(item);
         item = NULL;
     }
@@ -26661,7 +26707,7 @@ conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg,
     f->future.state = CONC__BEGUN; /* nobody but the pool ends it */
     f->future.users = 2;
     f->item.has_future = true;
-    r = conc__pp_prepare(pool, &f->item, fn, arg, size, task, task != NULL && task->copy, "conc_procpool_submit");
+    r = conc__pp_prepare(pool, &f->item, fn, arg, size, task, task != NULL && task->copy, NULL, "conc_procpool_submit");
     if (r == CONC_OK) {
         (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
         r = conc__pp_hand_in(pool, &f->item, task, &discarded);
@@ -27027,9 +27073,8 @@ conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline) {
 
 conc_result conc_procpool_free(conc_procpool *pool) {
     if (pool == NULL) return CONC_OK;
-    if (conc__procpool_is_forked(pool)) { /* the rest went with the fork */
+    if (conc__procpool_is_forked(pool)) { /* the rest went with the fork; or stays, with what had not ended */
         conc_shared_free(pool->buffers);
-        pool->refs = 1;
         conc__pp_unuse(pool);
         return CONC_OK;
     }
@@ -27187,37 +27232,40 @@ typedef struct conc__pp_mapping {
 } conc__pp_mapping;
 
 /* The next part; false: there is none. The lock is held. */
-static bool conc__pp_next_part(conc__pp_mapping *m, conc__pp_item *item) {
+static bool conc__pp_next_part(conc__pp_mapping *m, conc__pp_some *some) {
+    conc__pp_item *item = &some->item;
     size_t n = m->n - m->next < m->chunk ? m->n - m->next : m->chunk;
     if (n == 0) return false;
-    memset(item, 0, offsetof(conc__pp_item, bytes));
+    memset(some, 0, sizeof *some);
     item->pool = m->pool;
     item->map = &m->map;
     item->fn = m->fn;
     item->limit = m->limit;
     item->count = (uint32_t)n;
-    item->first = m->next;
-    item->in = m->in + m->next * m->map.in_size;
-    item->out = m->out + m->next * m->map.out_size;
+    some->first = m->next;
+    some->in = m->in + m->next * m->map.in_size;
+    some->out = m->out + m->next * m->map.out_size;
     m->next += n;
     return true;
 }
 
 static void conc__pp_part_ended(conc__pp_item *item) {
     conc__pp_mapping *m = (conc__pp_mapping *)(void *)(uintptr_t)item->map;
+    conc__pp_some *some = (conc__pp_some *)(void *)item;
     char *text = item->text;
     bool more, last = false;
-    conc__free(item->stream);
+    item->text = NULL;
+    conc__pp_item_clear(item);
     conc__lock_take(&m->lock);
-    if (item->result != CONC_OK && item->failed < m->failed) {
+    if (item->result != CONC_OK && some->failed < m->failed) {
         char *other = m->text;
-        m->failed = item->failed;
+        m->failed = some->failed;
         m->result = item->result;
         m->code = item->code;
         m->text = text;
         text = other;
     }
-    more = conc__pp_next_part(m, item);
+    more = conc__pp_next_part(m, some);
     if (!more) last = --m->left == 0;
     conc__lock_give(&m->lock);
     conc__free(text);
@@ -27230,7 +27278,7 @@ static bool conc__pp_mapping_over(void *m) {
 }
 
 /* Waits for all; false: the caller was canceled, and the rest has not begun. */
-static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_item *parts, size_t n) {
+static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_some *parts, size_t n) {
     bool canceled = false;
     size_t i;
     conc_op op;
@@ -27240,7 +27288,7 @@ static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_item *parts, siz
         m->next = m->n;
         conc__lock_give(&m->lock);
         for (i = 0; i < n; i++) {
-            conc__pp_item *part = &parts[i];
+            conc__pp_item *part = &parts[i].item;
             conc__procpool_cancel(m->pool, &part, 1, true);
         }
     }
@@ -27253,7 +27301,8 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
                                     conc_pool_map_fn fn, const void *arg, size_t arg_size, size_t chunk) {
     conc_result r = conc__procpool_wrong(pool, "conc_procpool_map");
     conc__pp_mapping *m;
-    conc__pp_item *parts = NULL, *first = NULL;
+    conc__pp_some *parts = NULL;
+    conc__pp_item *first = NULL;
     size_t count, i;
     bool all;
     if (r != CONC_OK) return r;
@@ -27283,15 +27332,15 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
     m->chunk = m->fn != 0 ? conc__pp_chunk(pool, &m->map, chunk, "conc_procpool_map") : 0;
     count = m->chunk != 0 ? (n - 1) / m->chunk + 1 : 0;
     if (count > conc__procpool_width(pool) * CONC__PP_PARTS) count = conc__procpool_width(pool) * CONC__PP_PARTS;
-    if (m->chunk != 0) parts = (conc__pp_item *)conc__alloc(count, sizeof *parts, "the parts of a map");
+    if (m->chunk != 0) parts = (conc__pp_some *)conc__alloc(count, sizeof *parts, "the parts of a map");
     if (parts == NULL) {
         conc__free(m);
         return conc_error_result();
     }
     for (i = 0; i < count; i++) (void)conc__pp_next_part(m, &parts[i]);
     for (i = count; i != 0; i--) {
-        parts[i - 1].next = first;
-        first = &parts[i - 1];
+        parts[i - 1].item.next = first;
+        first = &parts[i - 1].item;
     }
     m->left = count;
     r = conc__procpool_add(pool, first, false);
@@ -27314,7 +27363,7 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
 
 typedef struct conc__pp_imap conc__pp_imap;
 typedef struct conc__pp_part {
-    conc__pp_item item; /* first */
+    conc__pp_some some; /* first */
     conc__pp_imap *of;
     struct conc__pp_part *next, *prev; /* in their order; or among the free. The asking thread's */
     struct conc__pp_part *next_done;   /* guarded by the lock, as is the next */
@@ -27367,7 +27416,7 @@ static conc__pp_part *conc__pp_part_new(conc__pp_imap *self) {
     size_t in_at = conc__pp_align(sizeof *part, 16), out_at = conc__pp_align(in_at + self->chunk * self->map.in_size, 16);
     if (part != NULL) {
         self->free = part->next;
-        memset(&part->item, 0, sizeof part->item);
+        memset(&part->some, 0, sizeof part->some);
         part->done = false;
         part->given = 0;
     } else {
@@ -27385,14 +27434,13 @@ static void conc__pp_part_drop(conc__pp_imap *self, conc__pp_part *part) {
     else part->prev->next = part->next;
     if (part->next == NULL) self->last = part->prev;
     else part->next->prev = part->prev;
-    conc__free(part->item.text);
-    conc__free(part->item.stream);
+    conc__pp_item_clear(&part->some.item);
     part->next = self->free;
     self->free = part;
 }
 
 static void conc__pp_imap_hand_in(conc__pp_imap *self, conc__pp_part *part) {
-    conc__pp_item *item = &part->item;
+    conc__pp_item *item = &part->some.item;
     conc_result r;
     part->begin = self->count;
     self->count += part->count;
@@ -27408,16 +27456,16 @@ static void conc__pp_imap_hand_in(conc__pp_imap *self, conc__pp_part *part) {
     item->fn = self->fn;
     item->limit = conc__procpool_limit(self->pool);
     item->count = (uint32_t)part->count;
-    item->first = part->begin;
-    item->in = part->in;
-    item->out = part->out;
+    part->some.first = part->begin;
+    part->some.in = part->in;
+    part->some.out = part->out;
     conc__lock_take(&self->lock);
     self->running++;
     conc__lock_give(&self->lock);
     r = conc__procpool_add(self->pool, item, false);
     if (r != CONC_OK) {
         item->result = r;
-        item->failed = item->first;
+        part->some.failed = part->begin;
         conc__pp_imap_ended(item);
     }
 }
@@ -27480,7 +27528,7 @@ static conc_result conc__pp_imap_await(conc__pp_imap *self, conc__pp_part **read
 static void conc__pp_imap_stop(conc__pp_imap *self) {
     conc__pp_part *part;
     for (part = self->first; part != NULL; part = part->next) {
-        conc__pp_item *item = &part->item;
+        conc__pp_item *item = &part->some.item;
         conc__procpool_cancel(self->pool, &item, 1, false);
     }
 }
@@ -27490,14 +27538,14 @@ static size_t conc__pp_imap_fails(conc__pp_imap *self, conc_result r, const conc
     self->iter.result = r;
     conc__pp_imap_stop(self);
     if (part != NULL && r != CONC_CANCELED) {
-        (void)conc__fail(r, "conc_procpool_imap: item %zu: %s", part->item.failed, part->item.text != NULL ? part->item.text : conc_strerror(r));
+        (void)conc__fail(r, "conc_procpool_imap: item %zu: %s", part->some.failed, part->some.item.text != NULL ? part->some.item.text : conc_strerror(r));
     }
     return 0;
 }
 
 /* Items of `part` that are to be given, still. */
 static size_t conc__pp_part_left(const conc__pp_part *part) {
-    size_t good = part->item.result == CONC_OK ? part->count : part->item.failed - part->begin;
+    size_t good = part->some.item.result == CONC_OK ? part->count : part->some.failed - part->begin;
     return good - part->given;
 }
 
@@ -27517,7 +27565,7 @@ static size_t conc__pp_imap_next(conc_iter *iter, void *items, size_t n) {
         r = conc__pp_imap_await(self, &part);
         if (r != CONC_OK) return conc__pp_imap_fails(self, r, NULL);
         left = conc__pp_part_left(part);
-        if (left == 0 && part->item.result != CONC_OK) return conc__pp_imap_fails(self, part->item.result, part);
+        if (left == 0 && part->some.item.result != CONC_OK) return conc__pp_imap_fails(self, part->some.item.result, part);
         given = left < n ? left : n;
         memcpy(items, part->out + part->given * iter->item_size, given * iter->item_size);
         part->given += given;

@@ -658,7 +658,7 @@ CONC__LIB void conc__channel_free(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 
 /* ---- processes: what the process pool uses ---------------------------------------------------------------
- * A descriptor that becomes readable when it has ended, or earlier; -1: there is none. */
+ * A descriptor that becomes readable when it has ended; -1: there is none that does not do so earlier. */
 CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
 /* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
 CONC__LIB intptr_t conc__process_becomes_worker(void);

@@ -450,7 +450,7 @@ conc_shared *conc_process_shared(size_t i) {
 /* ---- for the process pool -------------------------------------------------------------------------------------------- */
 
 intptr_t conc__process_end_fd(const conc_process *p) {
-    return p->os.end;
+    return p->os.early ? -1 : p->os.end;
 }
 
 intptr_t conc__process_becomes_worker(void) {

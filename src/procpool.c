@@ -42,7 +42,7 @@ typedef struct conc__pp_worker {
     uint32_t posted, taken, replied;
     uint32_t held;              /* tasks in its ring */
     size_t given;               /* tasks in its life */
-    bool rang, ended;           /* the poller has told so */
+    bool rang, ended;           /* the poller has told so: `ended`: its end of the channel is closed, or it is no more */
     bool condemned;             /* it is being killed */
     bool broken;                /* what it shares is not what it should be */
     bool stopping;              /* it has been told to end */
@@ -102,6 +102,16 @@ typedef struct conc__pp_future {
     conc_future future;
     conc__pp_item item;
 } conc__pp_future;
+
+/* One without a future. */
+typedef struct conc__pp_run {
+    conc__pp_item item; /* first */
+    char bytes[CONC__PP_INLINE];
+} conc__pp_run;
+
+static conc__pp_some *conc__pp_some_of(conc__pp_item *item) {
+    return (conc__pp_some *)(void *)item;
+}
 
 /* Those that have ended, to be told after the lock. */
 typedef struct conc__pp_ended {
@@ -174,6 +184,12 @@ static uint32_t conc__pp_weight(const conc__pp_item *item) {
     return item->count != 0 ? item->count : 1;
 }
 
+void conc__pp_item_clear(conc__pp_item *item) {
+    conc__free(item->text);
+    if (item->stream != NULL) conc__free(item->stream->data);
+    conc__free(item->stream);
+}
+
 static void conc__pp_end(conc_procpool *pool, conc__pp_ended *list, conc__pp_item *item) {
     pool->outstanding -= item->map == NULL;
     list->room = list->room || pool->room_wanted;
@@ -199,7 +215,7 @@ static void conc__pp_drop(conc_procpool *pool, conc__pp_ended *list, conc__pp_it
     }
     if (item->result == CONC_OK) {
         item->result = r;
-        item->failed = item->first;
+        if (item->map != NULL) conc__pp_some_of(item)->failed = conc__pp_some_of(item)->first;
     }
     conc__pp_end(pool, list, item);
 }
@@ -260,8 +276,7 @@ static void conc__pp_tell(conc_procpool *pool, conc__pp_ended *list) {
             conc_future_release(f);
         } else {
             conc__pp_report(pool, item);
-            conc__free(item->text);
-            conc__free(item->stream);
+            conc__pp_item_clear(item);
             item->next = spares;
             spares = item;
         }
@@ -332,12 +347,12 @@ static void conc__pp_wake(conc__pp_worker *w) {
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
-    return w->process != NULL && !w->condemned && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
+    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
 }
 
 static bool conc__pp_in_buffers(const conc_procpool *pool, const conc__pp_item *item, uint64_t *at) {
     const char *begin, *p = (const char *)item->arg;
-    if (pool->buffers == NULL || item->count != 0 || item->copied || item->size == 0) return false;
+    if (pool->buffers == NULL || item->count != 0 || item->size == 0) return false;
     begin = (const char *)conc_shared_data(pool->buffers);
     if ((uintptr_t)p < (uintptr_t)begin || (uintptr_t)p >= (uintptr_t)begin + pool->desc.buffer_size) return false;
     *at = (uint64_t)(p - begin);
@@ -368,12 +383,12 @@ static size_t conc__pp_area_room(conc__pp_worker *w, size_t size) {
     return size < w->begin - w->end ? w->end : SIZE_MAX;
 }
 
-static void conc__pp_fill(const conc__pp_item *item, char *to) {
+static void conc__pp_fill(conc__pp_item *item, char *to) {
     conc__pp_map_places p;
     conc__pp_map_head head;
     const conc__pp_map *m = item->map;
     if (item->count == 0) {
-        if (item->size != 0) memcpy(to, item->copied ? item->bytes : (const char *)item->arg, item->size);
+        if (item->size != 0) memcpy(to, item->arg, item->size);
         return;
     }
     p = conc__pp_map_place(m->arg_size, m->in_size, m->out_size, item->count);
@@ -383,8 +398,8 @@ static void conc__pp_fill(const conc__pp_item *item, char *to) {
     head.pad = 0;
     memcpy(to, &head, sizeof head);
     if (m->arg_size != 0) memcpy(to + p.arg, m->arg, m->arg_size);
-    memcpy(to + p.in, item->in, m->in_size * item->count);
-    memcpy(to + p.out, item->out, m->out_size * item->count);
+    memcpy(to + p.in, conc__pp_some_of(item)->in, m->in_size * item->count);
+    memcpy(to + p.out, conc__pp_some_of(item)->out, m->out_size * item->count);
 }
 
 static void conc__pp_stop(conc__pp_worker *w) {
@@ -532,26 +547,33 @@ static void conc__pp_broken(conc__pp_worker *w) {
 }
 
 /* The next n bytes of its replies are this task's. False: there are not so many, or too many. */
-static bool conc__pp_stream(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t n) {
+static bool conc__pp_hear(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t n) {
     uint32_t there = conc__load32(&w->words->replied, CONC__ACQUIRE) - w->replied;
+    conc__pp_stream *s = item->stream;
     if (there > CONC__PP_REPLY || n > there) return false;
     if (n == 0) return true;
-    if (n > pool->desc.size_max + sizeof w->words->text - item->stream_size) return false;
-    if (item->stream_size + (size_t)n > item->stream_room) {
-        size_t room = item->stream_room == 0 ? (size_t)n : item->stream_room * 2 + (size_t)n;
-        char *more = item->no_memory ? NULL : (char *)conc__realloc(item->stream, room, 1, "what a task replies");
+    if (s == NULL) s = item->stream = (conc__pp_stream *)conc__alloc(1, sizeof *s, "what a task replies");
+    if (s == NULL) {
+        item->result = CONC_NO_MEMORY;
+    } else if (n > pool->desc.size_max + sizeof w->words->text - s->size) {
+        return false;
+    } else if (s->size + (size_t)n > s->room && !s->no_memory) {
+        size_t room = s->room == 0 ? (size_t)n : s->room * 2 + (size_t)n;
+        char *more = (char *)conc__realloc(s->data, room, 1, "what a task replies");
         if (more != NULL) {
-            item->stream = more;
-            item->stream_room = room;
+            s->data = more;
+            s->room = room;
         } else {
-            item->no_memory = true;
+            s->no_memory = true;
         }
     }
     while (n != 0) {
         size_t at = w->replied % CONC__PP_REPLY, piece = CONC__PP_REPLY - at;
         if (piece > n) piece = (size_t)n;
-        if (!item->no_memory) memcpy(item->stream + item->stream_size, w->replies + at, piece);
-        item->stream_size += piece;
+        if (s != NULL) {
+            if (!s->no_memory) memcpy(s->data + s->size, w->replies + at, piece);
+            s->size += piece;
+        }
         w->replied += (uint32_t)piece;
         n -= piece;
     }
@@ -569,7 +591,7 @@ static void conc__pp_fails(conc__pp_item *item, size_t index, conc_result r, int
     item->result = r;
     item->code = code;
     item->text = text;
-    item->failed = item->first + index;
+    if (item->map != NULL) conc__pp_some_of(item)->failed = conc__pp_some_of(item)->first + index;
 }
 
 static char *conc__pp_bytes_of(conc__pp_worker *w, uint32_t i, size_t size) {
@@ -580,11 +602,12 @@ static char *conc__pp_bytes_of(conc__pp_worker *w, uint32_t i, size_t size) {
 static void conc__pp_advance(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item, uint32_t n) {
     conc__pp_map_places p;
     const conc__pp_map *m = item->map;
+    conc__pp_some *some = conc__pp_some_of(item);
     p = conc__pp_map_place(m->arg_size, m->in_size, m->out_size, item->count);
-    if (n != 0) memcpy(item->out, conc__pp_bytes_of(w, i, p.end) + p.out, n * m->out_size);
-    item->in += n * m->in_size;
-    item->out += n * m->out_size;
-    item->first += n;
+    if (n != 0) memcpy(some->out, conc__pp_bytes_of(w, i, p.end) + p.out, n * m->out_size);
+    some->in += n * m->in_size;
+    some->out += n * m->out_size;
+    some->first += n;
     item->count -= n;
     pool->stats.completed += n;
 }
@@ -610,6 +633,26 @@ static char *conc__pp_returned_text(conc_procpool *pool, int code) {
     return conc__pp_copy_text(text, (size_t)n);
 }
 
+/* What its next task has replied, or said when it failed. False: that cannot be. */
+static bool conc__pp_heard(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t reply, uint32_t text_size, uint32_t failed, int code) {
+    uint64_t before = item->stream != NULL ? item->stream->size : 0;
+    const conc__pp_stream *s;
+    if (text_size > sizeof w->words->text || reply > pool->desc.size_max || (reply != 0 && !item->has_future) || reply + text_size < before ||
+        !conc__pp_hear(pool, w, item, reply + text_size - before)) {
+        return false;
+    }
+    s = item->stream;
+    if (s != NULL) item->stream->reply = (size_t)reply;
+    if (failed != 0) {
+        char *text = s != NULL && !s->no_memory && text_size != 0 ? conc__pp_copy_text(s->data + reply, text_size) : NULL;
+        if (text == NULL) text = conc__pp_returned_text(pool, code);
+        conc__pp_fails(item, failed - 1, CONC_FAILED, code, text);
+    } else if (s != NULL && s->no_memory) {
+        conc__pp_fails(item, 0, CONC_NO_MEMORY, 0, NULL);
+    }
+    return true;
+}
+
 /* How the slot that is next has ended. False: what it says cannot be. */
 static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp_ended *list) {
     uint32_t i = w->taken % CONC__PP_SLOTS, done, failed, text_size;
@@ -618,23 +661,13 @@ static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp
     if (item != NULL) {
         uint64_t reply = slot->reply;
         int code = slot->code;
-        char *text = NULL;
         done = slot->done;
         failed = slot->failed;
         text_size = slot->text;
-        if (reply + text_size != item->stream_size || text_size != 0) {
-            if (text_size > sizeof w->words->text || reply > pool->desc.size_max || reply + text_size < item->stream_size ||
-                !conc__pp_stream(pool, w, item, reply + text_size - item->stream_size)) {
-                return false;
-            }
-        }
         if (done > conc__pp_weight(item) || failed > done || (done == 0 && item->count == 0)) return false;
-        if (failed != 0) {
-            if (text_size != 0 && !item->no_memory) text = conc__pp_copy_text(item->stream + reply, text_size);
-            if (text == NULL) text = conc__pp_returned_text(pool, code);
-            conc__pp_fails(item, failed - 1, CONC_FAILED, code, text);
+        if ((reply | text_size) != 0 || item->stream != NULL || failed != 0) {
+            if (!conc__pp_heard(pool, w, item, reply, text_size, failed, code)) return false;
         }
-        item->reply_size = (size_t)reply;
         if (item->map != NULL) {
             conc__pp_advance(pool, w, i, item, done);
         } else {
@@ -642,7 +675,6 @@ static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp
             if (item->back && item->size != 0 && !conc__pp_in_buffers(pool, item, &at)) {
                 memcpy(item->arg, conc__pp_bytes_of(w, i, item->size), item->size);
             }
-            if (item->no_memory) conc__pp_fails(item, 0, CONC_NO_MEMORY, 0, NULL);
             pool->stats.completed++;
         }
         w->items[i] = NULL;
@@ -673,7 +705,7 @@ static bool conc__pp_take(conc_procpool *pool, conc__pp_worker *w, conc__pp_ende
     if (sane && CONC__UNLIKELY(there != 0) && w->taken != w->posted) { /* what its current task has replied so far */
         conc__pp_item *item = w->items[w->taken % CONC__PP_SLOTS];
         any = true;
-        sane = item != NULL && conc__pp_stream(pool, w, item, there);
+        sane = item != NULL && conc__pp_hear(pool, w, item, there);
     }
     if (!sane) conc__pp_broken(w);
     return any;
@@ -704,7 +736,7 @@ static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_resu
         (void)conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__SEQ_CST); /* if it has seen it, it stops, and the rest goes elsewhere */
         return false;
     }
-    item->reason = (int)reason;
+    item->reason = (signed char)reason;
     w->condemned = true;
     (void)conc_process_kill(w->process);
     return true;
@@ -741,9 +773,10 @@ static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, c
     }
     conc__pp_fails(item, 0, r, r == CONC_CRASHED ? code : 0, conc__pp_copy_text(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1));
     if (item->map != NULL) {
-        item->in += item->map->in_size;
-        item->out += item->map->out_size;
-        item->first++;
+        conc__pp_some *some = conc__pp_some_of(item);
+        some->in += item->map->in_size;
+        some->out += item->map->out_size;
+        some->first++;
         item->count--;
     }
     conc__pp_go_on(pool, list, item);
@@ -861,9 +894,10 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
         conc__pp_buried(pool, w, r, code, text, list);
         return;
     }
-    /* Its end of the channel is closed, or it could not be killed before. */
-    if (w->ended) w->condemned = true;
-    (void)conc_process_kill(w->process);
+    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return, still. */
+    (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
+    if (w->held == 0) w->condemned = true;
+    if (w->condemned) (void)conc_process_kill(w->process);
     if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
 }
 
@@ -960,7 +994,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
-            if (w->condemned) due = now + CONC__PP_RETRY_NS;
+            if (w->condemned || w->ended) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
@@ -1168,8 +1202,7 @@ static conc_result conc__pp_cancel(conc_future *f) {
 
 static void conc__pp_freed(conc_future *f) {
     conc__pp_item *item = conc__pp_item_of(f);
-    conc__free(item->text);
-    conc__free(item->stream);
+    conc__pp_item_clear(item);
     conc__pp_unuse(item->pool);
 }
 
@@ -1190,9 +1223,9 @@ conc_result conc_procpool_kill(conc_future *f) {
 void *conc_procpool_replied(const conc_future *f, size_t *size) {
     const conc__pp_item *item = NULL;
     if (f != NULL && f->cls == &conc__pp_futures && conc__future_is_ended(f)) item = conc__pp_item_of(f);
-    if (item != NULL && (item->reply_size == 0 || item->no_memory)) item = NULL;
-    if (size != NULL) *size = item != NULL ? item->reply_size : 0;
-    return item != NULL ? item->stream : NULL;
+    if (item != NULL && (item->stream == NULL || item->stream->reply == 0 || item->stream->no_memory)) item = NULL;
+    if (size != NULL) *size = item != NULL ? item->stream->reply : 0;
+    return item != NULL ? item->stream->data : NULL;
 }
 
 /* ---- handing in ------------------------------------------------------------------------------------------------------------------ */
@@ -1352,9 +1385,9 @@ int64_t conc__procpool_limit(const conc_procpool *pool) {
     return conc__pp_nanoseconds(pool->desc.time_limit);
 }
 
-/* What every task begins with. */
+/* What every task begins with. `bytes`: room for a copy of a small argument; NULL: there is none. */
 static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, conc_fn fn, const void *arg, size_t size,
-                                    const conc_procpool_task *task, bool copy, const char *call) {
+                                    const conc_procpool_task *task, bool copy, char *bytes, const char *call) {
     if (arg == NULL && size != 0) return conc__fail(CONC_INVALID, "%s: no argument", call);
     if (size > pool->desc.size_max) {
         return conc__fail(CONC_INVALID, "%s: an argument of %zu bytes, where the pool's size_max allows %zu", call, size, pool->desc.size_max);
@@ -1369,9 +1402,9 @@ static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, co
     if (copy && size != 0) {
         uint64_t at;
         if (conc__pp_in_buffers(pool, item, &at)) return CONC_OK;
-        if (size <= sizeof item->bytes) {
-            memcpy(item->bytes, arg, size);
-            item->copied = true;
+        if (size <= CONC__PP_INLINE && bytes != NULL) {
+            memcpy(bytes, arg, size);
+            item->arg = bytes;
         } else {
             item->arg = conc__alloc(1, size, "a task's argument");
             if (item->arg == NULL) return CONC_NO_MEMORY;
@@ -1385,6 +1418,7 @@ static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, co
 /* One without a future, prepared. NULL, with the error recorded. */
 static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task) {
     conc__pp_item *item;
+    conc__pp_run *run;
     conc__lock_take(&pool->lock);
     item = pool->spare;
     if (item != NULL) {
@@ -1394,10 +1428,12 @@ static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const v
     conc__lock_give(&pool->lock);
     if (item != NULL) {
         memset(item, 0, sizeof *item);
+        run = (conc__pp_run *)(void *)item;
     } else {
-        item = (conc__pp_item *)conc__alloc(1, sizeof *item, "a task");
+        run = (conc__pp_run *)conc__alloc(1, sizeof *run, "a task");
+        item = run != NULL ? &run->item : NULL;
     }
-    if (item != NULL && conc__pp_prepare(pool, item, fn, arg, size, task, true, "conc_procpool_run") != CONC_OK) {
+    if (item != NULL && conc__pp_prepare(pool, item, fn, arg, size, task, true, run->bytes, "conc_procpool_run") != CONC_OK) {
         conc__free(item);
         item = NULL;
     }
@@ -1437,7 +1473,7 @@ conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg,
     f->future.state = CONC__BEGUN; /* nobody but the pool ends it */
     f->future.users = 2;
     f->item.has_future = true;
-    r = conc__pp_prepare(pool, &f->item, fn, arg, size, task, task != NULL && task->copy, "conc_procpool_submit");
+    r = conc__pp_prepare(pool, &f->item, fn, arg, size, task, task != NULL && task->copy, NULL, "conc_procpool_submit");
     if (r == CONC_OK) {
         (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
         r = conc__pp_hand_in(pool, &f->item, task, &discarded);
@@ -1803,9 +1839,8 @@ conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline) {
 
 conc_result conc_procpool_free(conc_procpool *pool) {
     if (pool == NULL) return CONC_OK;
-    if (conc__procpool_is_forked(pool)) { /* the rest went with the fork */
+    if (conc__procpool_is_forked(pool)) { /* the rest went with the fork; or stays, with what had not ended */
         conc_shared_free(pool->buffers);
-        pool->refs = 1;
         conc__pp_unuse(pool);
         return CONC_OK;
     }

@@ -53,37 +53,40 @@ typedef struct conc__pp_mapping {
 } conc__pp_mapping;
 
 /* The next part; false: there is none. The lock is held. */
-static bool conc__pp_next_part(conc__pp_mapping *m, conc__pp_item *item) {
+static bool conc__pp_next_part(conc__pp_mapping *m, conc__pp_some *some) {
+    conc__pp_item *item = &some->item;
     size_t n = m->n - m->next < m->chunk ? m->n - m->next : m->chunk;
     if (n == 0) return false;
-    memset(item, 0, offsetof(conc__pp_item, bytes));
+    memset(some, 0, sizeof *some);
     item->pool = m->pool;
     item->map = &m->map;
     item->fn = m->fn;
     item->limit = m->limit;
     item->count = (uint32_t)n;
-    item->first = m->next;
-    item->in = m->in + m->next * m->map.in_size;
-    item->out = m->out + m->next * m->map.out_size;
+    some->first = m->next;
+    some->in = m->in + m->next * m->map.in_size;
+    some->out = m->out + m->next * m->map.out_size;
     m->next += n;
     return true;
 }
 
 static void conc__pp_part_ended(conc__pp_item *item) {
     conc__pp_mapping *m = (conc__pp_mapping *)(void *)(uintptr_t)item->map;
+    conc__pp_some *some = (conc__pp_some *)(void *)item;
     char *text = item->text;
     bool more, last = false;
-    conc__free(item->stream);
+    item->text = NULL;
+    conc__pp_item_clear(item);
     conc__lock_take(&m->lock);
-    if (item->result != CONC_OK && item->failed < m->failed) {
+    if (item->result != CONC_OK && some->failed < m->failed) {
         char *other = m->text;
-        m->failed = item->failed;
+        m->failed = some->failed;
         m->result = item->result;
         m->code = item->code;
         m->text = text;
         text = other;
     }
-    more = conc__pp_next_part(m, item);
+    more = conc__pp_next_part(m, some);
     if (!more) last = --m->left == 0;
     conc__lock_give(&m->lock);
     conc__free(text);
@@ -96,7 +99,7 @@ static bool conc__pp_mapping_over(void *m) {
 }
 
 /* Waits for all; false: the caller was canceled, and the rest has not begun. */
-static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_item *parts, size_t n) {
+static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_some *parts, size_t n) {
     bool canceled = false;
     size_t i;
     conc_op op;
@@ -106,7 +109,7 @@ static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_item *parts, siz
         m->next = m->n;
         conc__lock_give(&m->lock);
         for (i = 0; i < n; i++) {
-            conc__pp_item *part = &parts[i];
+            conc__pp_item *part = &parts[i].item;
             conc__procpool_cancel(m->pool, &part, 1, true);
         }
     }
@@ -119,7 +122,8 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
                                     conc_pool_map_fn fn, const void *arg, size_t arg_size, size_t chunk) {
     conc_result r = conc__procpool_wrong(pool, "conc_procpool_map");
     conc__pp_mapping *m;
-    conc__pp_item *parts = NULL, *first = NULL;
+    conc__pp_some *parts = NULL;
+    conc__pp_item *first = NULL;
     size_t count, i;
     bool all;
     if (r != CONC_OK) return r;
@@ -149,15 +153,15 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
     m->chunk = m->fn != 0 ? conc__pp_chunk(pool, &m->map, chunk, "conc_procpool_map") : 0;
     count = m->chunk != 0 ? (n - 1) / m->chunk + 1 : 0;
     if (count > conc__procpool_width(pool) * CONC__PP_PARTS) count = conc__procpool_width(pool) * CONC__PP_PARTS;
-    if (m->chunk != 0) parts = (conc__pp_item *)conc__alloc(count, sizeof *parts, "the parts of a map");
+    if (m->chunk != 0) parts = (conc__pp_some *)conc__alloc(count, sizeof *parts, "the parts of a map");
     if (parts == NULL) {
         conc__free(m);
         return conc_error_result();
     }
     for (i = 0; i < count; i++) (void)conc__pp_next_part(m, &parts[i]);
     for (i = count; i != 0; i--) {
-        parts[i - 1].next = first;
-        first = &parts[i - 1];
+        parts[i - 1].item.next = first;
+        first = &parts[i - 1].item;
     }
     m->left = count;
     r = conc__procpool_add(pool, first, false);
@@ -180,7 +184,7 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
 
 typedef struct conc__pp_imap conc__pp_imap;
 typedef struct conc__pp_part {
-    conc__pp_item item; /* first */
+    conc__pp_some some; /* first */
     conc__pp_imap *of;
     struct conc__pp_part *next, *prev; /* in their order; or among the free. The asking thread's */
     struct conc__pp_part *next_done;   /* guarded by the lock, as is the next */
@@ -233,7 +237,7 @@ static conc__pp_part *conc__pp_part_new(conc__pp_imap *self) {
     size_t in_at = conc__pp_align(sizeof *part, 16), out_at = conc__pp_align(in_at + self->chunk * self->map.in_size, 16);
     if (part != NULL) {
         self->free = part->next;
-        memset(&part->item, 0, sizeof part->item);
+        memset(&part->some, 0, sizeof part->some);
         part->done = false;
         part->given = 0;
     } else {
@@ -251,14 +255,13 @@ static void conc__pp_part_drop(conc__pp_imap *self, conc__pp_part *part) {
     else part->prev->next = part->next;
     if (part->next == NULL) self->last = part->prev;
     else part->next->prev = part->prev;
-    conc__free(part->item.text);
-    conc__free(part->item.stream);
+    conc__pp_item_clear(&part->some.item);
     part->next = self->free;
     self->free = part;
 }
 
 static void conc__pp_imap_hand_in(conc__pp_imap *self, conc__pp_part *part) {
-    conc__pp_item *item = &part->item;
+    conc__pp_item *item = &part->some.item;
     conc_result r;
     part->begin = self->count;
     self->count += part->count;
@@ -274,16 +277,16 @@ static void conc__pp_imap_hand_in(conc__pp_imap *self, conc__pp_part *part) {
     item->fn = self->fn;
     item->limit = conc__procpool_limit(self->pool);
     item->count = (uint32_t)part->count;
-    item->first = part->begin;
-    item->in = part->in;
-    item->out = part->out;
+    part->some.first = part->begin;
+    part->some.in = part->in;
+    part->some.out = part->out;
     conc__lock_take(&self->lock);
     self->running++;
     conc__lock_give(&self->lock);
     r = conc__procpool_add(self->pool, item, false);
     if (r != CONC_OK) {
         item->result = r;
-        item->failed = item->first;
+        part->some.failed = part->begin;
         conc__pp_imap_ended(item);
     }
 }
@@ -346,7 +349,7 @@ static conc_result conc__pp_imap_await(conc__pp_imap *self, conc__pp_part **read
 static void conc__pp_imap_stop(conc__pp_imap *self) {
     conc__pp_part *part;
     for (part = self->first; part != NULL; part = part->next) {
-        conc__pp_item *item = &part->item;
+        conc__pp_item *item = &part->some.item;
         conc__procpool_cancel(self->pool, &item, 1, false);
     }
 }
@@ -356,14 +359,14 @@ static size_t conc__pp_imap_fails(conc__pp_imap *self, conc_result r, const conc
     self->iter.result = r;
     conc__pp_imap_stop(self);
     if (part != NULL && r != CONC_CANCELED) {
-        (void)conc__fail(r, "conc_procpool_imap: item %zu: %s", part->item.failed, part->item.text != NULL ? part->item.text : conc_strerror(r));
+        (void)conc__fail(r, "conc_procpool_imap: item %zu: %s", part->some.failed, part->some.item.text != NULL ? part->some.item.text : conc_strerror(r));
     }
     return 0;
 }
 
 /* Items of `part` that are to be given, still. */
 static size_t conc__pp_part_left(const conc__pp_part *part) {
-    size_t good = part->item.result == CONC_OK ? part->count : part->item.failed - part->begin;
+    size_t good = part->some.item.result == CONC_OK ? part->count : part->some.failed - part->begin;
     return good - part->given;
 }
 
@@ -383,7 +386,7 @@ static size_t conc__pp_imap_next(conc_iter *iter, void *items, size_t n) {
         r = conc__pp_imap_await(self, &part);
         if (r != CONC_OK) return conc__pp_imap_fails(self, r, NULL);
         left = conc__pp_part_left(part);
-        if (left == 0 && part->item.result != CONC_OK) return conc__pp_imap_fails(self, part->item.result, part);
+        if (left == 0 && part->some.item.result != CONC_OK) return conc__pp_imap_fails(self, part->some.item.result, part);
         given = left < n ? left : n;
         memcpy(items, part->out + part->given * iter->item_size, given * iter->item_size);
         part->given += given;

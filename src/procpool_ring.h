@@ -115,34 +115,43 @@ static inline conc__pp_map_places conc__pp_map_place(uint64_t arg_size, uint64_t
 
 /* ---- the parent's side: what procpool.c and procpool_map.c share ------------------------------------------ */
 
-/* What a pool has to do: a task; or some items of a map. Guarded by the pool's lock until it has ended. */
+/* What a task has replied, and its text, as it came. */
+typedef struct conc__pp_stream {
+    char *data;
+    size_t size, room, reply; /* `reply` of it are the reply, once it has ended */
+    bool no_memory;           /* there was none for all of it */
+} conc__pp_stream;
+
+/* What a pool has to do: a task; or some items of a map. Guarded by the pool's lock until it has ended. (There may be very many.) */
 typedef struct conc__pp_item {
-    struct conc__pp_item *next, **link; /* in the pool's queue (link NULL: it is not), or among those that have ended */
     conc_procpool *pool;
+    char *text;                         /* its own; NULL: none */
+    conc__pp_stream *stream;            /* NULL: it has said nothing */
+    struct conc__pp_item *next, **link; /* in the pool's queue (link NULL: it is not), or among those that have ended */
     struct conc__pp_worker *worker;     /* in whose ring it is, under which number; NULL: in none */
     uint32_t number;
-    uint64_t order;                     /* in which it was accepted */
     uint32_t count;                     /* items of a map that are left; 0: it is a task */
+    uint64_t order;                     /* in which it was accepted */
     uint64_t fn;                        /* as in conc__pp_slot */
-    void *arg;                          /* a task's; not with `copied` */
+    void *arg;                          /* a task's */
     size_t size;
-    bool back;                          /* the bytes come back to `arg` */
-    bool copied, owned;                 /* `bytes` are the argument; `arg` is to be freed */
-    bool has_future;                    /* it is part of a conc__pp_future */
-    bool no_memory;                     /* there was none for what it replied */
-    int reason;                         /* what it is to end with if its worker is killed for its sake; CONC_OK: it is not */
     int64_t limit;                      /* nanoseconds that it, or one item of it, may run; 0: for ever */
-    const struct conc__pp_map *map;     /* NULL: a task */
+    const struct conc__pp_map *map;     /* NULL: a task. Else it is part of a conc__pp_some */
+    bool back;                          /* the bytes come back to `arg` */
+    bool owned;                         /* `arg` is to be freed */
+    bool has_future;                    /* it is part of a conc__pp_future */
+    signed char reason;                 /* what it is to end with if its worker is killed for its sake; CONC_OK: it is not */
+    int code;
+    conc_result result;                 /* how it, or the first of it that failed, has ended */
+} conc__pp_item;
+
+/* Some items of a map. */
+typedef struct conc__pp_some {
+    conc__pp_item item;                 /* first */
     const char *in;                     /* the first that is left */
     char *out;
     size_t first, failed;               /* its index among all of the map, and that of the first that has failed */
-    conc_result result;                 /* how it, or the first of it that failed, has ended */
-    int code;
-    char *text;                         /* its own; NULL: none */
-    char *stream;                       /* what it has replied, and its text */
-    size_t stream_size, stream_room, reply_size;
-    char bytes[CONC__PP_INLINE];
-} conc__pp_item;
+} conc__pp_some;
 
 /* What is the same for all items of a map. */
 typedef struct conc__pp_map {
@@ -169,5 +178,6 @@ CONC__LIB int64_t conc__procpool_limit(const conc_procpool *pool); /* the time l
 CONC__LIB unsigned conc__procpool_width(const conc_procpool *pool);
 CONC__LIB void conc__procpool_iterated(conc_procpool *pool, bool begins);
 CONC__LIB bool conc__procpool_is_forked(const conc_procpool *pool);
+CONC__LIB void conc__pp_item_clear(conc__pp_item *item); /* frees its text and its stream */
 
 #endif

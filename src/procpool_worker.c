@@ -176,7 +176,7 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
     }
 }
 
-static void conc__pp_run(conc__pp_slot *slot) {
+static void conc__pp_do(conc__pp_slot *slot) {
     conc_fn fn = conc__pp_function(slot->fn);
     conc__pp_here.slot = slot;
     if (slot->count != 0) {
@@ -206,7 +206,7 @@ static bool conc__pp_work(void) {
         while (conc__pp_here.taken != posted) {
             conc__pp_slot *slot = &conc__pp_here.slots[conc__pp_here.taken % CONC__PP_SLOTS];
             uint32_t is = CONC__PP_POSTED;
-            if (conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__ACQ_REL)) conc__pp_run(slot);
+            if (conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__ACQ_REL)) conc__pp_do(slot);
             conc__store32(&w->done, ++conc__pp_here.taken, CONC__SEQ_CST);
             if (conc__load32(&w->wants, CONC__SEQ_CST) != 0 && conc__swap32(&w->wants, 0, CONC__ACQ_REL) != 0) conc__pp_ring_parent();
         }
