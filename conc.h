@@ -4037,6 +4037,19 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 #undef conc_pool_reduce_bytes
 #undef conc_pool_sort
 #undef conc_pool_map_bytes
+#undef conc_procpool_run
+#undef conc_procpool_submit
+#undef conc_procpool_run_ex
+#undef conc_procpool_submit_ex
+#undef conc_procpool_call
+#undef conc_procpool_kill
+#undef conc_procpool_map_bytes
+#undef conc_procpool_close
+#undef conc_procpool_close_now
+#undef conc_procpool_terminate
+#undef conc_procpool_join
+#undef conc_procpool_free
+#undef conc_procpool_finish
 #undef conc__co_go
 #undef conc__co_await
 #undef conc__co_await_any
@@ -5447,10 +5460,12 @@ CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
 /* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
 CONC__LIB intptr_t conc__process_becomes_worker(void);
-/* Whether conc_process_main() has been called; a registered function's number, or 0, and the other way round, or NULL. */
+/* Whether conc_process_main() has been called; a registered function's number, or 0; the name of a number, or ""; the function of a name,
+ * or NULL. */
 CONC__LIB bool conc__process_may_spawn(void);
 CONC__LIB uint32_t conc__task_number_of(conc_fn fn);
-CONC__LIB conc_fn conc__task_of_number(uint32_t number);
+CONC__LIB const char *conc__task_name_of_number(uint32_t number);
+CONC__LIB conc_fn conc__task_of_name(const char *name);
 /* In a child of fork(): it is not there any more. Its handle stays. */
 CONC__LIB void conc__shared_leave(conc_shared *s);
 /* The process pool's: what its workers run. */
@@ -22559,6 +22574,15 @@ static void conc__pool_describe(conc_pool *pool, void *arg) {
     d->line(text, d->arg);
 }
 
+static void conc__procpool_describe(conc_procpool *pool, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    conc_procpool_stats s = conc_procpool_stats_of(pool);
+    char text[200];
+    (void)snprintf(text, sizeof text, "process pool \"%s\": %u workers, %u busy; %zu tasks waiting, %llu completed, %llu processes crashed",
+                   conc_procpool_name(pool), s.workers, s.busy, s.waiting, (unsigned long long)s.completed, (unsigned long long)s.crashed);
+    d->line(text, d->arg);
+}
+
 /* A loop that runs in another thread is asked to write its lines itself. Who asks waits until it has, or until it is too
  * late; then the loop drops the request. */
 enum { CONC__ASKED, CONC__ANSWERING, CONC__ANSWERED, CONC__GIVEN_UP };
@@ -22622,6 +22646,7 @@ void conc_dump(void (*line)(const char *text, void *arg), void *arg) {
     d.arg = arg;
     conc__agent_each(conc__thread_describe, &d);
     conc__pool_each(conc__pool_describe, &d);
+    conc__procpool_each(conc__procpool_describe, &d);
     conc__loop_each(conc__loop_dump, &d);
 }
 
@@ -23974,7 +23999,7 @@ typedef struct conc__task_name {
     struct conc__task_name *next;
     const char *name;
     conc_fn fn;
-    uint32_t number; /* from 1 on: the same in parent and child, as both register the same */
+    uint32_t number; /* from 1 on; in this process */
 } conc__task_name;
 static conc__task_name *conc__task_names;       /* guarded by the lock */
 static const char *conc__program;               /* set by conc_process_main(): how this program was called */
@@ -24372,11 +24397,20 @@ uint32_t conc__task_number_of(conc_fn fn) {
     return number;
 }
 
-conc_fn conc__task_of_number(uint32_t number) {
+const char *conc__task_name_of_number(uint32_t number) {
+    const conc__task_name *t;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->number != number; t = t->next) {
+    }
+    conc__lock_give(&conc__processes);
+    return t != NULL ? t->name : "";
+}
+
+conc_fn conc__task_of_name(const char *name) {
     const conc__task_name *t;
     conc_fn fn;
     conc__lock_take(&conc__processes);
-    for (t = conc__task_names; t != NULL && t->number != number; t = t->next) {
+    for (t = conc__task_names; t != NULL && strcmp(t->name, name) != 0; t = t->next) {
     }
     fn = t != NULL ? t->fn : NULL;
     conc__lock_give(&conc__processes);
@@ -24832,6 +24866,7 @@ void conc_shared_free(conc_shared *s) {
 #define CONC__PP_AREA ((size_t)8 << 20) /* bytes for arguments, at first. (What is not used takes no memory) */
 #endif
 #define CONC__PP_INLINE 64u
+#define CONC__PP_RETRY_NS 5000000 /* after what fails only when the system is short of something, we try again */
 #define CONC__PP_LOOKS_NS 50000  /* how long who finds nothing looks before it sleeps */
 
 enum { CONC__PP_POSTED = 1, CONC__PP_BEGUN, CONC__PP_RETRACTED, CONC__PP_HALT };
@@ -24840,7 +24875,7 @@ enum { CONC__PP_IN_SLOT, CONC__PP_IN_AREA, CONC__PP_IN_BUFFER, CONC__PP_REPLIES 
 typedef struct conc__pp_slot {
     uint32_t state;  /* atomic: see above */
     uint32_t count;  /* items of a map; 0: it is a task */
-    uint64_t fn;     /* where the function is, if the worker was forked; else its number */
+    uint64_t fn;     /* where the function is, if the worker was forked; else the place of its name */
     uint64_t size;   /* of the bytes */
     uint64_t at;     /* where they are, from the beginning of what the next one says */
     uint32_t place;  /* and, as bits, whether it may reply, and has a time limit */
@@ -24873,7 +24908,9 @@ typedef struct conc__pp_words {
 } conc__pp_words;
 
 #define CONC__PP_SLOTS_AT 4096u
-#define CONC__PP_REPLY_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot))
+#define CONC__PP_NAMES_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot)) /* of functions; each is there before it is used */
+#define CONC__PP_NAMES 512u
+#define CONC__PP_REPLY_AT (CONC__PP_NAMES_AT + CONC__PP_NAMES * 64u)
 #define CONC__PP_AREA_AT (CONC__PP_REPLY_AT + CONC__PP_REPLY)
 
 /* What a worker is started with; the initialiser's bytes follow. */
@@ -24981,14 +25018,15 @@ CONC__LIB void conc__pp_item_clear(conc__pp_item *item); /* frees its text and i
  * procpool_worker: the worker's side of procpool_ring.h.
  * ========================================================================================== */
 
-static struct { /* of a worker process; written once, but for the last four */
+static struct { /* of a worker process; written once, but for the last ones */
     conc__pp_words *words; /* NULL: this process is none */
     conc__pp_slot *slots;
-    char *replies, *area, *buffers;
+    char *names, *replies, *area, *buffers;
     intptr_t fd;
     uint32_t number, generation;
     uint64_t reply_max;
     bool forked;
+    bool owed;           /* the parent could not be rung for */
     conc__pp_slot *slot; /* the one that runs */
     uint32_t taken, replied;
     conc_fn last; /* the function last called, and what stands for it */
@@ -25004,7 +25042,7 @@ unsigned conc_procpool_worker(void) {
 /* The descriptor is the worker's own, unless a task has closed it: then the parent, that sees it closed, ends us. */
 static void conc__pp_ring_parent(void) {
     size_t n;
-    (void)conc__port_socket_send(conc__pp_here.fd, "", 1, &n);
+    conc__pp_here.owed = conc__port_socket_send(conc__pp_here.fd, "", 1, &n) != 0;
 }
 
 /* Sleeps until a byte has come; false: the parent's end is closed. */
@@ -25013,11 +25051,17 @@ static bool conc__pp_sleep(void) {
     size_t n;
     int e;
     conc__port_pollfd look;
+    if (conc__pp_here.owed) conc__pp_ring_parent();
     look.fd = conc__pp_here.fd;
     look.want = CONC__PORT_READ;
-    if (conc__port_poll(&look, 1, INT64_MAX, &e) < 0 || (look.got & CONC__PORT_BAD) != 0) return false;
+    look.got = 0;
+    if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX, &e) < 0) {
+        conc__port_yield(); /* the system is short of memory */
+    } else if ((look.got & CONC__PORT_BAD) != 0) {
+        return false;
+    }
     e = conc__port_socket_receive(conc__pp_here.fd, bytes, sizeof bytes, &n);
-    return e == 0 ? n != 0 : conc__port_would_block(e);
+    return e == 0 ? n != 0 : conc__port_kind_of(e) != CONC__PORT_BROKEN;
 }
 
 static bool conc__pp_has_work(void) {
@@ -25099,7 +25143,7 @@ static conc_fn conc__pp_function(uint64_t fn) {
             uintptr_t address = (uintptr_t)fn;
             memcpy(&found, &address, sizeof found);
         } else {
-            found = conc__task_of_number((uint32_t)fn);
+            found = conc__task_of_name(conc__pp_here.names + fn * 64u);
         }
         conc__pp_here.last = found;
         conc__pp_here.last_number = fn;
@@ -25137,6 +25181,11 @@ static void conc__pp_returned(conc__pp_slot *slot, int code) {
     }
 }
 
+static void conc__pp_unknown(conc__pp_slot *slot) {
+    (void)conc__fail(CONC_INVALID, "the function is not registered there before conc_process_main()");
+    conc__pp_returned(slot, CONC_INVALID);
+}
+
 static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
     conc_pool_map_fn fn;
     conc__pp_map_places p;
@@ -25147,6 +25196,10 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
     p = conc__pp_map_place(head->arg_size, head->in_size, head->out_size, slot->count);
     for (i = 0; i < slot->count; i++) {
         if (!conc__pp_begins(slot, i + 1)) return;
+        if (task == NULL) {
+            conc__pp_unknown(slot);
+            continue;
+        }
         conc__self_fast()->detail[0] = '\0';
         conc__pp_returned(slot, fn(bytes + p.in + i * (size_t)head->in_size, bytes + p.out + i * (size_t)head->out_size,
                                    head->arg_size != 0 ? bytes + p.arg : NULL));
@@ -25156,7 +25209,9 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
 static void conc__pp_do(conc__pp_slot *slot) {
     conc_fn fn = conc__pp_function(slot->fn);
     conc__pp_here.slot = slot;
-    if (slot->count != 0) {
+    if (fn == NULL && slot->count == 0) {
+        conc__pp_unknown(slot);
+    } else if (slot->count != 0) {
         conc__pp_run_map(slot, fn);
     } else if (conc__pp_begins(slot, 1)) {
         conc__self_fast()->detail[0] = '\0';
@@ -25196,7 +25251,7 @@ static int conc__pp_initialize(conc__pp_params *p) {
     int code;
     if (p->initialize == 0) return 0;
     conc__self()->detail[0] = '\0';
-    code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    code = fn == NULL ? (int)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()") : fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
     if (conc__fork_generation() != conc__pp_here.generation) conc__port_exit(0);
     if (code != 0) memcpy(conc__pp_here.words->text, conc__self()->detail, sizeof conc__pp_here.words->text);
     return code;
@@ -25211,6 +25266,7 @@ int conc__procpool_worker(void *params) {
     memset(&conc__pp_here, 0, sizeof conc__pp_here);
     conc__pp_here.words = w;
     conc__pp_here.slots = (conc__pp_slot *)(void *)(data + CONC__PP_SLOTS_AT);
+    conc__pp_here.names = data + CONC__PP_NAMES_AT;
     conc__pp_here.replies = data + CONC__PP_REPLY_AT;
     conc__pp_here.area = data + CONC__PP_AREA_AT;
     conc__pp_here.buffers = (char *)conc_shared_data(conc_process_shared(1));
@@ -25260,8 +25316,10 @@ enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
 #define CONC__PP_AREA_SOFT ((size_t)262144) /* as much of the area is used as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
-#define CONC__PP_RETRY_NS 5000000           /* looks again at what no descriptor tells */
 #define CONC__PP_GRACE 5.0                  /* seconds that a worker has to end when it has been stopped */
+#if !defined(CONC__PP_PATIENCE)
+#define CONC__PP_PATIENCE 0.01               /* after the first of them; each time twice as long */
+#endif
 #define CONC__PP_TRIES 8                    /* workers that die before they are ready, one after the other */
 
 typedef struct conc__pp_worker {
@@ -25270,7 +25328,7 @@ typedef struct conc__pp_worker {
     conc_shared *shared;
     conc__pp_words *words;
     conc__pp_slot *slots;
-    char *replies, *area;
+    char *names, *replies, *area;
     size_t area_size, soft, begin, end, in_area; /* bytes in use are from begin to end, perhaps around, if in_area is not 0 */
     intptr_t channel, end_fd;
     uint32_t posted, taken, replied;
@@ -25282,6 +25340,8 @@ typedef struct conc__pp_worker {
     bool stopping;              /* it has been told to end */
     bool grows;                 /* it is to be replaced by one with a larger area, once it has nothing to do */
     bool progress;              /* it has begun something */
+    bool owed;                  /* it could not be rung for */
+    bool blind;                 /* the poller does not look after it */
     conc_deadline stop_due;
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
     size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
@@ -25573,7 +25633,7 @@ static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp
 
 static void conc__pp_ring(conc__pp_worker *w) {
     size_t n;
-    (void)conc__port_socket_send(w->channel, "", 1, &n); /* if it fails, the worker is dead, which is told otherwise */
+    w->owed = conc__port_socket_send(w->channel, "", 1, &n) != 0; /* the keeper tries again; or it is dead, which is told otherwise */
 }
 
 static void conc__pp_wake(conc__pp_worker *w) {
@@ -25644,6 +25704,12 @@ static void conc__pp_stop(conc__pp_worker *w) {
     conc__pp_wake(w);
 }
 
+/* Has the function's name where the worker looks for it. */
+static void conc__pp_name(char *names, uint64_t fn) {
+    char *to = names + fn * 64u;
+    if (to[0] == '\0') (void)snprintf(to, 64, "%s", conc__task_name_of_number((uint32_t)fn));
+}
+
 /* Puts it into its ring; false: its bytes find no room there now. */
 static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item) {
     uint32_t i = w->posted % CONC__PP_SLOTS;
@@ -25666,6 +25732,7 @@ static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
     } else if (place == CONC__PP_IN_SLOT) {
         conc__pp_fill(item, slot->bytes);
     }
+    if (!pool->forks) conc__pp_name(w->names, item->fn);
     slot->count = item->count;
     slot->fn = item->fn;
     slot->size = size;
@@ -26049,7 +26116,7 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
 /* One was not ready before it died, or could not be started: the next one has to wait. */
 static void conc__pp_failed(conc_procpool *pool, conc__pp_worker *w, const char *why, conc__pp_ended *list) {
     unsigned n = pool->failures++;
-    w->start_at = conc_after(n < 7 ? 0.01 * (double)(1u << n) : 1.0);
+    w->start_at = conc_after(n < 7 ? CONC__PP_PATIENCE * (double)(1u << n) : CONC__PP_PATIENCE * 100);
     if (n + 1 >= CONC__PP_TRIES && !conc__pp_any_ready(pool) && !pool->gave_up) conc__pp_give_up(pool, why, list);
 }
 
@@ -26099,8 +26166,8 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
 /* ---- the keeper ------------------------------------------------------------------------------------------------------- */
 
 static void conc__pp_watch_fds(conc_procpool *pool, conc__pp_worker *w) {
-    (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
-    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+    w->blind = conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ) != 0;
+    if (w->end_fd >= 0 && conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ) != 0) w->blind = true;
 }
 
 /* Whether its process has ended, or is ending: then it is buried as soon as it can be. */
@@ -26109,13 +26176,13 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
     size_t n = 1;
     int e = 0, code = 0;
     conc_result r;
-    if (w->rang) {
+    if (w->rang || w->blind) {
         do {
             e = conc__port_socket_receive(w->channel, bytes, sizeof bytes, &n);
         } while (e == 0 && n == sizeof bytes);
         w->rang = false;
-        if (e == 0 ? n == 0 : !conc__port_would_block(e)) w->ended = true;
-        if (!w->ended) (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
+        if (e == 0 ? n == 0 : conc__port_kind_of(e) == CONC__PORT_BROKEN) w->ended = true;
+        if (!w->ended) conc__pp_watch_fds(pool, w);
     }
     if (!w->ended && !w->condemned) return;
     conc__port_poller_forget(&pool->poller, w->channel); /* they are closed by the join */
@@ -26132,7 +26199,7 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
     if (w->held == 0) w->condemned = true;
     if (w->condemned) (void)conc_process_kill(w->process);
-    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ); /* beside this, it is looked at again and again */
 }
 
 /* The time limit of what runs there; the time to look again. */
@@ -26170,6 +26237,9 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
         params->init_size = pool->desc.init_size;
         params->memory_limit = pool->desc.memory_limit;
         params->reply_max = pool->desc.size_max;
+        if (!pool->forks && params->initialize != 0) {
+            conc__pp_name((char *)conc_shared_data(shared[0]) + CONC__PP_NAMES_AT, params->initialize);
+        }
         if (pool->desc.init_size != 0) memcpy((char *)params + CONC__PP_PARAMS, pool->init, pool->desc.init_size);
         (void)snprintf(name, sizeof name, "%s-%u", pool->name, w->number);
         memset(&desc, 0, sizeof desc);
@@ -26192,6 +26262,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->shared = shared[0];
     w->words = (conc__pp_words *)(void *)data;
     w->slots = (conc__pp_slot *)(void *)(data + CONC__PP_SLOTS_AT);
+    w->names = data + CONC__PP_NAMES_AT;
     w->replies = data + CONC__PP_REPLY_AT;
     w->area = data + CONC__PP_AREA_AT;
     w->area_size = area;
@@ -26201,7 +26272,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = false;
+    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed = w->blind = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
@@ -26220,7 +26291,8 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         conc__pp_worker *w = &pool->workers[i];
         int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
-        if (w->process != NULL && (w->rang || w->ended || w->condemned)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && w->owed) conc__pp_ring(w);
         if (w->process != NULL) {
             *over = false;
             if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
@@ -26228,7 +26300,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
-            if (w->condemned || w->ended) due = now + CONC__PP_RETRY_NS;
+            if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
@@ -26476,7 +26548,10 @@ uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const ch
         return (uint64_t)address;
     }
     number = conc__task_number_of(fn);
-    if (number == 0) {
+    if (number >= CONC__PP_NAMES) {
+        number = 0;
+        (void)conc__fail(CONC_INVALID, "%s: only the first %u functions that are registered can be a pool's", call, CONC__PP_NAMES - 1u);
+    } else if (number == 0) {
         (void)conc__fail(CONC_INVALID, "%s: the pool's workers are spawned, and the function is not registered by conc_process_register()", call);
     }
     return number;
@@ -26883,6 +26958,12 @@ static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned wor
     return NULL;
 }
 
+static bool conc__pp_stopped(conc_process *p, conc_deadline deadline) {
+    int code;
+    conc_result r = conc_process_stop(p, &code, deadline);
+    return r == CONC_OK || r == CONC_CRASHED;
+}
+
 /* Its workers that are there end, as if they had never been. Nobody else knows of it. */
 static void conc__pp_undo(conc_procpool *pool) {
     unsigned i;
@@ -26890,7 +26971,10 @@ static void conc__pp_undo(conc_procpool *pool) {
         conc__pp_worker *w = &pool->workers[i];
         int code;
         if (w->process == NULL) continue;
-        (void)conc_process_stop(w->process, &code, CONC_NOW);
+        conc__pp_stop(w);
+        if (!conc__pp_stopped(w->process, CONC_NOW) && conc_process_join(w->process, &code, conc_after(CONC__PP_GRACE)) == CONC_TIMEOUT) {
+            (void)conc_process_detach(w->process); /* it cannot be killed */
+        }
         conc_shared_free(w->shared);
         conc__free(w->params);
     }
@@ -28284,6 +28368,32 @@ void conc_sim_fail(const char *text, const char *file, int line) {
 #define conc_pool_sort(...) CONC__AT("conc_pool_sort(" #__VA_ARGS__ ")", conc_pool_sort(__VA_ARGS__))
 #define conc_pool_map_bytes(...) \
     CONC__AT("conc_pool_map_bytes(" #__VA_ARGS__ ")", conc_pool_map_bytes(__VA_ARGS__))
+#define conc_procpool_run(...) \
+    CONC__AT("conc_procpool_run(" #__VA_ARGS__ ")", conc_procpool_run(__VA_ARGS__))
+#define conc_procpool_submit(...) \
+    CONC__AT("conc_procpool_submit(" #__VA_ARGS__ ")", conc_procpool_submit(__VA_ARGS__))
+#define conc_procpool_run_ex(...) \
+    CONC__AT("conc_procpool_run_ex(" #__VA_ARGS__ ")", conc_procpool_run_ex(__VA_ARGS__))
+#define conc_procpool_submit_ex(...) \
+    CONC__AT("conc_procpool_submit_ex(" #__VA_ARGS__ ")", conc_procpool_submit_ex(__VA_ARGS__))
+#define conc_procpool_call(...) \
+    CONC__AT("conc_procpool_call(" #__VA_ARGS__ ")", conc_procpool_call(__VA_ARGS__))
+#define conc_procpool_kill(...) \
+    CONC__AT("conc_procpool_kill(" #__VA_ARGS__ ")", conc_procpool_kill(__VA_ARGS__))
+#define conc_procpool_map_bytes(...) \
+    CONC__AT("conc_procpool_map_bytes(" #__VA_ARGS__ ")", conc_procpool_map_bytes(__VA_ARGS__))
+#define conc_procpool_close(...) \
+    CONC__AT("conc_procpool_close(" #__VA_ARGS__ ")", conc_procpool_close(__VA_ARGS__))
+#define conc_procpool_close_now(...) \
+    CONC__AT("conc_procpool_close_now(" #__VA_ARGS__ ")", conc_procpool_close_now(__VA_ARGS__))
+#define conc_procpool_terminate(...) \
+    CONC__AT("conc_procpool_terminate(" #__VA_ARGS__ ")", conc_procpool_terminate(__VA_ARGS__))
+#define conc_procpool_join(...) \
+    CONC__AT("conc_procpool_join(" #__VA_ARGS__ ")", conc_procpool_join(__VA_ARGS__))
+#define conc_procpool_free(...) \
+    CONC__AT("conc_procpool_free(" #__VA_ARGS__ ")", conc_procpool_free(__VA_ARGS__))
+#define conc_procpool_finish(...) \
+    CONC__AT("conc_procpool_finish(" #__VA_ARGS__ ")", conc_procpool_finish(__VA_ARGS__))
 #define conc__co_go(...) CONC__AT("CONC_GO(...)", conc__co_go(__VA_ARGS__))
 #define conc__co_await(task, op, deadline, catches) \
     CONC__AT("CO_AWAIT(" #op ")", conc__co_await((task), op, (deadline), (catches)))

@@ -75,7 +75,7 @@ typedef struct conc__task_name {
     struct conc__task_name *next;
     const char *name;
     conc_fn fn;
-    uint32_t number; /* from 1 on: the same in parent and child, as both register the same */
+    uint32_t number; /* from 1 on; in this process */
 } conc__task_name;
 static conc__task_name *conc__task_names;       /* guarded by the lock */
 static const char *conc__program;               /* set by conc_process_main(): how this program was called */
@@ -473,11 +473,20 @@ uint32_t conc__task_number_of(conc_fn fn) {
     return number;
 }
 
-conc_fn conc__task_of_number(uint32_t number) {
+const char *conc__task_name_of_number(uint32_t number) {
+    const conc__task_name *t;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->number != number; t = t->next) {
+    }
+    conc__lock_give(&conc__processes);
+    return t != NULL ? t->name : "";
+}
+
+conc_fn conc__task_of_name(const char *name) {
     const conc__task_name *t;
     conc_fn fn;
     conc__lock_take(&conc__processes);
-    for (t = conc__task_names; t != NULL && t->number != number; t = t->next) {
+    for (t = conc__task_names; t != NULL && strcmp(t->name, name) != 0; t = t->next) {
     }
     fn = t != NULL ? t->fn : NULL;
     conc__lock_give(&conc__processes);

@@ -26,8 +26,10 @@ enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
 #define CONC__PP_AREA_SOFT ((size_t)262144) /* as much of the area is used as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
-#define CONC__PP_RETRY_NS 5000000           /* looks again at what no descriptor tells */
 #define CONC__PP_GRACE 5.0                  /* seconds that a worker has to end when it has been stopped */
+#if !defined(CONC__PP_PATIENCE)
+#define CONC__PP_PATIENCE 0.01               /* after the first of them; each time twice as long */
+#endif
 #define CONC__PP_TRIES 8                    /* workers that die before they are ready, one after the other */
 
 typedef struct conc__pp_worker {
@@ -36,7 +38,7 @@ typedef struct conc__pp_worker {
     conc_shared *shared;
     conc__pp_words *words;
     conc__pp_slot *slots;
-    char *replies, *area;
+    char *names, *replies, *area;
     size_t area_size, soft, begin, end, in_area; /* bytes in use are from begin to end, perhaps around, if in_area is not 0 */
     intptr_t channel, end_fd;
     uint32_t posted, taken, replied;
@@ -48,6 +50,8 @@ typedef struct conc__pp_worker {
     bool stopping;              /* it has been told to end */
     bool grows;                 /* it is to be replaced by one with a larger area, once it has nothing to do */
     bool progress;              /* it has begun something */
+    bool owed;                  /* it could not be rung for */
+    bool blind;                 /* the poller does not look after it */
     conc_deadline stop_due;
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
     size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
@@ -339,7 +343,7 @@ static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp
 
 static void conc__pp_ring(conc__pp_worker *w) {
     size_t n;
-    (void)conc__port_socket_send(w->channel, "", 1, &n); /* if it fails, the worker is dead, which is told otherwise */
+    w->owed = conc__port_socket_send(w->channel, "", 1, &n) != 0; /* the keeper tries again; or it is dead, which is told otherwise */
 }
 
 static void conc__pp_wake(conc__pp_worker *w) {
@@ -410,6 +414,12 @@ static void conc__pp_stop(conc__pp_worker *w) {
     conc__pp_wake(w);
 }
 
+/* Has the function's name where the worker looks for it. */
+static void conc__pp_name(char *names, uint64_t fn) {
+    char *to = names + fn * 64u;
+    if (to[0] == '\0') (void)snprintf(to, 64, "%s", conc__task_name_of_number((uint32_t)fn));
+}
+
 /* Puts it into its ring; false: its bytes find no room there now. */
 static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item) {
     uint32_t i = w->posted % CONC__PP_SLOTS;
@@ -432,6 +442,7 @@ static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
     } else if (place == CONC__PP_IN_SLOT) {
         conc__pp_fill(item, slot->bytes);
     }
+    if (!pool->forks) conc__pp_name(w->names, item->fn);
     slot->count = item->count;
     slot->fn = item->fn;
     slot->size = size;
@@ -815,7 +826,7 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
 /* One was not ready before it died, or could not be started: the next one has to wait. */
 static void conc__pp_failed(conc_procpool *pool, conc__pp_worker *w, const char *why, conc__pp_ended *list) {
     unsigned n = pool->failures++;
-    w->start_at = conc_after(n < 7 ? 0.01 * (double)(1u << n) : 1.0);
+    w->start_at = conc_after(n < 7 ? CONC__PP_PATIENCE * (double)(1u << n) : CONC__PP_PATIENCE * 100);
     if (n + 1 >= CONC__PP_TRIES && !conc__pp_any_ready(pool) && !pool->gave_up) conc__pp_give_up(pool, why, list);
 }
 
@@ -865,8 +876,8 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
 /* ---- the keeper ------------------------------------------------------------------------------------------------------- */
 
 static void conc__pp_watch_fds(conc_procpool *pool, conc__pp_worker *w) {
-    (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
-    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+    w->blind = conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ) != 0;
+    if (w->end_fd >= 0 && conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ) != 0) w->blind = true;
 }
 
 /* Whether its process has ended, or is ending: then it is buried as soon as it can be. */
@@ -875,13 +886,13 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
     size_t n = 1;
     int e = 0, code = 0;
     conc_result r;
-    if (w->rang) {
+    if (w->rang || w->blind) {
         do {
             e = conc__port_socket_receive(w->channel, bytes, sizeof bytes, &n);
         } while (e == 0 && n == sizeof bytes);
         w->rang = false;
-        if (e == 0 ? n == 0 : !conc__port_would_block(e)) w->ended = true;
-        if (!w->ended) (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
+        if (e == 0 ? n == 0 : conc__port_kind_of(e) == CONC__PORT_BROKEN) w->ended = true;
+        if (!w->ended) conc__pp_watch_fds(pool, w);
     }
     if (!w->ended && !w->condemned) return;
     conc__port_poller_forget(&pool->poller, w->channel); /* they are closed by the join */
@@ -898,7 +909,7 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
     if (w->held == 0) w->condemned = true;
     if (w->condemned) (void)conc_process_kill(w->process);
-    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ); /* beside this, it is looked at again and again */
 }
 
 /* The time limit of what runs there; the time to look again. */
@@ -936,6 +947,9 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
         params->init_size = pool->desc.init_size;
         params->memory_limit = pool->desc.memory_limit;
         params->reply_max = pool->desc.size_max;
+        if (!pool->forks && params->initialize != 0) {
+            conc__pp_name((char *)conc_shared_data(shared[0]) + CONC__PP_NAMES_AT, params->initialize);
+        }
         if (pool->desc.init_size != 0) memcpy((char *)params + CONC__PP_PARAMS, pool->init, pool->desc.init_size);
         (void)snprintf(name, sizeof name, "%s-%u", pool->name, w->number);
         memset(&desc, 0, sizeof desc);
@@ -958,6 +972,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->shared = shared[0];
     w->words = (conc__pp_words *)(void *)data;
     w->slots = (conc__pp_slot *)(void *)(data + CONC__PP_SLOTS_AT);
+    w->names = data + CONC__PP_NAMES_AT;
     w->replies = data + CONC__PP_REPLY_AT;
     w->area = data + CONC__PP_AREA_AT;
     w->area_size = area;
@@ -967,7 +982,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = false;
+    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed = w->blind = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
@@ -986,7 +1001,8 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         conc__pp_worker *w = &pool->workers[i];
         int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
-        if (w->process != NULL && (w->rang || w->ended || w->condemned)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && w->owed) conc__pp_ring(w);
         if (w->process != NULL) {
             *over = false;
             if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
@@ -994,7 +1010,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
-            if (w->condemned || w->ended) due = now + CONC__PP_RETRY_NS;
+            if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
@@ -1242,7 +1258,10 @@ uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const ch
         return (uint64_t)address;
     }
     number = conc__task_number_of(fn);
-    if (number == 0) {
+    if (number >= CONC__PP_NAMES) {
+        number = 0;
+        (void)conc__fail(CONC_INVALID, "%s: only the first %u functions that are registered can be a pool's", call, CONC__PP_NAMES - 1u);
+    } else if (number == 0) {
         (void)conc__fail(CONC_INVALID, "%s: the pool's workers are spawned, and the function is not registered by conc_process_register()", call);
     }
     return number;
@@ -1649,6 +1668,12 @@ static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned wor
     return NULL;
 }
 
+static bool conc__pp_stopped(conc_process *p, conc_deadline deadline) {
+    int code;
+    conc_result r = conc_process_stop(p, &code, deadline);
+    return r == CONC_OK || r == CONC_CRASHED;
+}
+
 /* Its workers that are there end, as if they had never been. Nobody else knows of it. */
 static void conc__pp_undo(conc_procpool *pool) {
     unsigned i;
@@ -1656,7 +1681,10 @@ static void conc__pp_undo(conc_procpool *pool) {
         conc__pp_worker *w = &pool->workers[i];
         int code;
         if (w->process == NULL) continue;
-        (void)conc_process_stop(w->process, &code, CONC_NOW);
+        conc__pp_stop(w);
+        if (!conc__pp_stopped(w->process, CONC_NOW) && conc_process_join(w->process, &code, conc_after(CONC__PP_GRACE)) == CONC_TIMEOUT) {
+            (void)conc_process_detach(w->process); /* it cannot be killed */
+        }
         conc_shared_free(w->shared);
         conc__free(w->params);
     }
