@@ -25996,13 +25996,14 @@ static bool conc__pp_take(conc_procpool *pool, conc__pp_worker *w, conc__pp_ende
     uint32_t done, there;
     bool any = false, sane = true;
     if (w->process == NULL || w->broken) return false;
+    there = conc__load32(&w->words->replied, CONC__ACQUIRE); /* before `done`: what is left of it after that is of the task that runs */
     done = conc__load32(&w->words->done, CONC__ACQUIRE);
     if (done != w->taken) {
         any = true;
         sane = done - w->taken <= w->posted - w->taken;
         while (sane && w->taken != done) sane = conc__pp_take_slot(pool, w, list);
     }
-    there = conc__load32(&w->words->replied, CONC__ACQUIRE) - w->replied;
+    there = (int32_t)(there - w->replied) > 0 ? there - w->replied : 0;
     if (sane && CONC__UNLIKELY(there != 0) && w->taken != w->posted) { /* what its current task has replied so far */
         conc__pp_item *item = w->items[w->taken % CONC__PP_SLOTS];
         any = true;
