@@ -3670,7 +3670,8 @@ typedef struct conc_procpool_desc {
     double time_limit;          /* seconds that one task may run; 0: no limit. See conc_procpool_task, too */
     size_t memory_limit;        /* bytes that a worker may have more than at its beginning: then its malloc() fails. 0: no limit. Linux,
                                    Windows; elsewhere conc_procpool_new() says CONC_INVALID */
-    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB (256 MiB where addresses have 32 bits) */
+    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB, or 256 MiB where
+                                   a size_t has 32 bits */
     size_t buffer_size;         /* bytes of shared memory for conc_procpool_buffer(); 0: none */
     bool daemon;                /* the program's end neither closes the pool nor waits for its tasks */
 } conc_procpool_desc;
@@ -4038,6 +4039,19 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 #undef conc_pool_reduce_bytes
 #undef conc_pool_sort
 #undef conc_pool_map_bytes
+#undef conc_procpool_run
+#undef conc_procpool_submit
+#undef conc_procpool_run_ex
+#undef conc_procpool_submit_ex
+#undef conc_procpool_call
+#undef conc_procpool_kill
+#undef conc_procpool_map_bytes
+#undef conc_procpool_close
+#undef conc_procpool_close_now
+#undef conc_procpool_terminate
+#undef conc_procpool_join
+#undef conc_procpool_free
+#undef conc_procpool_finish
 #undef conc__co_go
 #undef conc__co_await
 #undef conc__co_await_any
@@ -4942,6 +4956,8 @@ CONC__LIB void conc__debug_begin(void);
 CONC__LIB bool conc__is_gone(uint32_t owner);
 /* How many forks lie between the first process and this one. */
 CONC__LIB uint32_t conc__fork_generation(void);
+/* In the child of a fork() that nobody else has told of: all is made new. */
+CONC__LIB void conc__forked(void);
 
 /* ---- core: errors ----------------------------------------------------------------------------- */
 
@@ -5448,10 +5464,12 @@ CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
 /* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
 CONC__LIB intptr_t conc__process_becomes_worker(void);
-/* Whether conc_process_main() has been called; a registered function's number, or 0, and the other way round, or NULL. */
+/* Whether conc_process_main() has been called; a registered function's number, or 0; the name of a number, or ""; the function of a name,
+ * or NULL. */
 CONC__LIB bool conc__process_may_spawn(void);
 CONC__LIB uint32_t conc__task_number_of(conc_fn fn);
-CONC__LIB conc_fn conc__task_of_number(uint32_t number);
+CONC__LIB const char *conc__task_name_of_number(uint32_t number);
+CONC__LIB conc_fn conc__task_of_name(const char *name);
 /* In a child of fork(): it is not there any more. Its handle stays. */
 CONC__LIB void conc__shared_leave(conc_shared *s);
 /* The process pool's: what its workers run. */
@@ -5648,7 +5666,7 @@ static void conc__signal_end(conc__agent *agent) {
     agent->has_signal = false;
 }
 
-static void conc__forked(void) {
+void conc__forked(void) {
     conc__forks++;
     conc__survivor = conc__self()->owner;
     conc__signal_end(conc__self()); /* the parent has it too */
@@ -22560,6 +22578,15 @@ static void conc__pool_describe(conc_pool *pool, void *arg) {
     d->line(text, d->arg);
 }
 
+static void conc__procpool_describe(conc_procpool *pool, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    conc_procpool_stats s = conc_procpool_stats_of(pool);
+    char text[200];
+    (void)snprintf(text, sizeof text, "process pool \"%s\": %u workers, %u busy; %zu tasks waiting, %llu completed, %llu processes crashed",
+                   conc_procpool_name(pool), s.workers, s.busy, s.waiting, (unsigned long long)s.completed, (unsigned long long)s.crashed);
+    d->line(text, d->arg);
+}
+
 /* A loop that runs in another thread is asked to write its lines itself. Who asks waits until it has, or until it is too
  * late; then the loop drops the request. */
 enum { CONC__ASKED, CONC__ANSWERING, CONC__ANSWERED, CONC__GIVEN_UP };
@@ -22623,6 +22650,7 @@ void conc_dump(void (*line)(const char *text, void *arg), void *arg) {
     d.arg = arg;
     conc__agent_each(conc__thread_describe, &d);
     conc__pool_each(conc__pool_describe, &d);
+    conc__procpool_each(conc__procpool_describe, &d);
     conc__loop_each(conc__loop_dump, &d);
 }
 
@@ -23975,7 +24003,7 @@ typedef struct conc__task_name {
     struct conc__task_name *next;
     const char *name;
     conc_fn fn;
-    uint32_t number; /* from 1 on: the same in parent and child, as both register the same */
+    uint32_t number; /* from 1 on; in this process */
 } conc__task_name;
 static conc__task_name *conc__task_names;       /* guarded by the lock */
 static const char *conc__program;               /* set by conc_process_main(): how this program was called */
@@ -24373,11 +24401,20 @@ uint32_t conc__task_number_of(conc_fn fn) {
     return number;
 }
 
-conc_fn conc__task_of_number(uint32_t number) {
+const char *conc__task_name_of_number(uint32_t number) {
+    const conc__task_name *t;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->number != number; t = t->next) {
+    }
+    conc__lock_give(&conc__processes);
+    return t != NULL ? t->name : "";
+}
+
+conc_fn conc__task_of_name(const char *name) {
     const conc__task_name *t;
     conc_fn fn;
     conc__lock_take(&conc__processes);
-    for (t = conc__task_names; t != NULL && t->number != number; t = t->next) {
+    for (t = conc__task_names; t != NULL && strcmp(t->name, name) != 0; t = t->next) {
     }
     fn = t != NULL ? t->fn : NULL;
     conc__lock_give(&conc__processes);
@@ -24463,7 +24500,16 @@ static int conc__child_run(conc__process_block *b, conc_fn fn) {
     return code == 0 ? 0 : (code & 0xff) != 0 ? code & 0xff : 1;
 }
 
+static void conc__task_name_add(conc__task_name *t) {
+    conc__lock_take(&conc__processes);
+    t->number = conc__task_names != NULL ? conc__task_names->number + 1 : 1;
+    t->next = conc__task_names;
+    conc__task_names = t;
+    conc__lock_give(&conc__processes);
+}
+
 void conc_process_main(int argc, char **argv) {
+    static conc__task_name worker;
     conc__port_block block;
     conc__process_block *b;
     conc__task_name *t;
@@ -24471,7 +24517,12 @@ void conc_process_main(int argc, char **argv) {
     size_t i;
     int code, e;
     conc__program = argc > 0 && argv != NULL && argv[0] != NULL ? argv[0] : "";
-    (void)conc_process_register("conc: a pool's worker", conc__procpool_worker);
+    conc__processes_begin();
+    if (worker.name == NULL) {
+        worker.name = "conc: a pool's worker";
+        worker.fn = conc__procpool_worker;
+        conc__task_name_add(&worker);
+    }
     if (argc != 4 || strcmp(argv[1], CONC__PROCESS_OPTION) != 0) return;
     if (sscanf(argv[2], "%lld:%lld", &fd, &size) != 2 || sscanf(argv[3], "%lld", &keep) != 1 ||
         size < (long long)CONC__BLOCK_HEAD || (unsigned long long)size > SIZE_MAX) {
@@ -24536,11 +24587,7 @@ conc_result conc_process_register(const char *name, conc_fn fn) {
     if (t == NULL) return CONC_NO_MEMORY;
     t->name = name;
     t->fn = fn;
-    conc__lock_take(&conc__processes);
-    t->number = conc__task_names != NULL ? conc__task_names->number + 1 : 1;
-    t->next = conc__task_names;
-    conc__task_names = t;
-    conc__lock_give(&conc__processes);
+    conc__task_name_add(t);
     return CONC_OK;
 }
 
@@ -24666,9 +24713,13 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
     } else {
 #if CONC__PROCESS_FORKS
         bool child = false;
+        uint32_t generation = conc__fork_generation();
         intptr_t keep;
         e = conc__port_process_fork(&p->os, &child, &keep);
-        if (child) conc__forked_child(p, desc, fn, keep);
+        if (child) {
+            if (conc__fork_generation() == generation) conc__forked(); /* the system could not tell it */
+            conc__forked_child(p, desc, fn, keep);
+        }
 #else
         (void)fn;
 #endif
@@ -24833,6 +24884,7 @@ void conc_shared_free(conc_shared *s) {
 #define CONC__PP_AREA ((size_t)8 << 20) /* bytes for arguments, at first. (What is not used takes no memory) */
 #endif
 #define CONC__PP_INLINE 64u
+#define CONC__PP_RETRY_NS 5000000 /* after what fails only when the system is short of something, we try again */
 #define CONC__PP_LOOKS_NS 50000  /* how long who finds nothing looks before it sleeps */
 
 enum { CONC__PP_POSTED = 1, CONC__PP_BEGUN, CONC__PP_RETRACTED, CONC__PP_HALT };
@@ -24841,7 +24893,7 @@ enum { CONC__PP_IN_SLOT, CONC__PP_IN_AREA, CONC__PP_IN_BUFFER, CONC__PP_REPLIES 
 typedef struct conc__pp_slot {
     uint32_t state;  /* atomic: see above */
     uint32_t count;  /* items of a map; 0: it is a task */
-    uint64_t fn;     /* where the function is, if the worker was forked; else its number */
+    uint64_t fn;     /* where the function is, if the worker was forked; else the place of its name */
     uint64_t size;   /* of the bytes */
     uint64_t at;     /* where they are, from the beginning of what the next one says */
     uint32_t place;  /* and, as bits, whether it may reply, and has a time limit */
@@ -24874,7 +24926,9 @@ typedef struct conc__pp_words {
 } conc__pp_words;
 
 #define CONC__PP_SLOTS_AT 4096u
-#define CONC__PP_REPLY_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot))
+#define CONC__PP_NAMES_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot)) /* of functions; each is there before it is used */
+#define CONC__PP_NAMES 512u
+#define CONC__PP_REPLY_AT (CONC__PP_NAMES_AT + CONC__PP_NAMES * 64u)
 #define CONC__PP_AREA_AT (CONC__PP_REPLY_AT + CONC__PP_REPLY)
 
 /* What a worker is started with; the initialiser's bytes follow. */
@@ -24982,14 +25036,15 @@ CONC__LIB void conc__pp_item_clear(conc__pp_item *item); /* frees its text and i
  * procpool_worker: the worker's side of procpool_ring.h.
  * ========================================================================================== */
 
-static struct { /* of a worker process; written once, but for the last four */
+static struct { /* of a worker process; written once, but for the last ones */
     conc__pp_words *words; /* NULL: this process is none */
     conc__pp_slot *slots;
-    char *replies, *area, *buffers;
+    char *names, *replies, *area, *buffers;
     intptr_t fd;
     uint32_t number, generation;
     uint64_t reply_max;
     bool forked;
+    bool owed;           /* the parent could not be rung for */
     conc__pp_slot *slot; /* the one that runs */
     uint32_t taken, replied;
     conc_fn last; /* the function last called, and what stands for it */
@@ -25005,7 +25060,7 @@ unsigned conc_procpool_worker(void) {
 /* The descriptor is the worker's own, unless a task has closed it: then the parent, that sees it closed, ends us. */
 static void conc__pp_ring_parent(void) {
     size_t n;
-    (void)conc__port_socket_send(conc__pp_here.fd, "", 1, &n);
+    conc__pp_here.owed = conc__port_socket_send(conc__pp_here.fd, "", 1, &n) != 0;
 }
 
 /* Sleeps until a byte has come; false: the parent's end is closed. */
@@ -25014,9 +25069,14 @@ static bool conc__pp_sleep(void) {
     size_t n;
     int e;
     conc__port_pollfd look;
+    if (conc__pp_here.owed) conc__pp_ring_parent();
     look.fd = conc__pp_here.fd;
     look.want = CONC__PORT_READ;
-    if (conc__port_poll(&look, 1, INT64_MAX, &e) < 0 || (look.got & CONC__PORT_BAD) != 0) return false;
+    look.got = 0;
+    if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX, &e) < 0) {
+        conc__port_yield(); /* the system is short of memory */
+    }
+    if ((look.got & CONC__PORT_BAD) != 0) return false;
     e = conc__port_socket_receive(conc__pp_here.fd, bytes, sizeof bytes, &n);
     return e == 0 ? n != 0 : conc__port_would_block(e);
 }
@@ -25100,7 +25160,7 @@ static conc_fn conc__pp_function(uint64_t fn) {
             uintptr_t address = (uintptr_t)fn;
             memcpy(&found, &address, sizeof found);
         } else {
-            found = conc__task_of_number((uint32_t)fn);
+            found = conc__task_of_name(conc__pp_here.names + fn * 64u);
         }
         conc__pp_here.last = found;
         conc__pp_here.last_number = fn;
@@ -25138,6 +25198,11 @@ static void conc__pp_returned(conc__pp_slot *slot, int code) {
     }
 }
 
+static void conc__pp_unknown(conc__pp_slot *slot) {
+    (void)conc__fail(CONC_INVALID, "the function is not registered there before conc_process_main()");
+    conc__pp_returned(slot, CONC_INVALID);
+}
+
 static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
     conc_pool_map_fn fn;
     conc__pp_map_places p;
@@ -25148,6 +25213,10 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
     p = conc__pp_map_place(head->arg_size, head->in_size, head->out_size, slot->count);
     for (i = 0; i < slot->count; i++) {
         if (!conc__pp_begins(slot, i + 1)) return;
+        if (task == NULL) {
+            conc__pp_unknown(slot);
+            continue;
+        }
         conc__self_fast()->detail[0] = '\0';
         conc__pp_returned(slot, fn(bytes + p.in + i * (size_t)head->in_size, bytes + p.out + i * (size_t)head->out_size,
                                    head->arg_size != 0 ? bytes + p.arg : NULL));
@@ -25157,7 +25226,9 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
 static void conc__pp_do(conc__pp_slot *slot) {
     conc_fn fn = conc__pp_function(slot->fn);
     conc__pp_here.slot = slot;
-    if (slot->count != 0) {
+    if (fn == NULL && slot->count == 0) {
+        conc__pp_unknown(slot);
+    } else if (slot->count != 0) {
         conc__pp_run_map(slot, fn);
     } else if (conc__pp_begins(slot, 1)) {
         conc__self_fast()->detail[0] = '\0';
@@ -25197,7 +25268,12 @@ static int conc__pp_initialize(conc__pp_params *p) {
     int code;
     if (p->initialize == 0) return 0;
     conc__self()->detail[0] = '\0';
-    code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()");
+        code = CONC_INVALID;
+    } else {
+        code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    }
     if (conc__fork_generation() != conc__pp_here.generation) conc__port_exit(0);
     if (code != 0) memcpy(conc__pp_here.words->text, conc__self()->detail, sizeof conc__pp_here.words->text);
     return code;
@@ -25212,6 +25288,7 @@ int conc__procpool_worker(void *params) {
     memset(&conc__pp_here, 0, sizeof conc__pp_here);
     conc__pp_here.words = w;
     conc__pp_here.slots = (conc__pp_slot *)(void *)(data + CONC__PP_SLOTS_AT);
+    conc__pp_here.names = data + CONC__PP_NAMES_AT;
     conc__pp_here.replies = data + CONC__PP_REPLY_AT;
     conc__pp_here.area = data + CONC__PP_AREA_AT;
     conc__pp_here.buffers = (char *)conc_shared_data(conc_process_shared(1));
@@ -25261,9 +25338,11 @@ enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
 #define CONC__PP_AREA_SOFT ((size_t)262144) /* as much of the area is used as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
-#define CONC__PP_RETRY_NS 5000000           /* looks again at what no descriptor tells */
 #define CONC__PP_PATROL_NS 1000000000       /* looks after who has a task: it may have written over what makes it ring */
 #define CONC__PP_GRACE 5.0                  /* seconds that a worker has to end when it has been stopped */
+#if !defined(CONC__PP_PATIENCE)
+#define CONC__PP_PATIENCE 0.01               /* after the first of them; each time twice as long */
+#endif
 #define CONC__PP_TRIES 8                    /* workers that die before they are ready, one after the other */
 
 typedef struct conc__pp_worker {
@@ -25272,7 +25351,7 @@ typedef struct conc__pp_worker {
     conc_shared *shared;
     conc__pp_words *words;
     conc__pp_slot *slots;
-    char *replies, *area;
+    char *names, *replies, *area;
     size_t area_size, soft, begin, end, in_area; /* bytes in use are from begin to end, perhaps around, if in_area is not 0 */
     intptr_t channel, end_fd;
     uint32_t posted, taken, replied;
@@ -25284,6 +25363,8 @@ typedef struct conc__pp_worker {
     bool stopping;              /* it has been told to end */
     bool grows;                 /* it is to be replaced by one with a larger area, once it has nothing to do */
     bool progress;              /* it has begun something */
+    bool owed;                  /* it could not be rung for */
+    bool blind;                 /* the poller does not look after it */
     conc_deadline stop_due;
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
     size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
@@ -25575,7 +25656,7 @@ static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp
 
 static void conc__pp_ring(conc__pp_worker *w) {
     size_t n;
-    (void)conc__port_socket_send(w->channel, "", 1, &n); /* if it fails, the worker is dead, which is told otherwise */
+    w->owed = conc__port_socket_send(w->channel, "", 1, &n) != 0; /* the keeper tries again; or it is dead, which is told otherwise */
 }
 
 static void conc__pp_wake(conc__pp_worker *w) {
@@ -25646,6 +25727,12 @@ static void conc__pp_stop(conc__pp_worker *w) {
     conc__pp_wake(w);
 }
 
+/* Has the function's name where the worker looks for it. */
+static void conc__pp_name(char *names, uint64_t fn) {
+    char *to = names + fn * 64u;
+    if (to[0] == '\0') (void)snprintf(to, 64, "%s", conc__task_name_of_number((uint32_t)fn));
+}
+
 /* Puts it into its ring; false: its bytes find no room there now. */
 static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item) {
     uint32_t i = w->posted % CONC__PP_SLOTS;
@@ -25668,11 +25755,14 @@ static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
     } else if (place == CONC__PP_IN_SLOT) {
         conc__pp_fill(item, slot->bytes);
     }
+    if (!pool->forks) conc__pp_name(w->names, item->fn);
     slot->count = item->count;
     slot->fn = item->fn;
     slot->size = size;
     slot->at = place == CONC__PP_IN_BUFFER ? in_buffers : (uint64_t)at;
-    slot->place = place | (item->has_future ? CONC__PP_REPLIES : 0u) | (item->limit != 0 ? CONC__PP_TIMED : 0u);
+    slot->place = place;
+    if (item->has_future) slot->place |= CONC__PP_REPLIES;
+    if (item->limit != 0) slot->place |= CONC__PP_TIMED;
     slot->done = slot->failed = slot->text = 0;
     slot->code = 0;
     slot->reply = 0;
@@ -26057,7 +26147,7 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
 /* One was not ready before it died, or could not be started: the next one has to wait. */
 static void conc__pp_failed(conc_procpool *pool, conc__pp_worker *w, const char *why, conc__pp_ended *list) {
     unsigned n = pool->failures++;
-    w->start_at = conc_after(n < 7 ? 0.01 * (double)(1u << n) : 1.0);
+    w->start_at = conc_after(n < 7 ? CONC__PP_PATIENCE * (double)(1u << n) : CONC__PP_PATIENCE * 100);
     if (n + 1 >= CONC__PP_TRIES && !conc__pp_any_ready(pool) && !pool->gave_up) conc__pp_give_up(pool, why, list);
 }
 
@@ -26107,8 +26197,8 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
 /* ---- the keeper ------------------------------------------------------------------------------------------------------- */
 
 static void conc__pp_watch_fds(conc_procpool *pool, conc__pp_worker *w) {
-    (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
-    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+    w->blind = conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ) != 0;
+    if (w->end_fd >= 0 && conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ) != 0) w->blind = true;
 }
 
 /* Whether its process has ended, or is ending: then it is buried as soon as it can be. */
@@ -26117,13 +26207,13 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
     size_t n = 1;
     int e = 0, code = 0;
     conc_result r;
-    if (w->rang) {
+    if (w->rang || w->blind) {
         do {
             e = conc__port_socket_receive(w->channel, bytes, sizeof bytes, &n);
         } while (e == 0 && n == sizeof bytes);
         w->rang = false;
-        if (e == 0 ? n == 0 : !conc__port_would_block(e)) w->ended = true;
-        if (!w->ended) (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
+        if (e == 0 ? n == 0 : conc__port_kind_of(e) == CONC__PORT_BROKEN) w->ended = true;
+        if (!w->ended) conc__pp_watch_fds(pool, w);
     }
     if (!w->ended && !w->condemned) return;
     conc__port_poller_forget(&pool->poller, w->channel); /* they are closed by the join */
@@ -26140,7 +26230,7 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
      * condemned: whether it was ready counts.) */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
     if (w->condemned || w->held == 0) (void)conc_process_kill(w->process);
-    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ); /* beside this, it is looked at again and again */
 }
 
 /* The time limit of what runs there; the time to look again. */
@@ -26178,6 +26268,9 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
         params->init_size = pool->desc.init_size;
         params->memory_limit = pool->desc.memory_limit;
         params->reply_max = pool->desc.size_max;
+        if (!pool->forks && params->initialize != 0) {
+            conc__pp_name((char *)conc_shared_data(shared[0]) + CONC__PP_NAMES_AT, params->initialize);
+        }
         if (pool->desc.init_size != 0) memcpy((char *)params + CONC__PP_PARAMS, pool->init, pool->desc.init_size);
         (void)snprintf(name, sizeof name, "%s-%u", pool->name, w->number);
         memset(&desc, 0, sizeof desc);
@@ -26200,6 +26293,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->shared = shared[0];
     w->words = (conc__pp_words *)(void *)data;
     w->slots = (conc__pp_slot *)(void *)(data + CONC__PP_SLOTS_AT);
+    w->names = data + CONC__PP_NAMES_AT;
     w->replies = data + CONC__PP_REPLY_AT;
     w->area = data + CONC__PP_AREA_AT;
     w->area_size = area;
@@ -26209,7 +26303,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = false;
+    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed = w->blind = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
@@ -26228,7 +26322,8 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         conc__pp_worker *w = &pool->workers[i];
         int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
-        if (w->process != NULL && (w->rang || w->ended || w->condemned)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && w->owed) conc__pp_ring(w);
         if (w->process != NULL) {
             *over = false;
             if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
@@ -26237,7 +26332,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
             if (w->held != 0 && due > now + CONC__PP_PATROL_NS) due = now + CONC__PP_PATROL_NS;
-            if (w->condemned || w->ended) due = now + CONC__PP_RETRY_NS;
+            if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
@@ -26485,7 +26580,10 @@ uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const ch
         return (uint64_t)address;
     }
     number = conc__task_number_of(fn);
-    if (number == 0) {
+    if (number >= CONC__PP_NAMES) {
+        number = 0;
+        (void)conc__fail(CONC_INVALID, "%s: only the first %u functions that are registered can be a pool's", call, CONC__PP_NAMES - 1u);
+    } else if (number == 0) {
         (void)conc__fail(CONC_INVALID, "%s: the pool's workers are spawned, and the function is not registered by conc_process_register()", call);
     }
     return number;
@@ -26894,12 +26992,17 @@ static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned wor
 
 /* Its workers that are there end, as if they had never been. Nobody else knows of it. */
 static void conc__pp_undo(conc_procpool *pool) {
+    conc_deadline until = conc_after(CONC__PP_GRACE);
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
         int code;
         if (w->process == NULL) continue;
-        (void)conc_process_stop(w->process, &code, CONC_NOW);
+        conc__pp_stop(w);
+        (void)conc_channel_close(conc_process_channel(w->process));
+        (void)conc_process_kill(w->process);
+        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until)) (void)conc_sleep(conc_after(0.001));
+        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY) (void)conc_process_detach(w->process); /* it cannot be killed */
         conc_shared_free(w->shared);
         conc__free(w->params);
     }
@@ -26943,7 +27046,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     if (desc != NULL) d = *desc;
     if (workers == 0) workers = conc_cpu_count();
     if (d.name == NULL) d.name = "procpool";
-    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) > 4 ? 30 : 28);
+    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) < 8 ? 28 : 30);
     if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
     wrong = conc__pp_desc_wrong(&d, workers);
     if (wrong != NULL) {
@@ -28295,6 +28398,32 @@ void conc_sim_fail(const char *text, const char *file, int line) {
 #define conc_pool_sort(...) CONC__AT("conc_pool_sort(" #__VA_ARGS__ ")", conc_pool_sort(__VA_ARGS__))
 #define conc_pool_map_bytes(...) \
     CONC__AT("conc_pool_map_bytes(" #__VA_ARGS__ ")", conc_pool_map_bytes(__VA_ARGS__))
+#define conc_procpool_run(...) \
+    CONC__AT("conc_procpool_run(" #__VA_ARGS__ ")", conc_procpool_run(__VA_ARGS__))
+#define conc_procpool_submit(...) \
+    CONC__AT("conc_procpool_submit(" #__VA_ARGS__ ")", conc_procpool_submit(__VA_ARGS__))
+#define conc_procpool_run_ex(...) \
+    CONC__AT("conc_procpool_run_ex(" #__VA_ARGS__ ")", conc_procpool_run_ex(__VA_ARGS__))
+#define conc_procpool_submit_ex(...) \
+    CONC__AT("conc_procpool_submit_ex(" #__VA_ARGS__ ")", conc_procpool_submit_ex(__VA_ARGS__))
+#define conc_procpool_call(...) \
+    CONC__AT("conc_procpool_call(" #__VA_ARGS__ ")", conc_procpool_call(__VA_ARGS__))
+#define conc_procpool_kill(...) \
+    CONC__AT("conc_procpool_kill(" #__VA_ARGS__ ")", conc_procpool_kill(__VA_ARGS__))
+#define conc_procpool_map_bytes(...) \
+    CONC__AT("conc_procpool_map_bytes(" #__VA_ARGS__ ")", conc_procpool_map_bytes(__VA_ARGS__))
+#define conc_procpool_close(...) \
+    CONC__AT("conc_procpool_close(" #__VA_ARGS__ ")", conc_procpool_close(__VA_ARGS__))
+#define conc_procpool_close_now(...) \
+    CONC__AT("conc_procpool_close_now(" #__VA_ARGS__ ")", conc_procpool_close_now(__VA_ARGS__))
+#define conc_procpool_terminate(...) \
+    CONC__AT("conc_procpool_terminate(" #__VA_ARGS__ ")", conc_procpool_terminate(__VA_ARGS__))
+#define conc_procpool_join(...) \
+    CONC__AT("conc_procpool_join(" #__VA_ARGS__ ")", conc_procpool_join(__VA_ARGS__))
+#define conc_procpool_free(...) \
+    CONC__AT("conc_procpool_free(" #__VA_ARGS__ ")", conc_procpool_free(__VA_ARGS__))
+#define conc_procpool_finish(...) \
+    CONC__AT("conc_procpool_finish(" #__VA_ARGS__ ")", conc_procpool_finish(__VA_ARGS__))
 #define conc__co_go(...) CONC__AT("CONC_GO(...)", conc__co_go(__VA_ARGS__))
 #define conc__co_await(task, op, deadline, catches) \
     CONC__AT("CO_AWAIT(" #op ")", conc__co_await((task), op, (deadline), (catches)))

@@ -156,6 +156,8 @@ CONC__LIB void conc__debug_begin(void);
 CONC__LIB bool conc__is_gone(uint32_t owner);
 /* How many forks lie between the first process and this one. */
 CONC__LIB uint32_t conc__fork_generation(void);
+/* In the child of a fork() that nobody else has told of: all is made new. */
+CONC__LIB void conc__forked(void);
 
 /* ---- core: errors ----------------------------------------------------------------------------- */
 
@@ -662,10 +664,12 @@ CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
 /* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
 CONC__LIB intptr_t conc__process_becomes_worker(void);
-/* Whether conc_process_main() has been called; a registered function's number, or 0, and the other way round, or NULL. */
+/* Whether conc_process_main() has been called; a registered function's number, or 0; the name of a number, or ""; the function of a name,
+ * or NULL. */
 CONC__LIB bool conc__process_may_spawn(void);
 CONC__LIB uint32_t conc__task_number_of(conc_fn fn);
-CONC__LIB conc_fn conc__task_of_number(uint32_t number);
+CONC__LIB const char *conc__task_name_of_number(uint32_t number);
+CONC__LIB conc_fn conc__task_of_name(const char *name);
 /* In a child of fork(): it is not there any more. Its handle stays. */
 CONC__LIB void conc__shared_leave(conc_shared *s);
 /* The process pool's: what its workers run. */

@@ -26,9 +26,11 @@ enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
 #define CONC__PP_AREA_SOFT ((size_t)262144) /* as much of the area is used as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
-#define CONC__PP_RETRY_NS 5000000           /* looks again at what no descriptor tells */
 #define CONC__PP_PATROL_NS 1000000000       /* looks after who has a task: it may have written over what makes it ring */
 #define CONC__PP_GRACE 5.0                  /* seconds that a worker has to end when it has been stopped */
+#if !defined(CONC__PP_PATIENCE)
+#define CONC__PP_PATIENCE 0.01               /* after the first of them; each time twice as long */
+#endif
 #define CONC__PP_TRIES 8                    /* workers that die before they are ready, one after the other */
 
 typedef struct conc__pp_worker {
@@ -37,7 +39,7 @@ typedef struct conc__pp_worker {
     conc_shared *shared;
     conc__pp_words *words;
     conc__pp_slot *slots;
-    char *replies, *area;
+    char *names, *replies, *area;
     size_t area_size, soft, begin, end, in_area; /* bytes in use are from begin to end, perhaps around, if in_area is not 0 */
     intptr_t channel, end_fd;
     uint32_t posted, taken, replied;
@@ -49,6 +51,8 @@ typedef struct conc__pp_worker {
     bool stopping;              /* it has been told to end */
     bool grows;                 /* it is to be replaced by one with a larger area, once it has nothing to do */
     bool progress;              /* it has begun something */
+    bool owed;                  /* it could not be rung for */
+    bool blind;                 /* the poller does not look after it */
     conc_deadline stop_due;
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
     size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
@@ -340,7 +344,7 @@ static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp
 
 static void conc__pp_ring(conc__pp_worker *w) {
     size_t n;
-    (void)conc__port_socket_send(w->channel, "", 1, &n); /* if it fails, the worker is dead, which is told otherwise */
+    w->owed = conc__port_socket_send(w->channel, "", 1, &n) != 0; /* the keeper tries again; or it is dead, which is told otherwise */
 }
 
 static void conc__pp_wake(conc__pp_worker *w) {
@@ -411,6 +415,12 @@ static void conc__pp_stop(conc__pp_worker *w) {
     conc__pp_wake(w);
 }
 
+/* Has the function's name where the worker looks for it. */
+static void conc__pp_name(char *names, uint64_t fn) {
+    char *to = names + fn * 64u;
+    if (to[0] == '\0') (void)snprintf(to, 64, "%s", conc__task_name_of_number((uint32_t)fn));
+}
+
 /* Puts it into its ring; false: its bytes find no room there now. */
 static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item) {
     uint32_t i = w->posted % CONC__PP_SLOTS;
@@ -433,11 +443,14 @@ static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
     } else if (place == CONC__PP_IN_SLOT) {
         conc__pp_fill(item, slot->bytes);
     }
+    if (!pool->forks) conc__pp_name(w->names, item->fn);
     slot->count = item->count;
     slot->fn = item->fn;
     slot->size = size;
     slot->at = place == CONC__PP_IN_BUFFER ? in_buffers : (uint64_t)at;
-    slot->place = place | (item->has_future ? CONC__PP_REPLIES : 0u) | (item->limit != 0 ? CONC__PP_TIMED : 0u);
+    slot->place = place;
+    if (item->has_future) slot->place |= CONC__PP_REPLIES;
+    if (item->limit != 0) slot->place |= CONC__PP_TIMED;
     slot->done = slot->failed = slot->text = 0;
     slot->code = 0;
     slot->reply = 0;
@@ -822,7 +835,7 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
 /* One was not ready before it died, or could not be started: the next one has to wait. */
 static void conc__pp_failed(conc_procpool *pool, conc__pp_worker *w, const char *why, conc__pp_ended *list) {
     unsigned n = pool->failures++;
-    w->start_at = conc_after(n < 7 ? 0.01 * (double)(1u << n) : 1.0);
+    w->start_at = conc_after(n < 7 ? CONC__PP_PATIENCE * (double)(1u << n) : CONC__PP_PATIENCE * 100);
     if (n + 1 >= CONC__PP_TRIES && !conc__pp_any_ready(pool) && !pool->gave_up) conc__pp_give_up(pool, why, list);
 }
 
@@ -872,8 +885,8 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
 /* ---- the keeper ------------------------------------------------------------------------------------------------------- */
 
 static void conc__pp_watch_fds(conc_procpool *pool, conc__pp_worker *w) {
-    (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
-    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+    w->blind = conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ) != 0;
+    if (w->end_fd >= 0 && conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ) != 0) w->blind = true;
 }
 
 /* Whether its process has ended, or is ending: then it is buried as soon as it can be. */
@@ -882,13 +895,13 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
     size_t n = 1;
     int e = 0, code = 0;
     conc_result r;
-    if (w->rang) {
+    if (w->rang || w->blind) {
         do {
             e = conc__port_socket_receive(w->channel, bytes, sizeof bytes, &n);
         } while (e == 0 && n == sizeof bytes);
         w->rang = false;
-        if (e == 0 ? n == 0 : !conc__port_would_block(e)) w->ended = true;
-        if (!w->ended) (void)conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ);
+        if (e == 0 ? n == 0 : conc__port_kind_of(e) == CONC__PORT_BROKEN) w->ended = true;
+        if (!w->ended) conc__pp_watch_fds(pool, w);
     }
     if (!w->ended && !w->condemned) return;
     conc__port_poller_forget(&pool->poller, w->channel); /* they are closed by the join */
@@ -905,7 +918,7 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
      * condemned: whether it was ready counts.) */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
     if (w->condemned || w->held == 0) (void)conc_process_kill(w->process);
-    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ); /* beside this, it is looked at again and again */
 }
 
 /* The time limit of what runs there; the time to look again. */
@@ -943,6 +956,9 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
         params->init_size = pool->desc.init_size;
         params->memory_limit = pool->desc.memory_limit;
         params->reply_max = pool->desc.size_max;
+        if (!pool->forks && params->initialize != 0) {
+            conc__pp_name((char *)conc_shared_data(shared[0]) + CONC__PP_NAMES_AT, params->initialize);
+        }
         if (pool->desc.init_size != 0) memcpy((char *)params + CONC__PP_PARAMS, pool->init, pool->desc.init_size);
         (void)snprintf(name, sizeof name, "%s-%u", pool->name, w->number);
         memset(&desc, 0, sizeof desc);
@@ -965,6 +981,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->shared = shared[0];
     w->words = (conc__pp_words *)(void *)data;
     w->slots = (conc__pp_slot *)(void *)(data + CONC__PP_SLOTS_AT);
+    w->names = data + CONC__PP_NAMES_AT;
     w->replies = data + CONC__PP_REPLY_AT;
     w->area = data + CONC__PP_AREA_AT;
     w->area_size = area;
@@ -974,7 +991,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = false;
+    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed = w->blind = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
@@ -993,7 +1010,8 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         conc__pp_worker *w = &pool->workers[i];
         int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
-        if (w->process != NULL && (w->rang || w->ended || w->condemned)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && w->owed) conc__pp_ring(w);
         if (w->process != NULL) {
             *over = false;
             if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
@@ -1002,7 +1020,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
             if (w->held != 0 && due > now + CONC__PP_PATROL_NS) due = now + CONC__PP_PATROL_NS;
-            if (w->condemned || w->ended) due = now + CONC__PP_RETRY_NS;
+            if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) due = now + CONC__PP_RETRY_NS;
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
@@ -1250,7 +1268,10 @@ uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const ch
         return (uint64_t)address;
     }
     number = conc__task_number_of(fn);
-    if (number == 0) {
+    if (number >= CONC__PP_NAMES) {
+        number = 0;
+        (void)conc__fail(CONC_INVALID, "%s: only the first %u functions that are registered can be a pool's", call, CONC__PP_NAMES - 1u);
+    } else if (number == 0) {
         (void)conc__fail(CONC_INVALID, "%s: the pool's workers are spawned, and the function is not registered by conc_process_register()", call);
     }
     return number;
@@ -1659,12 +1680,17 @@ static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned wor
 
 /* Its workers that are there end, as if they had never been. Nobody else knows of it. */
 static void conc__pp_undo(conc_procpool *pool) {
+    conc_deadline until = conc_after(CONC__PP_GRACE);
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
         int code;
         if (w->process == NULL) continue;
-        (void)conc_process_stop(w->process, &code, CONC_NOW);
+        conc__pp_stop(w);
+        (void)conc_channel_close(conc_process_channel(w->process));
+        (void)conc_process_kill(w->process);
+        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until)) (void)conc_sleep(conc_after(0.001));
+        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY) (void)conc_process_detach(w->process); /* it cannot be killed */
         conc_shared_free(w->shared);
         conc__free(w->params);
     }
@@ -1708,7 +1734,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     if (desc != NULL) d = *desc;
     if (workers == 0) workers = conc_cpu_count();
     if (d.name == NULL) d.name = "procpool";
-    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) > 4 ? 30 : 28);
+    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) < 8 ? 28 : 30);
     if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
     wrong = conc__pp_desc_wrong(&d, workers);
     if (wrong != NULL) {

@@ -41,6 +41,7 @@
 #define CONC__PP_AREA ((size_t)8 << 20) /* bytes for arguments, at first. (What is not used takes no memory) */
 #endif
 #define CONC__PP_INLINE 64u
+#define CONC__PP_RETRY_NS 5000000 /* after what fails only when the system is short of something, we try again */
 #define CONC__PP_LOOKS_NS 50000  /* how long who finds nothing looks before it sleeps */
 
 enum { CONC__PP_POSTED = 1, CONC__PP_BEGUN, CONC__PP_RETRACTED, CONC__PP_HALT };
@@ -49,7 +50,7 @@ enum { CONC__PP_IN_SLOT, CONC__PP_IN_AREA, CONC__PP_IN_BUFFER, CONC__PP_REPLIES 
 typedef struct conc__pp_slot {
     uint32_t state;  /* atomic: see above */
     uint32_t count;  /* items of a map; 0: it is a task */
-    uint64_t fn;     /* where the function is, if the worker was forked; else its number */
+    uint64_t fn;     /* where the function is, if the worker was forked; else the place of its name */
     uint64_t size;   /* of the bytes */
     uint64_t at;     /* where they are, from the beginning of what the next one says */
     uint32_t place;  /* and, as bits, whether it may reply, and has a time limit */
@@ -82,7 +83,9 @@ typedef struct conc__pp_words {
 } conc__pp_words;
 
 #define CONC__PP_SLOTS_AT 4096u
-#define CONC__PP_REPLY_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot))
+#define CONC__PP_NAMES_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot)) /* of functions; each is there before it is used */
+#define CONC__PP_NAMES 512u
+#define CONC__PP_REPLY_AT (CONC__PP_NAMES_AT + CONC__PP_NAMES * 64u)
 #define CONC__PP_AREA_AT (CONC__PP_REPLY_AT + CONC__PP_REPLY)
 
 /* What a worker is started with; the initialiser's bytes follow. */

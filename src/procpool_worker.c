@@ -4,14 +4,15 @@
 
 #include "procpool_ring.h"
 
-static struct { /* of a worker process; written once, but for the last four */
+static struct { /* of a worker process; written once, but for the last ones */
     conc__pp_words *words; /* NULL: this process is none */
     conc__pp_slot *slots;
-    char *replies, *area, *buffers;
+    char *names, *replies, *area, *buffers;
     intptr_t fd;
     uint32_t number, generation;
     uint64_t reply_max;
     bool forked;
+    bool owed;           /* the parent could not be rung for */
     conc__pp_slot *slot; /* the one that runs */
     uint32_t taken, replied;
     conc_fn last; /* the function last called, and what stands for it */
@@ -27,7 +28,7 @@ unsigned conc_procpool_worker(void) {
 /* The descriptor is the worker's own, unless a task has closed it: then the parent, that sees it closed, ends us. */
 static void conc__pp_ring_parent(void) {
     size_t n;
-    (void)conc__port_socket_send(conc__pp_here.fd, "", 1, &n);
+    conc__pp_here.owed = conc__port_socket_send(conc__pp_here.fd, "", 1, &n) != 0;
 }
 
 /* Sleeps until a byte has come; false: the parent's end is closed. */
@@ -36,9 +37,14 @@ static bool conc__pp_sleep(void) {
     size_t n;
     int e;
     conc__port_pollfd look;
+    if (conc__pp_here.owed) conc__pp_ring_parent();
     look.fd = conc__pp_here.fd;
     look.want = CONC__PORT_READ;
-    if (conc__port_poll(&look, 1, INT64_MAX, &e) < 0 || (look.got & CONC__PORT_BAD) != 0) return false;
+    look.got = 0;
+    if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX, &e) < 0) {
+        conc__port_yield(); /* the system is short of memory */
+    }
+    if ((look.got & CONC__PORT_BAD) != 0) return false;
     e = conc__port_socket_receive(conc__pp_here.fd, bytes, sizeof bytes, &n);
     return e == 0 ? n != 0 : conc__port_would_block(e);
 }
@@ -122,7 +128,7 @@ static conc_fn conc__pp_function(uint64_t fn) {
             uintptr_t address = (uintptr_t)fn;
             memcpy(&found, &address, sizeof found);
         } else {
-            found = conc__task_of_number((uint32_t)fn);
+            found = conc__task_of_name(conc__pp_here.names + fn * 64u);
         }
         conc__pp_here.last = found;
         conc__pp_here.last_number = fn;
@@ -160,6 +166,11 @@ static void conc__pp_returned(conc__pp_slot *slot, int code) {
     }
 }
 
+static void conc__pp_unknown(conc__pp_slot *slot) {
+    (void)conc__fail(CONC_INVALID, "the function is not registered there before conc_process_main()");
+    conc__pp_returned(slot, CONC_INVALID);
+}
+
 static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
     conc_pool_map_fn fn;
     conc__pp_map_places p;
@@ -170,6 +181,10 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
     p = conc__pp_map_place(head->arg_size, head->in_size, head->out_size, slot->count);
     for (i = 0; i < slot->count; i++) {
         if (!conc__pp_begins(slot, i + 1)) return;
+        if (task == NULL) {
+            conc__pp_unknown(slot);
+            continue;
+        }
         conc__self_fast()->detail[0] = '\0';
         conc__pp_returned(slot, fn(bytes + p.in + i * (size_t)head->in_size, bytes + p.out + i * (size_t)head->out_size,
                                    head->arg_size != 0 ? bytes + p.arg : NULL));
@@ -179,7 +194,9 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
 static void conc__pp_do(conc__pp_slot *slot) {
     conc_fn fn = conc__pp_function(slot->fn);
     conc__pp_here.slot = slot;
-    if (slot->count != 0) {
+    if (fn == NULL && slot->count == 0) {
+        conc__pp_unknown(slot);
+    } else if (slot->count != 0) {
         conc__pp_run_map(slot, fn);
     } else if (conc__pp_begins(slot, 1)) {
         conc__self_fast()->detail[0] = '\0';
@@ -219,7 +236,12 @@ static int conc__pp_initialize(conc__pp_params *p) {
     int code;
     if (p->initialize == 0) return 0;
     conc__self()->detail[0] = '\0';
-    code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()");
+        code = CONC_INVALID;
+    } else {
+        code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    }
     if (conc__fork_generation() != conc__pp_here.generation) conc__port_exit(0);
     if (code != 0) memcpy(conc__pp_here.words->text, conc__self()->detail, sizeof conc__pp_here.words->text);
     return code;
@@ -234,6 +256,7 @@ int conc__procpool_worker(void *params) {
     memset(&conc__pp_here, 0, sizeof conc__pp_here);
     conc__pp_here.words = w;
     conc__pp_here.slots = (conc__pp_slot *)(void *)(data + CONC__PP_SLOTS_AT);
+    conc__pp_here.names = data + CONC__PP_NAMES_AT;
     conc__pp_here.replies = data + CONC__PP_REPLY_AT;
     conc__pp_here.area = data + CONC__PP_AREA_AT;
     conc__pp_here.buffers = (char *)conc_shared_data(conc_process_shared(1));
