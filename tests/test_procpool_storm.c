@@ -1650,6 +1650,59 @@ static void ends_at_random(void) {
     NOTHING_LEFT(before);
 }
 
+/* Some are killed while they run, or just before or after that, or have a time limit about as long as they need: it costs no other. */
+static void kills_some(void) {
+    enum { MANY = 150 };
+    static job jobs[MANY];
+    conc_future *f[MANY];
+    traces before = look_round();
+    uint32_t random = 777;
+    conc_procpool *pool = pool_new(2, NULL);
+    int round, rounds = figure(300, 60), i, killed = 0, late = 0, done = 0;
+    conc_procpool_stats s;
+    for (round = 0; round < rounds; round++) {
+        bool limits = round % 2 != 0;
+        clean_book();
+        for (i = 0; i < MANY; i++) {
+            conc_procpool_task t;
+            memset(&t, 0, sizeof t);
+            memset(&jobs[i], 0, sizeof jobs[i]);
+            jobs[i].id = (uint32_t)i;
+            jobs[i].spin = check_random(&random) % (i % 25 == 7 ? 2000 : 40);
+            if (limits && i % 25 == 7) t.time_limit = 0.001;
+            f[i] = conc_procpool_submit_ex(pool, works, &jobs[i], sizeof jobs[i], &t);
+            if (!CHECK(f[i] != NULL)) return;
+        }
+        for (i = 7; i < MANY && !limits; i += 25) {
+            while (book->cells[i].begun == 0 && !conc_future_is_done(f[i])) check_spin_us(20, &random);
+            check_spin_us(check_random(&random) % 1500, &random);
+            {
+                conc_result r = conc_procpool_kill(f[i]);
+                CHECK(r == CONC_OK || r == CONC_CLOSED);
+            }
+        }
+        for (i = 0; i < MANY; i++) {
+            verdict v = judge(f[i]);
+            CHECK(book->cells[i].begun <= 1);
+            if (v.r == CONC_OK) CHECK_EQ(book->cells[i].returned, 1);
+            if (i % 25 != 7) {
+                if (!CHECK_R(v.r, CONC_OK)) fprintf(stderr, "  %s: %s\n", limits ? "limits" : "kills", v.text);
+            } else {
+                CHECK(v.r == CONC_OK || v.r == (limits ? CONC_TIMEOUT : CONC_CANCELED));
+            }
+            killed += v.r == CONC_CANCELED;
+            late += v.r == CONC_TIMEOUT;
+            done += v.r == CONC_OK;
+        }
+    }
+    CHECK(goes_on(pool));
+    s = pool_end(pool);
+    CHECK_EQ(s.lost, 0);
+    CHECK_EQ(s.killed + s.canceled, killed + late);
+    printf("    %d done, %d killed, %d too late\n", done, killed, late);
+    NOTHING_LEFT(before);
+}
+
 static conc_procpool *crowded;
 static int calls_and_submits(void *arg) {
     int i, n = *(int *)arg;
@@ -2169,6 +2222,7 @@ static void all(void) {
     CASE(crowd);
     CASE(joins_in_callbacks);
     CASE(ends_at_random);
+    CASE(kills_some);
     CASE(kills_and_stops);
     CASE(one_worker);
     CASE(few_tasks_each);
