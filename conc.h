@@ -3669,7 +3669,8 @@ typedef struct conc_procpool_desc {
     double time_limit;          /* seconds that one task may run; 0: no limit. See conc_procpool_task, too */
     size_t memory_limit;        /* bytes that a worker may have more than at its beginning: then its malloc() fails. 0: no limit. Linux,
                                    Windows; elsewhere conc_procpool_new() says CONC_INVALID */
-    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB */
+    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB, or 256 MiB where
+                                   a size_t has 32 bits */
     size_t buffer_size;         /* bytes of shared memory for conc_procpool_buffer(); 0: none */
     bool daemon;                /* the program's end neither closes the pool nor waits for its tasks */
 } conc_procpool_desc;
@@ -4954,6 +4955,8 @@ CONC__LIB void conc__debug_begin(void);
 CONC__LIB bool conc__is_gone(uint32_t owner);
 /* How many forks lie between the first process and this one. */
 CONC__LIB uint32_t conc__fork_generation(void);
+/* In the child of a fork() that nobody else has told of: all is made new. */
+CONC__LIB void conc__forked(void);
 
 /* ---- core: errors ----------------------------------------------------------------------------- */
 
@@ -5662,7 +5665,7 @@ static void conc__signal_end(conc__agent *agent) {
     agent->has_signal = false;
 }
 
-static void conc__forked(void) {
+void conc__forked(void) {
     conc__forks++;
     conc__survivor = conc__self()->owner;
     conc__signal_end(conc__self()); /* the parent has it too */
@@ -24496,7 +24499,16 @@ static int conc__child_run(conc__process_block *b, conc_fn fn) {
     return code == 0 ? 0 : (code & 0xff) != 0 ? code & 0xff : 1;
 }
 
+static void conc__task_name_add(conc__task_name *t) {
+    conc__lock_take(&conc__processes);
+    t->number = conc__task_names != NULL ? conc__task_names->number + 1 : 1;
+    t->next = conc__task_names;
+    conc__task_names = t;
+    conc__lock_give(&conc__processes);
+}
+
 void conc_process_main(int argc, char **argv) {
+    static conc__task_name worker;
     conc__port_block block;
     conc__process_block *b;
     conc__task_name *t;
@@ -24504,7 +24516,12 @@ void conc_process_main(int argc, char **argv) {
     size_t i;
     int code, e;
     conc__program = argc > 0 && argv != NULL && argv[0] != NULL ? argv[0] : "";
-    (void)conc_process_register("conc: a pool's worker", conc__procpool_worker);
+    conc__processes_begin();
+    if (worker.name == NULL) {
+        worker.name = "conc: a pool's worker";
+        worker.fn = conc__procpool_worker;
+        conc__task_name_add(&worker);
+    }
     if (argc != 4 || strcmp(argv[1], CONC__PROCESS_OPTION) != 0) return;
     if (sscanf(argv[2], "%lld:%lld", &fd, &size) != 2 || sscanf(argv[3], "%lld", &keep) != 1 ||
         size < (long long)CONC__BLOCK_HEAD || (unsigned long long)size > SIZE_MAX) {
@@ -24569,11 +24586,7 @@ conc_result conc_process_register(const char *name, conc_fn fn) {
     if (t == NULL) return CONC_NO_MEMORY;
     t->name = name;
     t->fn = fn;
-    conc__lock_take(&conc__processes);
-    t->number = conc__task_names != NULL ? conc__task_names->number + 1 : 1;
-    t->next = conc__task_names;
-    conc__task_names = t;
-    conc__lock_give(&conc__processes);
+    conc__task_name_add(t);
     return CONC_OK;
 }
 
@@ -24699,9 +24712,13 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
     } else {
 #if CONC__PROCESS_FORKS
         bool child = false;
+        uint32_t generation = conc__fork_generation();
         intptr_t keep;
         e = conc__port_process_fork(&p->os, &child, &keep);
-        if (child) conc__forked_child(p, desc, fn, keep);
+        if (child) {
+            if (conc__fork_generation() == generation) conc__forked(); /* the system could not tell it */
+            conc__forked_child(p, desc, fn, keep);
+        }
 #else
         (void)fn;
 #endif
@@ -25057,11 +25074,10 @@ static bool conc__pp_sleep(void) {
     look.got = 0;
     if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX, &e) < 0) {
         conc__port_yield(); /* the system is short of memory */
-    } else if ((look.got & CONC__PORT_BAD) != 0) {
-        return false;
     }
+    if ((look.got & CONC__PORT_BAD) != 0) return false;
     e = conc__port_socket_receive(conc__pp_here.fd, bytes, sizeof bytes, &n);
-    return e == 0 ? n != 0 : conc__port_kind_of(e) != CONC__PORT_BROKEN;
+    return e == 0 ? n != 0 : conc__port_would_block(e);
 }
 
 static bool conc__pp_has_work(void) {
@@ -25251,7 +25267,12 @@ static int conc__pp_initialize(conc__pp_params *p) {
     int code;
     if (p->initialize == 0) return 0;
     conc__self()->detail[0] = '\0';
-    code = fn == NULL ? (int)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()") : fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()");
+        code = CONC_INVALID;
+    } else {
+        code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    }
     if (conc__fork_generation() != conc__pp_here.generation) conc__port_exit(0);
     if (code != 0) memcpy(conc__pp_here.words->text, conc__self()->detail, sizeof conc__pp_here.words->text);
     return code;
@@ -25737,7 +25758,9 @@ static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
     slot->fn = item->fn;
     slot->size = size;
     slot->at = place == CONC__PP_IN_BUFFER ? in_buffers : (uint64_t)at;
-    slot->place = place | (item->has_future ? CONC__PP_REPLIES : 0u) | (item->limit != 0 ? CONC__PP_TIMED : 0u);
+    slot->place = place;
+    if (item->has_future) slot->place |= CONC__PP_REPLIES;
+    if (item->limit != 0) slot->place |= CONC__PP_TIMED;
     slot->done = slot->failed = slot->text = 0;
     slot->code = 0;
     slot->reply = 0;
@@ -26959,23 +26982,19 @@ static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned wor
     return NULL;
 }
 
-static bool conc__pp_stopped(conc_process *p, conc_deadline deadline) {
-    int code;
-    conc_result r = conc_process_stop(p, &code, deadline);
-    return r == CONC_OK || r == CONC_CRASHED;
-}
-
 /* Its workers that are there end, as if they had never been. Nobody else knows of it. */
 static void conc__pp_undo(conc_procpool *pool) {
+    conc_deadline until = conc_after(CONC__PP_GRACE);
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
         int code;
         if (w->process == NULL) continue;
         conc__pp_stop(w);
-        if (!conc__pp_stopped(w->process, CONC_NOW) && conc_process_join(w->process, &code, conc_after(CONC__PP_GRACE)) == CONC_TIMEOUT) {
-            (void)conc_process_detach(w->process); /* it cannot be killed */
-        }
+        (void)conc_channel_close(conc_process_channel(w->process));
+        (void)conc_process_kill(w->process);
+        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until)) (void)conc_sleep(conc_after(0.001));
+        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY) (void)conc_process_detach(w->process); /* it cannot be killed */
         conc_shared_free(w->shared);
         conc__free(w->params);
     }
@@ -27019,7 +27038,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     if (desc != NULL) d = *desc;
     if (workers == 0) workers = conc_cpu_count();
     if (d.name == NULL) d.name = "procpool";
-    if (d.size_max == 0) d.size_max = (size_t)1 << 30;
+    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) < 8 ? 28 : 30);
     if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
     wrong = conc__pp_desc_wrong(&d, workers);
     if (wrong != NULL) {

@@ -156,6 +156,8 @@ CONC__LIB void conc__debug_begin(void);
 CONC__LIB bool conc__is_gone(uint32_t owner);
 /* How many forks lie between the first process and this one. */
 CONC__LIB uint32_t conc__fork_generation(void);
+/* In the child of a fork() that nobody else has told of: all is made new. */
+CONC__LIB void conc__forked(void);
 
 /* ---- core: errors ----------------------------------------------------------------------------- */
 

@@ -572,7 +572,16 @@ static int conc__child_run(conc__process_block *b, conc_fn fn) {
     return code == 0 ? 0 : (code & 0xff) != 0 ? code & 0xff : 1;
 }
 
+static void conc__task_name_add(conc__task_name *t) {
+    conc__lock_take(&conc__processes);
+    t->number = conc__task_names != NULL ? conc__task_names->number + 1 : 1;
+    t->next = conc__task_names;
+    conc__task_names = t;
+    conc__lock_give(&conc__processes);
+}
+
 void conc_process_main(int argc, char **argv) {
+    static conc__task_name worker;
     conc__port_block block;
     conc__process_block *b;
     conc__task_name *t;
@@ -580,7 +589,12 @@ void conc_process_main(int argc, char **argv) {
     size_t i;
     int code, e;
     conc__program = argc > 0 && argv != NULL && argv[0] != NULL ? argv[0] : "";
-    (void)conc_process_register("conc: a pool's worker", conc__procpool_worker);
+    conc__processes_begin();
+    if (worker.name == NULL) {
+        worker.name = "conc: a pool's worker";
+        worker.fn = conc__procpool_worker;
+        conc__task_name_add(&worker);
+    }
     if (argc != 4 || strcmp(argv[1], CONC__PROCESS_OPTION) != 0) return;
     if (sscanf(argv[2], "%lld:%lld", &fd, &size) != 2 || sscanf(argv[3], "%lld", &keep) != 1 ||
         size < (long long)CONC__BLOCK_HEAD || (unsigned long long)size > SIZE_MAX) {
@@ -645,11 +659,7 @@ conc_result conc_process_register(const char *name, conc_fn fn) {
     if (t == NULL) return CONC_NO_MEMORY;
     t->name = name;
     t->fn = fn;
-    conc__lock_take(&conc__processes);
-    t->number = conc__task_names != NULL ? conc__task_names->number + 1 : 1;
-    t->next = conc__task_names;
-    conc__task_names = t;
-    conc__lock_give(&conc__processes);
+    conc__task_name_add(t);
     return CONC_OK;
 }
 
@@ -775,9 +785,13 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
     } else {
 #if CONC__PROCESS_FORKS
         bool child = false;
+        uint32_t generation = conc__fork_generation();
         intptr_t keep;
         e = conc__port_process_fork(&p->os, &child, &keep);
-        if (child) conc__forked_child(p, desc, fn, keep);
+        if (child) {
+            if (conc__fork_generation() == generation) conc__forked(); /* the system could not tell it */
+            conc__forked_child(p, desc, fn, keep);
+        }
 #else
         (void)fn;
 #endif

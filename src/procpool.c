@@ -447,7 +447,9 @@ static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
     slot->fn = item->fn;
     slot->size = size;
     slot->at = place == CONC__PP_IN_BUFFER ? in_buffers : (uint64_t)at;
-    slot->place = place | (item->has_future ? CONC__PP_REPLIES : 0u) | (item->limit != 0 ? CONC__PP_TIMED : 0u);
+    slot->place = place;
+    if (item->has_future) slot->place |= CONC__PP_REPLIES;
+    if (item->limit != 0) slot->place |= CONC__PP_TIMED;
     slot->done = slot->failed = slot->text = 0;
     slot->code = 0;
     slot->reply = 0;
@@ -1669,23 +1671,19 @@ static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned wor
     return NULL;
 }
 
-static bool conc__pp_stopped(conc_process *p, conc_deadline deadline) {
-    int code;
-    conc_result r = conc_process_stop(p, &code, deadline);
-    return r == CONC_OK || r == CONC_CRASHED;
-}
-
 /* Its workers that are there end, as if they had never been. Nobody else knows of it. */
 static void conc__pp_undo(conc_procpool *pool) {
+    conc_deadline until = conc_after(CONC__PP_GRACE);
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
         int code;
         if (w->process == NULL) continue;
         conc__pp_stop(w);
-        if (!conc__pp_stopped(w->process, CONC_NOW) && conc_process_join(w->process, &code, conc_after(CONC__PP_GRACE)) == CONC_TIMEOUT) {
-            (void)conc_process_detach(w->process); /* it cannot be killed */
-        }
+        (void)conc_channel_close(conc_process_channel(w->process));
+        (void)conc_process_kill(w->process);
+        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until)) (void)conc_sleep(conc_after(0.001));
+        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY) (void)conc_process_detach(w->process); /* it cannot be killed */
         conc_shared_free(w->shared);
         conc__free(w->params);
     }
@@ -1729,7 +1727,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     if (desc != NULL) d = *desc;
     if (workers == 0) workers = conc_cpu_count();
     if (d.name == NULL) d.name = "procpool";
-    if (d.size_max == 0) d.size_max = (size_t)1 << 30;
+    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) < 8 ? 28 : 30);
     if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
     wrong = conc__pp_desc_wrong(&d, workers);
     if (wrong != NULL) {

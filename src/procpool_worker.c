@@ -43,11 +43,10 @@ static bool conc__pp_sleep(void) {
     look.got = 0;
     if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX, &e) < 0) {
         conc__port_yield(); /* the system is short of memory */
-    } else if ((look.got & CONC__PORT_BAD) != 0) {
-        return false;
     }
+    if ((look.got & CONC__PORT_BAD) != 0) return false;
     e = conc__port_socket_receive(conc__pp_here.fd, bytes, sizeof bytes, &n);
-    return e == 0 ? n != 0 : conc__port_kind_of(e) != CONC__PORT_BROKEN;
+    return e == 0 ? n != 0 : conc__port_would_block(e);
 }
 
 static bool conc__pp_has_work(void) {
@@ -237,7 +236,12 @@ static int conc__pp_initialize(conc__pp_params *p) {
     int code;
     if (p->initialize == 0) return 0;
     conc__self()->detail[0] = '\0';
-    code = fn == NULL ? (int)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()") : fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()");
+        code = CONC_INVALID;
+    } else {
+        code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    }
     if (conc__fork_generation() != conc__pp_here.generation) conc__port_exit(0);
     if (code != 0) memcpy(conc__pp_here.words->text, conc__self()->detail, sizeof conc__pp_here.words->text);
     return code;
