@@ -439,6 +439,31 @@ static void replies_of_many(void) {
     finish(pool);
 }
 
+/* A worker is often between two tasks, and has begun to reply in the next, when the parent looks: each gets what is its own. */
+static void small_replies(void) {
+    enum { TASKS = 20000, WINDOW = 64 };
+    conc_procpool *pool = make(2, NULL);
+    conc_future *f[WINDOW];
+    uint64_t args[WINDOW][2];
+    int i, wrong = 0;
+    for (i = 0; i < TASKS + WINDOW; i++) {
+        uint64_t *arg = args[i % WINDOW];
+        if (i >= WINDOW) {
+            size_t size = 0;
+            wrong += conc_future_wait(f[i % WINDOW], PATIENCE) != CONC_OK;
+            (void)conc_procpool_replied(f[i % WINDOW], &size);
+            wrong += size != (size_t)arg[0];
+            conc_future_release(f[i % WINDOW]);
+        }
+        arg[0] = 20 + (uint64_t)i % 7;
+        arg[1] = 10;
+        if (i < TASKS) f[i % WINDOW] = conc_procpool_submit(pool, replies, arg, sizeof args[0]);
+    }
+    CHECK_EQ(wrong, 0);
+    CHECK_EQ(conc_procpool_stats_of(pool).crashed, 0);
+    finish(pool);
+}
+
 static void sizes(void) {
     static const size_t list[] = { 8, 9, 63, 64, 65, 1000, 4097, 65536, 300001, 1 << 20, 5 << 20, 20 << 20, 100 };
     conc_procpool *pool = make(2, NULL);
@@ -1245,6 +1270,7 @@ static void all(void) {
     RUN(crash_of_one);
     RUN(replying);
     RUN(replies_of_many);
+    RUN(small_replies);
     RUN(sizes);
     RUN(mixed_sizes);
     RUN(many);
