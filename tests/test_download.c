@@ -105,7 +105,7 @@ static bool answer(site *s, conc_socket *c, const char *head) {
     char path[64] = "", kind[32] = "", range[64], if_range[64], token[64], text[512], tag[32];
     unsigned long size = 0, wrong = 0, from = 0, to;
     unsigned times, version = 1;
-    bool bad, ok = true, part = false, good_to_stay = true;
+    bool bad, ok = true, part = false;
     sscanf(head, "GET %63s ", path);
     sscanf(path, "/%31[a-z0-9]-%lu-%lu/", kind, &size, &wrong);
     find_header(head, "Range: bytes=", range, sizeof range);
@@ -120,6 +120,7 @@ static bool answer(site *s, conc_socket *c, const char *head) {
     bad = wrong == 0 || times <= wrong;
     to = size;
     if (strcmp(kind, "meet") == 0) (void)conc_barrier_wait(s->meeting, NULL, PATIENCE);
+    CONC_WITH_LOCK(&s->lock) s->inside--; /* who has been answered may ask for the next before we come to the end */
     if (strcmp(kind, "changed") == 0 && !bad) version = 2;
     snprintf(tag, sizeof tag, "\"v%u\"", version);
     if (strcmp(kind, "404") == 0 && bad) {
@@ -189,8 +190,7 @@ static bool answer(site *s, conc_socket *c, const char *head) {
             ok = say_bytes(c, from, to, version);
         }
     }
-    CONC_WITH_LOCK(&s->lock) s->inside--;
-    return ok && good_to_stay;
+    return ok;
 }
 
 typedef struct visit {
