@@ -691,6 +691,7 @@ static void cancel_and_go_on(conc_download_engine engine) {
 
 static void cancel_coroutines(void) { cancel_and_go_on(CONC_DOWNLOAD_COROUTINES); }
 static void cancel_threads(void) { cancel_and_go_on(CONC_DOWNLOAD_THREADS); }
+static void cancel_processes(void) { cancel_and_go_on(CONC_DOWNLOAD_PROCESSES); }
 
 /* Many, small, of two hosts, with some that fail. */
 static void many(conc_download_engine engine) {
@@ -1138,8 +1139,10 @@ int main(void) {
     EACH(existing);
     EACH(cancel_coroutines);
     EACH(cancel_threads);
+    EACH(cancel_processes);
     EACH(many_coroutines);
     EACH(many_threads);
+    EACH(many_processes);
     EACH(host_limit);
     EACH(turns_of_hosts);
     EACH(same_target);
@@ -1152,7 +1155,6 @@ int main(void) {
     EACH(segments);
     EACH(progress);
     EACH(bandwidth);
-    if (0) EACH(many_processes);
     site_close(&one);
     site_close(&two);
     CHECK_EQ(files(), 0);
