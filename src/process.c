@@ -612,6 +612,9 @@ void conc_process_main(int argc, char **argv) {
         worker.fn = conc__procpool_worker;
         conc__task_name_add(&worker);
     }
+#if defined(CONC_WITH_CURL)
+    conc__dl_register();
+#endif
     if (argc != 4 || strcmp(argv[1], CONC__PROCESS_OPTION) != 0) return;
     if (sscanf(argv[2], "%lld:%lld", &fd, &size) != 2 || sscanf(argv[3], "%lld", &keep) != 1 ||
         size < (long long)CONC__BLOCK_HEAD || (unsigned long long)size > SIZE_MAX) {
