@@ -31,7 +31,7 @@
  *     notag, nodate   there is no ETag, no Last-Modified
  *     nolength        no Content-Length: the body's end is the connection's
  *     chunked         chunks instead of a Content-Length
- *     badchunk        chunks, with a size among them that is none
+ *     badchunk        chunks, the last one of a size that is none
  *     endless         the body, in chunks, never ends
  *     garbage         what comes instead of a header is none
  *     longhead        the header never ends
@@ -607,7 +607,7 @@ static size_t add_piece(text *t, const reply *a, const fault *f, uint64_t done, 
     size_t n = f->drip > 0 ? 100 : PIECE, got;
     if (n > stop - done) n = (size_t)(stop - done);
     if (n == 0) return 0;
-    if (chunks) add(t, f->badchunk && done > 0 ? "0x%lxg\r\n" : "%lx\r\n", (unsigned long)n);
+    if (chunks) add(t, "%lx\r\n", (unsigned long)n);
     if (!make_room(t, n + 8)) return 0;
     got = read_body(a, a->first + done, t->at + t->length, n);
     for (size_t i = 0; f->other && i < got; i++) t->at[t->length + i] ^= 0x55;
@@ -670,7 +670,7 @@ CONC_CORO(answer, conc_socket *s; const request *r; int status; bool keep; reply
         self->done += self->piece;
         bytes_sent += self->piece;
         if (self->done == self->stop && self->cut == NEVER && !self->r->is_head && (self->f.chunked || self->f.badchunk)) {
-            add(&self->out, "0\r\n\r\n");
+            add(&self->out, self->f.badchunk ? "none\r\n\r\n" : "0\r\n\r\n");
         }
         CO_CALL(send_text, .s = self->s, .t = &self->out);
         if (self->co.value != 0 || self->co.result != CONC_OK) CO_RETURN(1);
