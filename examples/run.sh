@@ -37,34 +37,47 @@ compiler() { # sets CC to one that works, or fails
     return 1
 }
 
+# install WHAT BREW APT DNF APK PACMAN: the packages, by the names that each package manager has for them
+install() {
+    if [ "$(id -u)" = 0 ]; then as_root=
+    elif sudo -n true >/dev/null 2>&1; then as_root='sudo -n'
+    else as_root=no
+    fi
+    # shellcheck disable=SC2086
+    if command -v brew >/dev/null 2>&1; then # wants no root
+        brew install $2
+    elif [ "$as_root" = no ]; then
+        echo "run.sh: no $1, and no right to install it" >&2
+        return 1
+    elif command -v apt-get >/dev/null 2>&1; then
+        $as_root apt-get update && $as_root apt-get install -y --no-install-recommends $3
+    elif command -v dnf >/dev/null 2>&1; then
+        $as_root dnf install -y $4
+    elif command -v apk >/dev/null 2>&1; then
+        $as_root apk add $5
+    elif command -v pacman >/dev/null 2>&1; then
+        $as_root pacman -Sy --noconfirm $6
+    else
+        echo "run.sh: no $1, and no known package manager" >&2
+        return 1
+    fi
+}
+
 install_compiler() {
     if [ -n "${CC:-}" ]; then
         echo "run.sh: '$CC' does not compile a program that uses pthread" >&2
         return 1
     fi
-    if [ "$(id -u)" = 0 ]; then as_root=
-    elif sudo -n true >/dev/null 2>&1; then as_root=sudo
-    else as_root=no
-    fi
-    if command -v brew >/dev/null 2>&1; then # wants no root
-        brew install gcc && CC=$(command -v gcc-14 || command -v gcc-13 || command -v gcc) && return 0
-    fi
-    if [ "$as_root" = no ]; then
-        echo "run.sh: no C compiler, and no right to install one: please install gcc or clang" >&2
-        return 1
-    fi
-    if command -v apt-get >/dev/null 2>&1; then
-        $as_root apt-get update && $as_root apt-get install -y --no-install-recommends gcc libc6-dev
-    elif command -v dnf >/dev/null 2>&1; then
-        $as_root dnf install -y gcc
-    elif command -v apk >/dev/null 2>&1; then
-        $as_root apk add gcc musl-dev
-    elif command -v pacman >/dev/null 2>&1; then
-        $as_root pacman -Sy --noconfirm gcc
-    else
-        echo "run.sh: no C compiler, and no known package manager: please install gcc or clang" >&2
-        return 1
-    fi
+    install "C compiler" gcc "gcc libc6-dev" gcc "gcc musl-dev" gcc || return
+    command -v brew >/dev/null 2>&1 && CC=$(command -v gcc-14 || command -v gcc-13 || command -v gcc)
+    return 0
+}
+
+# links HEADER LIBRARY: does a program with both compile?
+links() {
+    printf '#include <%s>\nint main(void) { return 0; }\n' "$1" >"$build/try.c"
+    # shellcheck disable=SC2086
+    $CC ${CFLAGS:-} -o "$build/try" "$build/try.c" "$2" >"$build/try.log" 2>&1
 }
 
 # ---- running and checking ------------------------------------------------------------------------
@@ -89,18 +102,20 @@ check() {
     failed=$((failed + 1))
 }
 
-# compile NAME: counts as failed if there is as much as a warning
+# compile NAME [LIBRARY...]: counts as failed if there is as much as a warning
 compile() {
+    name=$1
+    shift
     # shellcheck disable=SC2086
-    if $CC -std=c99 -Wall -Wextra -O2 ${CFLAGS:-} -I"$root" -o "$build/$1" "$examples/$1.c" -pthread \
-        >"$build/$1.log" 2>&1 && [ ! -s "$build/$1.log" ]; then
-        ran="$ran $1"
+    if $CC -std=c99 -Wall -Wextra -O2 ${CFLAGS:-} -I"$root" -o "$build/$name" "$examples/$name.c" -pthread "$@" \
+        >"$build/$name.log" 2>&1 && [ ! -s "$build/$name.log" ]; then
+        ran="$ran $name"
         return 0
     fi
-    cat "$build/$1.log"
-    echo "   FAILED: $1 does not compile without warnings"
+    cat "$build/$name.log"
+    echo "   FAILED: $name does not compile without warnings"
     failed=$((failed + 1))
-    not_ran="$not_ran $1"
+    not_ran="$not_ran $name"
     return 1
 }
 
@@ -221,6 +236,82 @@ chat() {
     check chat_coroutines "$build/chat2.expected" "$build/chat2.out" "$code2"
 }
 
+# fetched PROGRAM CODE: it ended with CODE, and what it has put into its directory are the images, each with its checksum, and
+# nothing else
+fetched() {
+    (cd -- "$build/got" && cksum ./*) >"$build/got.actual" 2>&1
+    check "$1" "$build/got.expected" "$build/got.actual" "$2"
+}
+
+# Images made here, served from here: everything without the internet.
+downloads() {
+    if ! links curl/curl.h -lcurl; then
+        install libcurl curl "libcurl4-openssl-dev libssl-dev" "libcurl-devel openssl-devel" "curl-dev openssl-dev" "curl openssl"
+    fi
+    if ! links curl/curl.h -lcurl; then
+        echo "== skipped: download_threads, download_processes, download_coroutines, fetch: they want libcurl: please install it"
+        not_ran="$not_ran download_threads download_processes download_coroutines fetch"
+        return
+    fi
+    echo "== httpd"
+    [ -x "$build/images" ] && compile httpd || return
+    rm -rf "$build/pictures"
+    limited "$build/images" "$build/pictures" >/dev/null
+    (cd -- "$build/pictures" && cksum ./*) >"$build/got.expected"
+    "$build/httpd" "$build/pictures" >"$build/httpd.out" 2>&1 &
+    server=$!
+    for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        grep -q '^listening' "$build/httpd.out" && break
+        sleep 0.1 2>/dev/null || sleep 1
+    done
+    cat "$build/httpd.out"
+    url=$(sed -n 's/^listening on //p' "$build/httpd.out")
+    urls=$(cd -- "$build/pictures" && for f in *; do echo "$url$f"; done)
+
+    for name in download_threads download_processes download_coroutines; do
+        echo "== $name"
+        compile $name -lcurl || continue
+        rm -rf "$build/got" && mkdir "$build/got"
+        # shellcheck disable=SC2086
+        (cd -- "$build/got" && limited "$build/$name" $urls)
+        fetched $name $?
+    done
+
+    echo "== fetch"
+    sums=
+    if links openssl/evp.h -lcrypto && command -v sha256sum >/dev/null 2>&1; then sums='-DCONC_WITH_OPENSSL -lcrypto'; fi
+    # shellcheck disable=SC2086
+    if compile fetch -lcurl $sums; then
+        for f in "$build"/pictures/*; do
+            echo "$url${f##*/} ${f##*/} ${sums:+sha256:$(sha256sum "$f" | sed 's/ .*//')}"
+        done >"$build/list"
+        rm -rf "$build/got"
+        limited "$build/fetch" -j 4 -d "$build/got" -i "$build/list"
+        fetched fetch $?
+        echo "the same again, with -c, and one that there is not:"
+        limited "$build/fetch" -q -c -d "$build/got" -i "$build/list" "${url}none.png"
+        [ $? -eq 1 ]
+        fetched fetch $?
+    fi
+    kill $server
+    wait $server
+    code=$?
+    sed 1d "$build/httpd.out"
+    echo "$url" | sed 's/^/listening on /' >"$build/httpd.expected"
+    sed 1q "$build/httpd.out" >"$build/httpd.actual"
+    check httpd "$build/httpd.expected" "$build/httpd.actual" $code
+}
+
+# images: in a directory of its own
+images() {
+    echo "== images"
+    compile images || return
+    limited "$build/images" "$build/pictures" >"$build/images.out"
+    code=$?
+    cat "$build/images.out"
+    held images "$code"
+}
+
 # count_words DIRECTORY: "count word" for each word under it, with the system's own tools
 count_words() {
     (cd -- "$1" && find . \( -name .git -o -name build \) -prune -o -type f -exec sh -c '
@@ -300,6 +391,8 @@ mandelbrot
 sorting
 checksums
 bank
+images
+downloads
 chat
 words
 
