@@ -15,6 +15,7 @@
  * these may be told, with commas between:
  *     delay=MS        the reply begins so much later
  *     drip=MS         it comes in pieces of 100 bytes, with such a pause after each
+ *     piece=N         of N bytes
  *     stall=N         after N bytes of the body (-1: before the header) nothing comes any more; the connection stays
  *     close=N         after N bytes of the body (-1: before the header) the connection is closed
  *     reset=N         and this time by a reset
@@ -35,7 +36,8 @@
  *     endless         the body, in chunks, never ends
  *     garbage         what comes instead of a header is none
  *     longhead        the header never ends
- *     times=K         all this befalls the first K requests for this target (by its whole text), then all is well
+ *     times=K         all this befalls the first K requests for this target (by its whole text), then all is well, or what
+ *                     stands after a semicolon befalls the others
  * There are also, without a file, /bytes/N?seed=S: N bytes that depend on S; and /stats: what has been served.
  *     httpd -g N S    writes those N bytes
  */
@@ -236,8 +238,8 @@ static int parse(char *header, size_t length, request *r) {
 /* ---- faults --------------------------------------------------------------------------------------------- */
 
 typedef struct fault {
-    long delay, drip, stall, close, reset, status, after, redirect, length, norange, range, total, other, sametag, notag, nodate,
-        nolength, chunked, badchunk, endless, garbage, longhead, times, seed;
+    long delay, drip, piece, stall, close, reset, status, after, redirect, length, norange, range, total, other, sametag, notag, nodate,
+        nolength, chunked, badchunk, endless, garbage, longhead, times;
     const char *to;
 } fault;
 
@@ -246,7 +248,7 @@ static const struct key {
     size_t offset;
 } keys[] = {
 #define KEY(name) {#name, offsetof(fault, name)}
-    KEY(delay), KEY(drip), KEY(stall), KEY(close), KEY(reset), KEY(status), KEY(after), KEY(redirect), KEY(length), KEY(norange),
+    KEY(delay), KEY(drip), KEY(piece), KEY(stall), KEY(close), KEY(reset), KEY(status), KEY(after), KEY(redirect), KEY(length), KEY(norange),
     KEY(range), KEY(total), KEY(other), KEY(sametag), KEY(notag), KEY(nodate), KEY(nolength), KEY(chunked), KEY(badchunk),
     KEY(endless), KEY(garbage), KEY(longhead), KEY(times)
 #undef KEY
@@ -256,13 +258,13 @@ enum { KEYS = sizeof keys / sizeof keys[0], NEVER = -2 };
 static bool parse_fault(const char *s, fault *f) { /* "name=number,name": without a number, 1. false: unknown */
     memset(f, 0, sizeof *f);
     f->stall = f->close = f->reset = NEVER;
-    while (*s != '\0' && *s != '&') {
-        size_t n = strcspn(s, "=,&"), k = 0;
+    while (*s != '\0' && *s != '&' && *s != ';') {
+        size_t n = strcspn(s, "=,&;"), k = 0;
         if (n == 2 && strncmp(s, "to=", 3) == 0) return f->to = s + 3, true;
         while (k < KEYS && (strlen(keys[k].name) != n || strncmp(s, keys[k].name, n) != 0)) k++;
         if (k == KEYS) return n == 4 && strncmp(s, "none", 4) == 0;
         *(long *)((char *)f + keys[k].offset) = s[n] == '=' ? strtol(s + n + 1, NULL, 10) : 1;
-        s += strcspn(s, ",&");
+        s += strcspn(s, ",&;");
         s += *s == ',';
     }
     return true;
@@ -291,8 +293,12 @@ static long count_of(const char *target) {
 /* What is to go wrong with this request. */
 static bool find_fault(const request *r, fault *f) {
     const char *told = r->query != NULL && default_fault != NULL ? strstr(r->query, "fault=") : NULL;
-    bool good = parse_fault(told != NULL ? told + 6 : default_fault != NULL ? default_fault : "none", f);
-    if (f->times > 0 && count_of(r->target) >= f->times) return parse_fault("none", f);
+    told = told != NULL ? told + 6 : default_fault != NULL ? default_fault : "none";
+    bool good = parse_fault(told, f);
+    if (f->times > 0 && count_of(r->target) >= f->times) {
+        told += strcspn(told, ";");
+        return parse_fault(*told == ';' ? told + 1 : "none", f);
+    }
     return good;
 }
 
@@ -604,7 +610,7 @@ static size_t read_body(const reply *a, uint64_t offset, char *to, size_t n) {
 /* Appends the next piece of the body, as what goes wrong has it. 0: the body has ended. */
 static size_t add_piece(text *t, const reply *a, const fault *f, uint64_t done, uint64_t stop) {
     bool chunks = f->chunked || f->endless || f->badchunk;
-    size_t n = f->drip > 0 ? 100 : PIECE, got;
+    size_t n = f->piece > 0 ? (size_t)f->piece : f->drip > 0 ? 100 : PIECE, got;
     if (n > stop - done) n = (size_t)(stop - done);
     if (n == 0) return 0;
     if (chunks) add(t, "%lx\r\n", (unsigned long)n);
