@@ -449,10 +449,15 @@ static void find_file(const request *r, reply *a) {
     } else if (S_ISDIR(st.st_mode)) {
         int index = open_below(a->file, "index.html");
         a->type = "text/html; charset=utf-8";
-        if (index < 0) list_directory(a->file, r->path, &a->page);
-        else close(a->file);
-        a->file = index;
-        a->size = a->page.length;
+        if (index >= 0 && fstat(index, &st) == 0 && S_ISREG(st.st_mode)) {
+            close(a->file);
+            a->file = index;
+        } else {
+            if (index >= 0) close(index);
+            list_directory(a->file, r->path, &a->page);
+            a->file = -1;
+            a->size = a->page.length;
+        }
     } else if (!S_ISREG(st.st_mode) || r->path[n - 1] == '/') {
         say(a, 404);
     } else {
@@ -512,9 +517,11 @@ static void make_reply(const request *r, const fault *f, reply *a) {
     a->status = 200;
     if (f->redirect != 0 || f->to != NULL) {
         const char *told = strstr(r->target, "fault=");
+        int before = told != NULL ? (int)(told - r->target) : (int)strlen(r->target);
         if (f->to != NULL) add(&a->location, "%s", f->to);
-        else add(&a->location, "%.*s", told != NULL ? (int)(told - r->target) : (int)strlen(r->target), r->target);
-        if (f->to == NULL && told != NULL) add(&a->location, f->redirect == 1 ? "fault=none" : "fault=redirect=%ld", f->redirect - (f->redirect > 0));
+        else if (told == NULL || f->redirect < 0) add(&a->location, "%s", r->target);
+        else if (f->redirect == 1) add(&a->location, "%.*sfault=none", before, r->target);
+        else add(&a->location, "%.*sfault=redirect=%ld", before, r->target, f->redirect - 1);
         say(a, 302);
     } else if (f->status != 0) {
         say(a, (int)f->status);
@@ -537,8 +544,12 @@ static void make_reply(const request *r, const fault *f, reply *a) {
     if (f->endless) a->length = a->size = UINT64_MAX / 4;
 
     /* A client that asks about dates sends ours back: no other one is looked at. */
-    bool same = r->if_none_match != NULL ? a->tag[0] != '\0' && (*r->if_none_match == '*' || strstr(r->if_none_match, a->tag) != NULL)
-                                         : r->if_modified_since != NULL && a->date[0] != '\0' && strcmp(r->if_modified_since, a->date) == 0;
+    bool same = false;
+    if (r->if_none_match != NULL) {
+        same = a->tag[0] != '\0' && (*r->if_none_match == '*' || strstr(r->if_none_match, a->tag) != NULL);
+    } else if (r->if_modified_since != NULL) {
+        same = a->date[0] != '\0' && strcmp(r->if_modified_since, a->date) == 0;
+    }
     if (same) {
         char tag[sizeof a->tag];
         strcpy(tag, a->tag);
