@@ -1,7 +1,8 @@
 #!/bin/sh
 # The fault table: what a bad server makes of a download, ours (examples/fetch.c) beside others that are installed.
 #
-#   sh tests/fault_table.sh [FAULT...]          FAULT: a name of the table's first column
+#   sh tests/fault_table.sh [FAULT...]            FAULT: a name of the table's first column
+#   WHO=ours sh tests/fault_table.sh              ours alone
 #
 # Each cell: what the exit status says, what lies at the target (the right file, a wrong one, none; part: it is not whole, but a
 # file of the tool's own beside it says so), and the time. A cell with ! is a lie: success was told, and there is no right file;
@@ -36,11 +37,12 @@ fetch_requests() {
 r = requests.get(sys.argv[1], timeout=(2, 2))
 open("f", "wb").write(r.content)' "$1"
 }
-who='ours'
+who=ours
 command -v curl >/dev/null 2>&1 && who="$who curl curlbest"
 command -v aria2c >/dev/null 2>&1 && who="$who aria2"
 command -v wget2 >/dev/null 2>&1 && who="$who wget2"
 command -v python3 >/dev/null 2>&1 && python3 -c 'import requests' 2>/dev/null && who="$who requests"
+who=${WHO:-$who}
 
 # attempt TOOL FAULT CHECKSUM: prints the cell
 attempt() {
