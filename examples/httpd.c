@@ -128,10 +128,10 @@ static void http_date(time_t when, char date[32]) {
 
 typedef struct request {
     bool is_head, keep; /* keep: the connection is to stay open */
-    char target[HEAD];  /* as it came; and in it, decoded: */
-    char path[HEAD];
-    const char *query;  /* or NULL */
-    const char *range, *if_range, *if_none_match, *if_modified_since;
+    const char *range, *if_range, *if_none_match, *if_modified_since; /* fields of the header, or NULL */
+    const char *query;  /* decoded, or NULL */
+    char target[HEAD];  /* as it came */
+    char path[HEAD];    /* what it names, decoded */
 } request;
 
 /* The length of the header that `at` begins with, up to and with its empty line; 0: it is not whole. `known`: so many bytes
@@ -635,6 +635,52 @@ static size_t add_piece(text *t, const reply *a, const fault *f, uint64_t done, 
 
 /* ---- a connection ------------------------------------------------------------------------------------------ */
 
+typedef struct connection {
+    conc_socket *s;
+    size_t have, used;  /* what is in the buffer; so much of it is this request's */
+    int status;         /* what is to be said of it; 0: nothing is wrong with it */
+    request r;
+    char buffer[HEAD];
+} connection;
+
+/* Waits for a request. Returns 0, or 1: none comes any more. */
+CONC_CORO(read_request, connection *c; size_t known; conc_deadline limit; conc_io in;) {
+    CO_BEGIN;
+    self->c->status = 0;
+    memset(&self->c->r, 0, offsetof(request, target));
+    self->c->r.target[0] = self->c->r.path[0] = '\0';
+    self->limit = self->c->have > 0 ? conc_after(HASTE) : conc_after(IDLE);
+    for (;;) {
+        connection *c = self->c;
+        if (self->known == 0) { /* empty lines may stand before it */
+            size_t n = 0;
+            while (n < c->have && (c->buffer[n] == '\r' || c->buffer[n] == '\n')) n++;
+            memmove(c->buffer, c->buffer + n, c->have -= n);
+        }
+        c->used = header_length(c->buffer, c->have, self->known);
+        if (c->used > 0) {
+            c->status = parse(c->buffer, c->used, &c->r);
+            CO_RETURN(0);
+        }
+        if (c->have == HEAD) {
+            c->status = memchr(c->buffer, '\n', HEAD) == NULL ? 414 : 431;
+            CO_RETURN(0);
+        }
+        if (self->known == 0 && c->have > 0) self->limit = conc_after(HASTE);
+        self->known = c->have;
+        self->in.data = c->buffer + c->have;
+        self->in.size = HEAD - c->have;
+        CO_AWAIT_UNTIL(conc_op_receive(self->c->s, &self->in), self->limit);
+        if (self->co.result == CONC_TIMEOUT && self->c->have > 0) {
+            self->c->status = 408;
+            CO_RETURN(0);
+        }
+        if (self->co.result != CONC_OK) CO_RETURN(1);
+        self->c->have += self->in.done;
+    }
+    CO_END;
+}
+
 /* Sends *t, and empties it. Returns 0, or 1: the other side is gone, or takes nothing. */
 CONC_CORO(send_text, conc_socket *s; text *t; conc_out out;) {
     CO_BEGIN;
@@ -650,24 +696,25 @@ CONC_CORO(send_text, conc_socket *s; text *t; conc_out out;) {
     CO_END;
 }
 
-/* Answers a request; `status` other than 0: with that. Returns 0, or 1: the connection is good for nothing more. */
-CONC_CORO(answer, conc_socket *s; const request *r; int status; bool keep; reply a; fault f; text out; uint64_t done, stop;
-          size_t piece; long cut; conc_io in; char byte;) {
+/* Answers the request. Returns 0, or 1: the connection is good for nothing more. */
+CONC_CORO(answer, connection *c; reply a; fault f; text out; uint64_t done, stop; size_t piece; long cut; conc_io in; char byte;) {
     CO_BEGIN;
-    self->a.file = -1;
-    parse_fault("none", &self->f);
-    if (self->status == 0 && !find_fault(self->r, &self->f)) self->status = 400;
-    if (self->status == 0) make_reply(self->r, &self->f, &self->a);
-    else say(&self->a, self->status);
+    connection *c = self->c;
+    reply *a = &self->a;
+    a->file = -1;
     requests++;
+    if (c->status == 0 && !find_fault(&c->r, &self->f)) c->status = 400;
+    if (c->status != 0) parse_fault("none", &self->f);
+    if (c->status == 0) make_reply(&c->r, &self->f, a);
+    else say(a, c->status);
     if (verbose) {
-        fprintf(stderr, "%s %s %s -> %d, %llu + %llu of %llu\n", self->r->is_head ? "HEAD" : "GET", self->r->target,
-                self->r->range != NULL ? self->r->range : "", self->a.status, (unsigned long long)self->a.first,
-                (unsigned long long)self->a.length, (unsigned long long)self->a.size);
+        fprintf(stderr, "%s %s %s -> %d, %llu + %llu of %llu\n", c->r.is_head ? "HEAD" : "GET", c->r.target,
+                c->r.range != NULL ? c->r.range : "", a->status, (unsigned long long)a->first, (unsigned long long)a->length,
+                (unsigned long long)a->size);
     }
 
-    /* How much is to come, and how it ends. */
-    self->stop = self->r->is_head || self->a.status == 304 ? 0 : self->a.length;
+    /* How much of the body is to come, and whether it is cut there. */
+    self->stop = c->r.is_head || a->status == 304 ? 0 : a->length;
     self->cut = self->f.reset != NEVER ? self->f.reset : self->f.close != NEVER ? self->f.close : self->f.stall;
     if (self->cut > 0 && (uint64_t)self->cut > self->stop) self->cut = NEVER;
     if (self->cut != NEVER) self->stop = self->cut < 0 ? 0 : (uint64_t)self->cut;
@@ -675,21 +722,23 @@ CONC_CORO(answer, conc_socket *s; const request *r; int status; bool keep; reply
     if (self->f.delay > 0) CO_AWAIT(conc_op_sleep((double)self->f.delay / 1000));
     if (!make_room(&self->out, PIECE + 4096)) CO_RETURN(1);
     if (self->f.garbage) add(&self->out, "\x16\x03\x01 this is no header\r\n\x01\x02\r\n\r\n");
-    else if (self->cut != -1) add_header(&self->out, &self->f, &self->a, self->keep && !self->f.nolength);
+    else if (self->cut != -1) add_header(&self->out, &self->f, &self->a, self->c->status == 0 && self->c->r.keep && !self->f.nolength);
     if (self->f.longhead) self->out.length -= 2; /* the empty line, which will never come */
     while (self->f.longhead) {
         for (int i = 0; i < 1000; i++) add(&self->out, "X-More: of the same\r\n");
-        CO_CALL(send_text, .s = self->s, .t = &self->out);
+        CO_CALL(send_text, .s = self->c->s, .t = &self->out);
         if (self->co.value != 0) CO_RETURN(1);
     }
+
+    /* The header goes with the first piece of the body. */
     do {
         self->piece = add_piece(&self->out, &self->a, &self->f, self->done, self->stop);
         self->done += self->piece;
         bytes_sent += self->piece;
-        if (self->done == self->stop && self->cut == NEVER && !self->r->is_head && (self->f.chunked || self->f.badchunk)) {
+        if (self->done == self->stop && self->cut == NEVER && !self->c->r.is_head && (self->f.chunked || self->f.badchunk)) {
             add(&self->out, self->f.badchunk ? "none\r\n\r\n" : "0\r\n\r\n");
         }
-        CO_CALL(send_text, .s = self->s, .t = &self->out);
+        CO_CALL(send_text, .s = self->c->s, .t = &self->out);
         if (self->co.value != 0 || self->co.result != CONC_OK) CO_RETURN(1);
         if (self->f.drip > 0) CO_AWAIT(conc_op_sleep((double)self->f.drip / 1000));
     } while (self->piece > 0 && self->done < self->stop);
@@ -698,12 +747,12 @@ CONC_CORO(answer, conc_socket *s; const request *r; int status; bool keep; reply
         do { /* what comes is not looked at: the other side's end is waited for */
             self->in.data = &self->byte;
             self->in.size = 1;
-            CO_AWAIT(conc_op_receive(self->s, &self->in));
+            CO_AWAIT(conc_op_receive(self->c->s, &self->in));
         } while (self->co.result == CONC_OK);
     }
     if (self->cut != NEVER && self->f.reset != NEVER) {
         struct linger now = {1, 0};
-        setsockopt((int)conc_socket_fd(self->s), SOL_SOCKET, SO_LINGER, &now, sizeof now); /* its freeing is a reset then */
+        setsockopt((int)conc_socket_fd(self->c->s), SOL_SOCKET, SO_LINGER, &now, sizeof now); /* its freeing is a reset then */
     }
     CO_RETURN(self->cut != NEVER || self->done < self->stop || self->f.nolength); /* or a file that has shrunk */
     CO_FINALLY;
@@ -714,64 +763,35 @@ CONC_CORO(answer, conc_socket *s; const request *r; int status; bool keep; reply
     CO_END;
 }
 
-/* One request after another. */
-CONC_CORO(handle, conc_socket *s; size_t have, used, known; int status; conc_deadline limit; conc_io in; request *r; char *buffer;) {
+/* One request after another. However it ends (the other side's end, an error, a cancel), the clean-up part gives all back. */
+CONC_CORO(handle, conc_socket *s; connection *c; conc_deadline limit; conc_io in;) {
     CO_BEGIN;
     connections++;
     conc_socket_set(self->s, CONC_NO_DELAY, 1);
-    self->buffer = malloc(HEAD + 1);
-    self->r = malloc(sizeof *self->r);
-    if (self->buffer == NULL || self->r == NULL) CO_RETURN(1);
+    self->c = calloc(1, sizeof *self->c);
+    if (self->c == NULL) CO_RETURN(1);
+    self->c->s = self->s;
     for (;;) {
-        /* A header. Empty lines may stand before it. */
-        self->status = 0;
-        self->known = 0;
-        self->limit = self->have > 0 ? conc_after(HASTE) : conc_after(IDLE);
-        for (;;) {
-            while (self->known == 0 && self->have > 0 && strchr("\r\n", self->buffer[0]) != NULL && self->buffer[0] != '\0') {
-                memmove(self->buffer, self->buffer + 1, --self->have);
-            }
-            self->used = header_length(self->buffer, self->have, self->known);
-            if (self->used > 0) break;
-            if (self->have == HEAD) {
-                self->status = memchr(self->buffer, '\n', HEAD) == NULL ? 414 : 431;
-                break;
-            }
-            if (self->known == 0 && self->have > 0) self->limit = conc_after(HASTE);
-            self->known = self->have;
-            self->in.data = self->buffer + self->have;
-            self->in.size = HEAD - self->have;
-            CO_AWAIT_UNTIL(conc_op_receive(self->s, &self->in), self->limit);
-            if (self->co.result == CONC_TIMEOUT && self->have > 0) {
-                self->status = 408;
-                break;
-            }
-            if (self->co.result != CONC_OK) CO_RETURN(0);
-            self->have += self->in.done;
-        }
-        memset(self->r, 0, offsetof(request, target));
-        self->r->target[0] = self->r->path[0] = '\0';
-        self->r->query = self->r->range = self->r->if_range = self->r->if_none_match = self->r->if_modified_since = NULL;
-        if (self->status == 0) self->status = parse(self->buffer, self->used, self->r);
-        CO_CALL(answer, .s = self->s, .r = self->r, .status = self->status, .keep = self->status == 0 && self->r->keep);
+        CO_CALL(read_request, .c = self->c);
         if (self->co.value != 0 || self->co.result != CONC_OK) CO_RETURN(0);
-        if (self->status != 0 || !self->r->keep) break;
-        self->have -= self->used;
-        memmove(self->buffer, self->buffer + self->used, self->have);
+        CO_CALL(answer, .c = self->c);
+        if (self->co.value != 0 || self->co.result != CONC_OK) CO_RETURN(0);
+        if (self->c->status != 0 || !self->c->r.keep) break;
+        self->c->have -= self->c->used;
+        memmove(self->c->buffer, self->c->buffer + self->c->used, self->c->have);
     }
     /* To close a connection on which something has come that was not read is to reset it, and the other side might lose our reply.
      * So it is told that we have ended, and may end, too. */
     conc_socket_shutdown(self->s);
     self->limit = conc_after(2);
     do {
-        self->in.data = self->buffer;
+        self->in.data = self->c->buffer;
         self->in.size = HEAD;
         CO_AWAIT_UNTIL(conc_op_receive(self->s, &self->in), self->limit);
     } while (self->co.result == CONC_OK);
     CO_FINALLY;
     conc_socket_free(self->s);
-    free(self->buffer);
-    free(self->r);
+    free(self->c);
     CO_END;
 }
 
