@@ -25,6 +25,7 @@
  *     to=URL          a redirect to there; this stands last
  *     length=D        Content-Length is wrong by D
  *     norange         a Range is overlooked
+ *     refuse          it is answered with 416
  *     range=D         what comes, and what Content-Range says, begins D bytes after what was asked for
  *     total=D         Content-Range is wrong by D about the size of the whole
  *     other           the file is another one: its bytes, tag and date
@@ -238,7 +239,7 @@ static int parse(char *header, size_t length, request *r) {
 /* ---- faults --------------------------------------------------------------------------------------------- */
 
 typedef struct fault {
-    long delay, drip, piece, stall, close, reset, status, after, redirect, length, norange, range, total, other, sametag, notag, nodate,
+    long delay, drip, piece, stall, close, reset, status, after, redirect, length, norange, refuse, range, total, other, sametag, notag, nodate,
         nolength, chunked, badchunk, endless, garbage, longhead, times;
     const char *to;
 } fault;
@@ -248,7 +249,7 @@ static const struct key {
     size_t offset;
 } keys[] = {
 #define KEY(name) {#name, offsetof(fault, name)}
-    KEY(delay), KEY(drip), KEY(piece), KEY(stall), KEY(close), KEY(reset), KEY(status), KEY(after), KEY(redirect), KEY(length), KEY(norange),
+    KEY(delay), KEY(drip), KEY(piece), KEY(stall), KEY(close), KEY(reset), KEY(status), KEY(after), KEY(redirect), KEY(length), KEY(norange), KEY(refuse),
     KEY(range), KEY(total), KEY(other), KEY(sametag), KEY(notag), KEY(nodate), KEY(nolength), KEY(chunked), KEY(badchunk),
     KEY(endless), KEY(garbage), KEY(longhead), KEY(times)
 #undef KEY
@@ -559,7 +560,7 @@ static void make_reply(const request *r, const fault *f, reply *a) {
                (r->if_range == NULL || (*r->if_range != '\0' &&
                                         (strcmp(r->if_range, a->tag) == 0 || strcmp(r->if_range, a->date) == 0)))) {
         uint64_t size = a->size;
-        int status = choose_range(r->range, a);
+        int status = f->refuse ? 416 : choose_range(r->range, a);
         if (status == 416) say(a, 416);
         a->status = status;
         a->size = size;

@@ -44,7 +44,7 @@ serve() { # ARGUMENTS OF HTTPD: sets url, without a slash at the end
     server=$!
     # shellcheck disable=SC2034
     for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        grep -q '^listening' "$work/httpd.out" && break
+        grep -q '^listening' "$work/httpd.out" 2>/dev/null && break
         sleep 0.1
     done
     url=$(sed -n 's/^listening on \(.*\)\/$/\1/p' "$work/httpd.out")

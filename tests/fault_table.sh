@@ -128,7 +128,7 @@ row stalls-always none stall=-1
 row chunks-cut right chunked,close=100000,times=1
 row chunks-without-end either chunked,close=$N
 row chunks-cut-always either chunked,close=100000
-row no-length-cut+sum right nolength,close=100000,times=1 sum
+row no-length-cut+sum either nolength,close=100000,times=1 sum
 echo "-- the answer"
 row 404 none missing
 row 503-always none status=503
@@ -136,7 +136,7 @@ row 503-twice right status=503,times=2
 row 429-retry-after right status=429,after=1,times=1
 row 503-retry-at right status=503,after=-2,times=1
 row 503-retry-in-an-hour none status=503,after=3600
-row garbage right garbage,times=1
+row garbage either garbage,times=1
 row garbage-always none garbage
 row header-without-end none longhead
 row endless none endless
@@ -154,7 +154,7 @@ row length-too-small+sum none length=-5000 sum
 row range-overlooked right 'close=100000,times=1;norange'
 row range-another right 'close=100000,times=1;range=1000'
 row range-another-total either 'close=100000,times=1;total=5'
-row range-refused right 'close=100000,times=1;status=416'
+row range-refused right 'close=100000,times=1;refuse'
 echo "-- another file"
 row changed right other,reset=100000,times=1
 row changed-no-tag right other,notag,nodate,reset=100000,times=1

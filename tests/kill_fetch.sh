@@ -2,7 +2,7 @@
 # fetch is killed (kill -9) at random moments, again and again, and each time called anew: in the end every file is whole, none was
 # ever there that was not, nothing else is left, and hardly anything was fetched twice.
 #
-#   sh tests/kill_fetch.sh [KILLS [SEED]]         (20; 1)
+#   sh tests/kill_fetch.sh [KILLS [SEED [ENGINE]]]         (20; 1; coroutines)
 #
 # The server counts what it has sent. Beyond the files themselves that may be, for each kill, what was on its way, or had come and was not
 # yet in the note from which one goes on: at most $WASTE bytes for each transfer that was under way.
@@ -10,6 +10,7 @@
 
 KILLS=${1:-20}
 SEED=${2:-1}
+ENGINE=${3:-coroutines}
 FILES='3000000 5000000 20000000 1000000 4000000 2000000 100 0' # bytes of each; the third in pieces
 WASTE=1500000
 build_all
@@ -22,7 +23,7 @@ for n in $FILES; do
     echo "$url/bytes/$n?seed=$n&fault=drip=4,piece=65536 $n sha256:$(sha256sum "$work/right/$n" | sed 's/ .*//')" >>"$work/list"
     total=$((total + n))
 done
-fetch() { "$work/fetch" -q -c -j 5 -x 3 -d "$work/got" -i "$work/list"; }
+fetch() { "$work/fetch" -q -c -e "$ENGINE" -j 5 -x 3 -d "$work/got" -i "$work/list"; }
 
 # whole: no file in got that is not whole. Sets `left`: how many are not there
 whole() {
@@ -43,7 +44,7 @@ before=$(served)
 # Pauses between 5 ms and 1 s, short ones more often.
 awk -v n="$KILLS" -v seed="$SEED" 'BEGIN { srand(seed); for (i = 0; i < n; i++) printf "%.3f\n", 0.005 * exp(rand() * log(200)) }' >"$work/pauses"
 while read -r pause; do
-    "$work/fetch" -q -c -j 5 -x 3 -d "$work/got" -i "$work/list" 2>"$work/fetch.log" &
+    "$work/fetch" -q -c -e "$ENGINE" -j 5 -x 3 -d "$work/got" -i "$work/list" 2>"$work/fetch.log" &
     pid=$!
     sleep "$pause"
     kill -9 $pid 2>/dev/null
