@@ -4633,6 +4633,51 @@ CONC__LIB int conc__port_socket_pass(intptr_t fd, long pid, void *passed);
 /* Two sockets that are connected with each other. */
 CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
 
+/* ---- files, for downloads ----------------------------------------------------------------------------------
+ * Paths are as the C library takes them (on Windows: UTF-8). 0 or the system's error number; errno and its like stay. */
+#if defined(CONC_WITH_CURL)
+typedef enum conc__port_file_kind { /* what an error number of these functions is a case of */
+    CONC__FILE_OTHER,
+    CONC__FILE_MISSING,
+    CONC__FILE_IN_USE,   /* another one, perhaps of another process, has it */
+    CONC__FILE_DISK_FULL /* or a quota */
+} conc__port_file_kind;
+CONC__LIB conc__port_file_kind conc__port_file_kind_of(int error);
+
+/* A file that is being written: for reading and writing, locked against all others that open one so; its owner alone may read it. */
+typedef struct conc__port_part {
+    intptr_t fd;   /* -1: none */
+    bool is_new;   /* else it was there before */
+    uint64_t size; /* when it was opened */
+    uint64_t id;   /* the file's own number, which a later file of that name hardly has */
+} conc__port_part;
+/* Opens the plain file at `path`, or makes it. Follows no link, at least not at its last part. What is there and is not a plain file of this
+ * user's is an error. */
+CONC__LIB int conc__port_part_open(const char *path, conc__port_part *part);
+CONC__LIB void conc__port_part_close(conc__port_part *part);
+CONC__LIB int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset); /* all of it */
+CONC__LIB int conc__port_part_truncate(const conc__port_part *part, uint64_t size);
+/* Has the system keep room for a length; what is no error where it cannot. The size stays. */
+CONC__LIB int conc__port_part_reserve(const conc__port_part *part, uint64_t size);
+CONC__LIB int conc__port_part_sync(const conc__port_part *part);
+/* Gives it its permissions (0: it keeps its own) and its name in place of what was there, and closes it. On failure it is as before,
+ * and open, but on Windows. */
+CONC__LIB int conc__port_part_publish(conc__port_part *part, const char *path, const char *target, unsigned mode);
+/* The directory that a path stands in is brought to the disk. */
+CONC__LIB int conc__port_directory_sync(const char *path);
+
+CONC__LIB int conc__port_file_remove(const char *path);
+/* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
+CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
+CONC__LIB int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done); /* 0 done: its end */
+CONC__LIB void conc__port_file_close(intptr_t fd);
+/* A short text, readable by its owner alone, over what was there. */
+CONC__LIB int conc__port_note_write(const char *path, const char *text, size_t size);
+CONC__LIB unsigned conc__port_umask(void);
+/* The terminal at stderr; false: it is none. */
+CONC__LIB bool conc__port_terminal(unsigned *columns, unsigned *rows);
+#endif
+
 /* ---- faults -----------------------------------------------------------------------------------------
  * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
  * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot
@@ -5137,7 +5182,9 @@ typedef struct conc__note {
 typedef struct conc__future_class {
     bool (*help)(conc_future *f);      /* runs it here if it is still to begin and the caller may do that; false: it has not */
     void (*canceled)(conc_future *f);  /* it was claimed, to be canceled, before it began */
-    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL */
+    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL, as may the next two */
+    void (*fired)(conc_future *f);     /* its token has just been fired, perhaps again */
+    void (*gone)(conc_future *f);      /* nobody has it any more: its memory is about to be freed */
 } conc__future_class;
 
 struct conc_future {
@@ -5160,6 +5207,8 @@ struct conc_future {
     conc_future *next;  /* in the pool's list of what is due; guarded by the pool's lock */
 };
 
+/* The same, in zeroed memory that begins with it, and is freed with it. */
+CONC__LIB void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
 CONC__LIB conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
 /* Makes it the caller's to run or to end: true for one caller. */
 CONC__LIB bool conc__future_claim(conc_future *f);
@@ -5463,6 +5512,202 @@ CONC__LIB bool conc__channel_end(conc_channel *c);
 CONC__LIB void conc__channel_flush(conc_channel *c);
 CONC__LIB void conc__channel_free(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
+
+/* ---- downloads -------------------------------------------------------------------------------------------
+ * download.c has the queue and the turns, download_file.c the files, download_curl.c the transfers. */
+#if defined(CONC_WITH_CURL)
+
+/* A checksum that is wanted, or being computed. */
+typedef enum conc__hash_kind { CONC__HASH_NONE, CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA512 } conc__hash_kind;
+typedef struct conc__hash {
+    conc__hash_kind kind;
+    void *context; /* OpenSSL's */
+} conc__hash;
+#define CONC__HASH_BYTES 64
+/* What the text says; `kind` NONE: there is none. CONC_INVALID: it says nothing, or there is nothing here that could compute it. */
+CONC__LIB conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]);
+CONC__LIB conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind);
+CONC__LIB conc_result conc__hash_add(conc__hash *h, const void *data, size_t size);
+/* Compares; CONC_BROKEN: it is another one. Ends it, as does conc__hash_drop(), which is harmless again. */
+CONC__LIB conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]);
+CONC__LIB void conc__hash_drop(conc__hash *h);
+/* The checksum of the first `size` bytes of an open file. Blocks for as long as that takes. */
+CONC__LIB conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]);
+
+/* A target's part, while it is written. What is known of the file at the server stands in its note as well. */
+#define CONC__PIECES 64
+typedef struct conc__piece { /* [at, end) is still to come */
+    uint64_t at, end;
+} conc__piece;
+typedef struct conc__dl_file {
+    conc__port_part part;  /* fd -1: not open */
+    const char *target;    /* the caller's */
+    char *name, *note;     /* of the part, and of its note; allocated together, at `name` */
+    bool is_noted;         /* the note is there; and */
+    bool is_note_right;    /* says what follows */
+    uint64_t kept;         /* so many bytes from the beginning on are there; with pieces: but for these */
+    bool has_length;
+    uint64_t length;       /* of the whole */
+    char etag[256];        /* strong; "": none */
+    char date[64];         /* Last-Modified, if it is good enough; "": none */
+    unsigned piece_count;  /* segments; 0: all in one */
+    conc__piece pieces[CONC__PIECES];
+} conc__dl_file;
+/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is empty. */
+CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url);
+CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
+/* Begins anew: empty, and nothing known. */
+CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
+/* Has the system keep room for its length. */
+CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
+/* Writes the note. */
+CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);
+/* Closes it: `keep`, with a note; else both are removed. Harmless if it is not open. */
+CONC__LIB void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
+/* It is whole: gives it its name, and closes it. */
+CONC__LIB conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync);
+
+typedef struct conc__download conc__download;
+typedef struct conc__dl_worker conc__dl_worker;
+
+typedef struct conc__dl_list {
+    conc__download *first, *last;
+    size_t count;
+} conc__dl_list;
+
+typedef struct conc__dl_host {
+    struct conc__dl_host *chain;        /* in the table */
+    struct conc__dl_host *next, *prev;  /* in the ring of those for which something is queued; next NULL: it is not in it */
+    conc__dl_list queue;                /* the most urgent first */
+    unsigned running;
+    int64_t closed_until;               /* it has asked to be left alone until then */
+    char name[1];                       /* "example.org:443"; longer */
+} conc__dl_host;
+
+enum { CONC__DL_QUEUED, CONC__DL_PAUSED, CONC__DL_RUNS, CONC__DL_OVER, CONC__DL_TOLD };
+
+/* One item, from conc_downloader_add() until its future is gone. */
+struct conc__download {
+    conc_future future;            /* first: freed by it */
+    conc_downloader *d;            /* one of its users */
+    conc_download_item item;       /* its strings follow this struct; the record is written by who has it at the moment */
+    conc_download_item *origin;    /* conc_download_all()'s; NULL: none */
+    conc__hash_kind hash;
+    uint8_t digest[CONC__HASH_BYTES];
+    conc__dl_host *host;           /* NULL: its URL has none */
+    struct conc__download *same;   /* in the table of targets */
+    int64_t began;                 /* its first turn; 0: not yet */
+    int64_t waits_since;           /* for its turn */
+    unsigned fruitless;            /* attempts in a row that have brought nothing */
+    bool starts_over;              /* it has been begun anew for a reason for which that is done once */
+    /* Guarded by the session's lock: */
+    conc__download *next, *prev;   /* in the list `list` */
+    conc__dl_list *list;
+    uint8_t state;
+    bool ended;                    /* so has the future, by a cancel in the queue */
+    bool is_target;                /* it stands in the table of targets */
+    bool abort;                    /* its future is canceled */
+    bool counted;                  /* its size is in the session's sum */
+    conc__dl_worker *worker;       /* who has it; NULL: nobody */
+    int64_t due;                   /* PAUSED: its next turn */
+    uint64_t bytes, size;          /* for progress */
+    uint64_t speed_bytes;          /* at the last look; */
+    double speed;
+};
+
+/* What a loop's tasks do for a session. */
+struct conc__dl_worker {
+    conc_downloader *d;
+    conc__dl_worker *next;
+    unsigned number;
+    unsigned slots;           /* transfers at a time */
+    conc_loop *loop;
+    bool owns_loop;
+    bool retires;             /* ends at once */
+    conc_thread *thread;      /* whose loop it is; NULL: another's */
+    uint32_t stirred;         /* atomic: look again. Waited for under this address */
+    bool idle;                /* guarded by the session's lock: it has room, and has found nothing to do */
+    void *engine;             /* download_curl.c's */
+};
+
+struct conc_downloader {
+    conc_download_desc desc;  /* the defaults filled in, the strings copied. Constant, as is all up to the lock */
+    char *strings;
+    const char **headers;
+    unsigned mode;
+    uint32_t generation;
+    conc_pool *pool;          /* CONC_DOWNLOAD_THREADS */
+    uint32_t users;           /* atomic: the handle, its downloads, its workers */
+    uint32_t alarms;          /* atomic: counts the reasons to look whether what runs is to end */
+    uint32_t ended;           /* atomic: closed, all have ended, and so have the workers. Waited for under this address */
+    conc_mutex telling;       /* held while the caller's functions are called; guards `progress`, `scratch` and the next few */
+    conc_download_active *active;
+    size_t active_room;
+    uint64_t scratch[16];
+    int64_t speed_at;         /* the last look */
+    uint64_t speed_bytes;
+    double speed;
+    conc__lock lock;          /* guards all that follows, and what downloads, hosts and workers say it guards */
+    bool closed;
+    conc_result stopped;      /* CONC_OK: it goes on; CONC_CANCELED, CONC_TIMEOUT: all that has not ended ends so */
+    unsigned workers_alive;
+    conc__dl_worker *workers; /* also those that have ended */
+    unsigned worker_count;
+    conc__dl_host **hosts;    /* a table by name; a power of two, or 0 */
+    size_t host_room, host_count;
+    conc__dl_host *ring;      /* whose turn is next */
+    conc__download **targets; /* a table by path of all that have not ended */
+    size_t target_room, target_count;
+    conc__dl_list paused;     /* by time */
+    conc__dl_list running;    /* in the order of their turns */
+    conc__dl_list over;       /* to be told */
+    conc__dl_list told;       /* for conc_downloader_results() */
+    size_t extra;             /* transfers of segments, beside one for each that runs */
+    size_t aborts;            /* paused ones that are canceled */
+    size_t items, outstanding, good, bad;
+    uint64_t bytes;           /* of all that have ended; */
+    uint64_t size;            /* of all whose length is known */
+    size_t sized;             /* so many are these */
+    int64_t first_at;         /* 0: none has come */
+    int64_t tick_at;          /* when to call `progress` next */
+};
+
+/* ---- what the engine asks of the session ---- */
+/* The next download for a worker with room, which it has then, or NULL: there is none; `*until` is when to ask again, if nobody
+ * stirs. */
+CONC__LIB conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until);
+/* It is not with the worker any more: its next turn is at `due` (at the earliest); or it has ended, as its record says. */
+CONC__LIB void conc__dl_pause(conc__download *dl, int64_t due);
+CONC__LIB void conc__dl_over(conc__download *dl, conc_result r, const char *text);
+/* The whole host is left alone until then. */
+CONC__LIB void conc__dl_host_close(conc__download *dl, int64_t until);
+/* Bytes have come; `at` of the file are there now. */
+CONC__LIB void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size);
+/* Tells the callers of what has ended, and of progress; ends what is to be stopped and has no worker. */
+CONC__LIB void conc__dl_tell(conc__dl_worker *w, int64_t *until);
+/* One transfer more for a download that runs; false: not now. And back. */
+CONC__LIB bool conc__dl_take_extra(conc__download *dl);
+CONC__LIB void conc__dl_give_extra(conc__download *dl);
+/* How many transfers are running now, in the whole session. */
+CONC__LIB unsigned conc__dl_running(conc_downloader *d);
+/* Whether the download has to end now: CONC_OK, or what it ends with. */
+CONC__LIB conc_result conc__dl_stopped(conc__download *dl);
+/* Whether nothing is left to be done, nor will come. The worker that has heard so says at its end that it has ended, and then touches neither
+ * itself nor the session. */
+CONC__LIB bool conc__dl_is_over(conc__dl_worker *w);
+CONC__LIB void conc__dl_worker_ends(conc__dl_worker *w);
+CONC__LIB void conc__dl_stir(conc__dl_worker *w);
+CONC__LIB conc_op conc__op_stirred(conc__dl_worker *w);
+/* "host:port" of a URL, in small letters, into `name`; and whether it is https. CONC_INVALID, CONC_REJECTED (another scheme). */
+CONC__LIB conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https);
+
+/* ---- what the session asks of the engine ---- */
+CONC__LIB conc_result conc__curl_begin(void); /* once for all */
+/* Starts the worker's tasks in its loop; they end when conc__dl_is_over(). */
+CONC__LIB conc_result conc__dl_engine_start(conc__dl_worker *w);
+CONC__LIB void conc__dl_engine_free(conc__dl_worker *w); /* after their end, or if they did not start */
+
+#endif
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
 #if defined(CONC_DEBUG)
@@ -9196,6 +9441,582 @@ void conc__port_block_free(conc__port_block *b) {
 #endif /* CONC_OS_WINDOWS */
 
 /* ==== end src/port_process_win32.c ==== */
+
+/* ==== begin src/port_file_posix.c ==== */
+
+/* ============================================================================================
+ * port, POSIX: the files of downloads. Nothing but for CONC_WITH_CURL.
+ *
+ * As in port_posix.c, what strict C99 hides is declared here under names of our own.
+ * ========================================================================================== */
+
+#if defined(CONC_WITH_CURL) && !CONC_OS_WINDOWS
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#if CONC_OS_LINUX
+#if defined(__USE_FILE_OFFSET64) && !defined(__LP64__) /* glibc, 32 bits, with an off_t of 64 */
+#define CONC__PF_64 "64"
+#else
+#define CONC__PF_64
+#endif
+#if defined(__cplusplus)
+extern "C" {
+#endif
+int conc__pf_open(const char *path, int how, ...) __asm__("open" CONC__PF_64);
+int conc__pf_close(int fd) __asm__("close");
+long conc__pf_pwrite(int fd, const void *data, size_t size, off_t offset) __asm__("pwrite" CONC__PF_64);
+long conc__pf_pread(int fd, void *data, size_t size, off_t offset) __asm__("pread" CONC__PF_64);
+int conc__pf_ftruncate(int fd, off_t size) __asm__("ftruncate" CONC__PF_64);
+int conc__pf_fallocate(int fd, int how, off_t from, off_t size) __asm__("fallocate" CONC__PF_64);
+int conc__pf_fsync(int fd) __asm__("fsync");
+int conc__pf_fchmod(int fd, mode_t mode) __asm__("fchmod");
+int conc__pf_unlink(const char *path) __asm__("unlink");
+int conc__pf_isatty(int fd) __asm__("isatty");
+unsigned conc__pf_geteuid(void) __asm__("geteuid");
+#if defined(__cplusplus)
+}
+#endif
+#else
+#include <unistd.h>
+#define conc__pf_open open
+#define conc__pf_close close
+#define conc__pf_pwrite pwrite
+#define conc__pf_pread pread
+#define conc__pf_ftruncate ftruncate
+#define conc__pf_fsync fsync
+#define conc__pf_fchmod fchmod
+#define conc__pf_unlink unlink
+#define conc__pf_isatty isatty
+#define conc__pf_geteuid (unsigned)geteuid
+#endif
+
+/* (Their numbers differ between machines; glibc has them under names that are not hidden.) */
+#if defined(O_NOFOLLOW)
+#define CONC__O_NOFOLLOW O_NOFOLLOW
+#elif defined(__O_NOFOLLOW)
+#define CONC__O_NOFOLLOW __O_NOFOLLOW
+#else
+#define CONC__O_NOFOLLOW 0
+#endif
+#if defined(O_CLOEXEC)
+#define CONC__O_CLOEXEC O_CLOEXEC
+#elif defined(__O_CLOEXEC)
+#define CONC__O_CLOEXEC __O_CLOEXEC
+#else
+#define CONC__O_CLOEXEC 0
+#endif
+#define CONC__O_PLAIN (CONC__O_NOFOLLOW | CONC__O_CLOEXEC | O_NONBLOCK | O_NOCTTY) /* a fifo in its place does not hold us up */
+
+static int conc__pf_end(long result, int saved) {
+    int e = result < 0 ? errno : 0;
+    errno = saved;
+    return e;
+}
+
+conc__port_file_kind conc__port_file_kind_of(int error) {
+    switch (error) {
+    case ENOENT: return CONC__FILE_MISSING;
+    case EWOULDBLOCK: return CONC__FILE_IN_USE;
+    case ENOSPC: return CONC__FILE_DISK_FULL;
+#if defined(EDQUOT)
+    case EDQUOT: return CONC__FILE_DISK_FULL;
+#endif
+    default: return CONC__FILE_OTHER;
+    }
+}
+
+/* ---- the part ------------------------------------------------------------------------------------------ */
+
+static void conc__pf_close_quietly(intptr_t fd) {
+    int saved = errno;
+    if (fd >= 0) (void)conc__pf_close((int)fd);
+    errno = saved;
+}
+
+void conc__port_part_close(conc__port_part *part) {
+    conc__pf_close_quietly(part->fd); /* and the lock goes */
+    part->fd = -1;
+}
+
+/* Opens what is there, or makes it; locks it; and looks whether it still has that name: who had it before may have
+ * given it another one, or removed it, between the two. CONC__PART_AGAIN: so it was. */
+#define CONC__PART_AGAIN (-1)
+static int conc__part_try(const char *path, conc__port_part *part) {
+    struct stat mine, there;
+    int e = CONC__FAULT("open: part", EACCES, ENOSPC, EMFILE);
+    if (e != 0) return e;
+    part->is_new = true;
+    part->fd = conc__pf_open(path, O_RDWR | O_CREAT | O_EXCL | CONC__O_PLAIN, 0600);
+    if (part->fd < 0 && errno == EEXIST) {
+        part->is_new = false;
+        part->fd = conc__pf_open(path, O_RDWR | CONC__O_PLAIN);
+        if (part->fd < 0 && errno == ENOENT) return CONC__PART_AGAIN;
+    }
+    if (part->fd < 0) return errno;
+    e = CONC__FAULT("flock", EWOULDBLOCK);
+    if (e == 0 && flock((int)part->fd, LOCK_EX | LOCK_NB) < 0) {
+        e = errno == EWOULDBLOCK ? EWOULDBLOCK : 0; /* where there are no locks it goes without */
+    }
+    if (e != 0) return e;
+    e = CONC__FAULT("fstat", EIO);
+    if (e != 0) return e;
+    if (fstat((int)part->fd, &mine) < 0) return errno;
+    if (stat(path, &there) < 0) return errno == ENOENT ? CONC__PART_AGAIN : errno;
+    if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) return CONC__PART_AGAIN;
+    if (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid()) return EEXIST;
+    part->size = (uint64_t)mine.st_size;
+    part->id = (uint64_t)mine.st_ino;
+    return (mine.st_mode & 077) != 0 && conc__pf_fchmod((int)part->fd, 0600) < 0 ? errno : 0;
+}
+
+int conc__port_part_open(const char *path, conc__port_part *part) {
+    int saved = errno, e = CONC__PART_AGAIN, turn;
+    for (turn = 0; turn < 8 && e == CONC__PART_AGAIN; turn++) {
+        part->fd = -1;
+        part->size = part->id = 0;
+        e = conc__part_try(path, part);
+        if (e != 0) conc__port_part_close(part);
+    }
+    errno = saved;
+    return e == CONC__PART_AGAIN ? EWOULDBLOCK : e;
+}
+
+int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset) {
+    const char *at = (const char *)data;
+    int saved = errno, e = CONC__FAULT("write: part", ENOSPC, EIO);
+    while (size > 0 && e == 0) {
+        off_t there = (off_t)offset;
+        long n;
+        if (there < 0 || (uint64_t)there != offset) {
+            e = EFBIG;
+            break;
+        }
+        n = (long)conc__pf_pwrite((int)part->fd, at, size, there);
+        if (n < 0 && errno != EINTR) e = errno;
+        if (n > 0) {
+            at += n;
+            size -= (size_t)n;
+            offset += (uint64_t)n;
+        }
+    }
+    errno = saved;
+    return e;
+}
+
+int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
+    int saved = errno, e = CONC__FAULT("ftruncate", EIO);
+    return e != 0 ? e : conc__pf_end(conc__pf_ftruncate((int)part->fd, (off_t)size), saved);
+}
+
+int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
+    int saved = errno, e = CONC__FAULT("fallocate", ENOSPC);
+    if (e != 0) return e;
+#if CONC_OS_LINUX
+    if ((uint64_t)(off_t)size != size) return EFBIG;
+    e = conc__pf_end(conc__pf_fallocate((int)part->fd, 1 /* FALLOC_FL_KEEP_SIZE */, 0, (off_t)size), saved);
+#elif defined(F_PREALLOCATE)
+    {
+        fstore_t room;
+        memset(&room, 0, sizeof room);
+        room.fst_flags = F_ALLOCATEALL;
+        room.fst_posmode = F_PEOFPOSMODE;
+        room.fst_length = (off_t)size;
+        e = conc__pf_end(fcntl((int)part->fd, F_PREALLOCATE, &room), saved);
+    }
+#else
+    (void)part;
+    (void)size;
+    errno = saved;
+#endif
+    return conc__port_file_kind_of(e) == CONC__FILE_DISK_FULL ? e : 0;
+}
+
+int conc__port_part_sync(const conc__port_part *part) {
+    int saved = errno, e = CONC__FAULT("fsync", EIO, ENOSPC);
+    return e != 0 ? e : conc__pf_end(conc__pf_fsync((int)part->fd), saved);
+}
+
+/* The lock goes with the name, not before it. */
+int conc__port_part_publish(conc__port_part *part, const char *path, const char *target, unsigned mode) {
+    int saved = errno, e = CONC__FAULT("fchmod", EPERM);
+    if (e == 0 && mode != 0) e = conc__pf_end(conc__pf_fchmod((int)part->fd, (mode_t)mode), saved);
+    if (e == 0) e = CONC__FAULT("rename", EACCES, EISDIR, ENOSPC);
+    if (e == 0) e = conc__pf_end(rename(path, target), saved);
+    if (e == 0) conc__port_part_close(part);
+    return e;
+}
+
+int conc__port_directory_sync(const char *path) {
+    const char *slash = strrchr(path, '/');
+    size_t n = slash == NULL ? 0 : (size_t)(slash - path);
+    char *directory = (char *)conc__alloc(n + 2, 1, "a directory's name");
+    int saved = errno, e = CONC__FAULT("fsync: directory", EIO), fd;
+    if (directory == NULL) return ENOMEM;
+    if (slash == NULL) {
+        directory[0] = '.';
+    } else {
+        memcpy(directory, path, n == 0 ? 1 : n); /* "/": the root */
+    }
+    if (e == 0) {
+        fd = conc__pf_open(directory, O_RDONLY | CONC__O_CLOEXEC);
+        e = conc__pf_end(fd, saved);
+        if (e == 0) {
+            e = conc__pf_end(conc__pf_fsync(fd), saved);
+            if (e == EINVAL) e = 0; /* not for directories here */
+            conc__pf_close_quietly(fd);
+        }
+    }
+    conc__free(directory);
+    errno = saved;
+    return e;
+}
+
+/* ---- other files -------------------------------------------------------------------------------------------- */
+
+int conc__port_file_remove(const char *path) {
+    int saved = errno, e = CONC__FAULT("unlink", EACCES);
+    return e != 0 ? e : conc__pf_end(conc__pf_unlink(path), saved);
+}
+
+int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+    struct stat s;
+    int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT);
+    *fd = -1;
+    if (e != 0) return e;
+    *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC);
+    e = conc__pf_end((long)*fd, saved);
+    if (e == 0) {
+        e = conc__pf_end(fstat((int)*fd, &s), saved);
+        if (e == 0 && !S_ISREG(s.st_mode)) e = S_ISDIR(s.st_mode) ? EISDIR : EINVAL;
+        if (e == 0) *size = (uint64_t)s.st_size;
+    }
+    if (e != 0) {
+        conc__port_file_close(*fd);
+        *fd = -1;
+    }
+    return e;
+}
+
+int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
+    int saved = errno, e = CONC__FAULT("read: file", EIO);
+    long n = 0;
+    *done = 0;
+    if (e != 0) return e;
+    do {
+        n = (long)conc__pf_pread((int)fd, buffer, size, (off_t)offset);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) *done = (size_t)n;
+    return conc__pf_end(n, saved);
+}
+
+void conc__port_file_close(intptr_t fd) {
+    conc__pf_close_quietly(fd);
+}
+
+/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
+int conc__port_note_write(const char *path, const char *text, size_t size) {
+    conc__port_part note;
+    int saved = errno, e = CONC__FAULT("open: note", EACCES, ENOSPC, EMFILE);
+    if (e != 0) return e;
+    note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | CONC__O_PLAIN, 0600);
+    e = conc__pf_end((long)note.fd, saved);
+    if (e != 0) return e;
+    e = conc__port_part_write(&note, text, size, 0);
+    if (e == 0) (void)conc__port_part_truncate(&note, size);
+    conc__port_part_close(&note);
+    if (e != 0) (void)conc__pf_unlink(path);
+    errno = saved;
+    return e;
+}
+
+/* Linux tells; elsewhere it has to be changed for a moment, in which new files of other threads get fewer permissions. */
+unsigned conc__port_umask(void) {
+    int saved = errno;
+    unsigned mask = 022;
+#if CONC_OS_LINUX
+    char text[1024];
+    const char *at;
+    int fd = conc__pf_open("/proc/self/status", O_RDONLY | CONC__O_CLOEXEC);
+    long n = fd >= 0 ? (long)conc__pf_pread(fd, text, sizeof text - 1, 0) : 0;
+    if (fd >= 0) (void)conc__pf_close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    at = strstr(text, "\nUmask:\t");
+    if (at != NULL) {
+        mask = (unsigned)strtoul(at + 8, NULL, 8);
+        errno = saved;
+        return mask & 0777;
+    }
+#endif
+    mask = (unsigned)umask(077);
+    (void)umask((mode_t)mask);
+    errno = saved;
+    return mask & 0777;
+}
+
+bool conc__port_terminal(unsigned *columns, unsigned *rows) {
+    struct winsize size;
+    int saved = errno;
+    bool is = conc__pf_isatty(2) == 1;
+    *columns = 80;
+    *rows = 24;
+    if (is && ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col != 0 && size.ws_row != 0) {
+        *columns = size.ws_col;
+        *rows = size.ws_row;
+    }
+    errno = saved;
+    return is;
+}
+
+#endif
+
+/* ==== end src/port_file_posix.c ==== */
+
+/* ==== begin src/port_file_win32.c ==== */
+
+/* ============================================================================================
+ * port, Windows: the files of downloads. Nothing but for CONC_WITH_CURL. A file that is being written is locked by being shared
+ * with nobody but readers.
+ * ========================================================================================== */
+
+#if defined(CONC_WITH_CURL) && CONC_OS_WINDOWS
+
+#if !defined(WIN32_LEAN_AND_MEAN)
+#define WIN32_LEAN_AND_MEAN
+#endif
+#if !defined(NOMINMAX)
+#define NOMINMAX
+#endif
+#include <windows.h>
+
+conc__port_file_kind conc__port_file_kind_of(int error) {
+    switch (error) {
+    case ERROR_FILE_NOT_FOUND: return CONC__FILE_MISSING;
+    case ERROR_SHARING_VIOLATION: return CONC__FILE_IN_USE;
+    case ERROR_DISK_FULL:
+    case ERROR_HANDLE_DISK_FULL: return CONC__FILE_DISK_FULL;
+    default: return CONC__FILE_OTHER;
+    }
+}
+
+/* A path in the system's characters, to be freed; NULL: no memory, or it is not UTF-8. */
+static WCHAR *conc__wf_path(const char *path) {
+    int n = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0);
+    WCHAR *wide = n > 0 ? (WCHAR *)conc__alloc((size_t)n, sizeof *wide, "a path") : NULL;
+    if (wide != NULL) (void)MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, n);
+    return wide;
+}
+
+static int conc__wf_end(BOOL ok, DWORD saved) {
+    int e = ok ? 0 : (int)GetLastError();
+    SetLastError(saved);
+    return e;
+}
+
+static HANDLE conc__wf_handle(intptr_t fd) {
+    return (HANDLE)fd;
+}
+
+/* A link is opened itself, and then is no plain file. */
+static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size, uint64_t *id) {
+    BY_HANDLE_FILE_INFORMATION info;
+    DWORD saved = GetLastError();
+    WCHAR *wide = conc__wf_path(path);
+    HANDLE h;
+    int e;
+    *fd = -1;
+    if (wide == NULL) return ERROR_INVALID_NAME;
+    h = CreateFileW(wide, access, share, NULL, how, FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
+    e = conc__wf_end(h != INVALID_HANDLE_VALUE, saved);
+    conc__free(wide);
+    if (e != 0) return e;
+    e = conc__wf_end(GetFileInformationByHandle(h, &info), saved);
+    if (e == 0 && (GetFileType(h) != FILE_TYPE_DISK ||
+                   (info.dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_REPARSE_POINT)) != 0)) {
+        e = ERROR_FILE_EXISTS;
+    }
+    if (e != 0) {
+        (void)CloseHandle(h);
+        SetLastError(saved);
+        return e;
+    }
+    *size = (uint64_t)info.nFileSizeHigh << 32 | info.nFileSizeLow;
+    *id = (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow;
+    *fd = (intptr_t)h;
+    return 0;
+}
+
+void conc__port_file_close(intptr_t fd) {
+    DWORD saved = GetLastError();
+    if (fd != -1) (void)CloseHandle(conc__wf_handle(fd));
+    SetLastError(saved);
+}
+
+/* ---- the part ------------------------------------------------------------------------------------------ */
+
+int conc__port_part_open(const char *path, conc__port_part *part) {
+    int e = CONC__FAULT("open: part", ERROR_ACCESS_DENIED);
+    part->fd = -1;
+    part->is_new = true;
+    if (e == 0) {
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size, &part->id);
+    }
+    if (e == ERROR_FILE_EXISTS) {
+        part->is_new = false;
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size, &part->id);
+    }
+    return e;
+}
+
+void conc__port_part_close(conc__port_part *part) {
+    conc__port_file_close(part->fd);
+    part->fd = -1;
+}
+
+static void conc__wf_at(OVERLAPPED *at, uint64_t offset) {
+    memset(at, 0, sizeof *at);
+    at->Offset = (DWORD)(offset & 0xffffffffu);
+    at->OffsetHigh = (DWORD)(offset >> 32);
+}
+
+int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset) {
+    const char *from = (const char *)data;
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("write: part", ERROR_DISK_FULL);
+    while (size > 0 && e == 0) {
+        OVERLAPPED at;
+        DWORD n = 0;
+        conc__wf_at(&at, offset);
+        e = conc__wf_end(WriteFile(conc__wf_handle(part->fd), from, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
+        from += n;
+        size -= n;
+        offset += n;
+    }
+    return e;
+}
+
+int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
+    DWORD saved = GetLastError();
+    LARGE_INTEGER to;
+    int e = CONC__FAULT("ftruncate", ERROR_GEN_FAILURE);
+    if (e != 0) return e;
+    to.QuadPart = (LONGLONG)size;
+    e = conc__wf_end(SetFilePointerEx(conc__wf_handle(part->fd), to, NULL, FILE_BEGIN), saved);
+    return e != 0 ? e : conc__wf_end(SetEndOfFile(conc__wf_handle(part->fd)), saved);
+}
+
+int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
+    FILE_ALLOCATION_INFO room;
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("fallocate", ERROR_DISK_FULL);
+    if (e != 0) return e;
+    room.AllocationSize.QuadPart = (LONGLONG)size;
+    e = conc__wf_end(SetFileInformationByHandle(conc__wf_handle(part->fd), FileAllocationInfo, &room, (DWORD)sizeof room), saved);
+    return conc__port_file_kind_of(e) == CONC__FILE_DISK_FULL ? e : 0;
+}
+
+int conc__port_part_sync(const conc__port_part *part) {
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("fsync", ERROR_GEN_FAILURE);
+    return e != 0 ? e : conc__wf_end(FlushFileBuffers(conc__wf_handle(part->fd)), saved);
+}
+
+int conc__port_part_publish(conc__port_part *part, const char *path, const char *target, unsigned mode) {
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("rename", ERROR_ACCESS_DENIED);
+    WCHAR *from, *to;
+    (void)mode;
+    if (e != 0) return e;
+    conc__port_part_close(part);
+    from = conc__wf_path(path);
+    to = conc__wf_path(target);
+    e = from == NULL || to == NULL
+            ? ERROR_INVALID_NAME
+            : conc__wf_end(MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH), saved);
+    conc__free(from);
+    conc__free(to);
+    return e;
+}
+
+int conc__port_directory_sync(const char *path) {
+    (void)path; /* MOVEFILE_WRITE_THROUGH has done it */
+    return 0;
+}
+
+/* ---- other files -------------------------------------------------------------------------------------------- */
+
+int conc__port_file_remove(const char *path) {
+    DWORD saved = GetLastError();
+    WCHAR *wide = conc__wf_path(path);
+    int e = CONC__FAULT("unlink", ERROR_ACCESS_DENIED);
+    if (wide == NULL) return ERROR_INVALID_NAME;
+    if (e == 0) e = conc__wf_end(DeleteFileW(wide), saved);
+    conc__free(wide);
+    return e;
+}
+
+int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+    uint64_t id;
+    int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
+    *fd = -1;
+    return e != 0 ? e : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, OPEN_EXISTING, fd, size, &id);
+}
+
+int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
+    DWORD saved = GetLastError(), n = 0;
+    OVERLAPPED at;
+    int e = CONC__FAULT("read: file", ERROR_READ_FAULT);
+    *done = 0;
+    if (e != 0) return e;
+    conc__wf_at(&at, offset);
+    e = conc__wf_end(ReadFile(conc__wf_handle(fd), buffer, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
+    *done = n;
+    return e == ERROR_HANDLE_EOF ? 0 : e;
+}
+
+int conc__port_note_write(const char *path, const char *text, size_t size) {
+    conc__port_part note;
+    int e = CONC__FAULT("open: note", ERROR_ACCESS_DENIED);
+    if (e == 0) e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, OPEN_ALWAYS, &note.fd, &note.size, &note.id);
+    if (e != 0) return e;
+    e = conc__port_part_write(&note, text, size, 0);
+    if (e == 0) (void)conc__port_part_truncate(&note, size);
+    conc__port_part_close(&note);
+    if (e != 0) (void)conc__port_file_remove(path);
+    return e;
+}
+
+unsigned conc__port_umask(void) {
+    return 0;
+}
+
+bool conc__port_terminal(unsigned *columns, unsigned *rows) {
+    CONSOLE_SCREEN_BUFFER_INFO info;
+    DWORD saved = GetLastError(), mode = 0;
+    HANDLE h = GetStdHandle(STD_ERROR_HANDLE);
+    bool is = GetConsoleMode(h, &mode) != 0 &&
+              SetConsoleMode(h, mode | 4 /* ENABLE_VIRTUAL_TERMINAL_PROCESSING */) != 0 && /* Windows 10 */
+              GetConsoleScreenBufferInfo(h, &info) != 0;
+    *columns = 80;
+    *rows = 24;
+    if (is) {
+        *columns = (unsigned)(info.srWindow.Right - info.srWindow.Left + 1);
+        *rows = (unsigned)(info.srWindow.Bottom - info.srWindow.Top + 1);
+    }
+    SetLastError(saved);
+    return is;
+}
+
+#endif
+
+/* ==== end src/port_file_win32.c ==== */
 
 /* ==== begin src/port_sim.c ==== */
 
@@ -15721,9 +16542,7 @@ void conc_free_items(void *items) {
 
 /* ---- its life ---------------------------------------------------------------------------------- */
 
-conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
-    conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
-    if (f == NULL) return NULL;
+void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
     f->users = 1;
     f->cls = cls;
     f->fn = fn;
@@ -15732,6 +16551,11 @@ conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, co
     f->notes_end = &f->notes;
     (void)conc__self(); /* fork() is watched for from here on */
     f->generation = conc__fork_generation();
+}
+
+conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
+    conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
+    if (f != NULL) conc__future_begin(f, cls, pool, fn, arg);
     return f;
 }
 
@@ -15763,6 +16587,7 @@ void conc_future_release(conc_future *f) {
     }
     conc__free(f->detail);
     conc__schedule_free(f->schedule);
+    if (f->cls != NULL && f->cls->gone != NULL) f->cls->gone(f);
     conc__free(f);
 }
 
@@ -15841,6 +16666,7 @@ conc_result conc_future_cancel(conc_future *f) {
         }
         if (conc__future_is_ended(f) || f->cls == NULL) return ended; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
+        if (f->cls->fired != NULL) f->cls->fired(f);
         ended = CONC_BUSY; /* by that */
         /* A periodic task gives itself free again between two turns, then looks at its token. Both change the state: who is
          * second sees what the other has done before. */
@@ -17413,7 +18239,7 @@ static void conc__future_has_ended(conc_future *f, uint32_t state) {
     if ((state & CONC__ELSEWHERE) != 0 && !conc__future_is_forked(f)) conc__elsewhere_done(f->pool);
 }
 
-static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended};
+static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended, NULL, NULL};
 
 static conc_future *conc__pool_future(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *parent) {
     conc_future *f = conc__future_new(&conc__pool_futures, pool, fn, arg);
@@ -24686,6 +25512,3132 @@ void conc_shared_free(conc_shared *s) {
 }
 
 /* ==== end src/process.c ==== */
+
+/* ==== begin src/download_file.c ==== */
+
+/* ============================================================================================
+ * downloads: files and checksums. A target's part is beside it; a note beside the part says what the part is of, so
+ * that a later call can go on with it:
+ *
+ *     conc download 1
+ *     file 1234567                     the part's own number: a note does not outlive its part
+ *     url https://example.org/big
+ *     etag "5f3-2a"
+ *     date Sun, 06 Nov 1994 08:49:37 GMT
+ *     length 104857600
+ *     piece 1048576 52428800           still to come: from here, to before there
+ *     end
+ *
+ * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to be worth it. A
+ * part without a note that is whole and fits is nobody's, and is written anew.
+ * ========================================================================================== */
+
+#if defined(CONC_WITH_CURL)
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(CONC_WITH_OPENSSL)
+#if defined(__has_include)
+#if !__has_include(<openssl/evp.h>)
+#error "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
+#endif
+#endif
+#include <openssl/evp.h>
+#endif
+
+/* ---- checksums ------------------------------------------------------------------------------------------- */
+
+static int conc__hash_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/* Whether `text` begins with `word` and a colon, in letters of any size. */
+static bool conc__is_called(const char *text, const char *word) {
+    size_t i;
+    for (i = 0; word[i] != '\0'; i++) {
+        char c = text[i];
+        if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
+        if (c != word[i]) return false;
+    }
+    return text[i] == ':';
+}
+
+static size_t conc__hash_size(conc__hash_kind kind) {
+    return kind == CONC__HASH_MD5 ? 16 : kind == CONC__HASH_SHA256 ? 32 : kind == CONC__HASH_SHA512 ? 64 : 0;
+}
+
+conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]) {
+    static const char *const names[] = {"md5", "sha256", "sha-256", "sha512", "sha-512"};
+    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512, CONC__HASH_SHA512};
+    const char *digits = text, *colon;
+    size_t i, n;
+    *kind = CONC__HASH_NONE;
+    if (text == NULL || text[0] == '\0') return CONC_OK;
+    colon = strchr(text, ':');
+    if (colon != NULL) {
+        for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+            if (conc__is_called(text, names[i])) *kind = kinds[i];
+        }
+        if (*kind == CONC__HASH_NONE) return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
+        digits = colon + 1;
+    }
+    n = strlen(digits);
+    if (colon == NULL) *kind = n == 32 ? CONC__HASH_MD5 : n == 64 ? CONC__HASH_SHA256 : CONC__HASH_SHA512;
+    if (n != 2 * conc__hash_size(*kind)) return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
+    for (i = 0; i < n / 2; i++) {
+        int high = conc__hash_digit(digits[2 * i]), low = conc__hash_digit(digits[2 * i + 1]);
+        if (high < 0 || low < 0) return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
+        bytes[i] = (uint8_t)(high * 16 + low);
+    }
+#if !defined(CONC_WITH_OPENSSL)
+    return conc__fail(CONC_INVALID, "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
+#else
+    return CONC_OK;
+#endif
+}
+
+#if defined(CONC_WITH_OPENSSL)
+conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind) {
+    const EVP_MD *md = kind == CONC__HASH_MD5 ? EVP_md5() : kind == CONC__HASH_SHA256 ? EVP_sha256() : EVP_sha512();
+    int e = CONC__FAULT("EVP_DigestInit_ex", EIO);
+    conc__hash_drop(h);
+    h->kind = kind;
+    h->context = EVP_MD_CTX_new();
+    if (h->context == NULL) return conc__fail(CONC_NO_MEMORY, "no memory for a checksum");
+    if (e == 0 && EVP_DigestInit_ex((EVP_MD_CTX *)h->context, md, NULL) == 1) return CONC_OK;
+    conc__hash_drop(h);
+    return conc__fail(CONC_SYSTEM, "OpenSSL does not compute this kind of checksum");
+}
+
+conc_result conc__hash_add(conc__hash *h, const void *data, size_t size) {
+    int e = CONC__FAULT("EVP_DigestUpdate", EIO);
+    if (e == 0 && EVP_DigestUpdate((EVP_MD_CTX *)h->context, data, size) == 1) return CONC_OK;
+    return conc__fail(CONC_SYSTEM, "OpenSSL could not go on with a checksum");
+}
+
+conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]) {
+    uint8_t found[EVP_MAX_MD_SIZE];
+    size_t n = conc__hash_size(h->kind);
+    int e = CONC__FAULT("EVP_DigestFinal_ex", EIO);
+    bool done = e == 0 && EVP_DigestFinal_ex((EVP_MD_CTX *)h->context, found, NULL) == 1;
+    conc__hash_drop(h);
+    if (!done) return conc__fail(CONC_SYSTEM, "OpenSSL could not end a checksum");
+    return memcmp(found, bytes, n) == 0 ? CONC_OK : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
+}
+
+void conc__hash_drop(conc__hash *h) {
+    EVP_MD_CTX_free((EVP_MD_CTX *)h->context);
+    h->context = NULL;
+    h->kind = CONC__HASH_NONE;
+}
+#else /* conc__hash_parse() has refused it */
+conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind) {
+    h->kind = kind;
+    return CONC_OK;
+}
+
+conc_result conc__hash_add(conc__hash *h, const void *data, size_t size) {
+    (void)h;
+    (void)data;
+    (void)size;
+    return CONC_OK;
+}
+
+conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]) {
+    (void)h;
+    (void)bytes;
+    return CONC_OK;
+}
+
+void conc__hash_drop(conc__hash *h) {
+    h->kind = CONC__HASH_NONE;
+}
+#endif
+
+conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]) {
+    enum { BLOCK = 65536 };
+    conc__hash h;
+    conc_result r;
+    uint64_t at = 0;
+    char *block = (char *)conc__alloc(BLOCK, 1, "a checksum");
+    if (block == NULL) return CONC_NO_MEMORY;
+    memset(&h, 0, sizeof h);
+    r = conc__hash_begin(&h, kind);
+    while (r == CONC_OK && at < size) {
+        size_t n = size - at < BLOCK ? (size_t)(size - at) : BLOCK, done;
+        int e = conc__port_file_read(fd, block, n, at, &done);
+        if (e != 0) {
+            r = conc__fail_system(CONC_SYSTEM, e, "cannot read what was written, for its checksum");
+        } else if (done == 0) {
+            r = conc__fail(CONC_BROKEN, "a file has become shorter under its checksum");
+        } else {
+            r = conc__hash_add(&h, block, done);
+        }
+        at += done;
+    }
+    if (r == CONC_OK) r = conc__hash_check(&h, bytes);
+    conc__hash_drop(&h);
+    conc__free(block);
+    return r;
+}
+
+/* ---- the part ------------------------------------------------------------------------------------------------ */
+
+static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
+    char text[160];
+    size_t n = strlen(path);
+    if (conc__port_file_kind_of(error) == CONC__FILE_IN_USE) {
+        return conc__fail(CONC_BUSY, "%s is being written by another download", path);
+    }
+    (void)snprintf(text, sizeof text, "cannot %s %s%s", what, n > 120 ? "..." : "", n > 120 ? path + n - 120 : path);
+    return conc__fail_system(CONC_SYSTEM, error, text);
+}
+
+/* A line "key value" of the note, into `value`; NULL: that line is another one. Returns the next line. */
+static char *conc__note_line(char *line, char **value) {
+    char *end = strchr(line, '\n');
+    char *space = strchr(line, ' ');
+    if (end == NULL) return NULL; /* cut: it does not count */
+    *end = '\0';
+    *value = end;
+    if (space != NULL) {
+        *space = '\0';
+        *value = space + 1;
+    }
+    return end + 1;
+}
+
+static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
+    *n = 0;
+    if (*text < '0' || *text > '9') return false;
+    for (; *text >= '0' && *text <= '9'; text++) {
+        if (*n > (UINT64_MAX - 9) / 10) return false;
+        *n = *n * 10 + (uint64_t)(*text - '0');
+    }
+    *end = text;
+    return true;
+}
+
+/* What the note says, if it is whole, of this part, and of this URL. Nothing in it is believed that cannot be. */
+static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
+    char *line = text, *value = NULL, *next;
+    bool head = false, url_fits = false, file_fits = false, ended = false, sane = true;
+    const char *end;
+    uint64_t n;
+    unsigned i;
+    for (; !ended && (next = conc__note_line(line, &value)) != NULL; line = next) {
+        if (!head) {
+            if (strcmp(line, "conc") != 0 || strcmp(value, "download 1") != 0) return false;
+            head = true;
+        } else if (strcmp(line, "file") == 0) {
+            file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
+        } else if (strcmp(line, "url") == 0) {
+            url_fits = strcmp(value, url) == 0;
+        } else if (strcmp(line, "etag") == 0) {
+            (void)snprintf(file->etag, sizeof file->etag, "%s", value);
+        } else if (strcmp(line, "date") == 0) {
+            (void)snprintf(file->date, sizeof file->date, "%s", value);
+        } else if (strcmp(line, "length") == 0) {
+            file->has_length = conc__note_number(value, &file->length, &end) && *end == '\0';
+        } else if (strcmp(line, "piece") == 0) {
+            conc__piece *p = &file->pieces[file->piece_count];
+            sane = sane && file->piece_count < CONC__PIECES && conc__note_number(value, &p->at, &end) && *end == ' ' &&
+                   conc__note_number(end + 1, &p->end, &end) && *end == '\0' && p->at < p->end;
+            if (!sane) return false;
+            file->piece_count++;
+        } else if (strcmp(line, "end") == 0) {
+            ended = true;
+        }
+    }
+    if (!ended || !url_fits || !file_fits) return false;
+    for (i = 0, n = 0; i < file->piece_count; i++) { /* `n`: what is before it has been looked at */
+        const conc__piece *p = &file->pieces[i];
+        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size)) return false;
+        n = p->end;
+    }
+    if (file->piece_count != 0 && n < file->length && file->part.size < file->length) return false;
+    return true;
+}
+
+static void conc__dl_file_forget(conc__dl_file *file) {
+    file->kept = file->length = 0;
+    file->has_length = file->is_note_right = false;
+    file->etag[0] = file->date[0] = '\0';
+    file->piece_count = 0;
+}
+
+/* Reads the note of a part that was there before. */
+static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
+    enum { NOTE = 16384 };
+    intptr_t fd;
+    uint64_t size;
+    size_t done = 0;
+    char *text;
+    bool fits = false;
+    int e = conc__port_file_open(file->note, &fd, &size);
+    if (e != 0) return;
+    file->is_noted = true;
+    text = (char *)conc__alloc(NOTE, 1, "a download's note");
+    if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
+        text[done] = '\0';
+        fits = conc__note_parse(file, text, url);
+    }
+    conc__free(text);
+    conc__port_file_close(fd);
+    if (!fits) {
+        conc__dl_file_forget(file);
+        return;
+    }
+    file->kept = file->part.size;
+    if (file->has_length && file->kept > file->length) file->kept = file->length;
+    if (file->piece_count != 0) {
+        unsigned i;
+        file->kept = file->length;
+        for (i = 0; i < file->piece_count; i++) file->kept -= file->pieces[i].end - file->pieces[i].at;
+    }
+    file->is_note_right = true;
+}
+
+conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url) {
+    size_t n = strlen(target);
+    int e;
+    memset(file, 0, sizeof *file);
+    file->part.fd = -1;
+    file->target = target;
+    if (n > SIZE_MAX / 4) return conc__fail(CONC_INVALID, "a path that is too long");
+    file->name = (char *)conc__alloc(2 * n + 32, 1, "a download's part");
+    if (file->name == NULL) return CONC_NO_MEMORY;
+    file->note = file->name + n + 8;
+    memcpy(file->name, target, n);
+    memcpy(file->name + n, ".part", 6);
+    memcpy(file->note, target, n);
+    memcpy(file->note + n, ".part.info", 11);
+    e = conc__port_part_open(file->name, &file->part);
+    if (e != 0) {
+        conc_result r = conc__dl_file_failed(e, "make", file->name);
+        conc__free(file->name);
+        file->name = NULL;
+        return r;
+    }
+    if (file->part.is_new) return CONC_OK;
+    conc__dl_file_recall(file, url);
+    if (file->kept == 0 && file->part.size > 0) {
+        conc_result r = conc__dl_file_restart(file);
+        if (r != CONC_OK) {
+            conc__dl_file_close(file, url, true);
+            return r;
+        }
+    }
+    return CONC_OK;
+}
+
+conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset) {
+    int e = conc__port_part_write(&file->part, data, size, offset);
+    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "write to", file->name);
+}
+
+conc_result conc__dl_file_restart(conc__dl_file *file) {
+    int e = conc__port_part_truncate(&file->part, 0);
+    conc__dl_file_forget(file);
+    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "empty", file->name);
+}
+
+conc_result conc__dl_file_reserve(conc__dl_file *file) {
+    int e = conc__port_part_reserve(&file->part, file->length);
+    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "get room for", file->name);
+}
+
+conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
+    size_t size = strlen(url) + sizeof file->etag + sizeof file->date + 200 + file->piece_count * 48u;
+    size_t n;
+    unsigned i;
+    int e;
+    char *text = (char *)conc__alloc(size, 1, "a download's note");
+    if (text == NULL) return CONC_NO_MEMORY;
+    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %s\n", (unsigned long long)file->part.id, url);
+    if (file->etag[0] != '\0') n += (size_t)snprintf(text + n, size - n, "etag %s\n", file->etag);
+    if (file->date[0] != '\0') n += (size_t)snprintf(text + n, size - n, "date %s\n", file->date);
+    if (file->has_length) n += (size_t)snprintf(text + n, size - n, "length %llu\n", (unsigned long long)file->length);
+    for (i = 0; i < file->piece_count; i++) {
+        if (file->pieces[i].at >= file->pieces[i].end) continue;
+        n += (size_t)snprintf(text + n, size - n, "piece %llu %llu\n", (unsigned long long)file->pieces[i].at,
+                              (unsigned long long)file->pieces[i].end);
+    }
+    n += (size_t)snprintf(text + n, size - n, "end\n");
+    e = conc__port_note_write(file->note, text, n);
+    conc__free(text);
+    if (e != 0) return conc__dl_file_failed(e, "write", file->note);
+    file->is_noted = file->is_note_right = true;
+    return CONC_OK;
+}
+
+void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
+    if (file->name == NULL) return;
+    if (file->part.fd == -1) keep = false; /* Windows: it could not be renamed */
+    if (keep && !file->is_note_right && conc__dl_file_note(file, url) != CONC_OK) keep = false;
+    if (!keep) { /* while it is locked */
+        if (file->is_noted) (void)conc__port_file_remove(file->note);
+        (void)conc__port_file_remove(file->name);
+    }
+    conc__port_part_close(&file->part);
+    conc__free(file->name);
+    file->name = file->note = NULL;
+}
+
+conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
+    int e = sync ? conc__port_part_sync(&file->part) : 0;
+    if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
+    if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
+    e = conc__port_part_publish(&file->part, file->name, file->target, mode);
+    if (e != 0) return conc__dl_file_failed(e, "make", file->target);
+    if (sync) e = conc__port_directory_sync(file->target);
+    if (e != 0) return conc__dl_file_failed(e, "bring to the disk the directory of", file->target);
+    conc__free(file->name);
+    file->name = file->note = NULL;
+    return CONC_OK;
+}
+
+#endif
+
+/* ==== end src/download_file.c ==== */
+
+/* ==== begin src/download_curl.c ==== */
+
+/* ============================================================================================
+ * downloads: the engine. A worker's tasks in its loop: one, the pump, starts and ends transfers; and for each socket that libcurl
+ * wants to be watched one that waits for it. Between the two, libcurl's multi interface: it says which sockets and which
+ * point in time it waits for, and is told when they are there (curl_multi_socket_action). Nothing polls, nothing blocks.
+ *
+ * A download's turn is a job: an open part and one transfer, or several, each for a piece of the file. When the last has ended the
+ * job is judged: the file is whole, or the turn was in vain; then there will be another one, or not.
+ *
+ * Redirects are followed here, not by libcurl, so that each step can be looked at: its scheme, its host.
+ * ========================================================================================== */
+
+#if defined(CONC_WITH_CURL)
+
+#if defined(__has_include)
+#if !__has_include(<curl/curl.h>)
+#error "conc.h: CONC_WITH_CURL needs libcurl's headers: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora), curl-dev (Alpine), curl (Homebrew, vcpkg), or do not define it"
+#endif
+#endif
+#include <curl/curl.h>
+#if LIBCURL_VERSION_NUM < 0x073d00
+#error "conc.h: CONC_WITH_CURL needs libcurl 7.61 or later"
+#endif
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CONC__DL_SPARE 65536u        /* of an answer that nobody wants, so much is read, so that the connection can be used again */
+#define CONC__DL_RESERVE (8u << 20)  /* from this length on, room on the disk is asked for before */
+#define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
+#define CONC__DL_NOTE_NS 1000000000
+#define CONC__DL_ATTEMPTS 1000u      /* of one item, whatever they have brought */
+
+typedef struct conc__engine conc__engine;
+typedef struct conc__job_dl conc__job_dl;
+typedef struct conc__transfer conc__transfer;
+
+/* A socket that libcurl wants to be watched. */
+typedef struct conc__dl_socket {
+    struct conc__dl_socket *next; /* free ones */
+    conc__engine *e;
+    curl_socket_t fd;
+    int want;        /* CURL_POLL_IN, _OUT, _INOUT, _NONE */
+    bool changed;    /* `want` has, or it is gone. Waited for under this struct's address */
+    bool gone;
+    uint8_t asked;
+} conc__dl_socket;
+
+/* What came of an answer so far. */
+enum {
+    CONC__BODY_UNKNOWN, /* its head is not complete */
+    CONC__BODY_TAKEN,   /* it goes into the file */
+    CONC__BODY_SPARED   /* it is read and thrown away */
+};
+
+struct conc__transfer {
+    conc__transfer *next, **link; /* in the list of those under way, or of the free */
+    conc__engine *e;
+    conc__job_dl *job;
+    CURL *easy;
+    struct curl_slist *headers;   /* its own; NULL: the session's */
+    int piece;                    /* -1: the whole file, or its rest */
+    uint64_t from, at;            /* where it began in the file, and where the next byte goes */
+    unsigned body;
+    bool cut;                     /* we have ended it, and that is no error */
+    bool foreign;                 /* a redirect has led to another host: no headers of the caller's */
+    uint64_t spared;
+    int64_t moved;                /* when bytes last came, or it began */
+    char etag[256], modified[64], range[96]; /* of the answer */
+    int64_t date;                 /* of the answer; 0: none */
+    bool accepts_ranges;
+    char *url;                    /* a redirect's, or NULL */
+    char error[CURL_ERROR_SIZE];
+};
+
+/* A download's turn. */
+struct conc__job_dl {
+    conc__job_dl *next, **link;   /* in the list of those that have pieces to be begun; link NULL: in none */
+    conc__engine *e;
+    conc__download *dl;
+    conc__dl_file file;
+    conc__hash hash;
+    bool hashes;                  /* each byte is added as it comes */
+    unsigned transfers;           /* under way */
+    uint64_t next_piece;          /* bit i: piece i has to be begun */
+    uint64_t before;              /* kept, at the beginning of the turn */
+    uint64_t noted;               /* received, at the last note; */
+    int64_t noted_at;
+    uint64_t fresh;               /* received in this turn */
+    conc_result result;           /* CONC_OK: well so far */
+    bool again;                   /* what went wrong may go away by itself */
+    bool afresh;                  /* and what is there is of no use */
+    double retry_after;           /* seconds; < 0: not said */
+    char text[256];
+};
+
+struct conc__engine {
+    conc__dl_worker *w;
+    conc_downloader *d;
+    CURLM *multi;
+    struct curl_slist *headers;
+    conc__transfer *active, *spare; /* under way; with a handle, for the next */
+    unsigned count, jobs;           /* transfers under way; jobs, also those in verification */
+    conc__job_dl *pending;          /* with pieces to be begun */
+    conc__dl_socket *sockets;       /* free */
+    unsigned watchers;              /* their tasks */
+    int64_t timer;                  /* libcurl's; INT64_MAX: none */
+    int64_t until;                  /* the pump sleeps till then; INT64_MIN: it runs */
+    int64_t check;                  /* when to look for stalls */
+    bool again;                     /* something has changed since it began its last round */
+    uint32_t alarms;                /* of the session's, seen */
+    long buffer;
+    uint32_t random;
+};
+
+/* A call that can fail, unless it is to. */
+#define CONC__CURLE(fault, call) ((fault) != 0 ? CURLE_OUT_OF_MEMORY : (call))
+#define CONC__CURLM(fault, call) ((fault) != 0 ? CURLM_OUT_OF_MEMORY : (call))
+
+/* ---- libcurl as a whole ------------------------------------------------------------------------------------- */
+
+static int conc__curl_init(void *unused) {
+    (void)unused;
+    return CONC__FAULT("curl_global_init", CURLE_FAILED_INIT) != 0 ? 1 : (int)curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+/* It stays: others may use it too. */
+conc_result conc__curl_begin(void) {
+    static conc_once once;
+    conc_cancel *token = conc_cancel_use(NULL);
+    conc_result r = conc_once_do(&once, conc__curl_init, NULL, CONC_FOREVER);
+    (void)conc_cancel_use(token);
+    return r == CONC_OK ? r : conc__fail(CONC_SYSTEM, "libcurl cannot begin (curl_global_init)");
+}
+
+/* ---- sockets --------------------------------------------------------------------------------------------------- */
+
+/* Has the pump make another round. */
+static void conc__engine_stir(conc__engine *e) {
+    e->again = true;
+    if (e->until != INT64_MIN) conc__dl_stir(e->w);
+}
+
+static conc_result conc__socket_changed_attempt(conc_op *op) {
+    return ((conc__dl_socket *)op->object)->changed ? CONC_OK : CONC_PENDING;
+}
+
+/* All who change it are in this loop's thread: between the look and the node nothing happens. */
+static bool conc__socket_changed_arm(conc_op *op, conc_node *node) {
+    conc__dl_socket *s = (conc__dl_socket *)op->object;
+    conc__bucket *b;
+    if (s->changed) return false;
+    b = conc__bucket_lock(s);
+    conc__bucket_push(b, s, node, 0);
+    conc__bucket_unlock(b);
+    return true;
+}
+
+/* libcurl has just found that there is nothing: the first attempt believes it, and each later one the poller. */
+static conc_result conc__socket_ready_attempt(conc_op *op) {
+    conc__dl_socket *s = (conc__dl_socket *)op->object;
+    uint8_t bit = (uint8_t)(1u << conc__polled_side(op->word));
+    if ((s->asked & bit) != 0) return CONC_OK;
+    s->asked |= bit;
+    return CONC_PENDING;
+}
+
+static conc_op conc__op_socket_ready(conc__dl_socket *s, unsigned side) {
+    static const conc_op_class cls = {"socket", CONC_BUSY, conc__socket_ready_attempt, conc__polled_arm, NULL, NULL};
+    conc_op op = conc_op_make(&cls, s, NULL);
+    op.word = CONC__POLLED(s->fd, side, 0);
+    return op;
+}
+
+static size_t conc__socket_ops(conc__dl_socket *s, conc_op ops[3]) {
+    static const conc_op_class cls = {"socket", CONC_BUSY, conc__socket_changed_attempt, conc__socket_changed_arm, NULL, NULL};
+    size_t n = 1;
+    s->changed = false;
+    s->asked = 0;
+    ops[0] = conc_op_make(&cls, s, NULL);
+    if ((s->want & CURL_POLL_IN) != 0) ops[n++] = conc__op_socket_ready(s, 0);
+    if ((s->want & CURL_POLL_OUT) != 0) ops[n++] = conc__op_socket_ready(s, 1);
+    return n;
+}
+
+static void conc__engine_action(conc__engine *e, curl_socket_t fd, int what) {
+    int running = 0;
+    (void)curl_multi_socket_action(e->multi, fd, what, &running);
+    if ((unsigned)running < e->count) conc__engine_stir(e); /* one has ended */
+}
+
+CONC_CORO(conc__dl_watch, conc__dl_socket *s; size_t n; conc_op ops[3];) {
+    CO_BEGIN;
+    while (!self->s->gone) {
+        self->n = conc__socket_ops(self->s, self->ops);
+        CO_AWAIT_ANY(self->ops, self->n);
+        if (self->co.value > 0 && !self->s->gone) {
+            conc__engine_action(self->s->e, self->s->fd,
+                                conc__polled_side(self->ops[self->co.value].word) != 0 ? CURL_CSELECT_OUT : CURL_CSELECT_IN);
+        } else if (self->co.value < 0) { /* it cannot be watched: libcurl is to look itself */
+            CO_AWAIT(conc_op_sleep(0.01));
+            if (!self->s->gone) conc__engine_action(self->s->e, self->s->fd, 0);
+        }
+    }
+    CO_FINALLY;
+    self->s->e->watchers--;
+    self->s->next = self->s->e->sockets;
+    self->s->e->sockets = self->s;
+    conc__engine_stir(self->s->e);
+    CO_END;
+}
+
+/* libcurl: what it wants to know of a socket from now on. */
+static int conc__engine_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void *known) {
+    conc__engine *e = (conc__engine *)engine;
+    conc__dl_socket *s = (conc__dl_socket *)known;
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (s == NULL) return 0;
+        s->gone = s->changed = true;
+        (void)conc__wake_waiters(s, CONC__ANY_TAG, 1);
+        (void)curl_multi_assign(e->multi, fd, NULL);
+        return 0;
+    }
+    if (s == NULL) {
+        conc__dl_watch frame = CONC_FRAME_ZERO(conc__dl_watch);
+        s = e->sockets;
+        if (s != NULL) {
+            e->sockets = s->next;
+        } else {
+            s = (conc__dl_socket *)conc__alloc(1, sizeof *s, "a socket's watch");
+            if (s == NULL) return -1;
+        }
+        memset(s, 0, sizeof *s);
+        s->e = e;
+        s->fd = fd;
+        s->want = what;
+        frame.s = s;
+        if (CONC__FAULT("curl_multi_assign", CURLM_OUT_OF_MEMORY) != 0 || curl_multi_assign(e->multi, fd, s) != CURLM_OK ||
+            conc__co_go(CONC_SPAWN_FRAME(e->w->loop, NULL, conc__dl_watch, frame)) != CONC_OK) {
+            (void)curl_multi_assign(e->multi, fd, NULL);
+            s->next = e->sockets;
+            e->sockets = s;
+            return -1;
+        }
+        e->watchers++;
+        return 0;
+    }
+    if (s->want != what) {
+        s->want = what;
+        s->changed = true;
+        (void)conc__wake_waiters(s, CONC__ANY_TAG, 1);
+    }
+    return 0;
+}
+
+/* libcurl: when to call it, if nothing happens. */
+static int conc__engine_timer(CURLM *multi, long ms, void *engine) {
+    conc__engine *e = (conc__engine *)engine;
+    (void)multi;
+    e->timer = ms < 0 ? INT64_MAX : ms == 0 ? INT64_MIN + 1 : conc__port_clock_ns() + (int64_t)ms * 1000000;
+    if (e->timer < e->until) conc__engine_stir(e);
+    return 0;
+}
+
+/* ---- what a job is told -------------------------------------------------------------------------------------------- */
+
+/* The first reason counts. `again`: it may go away by itself. */
+static void conc__job_fails(conc__job_dl *job, conc_result r, bool again, const char *text) {
+    if (job->result != CONC_OK) return;
+    job->result = r;
+    job->again = again;
+    (void)snprintf(job->text, sizeof job->text, "%s", text);
+}
+
+/* With this thread's sentence. */
+static void conc__job_fails_so(conc__job_dl *job, conc_result r, bool again) {
+    conc__job_fails(job, r, again, conc_error_detail());
+}
+
+static bool conc__job_can_resume(const conc__job_dl *job) {
+    return job->file.etag[0] != '\0' || job->file.date[0] != '\0' || job->dl->hash != CONC__HASH_NONE;
+}
+
+static uint64_t conc__job_max(const conc__job_dl *job) {
+    uint64_t max = job->dl->item.max_bytes != 0 ? job->dl->item.max_bytes : job->e->d->desc.max_bytes;
+    return max != 0 ? max : UINT64_MAX;
+}
+
+static void conc__job_progress(conc__job_dl *job) {
+    conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item.size);
+}
+
+/* A note, if it is time: for what takes long. */
+static void conc__job_note(conc__job_dl *job, int64_t now) {
+    bool is_long = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
+    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) || (job->file.is_note_right && job->file.piece_count == 0)) return;
+    if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
+    job->noted = job->fresh;
+    job->noted_at = now;
+    (void)conc__dl_file_note(&job->file, job->dl->item.url); /* without it a later call has more to do, no more */
+}
+
+/* ---- answers ------------------------------------------------------------------------------------------------------------ */
+
+/* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or too long. */
+static bool conc__header_is(const char *line, size_t n, const char *name, char *out, size_t size) {
+    size_t i;
+    for (i = 0; name[i] != '\0'; i++) {
+        char c = i < n ? line[i] : '\0';
+        if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
+        if (c != name[i]) return false;
+    }
+    while (i < n && (line[i] == ' ' || line[i] == '\t')) i++;
+    while (n > i && (line[n - 1] == '\r' || line[n - 1] == '\n' || line[n - 1] == ' ' || line[n - 1] == '\t')) n--;
+    if (n - i >= size || memchr(line + i, '\n', n - i) != NULL || memchr(line + i, '\0', n - i) != NULL) return false;
+    memcpy(out, line + i, n - i);
+    out[n - i] = '\0';
+    return true;
+}
+
+static void conc__answer_begins(conc__transfer *t) {
+    t->body = CONC__BODY_UNKNOWN;
+    t->etag[0] = t->modified[0] = t->range[0] = '\0';
+    t->date = 0;
+    t->accepts_ranges = false;
+    t->spared = 0;
+}
+
+static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg) {
+    conc__transfer *t = (conc__transfer *)arg;
+    char text[64];
+    n *= size;
+    t->moved = conc__port_clock_ns();
+    switch (n > 0 ? line[0] : '\0') {
+    case 'H':
+    case 'h':
+        if (n > 5 && memcmp(line, "HTTP/", 5) == 0) conc__answer_begins(t);
+        break;
+    case 'E':
+    case 'e':
+        if (conc__header_is(line, n, "etag:", t->etag, sizeof t->etag) && t->etag[0] != '"') t->etag[0] = '\0'; /* a weak one, or none */
+        break;
+    case 'L':
+    case 'l': (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified); break;
+    case 'D':
+    case 'd':
+        if (conc__header_is(line, n, "date:", text, sizeof text)) {
+            time_t when = curl_getdate(text, NULL);
+            t->date = when == (time_t)-1 ? 0 : (int64_t)when;
+        }
+        break;
+    case 'C':
+    case 'c': (void)conc__header_is(line, n, "content-range:", t->range, sizeof t->range); break;
+    case 'A':
+    case 'a':
+        if (conc__header_is(line, n, "accept-ranges:", text, sizeof text)) t->accepts_ranges = strcmp(text, "bytes") == 0;
+        break;
+    default: break;
+    }
+    return n;
+}
+
+/* "bytes 5-9/10" */
+static bool conc__range_parse(const char *text, uint64_t *from, uint64_t *total) {
+    unsigned long long a, b, c;
+    char unit[8];
+    if (strncmp(text, "bytes ", 6) != 0 || sscanf(text, "%7s %llu-%llu/%llu", unit, &a, &b, &c) != 4 || a > b || b >= c) return false;
+    *from = a;
+    *total = c;
+    return true;
+}
+
+/* A date stands for what was changed then only if it could not have been changed again within that second (RFC 9110, 8.8.2.2). */
+static bool conc__date_is_good(const conc__transfer *t) {
+    time_t when = t->modified[0] != '\0' ? curl_getdate(t->modified, NULL) : (time_t)-1;
+    return when != (time_t)-1 && t->date != 0 && t->date - (int64_t)when >= 2;
+}
+
+/* What is fetched in several pieces: the rest of the file, from `at` on. */
+static void conc__job_divide(conc__transfer *t) {
+    conc__job_dl *job = t->job;
+    conc__dl_file *file = &job->file;
+    unsigned n = job->e->d->desc.segments, i;
+    uint64_t rest = file->length - t->at, size;
+    if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min || rest / n == 0) return;
+    if (!t->accepts_ranges && t->from == 0) return;
+    if (file->etag[0] == '\0' && file->date[0] == '\0') return;
+    size = rest / n;
+    for (i = 0; i < n; i++) {
+        file->pieces[i].at = t->at + size * i;
+        file->pieces[i].end = i + 1 < n ? t->at + size * (i + 1) : file->length;
+        if (i > 0) job->next_piece |= (uint64_t)1 << i;
+    }
+    file->piece_count = n;
+    file->is_note_right = false;
+    t->piece = 0;
+    job->hashes = false;
+    if (job->link == NULL) {
+        job->next = job->e->pending;
+        job->link = &job->e->pending;
+        if (job->next != NULL) job->next->link = &job->next;
+        job->e->pending = job;
+        conc__engine_stir(job->e);
+    }
+}
+
+/* The answer that was asked for: all of the file, or its rest. False: it is not to be gone on with. */
+static bool conc__answer_is_good(conc__transfer *t, long code) {
+    conc__job_dl *job = t->job;
+    conc__dl_file *file = &job->file;
+    uint64_t from = 0, total = 0, wanted = job->dl->item.size;
+    bool has_total = true;
+    conc_result r = CONC_OK;
+    if (code == 206) {
+        if (t->from == 0 && t->piece < 0) {
+            conc__job_fails(job, CONC_BROKEN, true, "the server gave a part that was not asked for (206)");
+            return false;
+        }
+        if (!conc__range_parse(t->range, &from, &total) || from != t->from || (file->has_length && total != file->length)) {
+            job->afresh = true;
+            conc__job_fails(job, CONC_BROKEN, true, "the server gave another part than was asked for (206)");
+            return false;
+        }
+    } else {
+        curl_off_t length = -1;
+        if (curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length) != CURLE_OK || length < 0) {
+            has_total = false;
+        } else {
+            total = (uint64_t)length;
+        }
+        if (t->piece >= 0) { /* the file has changed, or the server knows no ranges */
+            job->afresh = true;
+            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server while it was fetched in pieces");
+            return false;
+        }
+        if (file->part.size > 0 || t->from > 0 || file->kept > 0) {
+            r = conc__dl_file_restart(file);
+            job->before = 0;
+            job->dl->item.record.resumed_from = 0;
+        }
+        t->at = t->from = 0;
+        file->kept = 0;
+    }
+    if (r != CONC_OK) {
+        conc__job_fails_so(job, r, false);
+        return false;
+    }
+    if (has_total && wanted != 0 && total != wanted) {
+        char text[120];
+        (void)snprintf(text, sizeof text, "the server has %llu bytes, and not %llu", (unsigned long long)total, (unsigned long long)wanted);
+        job->afresh = true;
+        conc__job_fails(job, CONC_BROKEN, false, text);
+        return false;
+    }
+    if (has_total && total > conc__job_max(job)) {
+        job->afresh = true;
+        conc__job_fails(job, CONC_REJECTED, false, "the file is longer than max_bytes");
+        return false;
+    }
+    if (strcmp(file->etag, t->etag) != 0 || file->has_length != has_total || file->length != total) file->is_note_right = false;
+    memcpy(file->etag, t->etag, sizeof file->etag);
+    file->date[0] = '\0';
+    if (conc__date_is_good(t)) memcpy(file->date, t->modified, sizeof file->date);
+    file->has_length = has_total;
+    file->length = total;
+    if (has_total && total >= CONC__DL_RESERVE && (file->part.size == 0 || t->from == 0)) {
+        r = conc__dl_file_reserve(file);
+        if (r != CONC_OK) {
+            job->afresh = true;
+            conc__job_fails_so(job, r, false);
+            return false;
+        }
+    }
+    if (job->dl->hash != CONC__HASH_NONE && t->at == 0 && t->piece < 0) {
+        r = conc__hash_begin(&job->hash, job->dl->hash);
+        job->hashes = r == CONC_OK;
+        if (r != CONC_OK) {
+            conc__job_fails_so(job, r, false);
+            return false;
+        }
+    }
+    conc__job_progress(job);
+    conc__job_divide(t);
+    return true;
+}
+
+/* Its head is complete. False: end it. */
+static bool conc__answer_is_here(conc__transfer *t) {
+    long code = 0;
+    (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
+    t->body = CONC__BODY_SPARED;
+    if (code != 200 && code != 203 && code != 206) return true;
+    if (!conc__answer_is_good(t, code)) return false;
+    t->body = CONC__BODY_TAKEN;
+    return true;
+}
+
+/* Into the file. False: end the transfer. */
+static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
+    conc__job_dl *job = t->job;
+    conc__dl_file *file = &job->file;
+    conc_result r;
+    if (t->piece >= 0 && n > file->pieces[t->piece].end - t->at) { /* the next piece is another one's */
+        n = (size_t)(file->pieces[t->piece].end - t->at);
+        t->cut = true;
+    }
+    if (file->kept + n > conc__job_max(job)) {
+        job->afresh = true;
+        conc__job_fails(job, CONC_REJECTED, false, "more came than max_bytes");
+        return false;
+    }
+    if ((file->has_length && t->at + n > file->length) || (job->dl->item.size != 0 && t->at + n > job->dl->item.size)) {
+        job->afresh = true;
+        conc__job_fails(job, CONC_BROKEN, false, "more came than the file is long");
+        return false;
+    }
+    r = conc__dl_file_write(file, data, n, t->at);
+    if (r == CONC_OK && job->hashes) r = conc__hash_add(&job->hash, data, n);
+    if (r != CONC_OK) {
+        job->afresh = true;
+        conc__job_fails_so(job, r, false);
+        return false;
+    }
+    t->at += n;
+    file->kept += n;
+    job->fresh += n;
+    job->dl->item.record.received += n;
+    if (t->piece >= 0) {
+        file->pieces[t->piece].at = t->at;
+        t->cut = t->cut || (t->at == file->pieces[t->piece].end && t->at < file->length && t->from == 0);
+    }
+    conc__job_progress(job);
+    conc__job_note(job, t->moved);
+    return !t->cut;
+}
+
+static size_t conc__transfer_write(char *data, size_t size, size_t n, void *arg) {
+    conc__transfer *t = (conc__transfer *)arg;
+    n *= size;
+    t->moved = conc__port_clock_ns();
+    if (n == 0) return 0;
+    if (t->job->result != CONC_OK) return 0; /* it ends with another transfer of its job */
+    if (t->body == CONC__BODY_UNKNOWN && !conc__answer_is_here(t)) return 0;
+    if (t->body == CONC__BODY_TAKEN) return conc__transfer_take(t, data, n) ? n : 0;
+    t->spared += n;
+    if (t->spared <= CONC__DL_SPARE) return n;
+    t->cut = true;
+    return 0;
+}
+
+/* ---- handles -------------------------------------------------------------------------------------------------------------------- */
+
+static CURLcode conc__easy_dress(conc__transfer *t) {
+    const conc_download_desc *desc = &t->e->d->desc;
+    CURL *easy = t->easy;
+    CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: user agent", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_USERAGENT, desc->user_agent)); /* (those that copy can fail) */
+    if (c == CURLE_OK && desc->proxy != NULL) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: proxy", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_PROXY, desc->proxy));
+    if (c == CURLE_OK && desc->ca_file != NULL) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: certificates", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_CAINFO, desc->ca_file));
+#if LIBCURL_VERSION_NUM >= 0x075500
+    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: protocols", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https"));
+#else
+    if (c == CURLE_OK) c = curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: buffer", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, t->e->buffer));
+#if LIBCURL_VERSION_NUM >= 0x075700
+    (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a cancel does not wait for a look-up that is under way */
+#endif
+    (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    (void)curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, conc__transfer_write);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, conc__transfer_header);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
+    (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
+    (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
+    (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(desc->connect_timeout * 1000) + 1);
+    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, desc->no_http2 ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
+    return c;
+}
+
+static conc__transfer *conc__transfer_new(conc__engine *e) {
+    conc__transfer *t = e->spare;
+    if (t != NULL) {
+        e->spare = t->next;
+    } else {
+        t = (conc__transfer *)conc__alloc(1, sizeof *t, "a transfer");
+        if (t == NULL) return NULL;
+        t->e = e;
+        t->easy = CONC__FAULT("curl_easy_init", CURLE_OUT_OF_MEMORY) != 0 ? NULL : curl_easy_init();
+        if (t->easy == NULL || conc__easy_dress(t) != CURLE_OK) {
+            curl_easy_cleanup(t->easy);
+            conc__free(t);
+            (void)conc__fail(CONC_NO_MEMORY, "no memory for a transfer");
+            return NULL;
+        }
+    }
+    t->next = e->active;
+    t->link = &e->active;
+    if (t->next != NULL) t->next->link = &t->next;
+    e->active = t;
+    e->count++;
+    return t;
+}
+
+static void conc__transfer_release(conc__transfer *t) {
+    conc__engine *e = t->e;
+    *t->link = t->next;
+    if (t->next != NULL) t->next->link = t->link;
+    curl_slist_free_all(t->headers);
+    t->headers = NULL;
+    conc__free(t->url);
+    t->url = NULL;
+    t->job = NULL;
+    t->next = e->spare;
+    e->spare = t;
+    e->count--;
+}
+
+/* Its request: url, range, headers. */
+static CURLcode conc__transfer_ask(conc__transfer *t) {
+    conc__job_dl *job = t->job;
+    conc__dl_file *file = &job->file;
+    const char *url = t->url != NULL ? t->url : job->dl->item.url;
+    char range[64];
+    CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: url", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_URL, url));
+    struct curl_slist *headers = t->foreign ? NULL : t->e->headers, *at;
+    const char *validator = file->etag[0] != '\0' ? file->etag : file->date;
+    t->cut = false;
+    conc__answer_begins(t);
+    t->error[0] = '\0';
+    curl_slist_free_all(t->headers);
+    t->headers = NULL;
+    range[0] = '\0';
+    if (t->piece >= 0 && (t->from > 0 || file->pieces[t->piece].end < file->length)) {
+        (void)snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)t->from, (unsigned long long)file->pieces[t->piece].end - 1);
+    } else if (t->piece >= 0 || t->from > 0) {
+        (void)snprintf(range, sizeof range, "%llu-", (unsigned long long)t->from);
+    }
+    if (range[0] != '\0' && validator[0] != '\0') {
+        char line[300];
+        (void)snprintf(line, sizeof line, "If-Range: %s", validator);
+        for (at = headers; at != NULL && c == CURLE_OK; at = at->next) {
+            struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(t->headers, at->data);
+            if (more == NULL) c = CURLE_OUT_OF_MEMORY;
+            if (more != NULL) t->headers = more;
+        }
+        at = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(t->headers, line);
+        if (at == NULL) c = CURLE_OUT_OF_MEMORY;
+        if (at != NULL) headers = t->headers = at;
+    }
+    (void)curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, headers);
+    (void)curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, t->e->d->desc.no_http2 || (url[4] != 's' && url[4] != 'S') ? 0L : 1L);
+    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: range", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_RANGE, range[0] != '\0' ? range : NULL));
+    return c;
+}
+
+/* Each may have its share. */
+static void conc__engine_share(conc__engine *e) {
+    conc__transfer *t;
+    unsigned n;
+    uint64_t share;
+    if (e->d->desc.bandwidth == 0) return;
+    n = conc__dl_running(e->d);
+    share = e->d->desc.bandwidth / (n != 0 ? n : 1);
+    if (share == 0) share = 1;
+    for (t = e->active; t != NULL; t = t->next) (void)curl_easy_setopt(t->easy, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)share);
+}
+
+/* Starts a transfer of a job, from a place in its file on; false: there is no memory, the job knows. */
+static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
+    conc__transfer *t = conc__transfer_new(job->e);
+    if (t == NULL) {
+        conc__job_fails_so(job, CONC_NO_MEMORY, false);
+        return false;
+    }
+    t->job = job;
+    t->piece = piece;
+    t->from = t->at = from;
+    t->foreign = false;
+    t->moved = conc__port_clock_ns();
+    if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(job->e->multi, t->easy)) != CURLM_OK) {
+        conc__transfer_release(t);
+        conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a transfer");
+        return false;
+    }
+    job->transfers++;
+    return true;
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------------------------------------------- */
+
+static void conc__job_unpend(conc__job_dl *job) {
+    if (job->link == NULL) return;
+    *job->link = job->next;
+    if (job->next != NULL) job->next->link = job->link;
+    job->link = NULL;
+}
+
+static double conc__engine_random(conc__engine *e) {
+    uint32_t r = e->random;
+    r ^= r << 13;
+    r ^= r >> 17;
+    r ^= r << 5;
+    e->random = r;
+    return (double)r / 4294967296.0;
+}
+
+/* How long to wait before the next attempt, in seconds; < 0: there is none. */
+static double conc__job_delay(conc__job_dl *job) {
+    const conc_download_desc *desc = &job->e->d->desc;
+    conc__download *dl = job->dl;
+    double delay = desc->retry_delay;
+    unsigned i;
+    if (!job->again || desc->retries < 0 || dl->item.record.attempts >= CONC__DL_ATTEMPTS) return -1;
+    if (dl->fruitless > (unsigned)desc->retries) return -1;
+    if (job->retry_after > desc->retry_after_max) return -1;
+    for (i = 1; i < dl->fruitless && delay < desc->retry_delay_max; i++) delay *= 2;
+    if (delay > desc->retry_delay_max) delay = desc->retry_delay_max;
+    delay *= 1 - conc__engine_random(job->e) / 2;
+    return delay < job->retry_after ? job->retry_after : delay;
+}
+
+/* The turn is over: the download is, too, or pauses. */
+static void conc__job_end(conc__job_dl *job) {
+    conc__engine *e = job->e;
+    conc__download *dl = job->dl;
+    conc_download_record *record = &dl->item.record;
+    const conc_download_desc *desc = &e->d->desc;
+    conc_result r = job->result;
+    double delay = -1;
+    bool keep;
+    conc__job_unpend(job);
+    conc__hash_drop(&job->hash);
+    if (r == CONC_OK) {
+        record->bytes = job->file.kept;
+    } else {
+        bool kept = !job->afresh && conc__job_can_resume(job) && job->file.kept > 0;
+        dl->fruitless = kept && job->file.kept > job->before ? 0 : dl->fruitless + 1;
+        if (r != CONC_CANCELED) delay = conc__job_delay(job);
+        if (delay >= 0 && desc->total_timeout > 0 &&
+            conc__port_clock_ns() + (int64_t)(delay * 1e9) - dl->began > (int64_t)(desc->total_timeout * 1e9)) {
+            delay = -1;
+        }
+        if (job->retry_after > desc->retry_after_max) {
+            size_t n = strlen(job->text);
+            (void)snprintf(job->text + n, sizeof job->text - n, "; it asks to be left alone for %.0f s", job->retry_after);
+        }
+        keep = kept && (delay >= 0 || !desc->discard_parts);
+        record->bytes = keep ? job->file.kept : 0;
+        job->file.is_note_right = job->file.is_note_right && job->file.piece_count == 0;
+        conc__dl_file_close(&job->file, dl->item.url, keep);
+        conc__dl_progress(dl, record->bytes, 0);
+    }
+    if (delay >= 0) {
+        conc__dl_pause(dl, conc__port_clock_ns() + (int64_t)(delay * 1e9));
+    } else {
+        conc__dl_over(dl, r, job->text);
+    }
+    e->jobs--;
+    conc__free(job);
+    conc__engine_share(e);
+}
+
+/* It has its checksum: it gets its name. */
+static void conc__job_publish(conc__job_dl *job) {
+    conc_result r = conc__dl_file_publish(&job->file, job->e->d->mode, job->e->d->desc.sync);
+    if (r != CONC_OK) {
+        job->afresh = true;
+        conc__job_fails_so(job, r, false);
+    }
+}
+
+/* The file has another checksum than it should: begun anew once, if a part of it is older than this turn. */
+static void conc__job_is_wrong(conc__job_dl *job, conc_result r) {
+    job->afresh = true;
+    conc__job_fails_so(job, r, r == CONC_BROKEN && job->before > 0 && !job->dl->starts_over);
+    job->dl->starts_over = true;
+}
+
+/* A checksum that was not computed as the bytes came is computed in another thread. */
+typedef struct conc__verify {
+    intptr_t fd;
+    uint64_t size;
+    conc__hash_kind kind;
+    uint8_t digest[CONC__HASH_BYTES];
+    conc_result result;
+    char text[240];
+} conc__verify;
+
+static int conc__verify_run(void *arg) {
+    conc__verify *v = (conc__verify *)arg;
+    v->result = conc__hash_file(v->fd, v->size, v->kind, v->digest);
+    if (v->result != CONC_OK) (void)snprintf(v->text, sizeof v->text, "%.200s", conc_error_detail());
+    return 0;
+}
+
+static void conc__job_verified(conc__job_dl *job, const conc__verify *v, conc_result r) {
+    conc__engine *e = job->e;
+    if (r == CONC_OK) r = v->result;
+    if (r == CONC_OK) {
+        conc__job_publish(job);
+    } else {
+        (void)conc__fail(r, "%s", v->text[0] != '\0' ? v->text : "the checksum could not be computed");
+        conc__job_is_wrong(job, r);
+    }
+    conc__job_end(job);
+    conc__engine_stir(e);
+}
+
+CONC_CORO(conc__dl_verify, conc__job_dl *job; conc__verify v;) {
+    CO_BEGIN;
+    CO_TRY_AWAIT(conc_op_offload_bytes(NULL, conc__verify_run, &self->v, sizeof self->v), CONC_FOREVER);
+    conc__job_verified(self->job, &self->v, self->co.result);
+    CO_END;
+}
+
+static void conc__job_verify(conc__job_dl *job) {
+    conc__dl_verify frame = CONC_FRAME_ZERO(conc__dl_verify);
+    frame.job = job;
+    frame.v.fd = job->file.part.fd;
+    frame.v.size = job->file.kept;
+    frame.v.kind = job->dl->hash;
+    memcpy(frame.v.digest, job->dl->digest, sizeof frame.v.digest);
+    if (conc__co_go(CONC_SPAWN_FRAME(job->e->w->loop, NULL, conc__dl_verify, frame)) == CONC_OK) return;
+    conc__job_fails_so(job, CONC_NO_MEMORY, false);
+    conc__job_end(job);
+}
+
+/* All of its transfers have ended, and there will be no more. */
+static void conc__job_judge(conc__job_dl *job) {
+    conc__dl_file *file = &job->file;
+    uint64_t wanted = file->has_length ? file->length : job->dl->item.size;
+    if (job->result == CONC_OK && ((file->has_length || wanted != 0) && file->kept != wanted)) {
+        conc__job_fails(job, CONC_BROKEN, true, "the file came shorter than it is");
+    }
+    if (job->result == CONC_OK && job->dl->hash != CONC__HASH_NONE) {
+        conc_result r;
+        if (!job->hashes) {
+            conc__job_verify(job);
+            return;
+        }
+        r = conc__hash_check(&job->hash, job->dl->digest);
+        if (r != CONC_OK) conc__job_is_wrong(job, r);
+    }
+    if (job->result == CONC_OK) conc__job_publish(job);
+    conc__job_end(job);
+}
+
+/* One of its transfers has ended. */
+static void conc__job_less(conc__job_dl *job) {
+    if (--job->transfers > 0) {
+        conc__dl_give_extra(job->dl);
+        if (job->result != CONC_OK) { /* the others are in vain */
+            job->e->alarms--;
+            conc__engine_stir(job->e);
+        }
+        return;
+    }
+    if (job->result != CONC_OK || job->next_piece == 0) conc__job_judge(job);
+}
+
+/* Begins pieces that are due, as far as there is room. */
+static void conc__job_pieces(conc__job_dl *job) {
+    conc__engine *e = job->e;
+    unsigned i;
+    for (i = 0; i < job->file.piece_count && job->result == CONC_OK; i++) {
+        uint64_t bit = (uint64_t)1 << i;
+        bool extra = job->transfers > 0;
+        if ((job->next_piece & bit) == 0) continue;
+        if (e->count >= e->w->slots || (extra && !conc__dl_take_extra(job->dl))) return;
+        job->next_piece &= ~bit;
+        if (!conc__transfer_start(job, (int)i, job->file.pieces[i].at) && extra) conc__dl_give_extra(job->dl);
+    }
+    conc__job_unpend(job);
+    if (job->transfers == 0) conc__job_judge(job);
+}
+
+/* Whether the target is there, and is what is wanted. */
+static bool conc__job_exists(conc__download *dl) {
+    intptr_t fd;
+    uint64_t size = 0;
+    bool is = conc__port_file_open(dl->item.path, &fd, &size) == 0;
+    if (!is) return false;
+    if (dl->item.size != 0 && size != dl->item.size) is = false;
+    if (is && dl->hash != CONC__HASH_NONE) is = conc__hash_file(fd, size, dl->hash, dl->digest) == CONC_OK;
+    conc__port_file_close(fd);
+    if (is) dl->item.record.bytes = size;
+    return is;
+}
+
+/* A download's turn begins. */
+static void conc__job_begin(conc__engine *e, conc__download *dl) {
+    conc_download_record *record = &dl->item.record;
+    conc__job_dl *job;
+    conc_result r;
+    unsigned i;
+    if (record->attempts == 0 && e->d->desc.keep_existing && conc__job_exists(dl)) {
+        conc__dl_over(dl, CONC_OK, NULL);
+        return;
+    }
+    job = (conc__job_dl *)conc__alloc(1, sizeof *job, "a download's turn");
+    r = job == NULL ? CONC_NO_MEMORY : conc__dl_file_open(&job->file, dl->item.path, dl->item.url);
+    if (r != CONC_OK) {
+        conc__free(job);
+        conc__dl_over(dl, r, conc_error_detail());
+        return;
+    }
+    job->e = e;
+    job->dl = dl;
+    job->retry_after = -1;
+    job->before = job->file.kept;
+    job->noted_at = conc__port_clock_ns();
+    if (!conc__job_can_resume(job) || (dl->item.size != 0 && job->file.has_length && job->file.length != dl->item.size)) {
+        if (job->file.part.size > 0) r = conc__dl_file_restart(&job->file);
+        job->before = 0;
+    }
+    if (record->attempts == 0) record->resumed_from = job->before;
+    record->attempts++;
+    record->redirects = 0;
+    e->jobs++;
+    if (r != CONC_OK) {
+        conc__job_fails_so(job, r, false);
+        conc__job_end(job);
+        return;
+    }
+    conc__job_progress(job);
+    if (job->file.piece_count != 0 && e->w->slots > 1) { /* what was begun in pieces goes on in pieces */
+        for (i = 0; i < job->file.piece_count; i++) job->next_piece |= (uint64_t)1 << i;
+        job->next = e->pending;
+        job->link = &e->pending;
+        if (job->next != NULL) job->next->link = &job->next;
+        e->pending = job;
+        conc__job_pieces(job);
+        return;
+    }
+    if (job->file.piece_count != 0) { /* where that cannot be: from the first one on */
+        job->file.kept = job->before = job->file.pieces[0].at;
+        job->file.piece_count = 0;
+        job->file.is_note_right = false;
+    }
+    if (job->file.has_length && job->before == job->file.length && job->before > 0) job->file.kept--; /* whole, as it seems: one byte will tell */
+    if (!conc__transfer_start(job, -1, job->file.kept)) conc__job_end(job);
+}
+
+/* ---- how a transfer ended --------------------------------------------------------------------------------------------------------------- */
+
+static bool conc__code_is_passing(long code) {
+    return code == 408 || code == 429 || code == 500 || code == 502 || code == 503 || code == 504;
+}
+
+static void conc__transfer_times(conc__transfer *t) {
+    conc_download_record *record = &t->job->dl->item.record;
+    curl_off_t us = 0;
+    long n = 0;
+    char *url = NULL;
+    record->connect = record->first_byte = 0;
+    (void)curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &n);
+    if (n > 0 && curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK) record->connect = (double)us * 1e-6;
+    if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK) record->first_byte = (double)us * 1e-6;
+    if (record->redirects > 0 && curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL) {
+        (void)snprintf(record->final_url, sizeof record->final_url, "%s", url);
+    }
+}
+
+/* Another address: true, it is under way. */
+static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
+    conc__job_dl *job = t->job;
+    conc_download_record *record = &job->dl->item.record;
+    const conc_download_desc *desc = &job->e->d->desc;
+    char *old = t->url;
+    const char *from = old != NULL ? old : job->dl->item.url;
+    size_t n = strlen(to);
+    char *names;
+    bool was_https = false, is_https = false;
+    conc_result r;
+    if (desc->max_redirects < 0 || (int)record->redirects >= desc->max_redirects) {
+        char text[80];
+        (void)snprintf(text, sizeof text, "more than %d redirects", desc->max_redirects < 0 ? 0 : desc->max_redirects);
+        conc__job_fails(job, CONC_REJECTED, false, text);
+        return false;
+    }
+    names = (char *)conc__alloc(2, 8192, "a redirect");
+    t->url = (char *)conc__alloc(n + 1, 1, "a redirect");
+    if (names == NULL || t->url == NULL) {
+        conc__free(names);
+        conc__free(t->url);
+        t->url = old;
+        conc__job_fails(job, CONC_NO_MEMORY, false, "no memory for a redirect");
+        return false;
+    }
+    memcpy(t->url, to, n + 1);
+    r = conc__url_host(from, names, 8192, &was_https);
+    if (r == CONC_OK) r = conc__url_host(to, names + 8192, 8192, &is_https);
+    if (r == CONC_OK && !is_https && (was_https || !desc->allow_http)) {
+        r = conc__fail(CONC_REJECTED, "a redirect %s: %.100s", was_https ? "from https to http" : "to http", to);
+    }
+    if (r != CONC_OK) {
+        char text[200];
+        (void)snprintf(text, sizeof text, "a redirect that is refused: %.150s", conc_error_detail());
+        conc__job_fails(job, CONC_REJECTED, false, text);
+    } else {
+        if (strcmp(names, names + 8192) != 0 || was_https != is_https) t->foreign = true;
+        record->redirects++;
+        if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(t->e->multi, t->easy)) != CURLM_OK) {
+            conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a redirect");
+            r = CONC_NO_MEMORY;
+        }
+    }
+    conc__free(old);
+    conc__free(names);
+    return r == CONC_OK;
+}
+
+/* An answer that is not the file. */
+static void conc__transfer_refused(conc__transfer *t, long code) {
+    conc__job_dl *job = t->job;
+    char text[100];
+    bool again = conc__code_is_passing(code);
+    (void)snprintf(text, sizeof text, "the server answered %ld", code);
+#if LIBCURL_VERSION_NUM >= 0x074200
+    if (again) {
+        curl_off_t seconds = 0;
+        if (curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK && seconds > 0) job->retry_after = (double)seconds;
+        if (code == 429 && seconds > 0 && job->retry_after <= job->e->d->desc.retry_after_max) {
+            conc__dl_host_close(job->dl, conc__port_clock_ns() + (int64_t)(job->retry_after * 1e9));
+        }
+    }
+#endif
+    if (code == 416) { /* what is there is not a part of what is there */
+        job->afresh = true;
+        again = !job->dl->starts_over;
+        job->dl->starts_over = true;
+    }
+    conc__job_fails(job, CONC_FAILED, again, text);
+}
+
+static void conc__transfer_failed(conc__transfer *t, CURLcode c) {
+    const char *text = t->error[0] != '\0' ? t->error : curl_easy_strerror(c);
+    conc__job_dl *job = t->job;
+    curl_off_t us = 0;
+    switch (c) {
+    case CURLE_OUT_OF_MEMORY: conc__job_fails(job, CONC_NO_MEMORY, false, text); break;
+    case CURLE_OPERATION_TIMEDOUT:
+        if (curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us == 0) text = "no connection within connect_timeout";
+        conc__job_fails(job, CONC_TIMEOUT, true, text);
+        break;
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT: conc__job_fails(job, CONC_FAILED, true, text); break;
+    case CURLE_PARTIAL_FILE:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM: conc__job_fails(job, CONC_BROKEN, true, text); break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+    case CURLE_UNSUPPORTED_PROTOCOL: conc__job_fails(job, CONC_REJECTED, false, text); break;
+    case CURLE_URL_MALFORMAT: conc__job_fails(job, CONC_INVALID, false, text); break;
+    default: conc__job_fails(job, CONC_FAILED, false, text); break;
+    }
+}
+
+/* libcurl has done with it, and let go of it. */
+static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
+    conc__job_dl *job = t->job;
+    long code = 0;
+    char *to = NULL;
+    (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
+    if (code != 0) job->dl->item.record.http_code = (int)code;
+    conc__transfer_times(t);
+    if (job->result == CONC_OK && (c == CURLE_OK || t->cut)) {
+        if (t->body == CONC__BODY_UNKNOWN) (void)conc__answer_is_here(t); /* an empty one */
+        if (t->body == CONC__BODY_SPARED && job->result == CONC_OK) {
+            (void)curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
+            if (to != NULL && conc__transfer_redirect(t, to)) return;
+            if (to == NULL) conc__transfer_refused(t, code);
+        }
+        if (t->piece >= 0 && job->result == CONC_OK && t->at != job->file.pieces[t->piece].end) {
+            conc__job_fails(job, CONC_BROKEN, true, "a piece came shorter than it is");
+        }
+    } else if (job->result == CONC_OK) {
+        conc__transfer_failed(t, c);
+    }
+    conc__transfer_release(t);
+    conc__job_less(job);
+}
+
+/* Ends one before its time, for a reason that its job has been told. */
+static void conc__transfer_abort(conc__transfer *t) {
+    conc__job_dl *job = t->job;
+    (void)curl_multi_remove_handle(t->e->multi, t->easy);
+    conc__transfer_release(t);
+    conc__job_less(job);
+}
+
+/* ---- the pump ------------------------------------------------------------------------------------------------------------------------------ */
+
+static bool conc__engine_reap(conc__engine *e) {
+    bool any = false;
+    int left;
+    CURLMsg *m;
+    while ((m = curl_multi_info_read(e->multi, &left)) != NULL) {
+        char *t = NULL;
+        CURLcode c = m->data.result;
+        CURL *easy = m->easy_handle;
+        if (m->msg != CURLMSG_DONE) continue;
+        any = true;
+        (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
+        (void)curl_multi_remove_handle(e->multi, easy); /* `m` is gone with it */
+        conc__transfer_ended((conc__transfer *)(void *)t, c);
+    }
+    return any;
+}
+
+/* Ends what is to be stopped. */
+static void conc__engine_stop(conc__engine *e) {
+    conc__transfer *t, *next;
+    uint32_t alarms = conc__load32(&e->d->alarms, CONC__ACQUIRE);
+    bool any = true;
+    if (alarms == e->alarms) return;
+    e->alarms = alarms;
+    for (t = e->active; t != NULL; t = t->next) {
+        conc_result r = conc__dl_stopped(t->job->dl);
+        if (r != CONC_OK) conc__job_fails(t->job, r, false, conc_strerror(r));
+    }
+    while (any) { /* the end of one may be that of others */
+        any = false;
+        for (t = e->active; t != NULL && !any; t = next) {
+            next = t->next;
+            if (t->job->result == CONC_OK) continue;
+            conc__transfer_abort(t);
+            any = true;
+        }
+    }
+}
+
+/* Limits in time that libcurl does not know. Sets when to look again. */
+static void conc__engine_check(conc__engine *e, int64_t now) {
+    const conc_download_desc *desc = &e->d->desc;
+    int64_t stall = (int64_t)(desc->stall_timeout * 1e9), total = (int64_t)(desc->total_timeout * 1e9);
+    conc__transfer *t, *next;
+    if (now < e->check) return;
+    e->check = INT64_MAX;
+    for (t = e->active; t != NULL; t = next) {
+        conc__job_dl *job = t->job;
+        int64_t due = t->moved + stall;
+        next = t->next;
+        if (total != 0 && now >= job->dl->began + total) {
+            conc__job_fails(job, CONC_TIMEOUT, false, "total_timeout is over");
+        } else if (now >= due) {
+            curl_off_t us = 0;
+            (void)curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us);
+            if (us == 0) { /* libcurl's own limit is for that */
+                t->moved = now;
+                due = now + stall;
+            } else {
+                conc__job_fails(job, CONC_TIMEOUT, true, "nothing has come for stall_timeout");
+            }
+        }
+        if (job->result != CONC_OK) {
+            conc__transfer_abort(t);
+            e->check = INT64_MIN; /* the list is another one now */
+            return;
+        }
+        if (total != 0 && due > job->dl->began + total) due = job->dl->began + total;
+        if (due < e->check) e->check = due;
+    }
+}
+
+/* One round: what is to be started, ended, told. Returns until when nothing need be done, if nothing happens; INT64_MIN: never again. */
+static int64_t conc__engine_turn(conc__engine *e) {
+    conc__dl_worker *w = e->w;
+    int64_t until = INT64_MAX, now, paused = INT64_MAX;
+    conc__job_dl *job, *next;
+    conc__download *dl = NULL;
+    int running;
+    e->again = false;
+    conc__dl_tell(w, &until);
+    if (conc__dl_is_over(w)) return INT64_MIN;
+    conc__engine_stop(e);
+    for (job = e->pending; job != NULL; job = next) {
+        next = job->next;
+        conc__job_pieces(job);
+    }
+    while (e->jobs < w->slots && e->count < w->slots && (dl = conc__dl_take(w, &paused)) != NULL) {
+        conc__job_begin(e, dl);
+        if (e->check == INT64_MAX) e->check = 0;
+    }
+    if (dl != NULL || e->count < w->slots) conc__engine_share(e);
+    now = conc__port_clock_ns();
+    if (e->timer <= now) {
+        e->timer = INT64_MAX;
+        (void)curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+    conc__engine_check(e, now);
+    if (conc__engine_reap(e) || e->again) return 0;
+    if (paused < until) until = paused;
+    if (e->timer < until) until = e->timer;
+    if (e->count != 0 && e->check < until) until = e->check;
+    return until < 0 ? 0 : until;
+}
+
+static void conc__engine_end(conc__engine *e) {
+    if (e->multi == NULL) return;
+    while (e->spare != NULL) {
+        conc__transfer *t = e->spare;
+        e->spare = t->next;
+        curl_easy_cleanup(t->easy);
+        conc__free(t);
+    }
+    (void)curl_multi_cleanup(e->multi);
+    e->multi = NULL;
+}
+
+CONC_CORO(conc__dl_pump, conc__engine *e; int64_t until; unsigned rounds;) {
+    CO_BEGIN;
+    for (;;) {
+        self->e->until = INT64_MIN;
+        self->until = conc__engine_turn(self->e);
+        if (self->until == INT64_MIN) break;
+        if (self->until <= 0 && ++self->rounds < 32) continue;
+        self->rounds = 0;
+        if (self->until <= 0) { /* the others have to have their turns too */
+            CO_YIELD;
+            continue;
+        }
+        self->e->until = self->until;
+        CO_TRY_AWAIT(conc__op_stirred(self->e->w), conc_deadline_at(self->until));
+        if (self->co.result == CONC_CANCELED) {
+            (void)conc_downloader_cancel(self->e->d);
+        } else if (self->co.result != CONC_OK && self->co.result != CONC_TIMEOUT) {
+            CO_AWAIT(conc_op_sleep(0.01)); /* it could not wait so: there was no memory */
+        }
+    }
+    self->e->until = INT64_MAX;
+    conc__engine_end(self->e);
+    while (self->e->watchers != 0) CO_TRY_AWAIT(conc__op_stirred(self->e->w), CONC_FOREVER);
+    conc__dl_worker_ends(self->e->w);
+    CO_END;
+}
+
+/* ---- beginning and end ------------------------------------------------------------------------------------------------------------------------ */
+
+static conc_result conc__engine_dress(conc__engine *e) {
+    const char *const *line = e->d->desc.headers;
+    CURLMcode m;
+    e->multi = CONC__FAULT("curl_multi_init", CURLM_OUT_OF_MEMORY) != 0 ? NULL : curl_multi_init();
+    if (e->multi == NULL) return conc__fail(CONC_NO_MEMORY, "libcurl has no memory");
+    m = CONC__CURLM(CONC__FAULT("curl_multi_setopt", CURLM_OUT_OF_MEMORY), curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, conc__engine_socket));
+    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
+    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, conc__engine_timer);
+    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
+    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)e->w->slots + 4);
+    if (m != CURLM_OK) return conc__fail(CONC_NO_MEMORY, "libcurl: %s", curl_multi_strerror(m));
+    for (; line != NULL && *line != NULL; line++) {
+        struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(e->headers, *line);
+        if (more == NULL) return conc__fail(CONC_NO_MEMORY, "libcurl has no memory for headers");
+        e->headers = more;
+    }
+    return CONC_OK;
+}
+
+conc_result conc__dl_engine_start(conc__dl_worker *w) {
+    conc__engine *e = (conc__engine *)conc__alloc(1, sizeof *e, "downloads");
+    conc__dl_pump frame = CONC_FRAME_ZERO(conc__dl_pump);
+    conc_task_desc desc;
+    conc_result r;
+    if (e == NULL) return CONC_NO_MEMORY;
+    w->engine = e;
+    e->w = w;
+    e->d = w->d;
+    e->timer = e->check = INT64_MAX;
+    e->until = INT64_MAX;
+    e->buffer = w->slots <= 16 ? 262144 / 2 : w->slots <= 64 ? 65536 : 16384;
+    e->random = (uint32_t)conc__port_clock_ns() ^ (uint32_t)((uintptr_t)e >> 4) * 0x9E3779B9u;
+    if (e->random == 0) e->random = 1;
+    r = conc__engine_dress(e);
+    if (r == CONC_OK) {
+        memset(&desc, 0, sizeof desc);
+        desc.cancel = w->d->desc.cancel;
+        frame.e = e;
+        r = conc__co_go(CONC_SPAWN_FRAME(w->loop, desc.cancel != NULL ? &desc : NULL, conc__dl_pump, frame));
+    }
+    if (r != CONC_OK) conc__dl_engine_free(w);
+    return r;
+}
+
+void conc__dl_engine_free(conc__dl_worker *w) {
+    conc__engine *e = (conc__engine *)w->engine;
+    if (e == NULL) return;
+    conc__engine_end(e);
+    while (e->sockets != NULL) {
+        conc__dl_socket *s = e->sockets;
+        e->sockets = s->next;
+        conc__free(s);
+    }
+    curl_slist_free_all(e->headers);
+    conc__free(e);
+    w->engine = NULL;
+}
+
+#endif
+
+/* ==== end src/download_curl.c ==== */
+
+/* ==== begin src/download_bars.c ==== */
+
+/* ============================================================================================
+ * downloads: progress on a terminal.
+ * ========================================================================================== */
+
+#if defined(CONC_WITH_CURL)
+
+#include <stdio.h>
+
+void conc_download_bars(const conc_download_progress *p, void *user) {
+    (void)p;
+    (void)user;
+}
+
+#endif
+
+/* ==== end src/download_bars.c ==== */
+
+/* ==== begin src/download.c ==== */
+
+/* ============================================================================================
+ * downloads: the session: what is asked for, whose turn it is, what came of it. See download.h. Nothing here knows libcurl.
+ *
+ * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the list of those that run, and
+ * then some worker has it; the list of those that are over and not told. Its future is claimed when its first turn comes, so that
+ * one that is canceled in the queue ends there and then. One lock guards it all, and is held for a few instructions.
+ *
+ * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the lock, and sleeps: whoever
+ * then changes something, under the lock, finds the mark and stirs it.
+ * ========================================================================================== */
+
+#if defined(CONC_WITH_CURL)
+
+#include <stdio.h>
+
+#define CONC__URL_MAX 8000u
+#define CONC__DL_TOP 1000u /* transfers at a time */
+
+/* ---- lists ------------------------------------------------------------------------------------------------ */
+
+static void conc__dl_insert(conc__dl_list *list, conc__download *dl, conc__download *before) {
+    conc__download *prev = before != NULL ? before->prev : list->last;
+    dl->list = list;
+    dl->next = before;
+    dl->prev = prev;
+    if (prev != NULL) {
+        prev->next = dl;
+    } else {
+        list->first = dl;
+    }
+    if (before != NULL) {
+        before->prev = dl;
+    } else {
+        list->last = dl;
+    }
+    list->count++;
+}
+
+static void conc__dl_remove(conc__download *dl) {
+    conc__dl_list *list = dl->list;
+    if (list == NULL) return;
+    if (dl->prev != NULL) {
+        dl->prev->next = dl->next;
+    } else {
+        list->first = dl->next;
+    }
+    if (dl->next != NULL) {
+        dl->next->prev = dl->prev;
+    } else {
+        list->last = dl->prev;
+    }
+    dl->list = NULL;
+    dl->next = dl->prev = NULL;
+    list->count--;
+}
+
+/* FNV-1a. */
+static size_t conc__text_hash(const char *text) {
+    uint64_t h = 14695981039346656037u;
+    for (; *text != '\0'; text++) h = (h ^ (uint8_t)*text) * 1099511628211u;
+    return (size_t)(h ^ h >> 32);
+}
+
+/* ---- URLs -------------------------------------------------------------------------------------------------- */
+
+static bool conc__url_is(const char *url, const char *scheme) {
+    for (; *scheme != '\0'; scheme++, url++) {
+        char c = *url;
+        if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
+        if (c != *scheme) return false;
+    }
+    return true;
+}
+
+conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https) {
+    const char *at, *end, *from, *c;
+    bool has_port = false, in_brackets = false;
+    size_t n = 0;
+    *is_https = conc__url_is(url, "https://");
+    for (c = url; *c != '\0'; c++) {
+        if ((unsigned char)*c <= ' ' || *c == 127) {
+            return conc__fail(CONC_INVALID, "a URL with %s", *c == ' ' ? "a space in it" : "a control character in it");
+        }
+    }
+    if ((size_t)(c - url) > CONC__URL_MAX) return conc__fail(CONC_INVALID, "a URL of over %u bytes", CONC__URL_MAX);
+    if (!*is_https && !conc__url_is(url, "http://")) {
+        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", url)
+                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", url);
+    }
+    at = url + (*is_https ? 8 : 7);
+    end = at + strcspn(at, "/?#");
+    for (from = at; at < end; at++) {
+        if (*at == '@') from = at + 1;
+    }
+    for (at = from; at < end; at++) {
+        char ch = *at;
+        if (ch >= 'A' && ch <= 'Z') ch = (char)(ch - 'A' + 'a');
+        if (ch == '[') in_brackets = true;
+        if (ch == ']') in_brackets = false;
+        if (ch == ':' && !in_brackets) has_port = at + 1 < end;
+        if (n + 8 < size) name[n++] = ch;
+    }
+    if (n == 0 || name[0] == ':') return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", url);
+    if (name[n - 1] == ':') n--;
+    name[n] = '\0';
+    if (!has_port) memcpy(name + n, *is_https ? ":443" : ":80", *is_https ? 5 : 4);
+    return CONC_OK;
+}
+
+static bool conc__name_is_reserved(const char *name) {
+    static const char *const names[] = {"con", "prn", "aux", "nul", "com", "lpt"};
+    size_t i;
+    for (i = 0; i < 6; i++) {
+        const char *rest = name + 3;
+        if (!conc__url_is(name, names[i])) continue;
+        if (i >= 4) {
+            if (*rest < '1' || *rest > '9') continue;
+            rest++;
+        }
+        if (*rest == '\0' || *rest == '.') return true;
+    }
+    return false;
+}
+
+static int conc__url_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+conc_result conc_download_name(const char *url, char *name, size_t size) {
+    const char *at, *end, *from;
+    size_t n = 0;
+    if (url == NULL || name == NULL || size == 0) return conc__fail(CONC_INVALID, "conc_download_name: NULL");
+    name[0] = '\0';
+    at = strstr(url, "://");
+    at = at != NULL ? at + 3 : url;
+    at += strcspn(at, "/?#");
+    end = at + strcspn(at, "?#");
+    for (from = at; at < end; at++) {
+        if (*at == '/') from = at + 1;
+    }
+    if (from >= end) {
+        static const char index[] = "index.html";
+        if (size < sizeof index) return conc__fail(CONC_INVALID, "conc_download_name: no room for \"%s\"", index);
+        memcpy(name, index, sizeof index);
+        return CONC_OK;
+    }
+    for (at = from; at < end; at++, n++) {
+        unsigned char c = (unsigned char)*at;
+        if (c == '%' && end - at > 2 && conc__url_digit(at[1]) >= 0 && conc__url_digit(at[2]) >= 0) {
+            c = (unsigned char)(conc__url_digit(at[1]) * 16 + conc__url_digit(at[2]));
+            at += 2;
+        }
+        if (n + 1 >= size || n >= 255) {
+            name[0] = '\0';
+            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", url);
+        }
+        if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' '))) n = SIZE_MAX - 1;
+        if (n == SIZE_MAX - 1) break;
+        name[n] = (char)c;
+    }
+    if (n != SIZE_MAX - 1) name[n] = '\0';
+    if (n == SIZE_MAX - 1 || conc__name_is_reserved(name) || name[n - 1] == '.' || name[n - 1] == ' ') {
+        name[0] = '\0';
+        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file", url);
+    }
+    return CONC_OK;
+}
+
+/* ---- waiting for a session's end, and for a stir ------------------------------------------------------------ */
+
+static void conc__dl_unuse(conc_downloader *d) {
+    if (conc__sub32(&d->users, 1, CONC__ACQ_REL) != 1) return;
+    conc__free(d->active);
+    conc__free(d->strings);
+    conc__free((void *)(uintptr_t)d->headers);
+    conc__free(d);
+}
+
+static conc_result conc__dl_end_attempt(conc_op *op) {
+    conc_downloader *d = (conc_downloader *)op->object;
+    if (d == NULL) return conc__fail(CONC_INVALID, "join of a downloader: NULL");
+    if (d->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "join: the downloader was made before fork()");
+    return conc__load32(&d->ended, CONC__ACQUIRE) != 0 ? CONC_OK : CONC_PENDING;
+}
+
+/* Whoever sets it wakes after that, under this bucket's lock. */
+static bool conc__dl_end_arm(conc_op *op, conc_node *node) {
+    conc_downloader *d = (conc_downloader *)op->object;
+    conc__bucket *b = conc__bucket_lock(&d->ended);
+    bool wait = conc__load32(&d->ended, CONC__ACQUIRE) == 0;
+    if (wait) conc__bucket_push(b, &d->ended, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc_op_downloader_end(conc_downloader *d) {
+    static const conc_op_class cls = {"downloads", CONC_BUSY, conc__dl_end_attempt, conc__dl_end_arm, NULL, NULL};
+    return conc_op_make(&cls, d, NULL);
+}
+
+static conc_result conc__stirred_attempt(conc_op *op) {
+    conc__dl_worker *w = (conc__dl_worker *)op->object;
+    return conc__load32(&w->stirred, CONC__RELAXED) != 0 && conc__swap32(&w->stirred, 0, CONC__ACQUIRE) != 0 ? CONC_OK : CONC_PENDING;
+}
+
+/* Likewise. */
+static bool conc__stirred_arm(conc_op *op, conc_node *node) {
+    conc__dl_worker *w = (conc__dl_worker *)op->object;
+    conc__bucket *b = conc__bucket_lock(&w->stirred);
+    bool wait = conc__load32(&w->stirred, CONC__ACQUIRE) == 0;
+    if (wait) conc__bucket_push(b, &w->stirred, node, 0);
+    conc__bucket_unlock(b);
+    return wait;
+}
+
+conc_op conc__op_stirred(conc__dl_worker *w) {
+    static const conc_op_class cls = {"downloads", CONC_BUSY, conc__stirred_attempt, conc__stirred_arm, NULL, NULL};
+    return conc_op_make(&cls, w, NULL);
+}
+
+/* Release: what was done before is seen by the worker. A worker that is not there any more is not stirred: by the lock, or as it is
+ * the caller itself. */
+void conc__dl_stir(conc__dl_worker *w) {
+    if (conc__swap32(&w->stirred, 1, CONC__ACQ_REL) == 0) (void)conc__wake_waiters(&w->stirred, CONC__ANY_TAG, 1);
+}
+
+/* Under the lock: one worker that has found nothing; and all of them. */
+static void conc__dl_stir_one(conc_downloader *d) {
+    conc__dl_worker *w;
+    for (w = d->workers; w != NULL; w = w->next) {
+        if (w->idle) {
+            w->idle = false;
+            conc__dl_stir(w);
+            return;
+        }
+    }
+}
+
+static void conc__dl_stir_all(conc_downloader *d) {
+    conc__dl_worker *w;
+    for (w = d->workers; w != NULL; w = w->next) {
+        w->idle = false;
+        conc__dl_stir(w);
+    }
+}
+
+/* ---- the queue ------------------------------------------------------------------------------------------------ */
+
+/* Under the lock, as all that follows here. The host of that name, made if it is new; NULL: no memory. */
+static conc__dl_host *conc__dl_host_of(conc_downloader *d, const char *name) {
+    size_t hash = conc__text_hash(name), n = strlen(name), i;
+    conc__dl_host *host;
+    if (d->host_count >= d->host_room) {
+        size_t room = d->host_room == 0 ? 16 : d->host_room * 2;
+        conc__dl_host **more = (conc__dl_host **)conc__alloc(room, sizeof *more, "a table of hosts");
+        if (more == NULL) return NULL;
+        for (i = 0; i < d->host_room; i++) {
+            while (d->hosts[i] != NULL) {
+                conc__dl_host **slot = &more[conc__text_hash(d->hosts[i]->name) & (room - 1)];
+                host = d->hosts[i];
+                d->hosts[i] = host->chain;
+                host->chain = *slot;
+                *slot = host;
+            }
+        }
+        conc__free(d->hosts);
+        d->hosts = more;
+        d->host_room = room;
+    }
+    for (host = d->hosts[hash & (d->host_room - 1)]; host != NULL; host = host->chain) {
+        if (strcmp(host->name, name) == 0) return host;
+    }
+    host = (conc__dl_host *)conc__alloc(1, sizeof *host + n, "a host");
+    if (host == NULL) return NULL;
+    memcpy(host->name, name, n + 1);
+    host->chain = d->hosts[hash & (d->host_room - 1)];
+    d->hosts[hash & (d->host_room - 1)] = host;
+    d->host_count++;
+    return host;
+}
+
+static void conc__dl_ring_leave(conc_downloader *d, conc__dl_host *host) {
+    if (host->next == host) {
+        d->ring = NULL;
+    } else {
+        host->next->prev = host->prev;
+        host->prev->next = host->next;
+        if (d->ring == host) d->ring = host->next;
+    }
+    host->next = host->prev = NULL;
+}
+
+/* At the end of those that are as urgent; `first`: before them, as it was its turn already. */
+static void conc__dl_enqueue(conc__download *dl, bool first) {
+    conc_downloader *d = dl->d;
+    conc__dl_host *host = dl->host;
+    conc__download *at;
+    dl->state = CONC__DL_QUEUED;
+    dl->worker = NULL;
+    if (!first && (host->queue.last == NULL || host->queue.last->item.priority >= dl->item.priority)) {
+        conc__dl_insert(&host->queue, dl, NULL);
+    } else {
+        at = host->queue.first;
+        while (at != NULL && (at->item.priority > dl->item.priority || (!first && at->item.priority == dl->item.priority))) at = at->next;
+        conc__dl_insert(&host->queue, dl, at);
+    }
+    if (host->next != NULL) return;
+    if (d->ring == NULL) {
+        host->next = host->prev = d->ring = host;
+    } else { /* the last in the round */
+        host->next = d->ring;
+        host->prev = d->ring->prev;
+        host->prev->next = host;
+        d->ring->prev = host;
+    }
+}
+
+static void conc__dl_dequeue(conc__download *dl) {
+    conc__dl_remove(dl);
+    if (dl->host->queue.first == NULL && dl->host->next != NULL) conc__dl_ring_leave(dl->d, dl->host);
+}
+
+/* Among the targets that are being written; false: it is another one's already. NULL memory: it goes without. */
+static bool conc__dl_target_enter(conc__download *dl) {
+    conc_downloader *d = dl->d;
+    conc__download *at;
+    size_t i;
+    if (d->target_count >= d->target_room) {
+        size_t room = d->target_room == 0 ? 64 : d->target_room * 2;
+        conc__download **more = (conc__download **)conc__alloc(room, sizeof *more, "a table of targets");
+        if (more != NULL) {
+            for (i = 0; i < d->target_room; i++) {
+                while (d->targets[i] != NULL) {
+                    conc__download **slot = &more[conc__text_hash(d->targets[i]->item.path) & (room - 1)];
+                    at = d->targets[i];
+                    d->targets[i] = at->same;
+                    at->same = *slot;
+                    *slot = at;
+                }
+            }
+            conc__free(d->targets);
+            d->targets = more;
+            d->target_room = room;
+        }
+    }
+    if (d->target_room == 0) return true; /* (the part's lock is there as well) */
+    i = conc__text_hash(dl->item.path) & (d->target_room - 1);
+    for (at = d->targets[i]; at != NULL; at = at->same) {
+        if (strcmp(at->item.path, dl->item.path) == 0) return false;
+    }
+    dl->same = d->targets[i];
+    d->targets[i] = dl;
+    d->target_count++;
+    dl->is_target = true;
+    return true;
+}
+
+static void conc__dl_target_leave(conc__download *dl) {
+    conc_downloader *d = dl->d;
+    conc__download **at;
+    if (!dl->is_target) return;
+    at = &d->targets[conc__text_hash(dl->item.path) & (d->target_room - 1)];
+    while (*at != dl) at = &(*at)->same;
+    *at = dl->same;
+    d->target_count--;
+    dl->is_target = false;
+}
+
+/* It is over, as its record says, and nobody's; a worker will tell. */
+static void conc__dl_is_done(conc__download *dl) {
+    conc_downloader *d = dl->d;
+    dl->state = CONC__DL_OVER;
+    dl->worker = NULL;
+    conc__dl_target_leave(dl);
+    conc__dl_insert(&d->over, dl, NULL);
+}
+
+static void conc__dl_record(conc__download *dl, conc_result r, const char *text) {
+    conc_download_record *record = &dl->item.record;
+    record->result = r;
+    (void)snprintf(record->error, sizeof record->error, "%s", r == CONC_OK ? "" : text != NULL ? text : conc_strerror(r));
+    if (dl->began != 0) record->total = (double)(conc__port_clock_ns() - dl->began) * 1e-9;
+}
+
+/* ---- futures ------------------------------------------------------------------------------------------------------ */
+
+/* It was claimed, by who cancels it, before its first turn: out of the queue, if it is not yet. */
+static void conc__dl_canceled(conc_future *f) {
+    conc__download *dl = (conc__download *)(void *)f;
+    conc__lock_take(&dl->d->lock);
+    if (dl->list != NULL && dl->state == CONC__DL_QUEUED) conc__dl_dequeue(dl);
+    conc__dl_record(dl, CONC_CANCELED, NULL);
+    conc__lock_give(&dl->d->lock);
+}
+
+static void conc__dl_future_ended(conc_future *f, uint32_t state) {
+    conc__download *dl = (conc__download *)(void *)f;
+    conc_downloader *d = dl->d;
+    (void)state;
+    if (dl->state != CONC__DL_QUEUED) return; /* by the session itself */
+    conc__lock_take(&d->lock);
+    dl->ended = true;
+    conc__dl_is_done(dl);
+    if (d->workers != NULL) {
+        d->workers->idle = false;
+        conc__dl_stir(d->workers);
+    }
+    conc__lock_give(&d->lock);
+}
+
+static void conc__dl_fired(conc_future *f) {
+    conc__download *dl = (conc__download *)(void *)f;
+    conc_downloader *d = dl->d;
+    conc__lock_take(&d->lock);
+    if (!dl->abort && (dl->state == CONC__DL_RUNS || dl->state == CONC__DL_PAUSED)) {
+        dl->abort = true;
+        (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
+        if (dl->state == CONC__DL_PAUSED) d->aborts++;
+        conc__dl_stir(dl->worker != NULL ? dl->worker : d->workers);
+    }
+    conc__lock_give(&d->lock);
+}
+
+static void conc__dl_gone(conc_future *f) {
+    conc__dl_unuse(((conc__download *)(void *)f)->d);
+}
+
+static const conc__future_class conc__dl_futures = {NULL, conc__dl_canceled, conc__dl_future_ended, conc__dl_fired, conc__dl_gone};
+
+static const conc__download *conc__download_of(const conc_future *f) {
+    return f != NULL && f->cls == &conc__dl_futures ? (const conc__download *)(const void *)f : NULL;
+}
+
+const conc_download_record *conc_download_record_of(const conc_future *f) {
+    const conc__download *dl = conc__download_of(f);
+    return dl != NULL ? &dl->item.record : NULL;
+}
+
+const conc_download_item *conc_download_item_of(const conc_future *f) {
+    const conc__download *dl = conc__download_of(f);
+    return dl != NULL ? &dl->item : NULL;
+}
+
+/* ---- turns ---------------------------------------------------------------------------------------------------------- */
+
+/* The host whose turn it is: the first in the round of those with the most urgent item, that may have one more. */
+static conc__dl_host *conc__dl_next_host(conc_downloader *d, int64_t now, int64_t *until) {
+    conc__dl_host *best = NULL, *host = d->ring;
+    if (host == NULL) return NULL;
+    do {
+        if (host->closed_until > now) {
+            if (host->closed_until < *until) *until = host->closed_until;
+        } else if (host->running < d->desc.max_per_host &&
+                   (best == NULL || host->queue.first->item.priority > best->queue.first->item.priority)) {
+            best = host;
+        }
+        host = host->next;
+    } while (host != d->ring);
+    return best;
+}
+
+conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
+    conc_downloader *d = w->d;
+    conc__download *dl = NULL;
+    int64_t now = conc__port_clock_ns();
+    *until = INT64_MAX;
+    conc__lock_take(&d->lock);
+    while (d->paused.first != NULL && d->paused.first->due <= now) {
+        conc__download *due = d->paused.first;
+        conc__dl_remove(due);
+        if (due->abort) d->aborts--;
+        conc__dl_enqueue(due, true);
+    }
+    if (d->paused.first != NULL) *until = d->paused.first->due;
+    while (dl == NULL && d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel) {
+        conc__dl_host *host = conc__dl_next_host(d, now, until);
+        if (host == NULL) break;
+        dl = host->queue.first;
+        conc__dl_dequeue(dl);
+        if (host->next != NULL) d->ring = host->next;
+        /* Its second turn, or its first; or it is just being canceled, by who will see to all else. */
+        if (dl->began == 0 && !conc__future_claim(&dl->future)) dl = NULL;
+    }
+    if (dl != NULL) {
+        dl->state = CONC__DL_RUNS;
+        dl->worker = w;
+        dl->host->running++;
+        conc__dl_insert(&d->running, dl, NULL);
+        if (dl->began == 0) dl->began = now;
+        dl->item.record.queued += (double)(now - dl->waits_since) * 1e-9;
+    }
+    w->idle = dl == NULL;
+    conc__lock_give(&d->lock);
+    return dl;
+}
+
+/* Under the lock. */
+static void conc__dl_leaves(conc__download *dl) {
+    conc__dl_remove(dl);
+    dl->host->running--;
+}
+
+void conc__dl_pause(conc__download *dl, int64_t due) {
+    conc_downloader *d = dl->d;
+    conc__download *at;
+    conc__lock_take(&d->lock);
+    conc__dl_leaves(dl);
+    dl->state = CONC__DL_PAUSED;
+    dl->worker = NULL;
+    dl->due = due;
+    dl->waits_since = conc__port_clock_ns();
+    if (dl->abort) d->aborts++;
+    for (at = d->paused.last; at != NULL && at->due > due;) at = at->prev;
+    conc__dl_insert(&d->paused, dl, at != NULL ? at->next : d->paused.first);
+    conc__dl_stir_one(d); /* an idle one has to know until when to sleep */
+    conc__lock_give(&d->lock);
+}
+
+void conc__dl_host_close(conc__download *dl, int64_t until) {
+    conc__lock_take(&dl->d->lock);
+    if (dl->host->closed_until < until) dl->host->closed_until = until;
+    conc__lock_give(&dl->d->lock);
+}
+
+void conc__dl_over(conc__download *dl, conc_result r, const char *text) {
+    conc_downloader *d = dl->d;
+    conc__lock_take(&d->lock);
+    conc__dl_record(dl, r, text);
+    conc__dl_leaves(dl);
+    conc__dl_is_done(dl);
+    conc__lock_give(&d->lock);
+}
+
+void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size) {
+    conc_downloader *d = dl->d;
+    conc__lock_take(&d->lock);
+    dl->bytes = at;
+    if (size != 0 || !dl->counted) {
+        if (dl->counted) d->size -= dl->size;
+        if (!dl->counted && size != 0) {
+            dl->counted = true;
+            d->sized++;
+        }
+        dl->size = size;
+        d->size += size;
+    }
+    conc__lock_give(&d->lock);
+}
+
+bool conc__dl_take_extra(conc__download *dl) {
+    conc_downloader *d = dl->d;
+    bool may;
+    conc__lock_take(&d->lock);
+    may = d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel && dl->host->running < d->desc.max_per_host;
+    if (may) {
+        d->extra++;
+        dl->host->running++;
+    }
+    conc__lock_give(&d->lock);
+    return may;
+}
+
+void conc__dl_give_extra(conc__download *dl) {
+    conc__lock_take(&dl->d->lock);
+    dl->d->extra--;
+    dl->host->running--;
+    conc__lock_give(&dl->d->lock);
+}
+
+unsigned conc__dl_running(conc_downloader *d) {
+    unsigned n;
+    conc__lock_take(&d->lock);
+    n = (unsigned)(d->running.count + d->extra);
+    conc__lock_give(&d->lock);
+    return n;
+}
+
+conc_result conc__dl_stopped(conc__download *dl) {
+    conc_result r;
+    conc__lock_take(&dl->d->lock);
+    r = dl->d->stopped != CONC_OK ? dl->d->stopped : dl->abort ? CONC_CANCELED : CONC_OK;
+    conc__lock_give(&dl->d->lock);
+    return r;
+}
+
+bool conc__dl_is_over(conc__dl_worker *w) {
+    conc_downloader *d = w->d;
+    bool over;
+    conc__lock_take(&d->lock);
+    over = w->retires || (d->closed && d->outstanding == 0);
+    conc__lock_give(&d->lock);
+    return over;
+}
+
+/* ---- telling ---------------------------------------------------------------------------------------------------------- */
+
+/* The queue, and those that pause: what is to be stopped is over. */
+static void conc__dl_sweep(conc_downloader *d) {
+    conc__download *dl, *next;
+    size_t i;
+    if (d->stopped == CONC_OK && d->aborts == 0) return;
+    for (dl = d->paused.first; dl != NULL; dl = next) {
+        next = dl->next;
+        if (d->stopped == CONC_OK && !dl->abort) continue;
+        if (dl->abort) d->aborts--;
+        conc__dl_remove(dl);
+        conc__dl_record(dl, d->stopped != CONC_OK ? d->stopped : CONC_CANCELED, NULL);
+        conc__dl_is_done(dl);
+    }
+    if (d->stopped == CONC_OK) return;
+    for (i = 0; i < d->host_room; i++) {
+        conc__dl_host *host;
+        for (host = d->hosts[i]; host != NULL; host = host->chain) {
+            while ((dl = host->queue.first) != NULL) {
+                conc__dl_dequeue(dl);
+                if (dl->began == 0 && !conc__future_claim(&dl->future)) continue; /* as in conc__dl_take() */
+                conc__dl_record(dl, d->stopped, NULL);
+                conc__dl_is_done(dl);
+            }
+        }
+    }
+}
+
+static double conc__dl_smooth(double old, double now, double seconds) {
+    double share = seconds / (seconds + 2);
+    return old <= 0 ? now : old + (now - old) * share;
+}
+
+/* How things stand, for the caller's function. Under both locks. */
+static void conc__dl_look(conc_downloader *d, conc_download_progress *p) {
+    int64_t now = conc__port_clock_ns();
+    double since = (double)(now - d->speed_at) * 1e-9;
+    bool look = since >= 0.05;
+    const conc__download *dl;
+    conc__dl_list *lists[2];
+    uint64_t bytes = d->bytes;
+    size_t i;
+    memset(p, 0, sizeof *p);
+    lists[0] = &d->running;
+    lists[1] = &d->paused;
+    if (d->active_room < d->running.count + d->paused.count) {
+        size_t room = (d->running.count + d->paused.count) * 2;
+        conc_download_active *more = (conc_download_active *)conc__realloc(d->active, room, sizeof *more, "progress");
+        if (more != NULL) {
+            d->active = more;
+            d->active_room = room;
+        }
+    }
+    for (i = 0; i < 2; i++) {
+        for (dl = lists[i]->first; dl != NULL; dl = dl->next) {
+            conc__download *mine = (conc__download *)(uintptr_t)dl;
+            conc_download_active *a = p->active_count < d->active_room ? &d->active[p->active_count++] : NULL;
+            bytes += dl->bytes;
+            if (look) {
+                double speed = dl->bytes > dl->speed_bytes && since > 0 ? (double)(dl->bytes - dl->speed_bytes) / since : 0;
+                mine->speed = conc__dl_smooth(dl->speed, speed, since);
+                mine->speed_bytes = dl->bytes;
+            }
+            if (a == NULL) continue;
+            a->item = dl->origin != NULL ? dl->origin : &dl->item;
+            a->bytes = dl->bytes;
+            a->size = dl->size;
+            a->speed = dl->speed;
+            a->attempt = dl->item.record.attempts + (i != 0 ? 1u : 0u);
+            a->pause = i != 0 && dl->due > now ? (double)(dl->due - now) * 1e-9 : 0;
+        }
+    }
+    if (look) {
+        double speed = bytes > d->speed_bytes && d->speed_at != 0 ? (double)(bytes - d->speed_bytes) / since : 0;
+        if (d->speed_at != 0) d->speed = conc__dl_smooth(d->speed, speed, since);
+        d->speed_at = now;
+        d->speed_bytes = bytes;
+    }
+    p->items = d->items;
+    p->done = d->good;
+    p->failed = d->bad;
+    p->running = d->running.count;
+    p->waiting = d->items - d->good - d->bad - d->running.count;
+    p->bytes = bytes;
+    p->size = d->size;
+    p->size_is_known = d->sized == d->items;
+    p->seconds = d->first_at != 0 ? (double)(now - d->first_at) * 1e-9 : 0;
+    p->speed = d->speed;
+    p->left = -1;
+    if (d->speed > 0 && d->sized > 0) { /* of those not yet known, as many bytes as the others have */
+        double size = (double)d->size * (double)d->items / (double)d->sized;
+        p->left = size > (double)bytes ? (size - (double)bytes) / d->speed : 0;
+    }
+    p->active = d->active;
+    p->scratch = d->scratch;
+}
+
+/* The library's own wait is not the caller's: no token ends it. */
+static conc_cancel *conc__dl_telling_begin(conc_downloader *d) {
+    conc_cancel *token = conc_cancel_use(NULL);
+    conc_result r = conc_mutex_lock(&d->telling, CONC_FOREVER);
+    (void)r; /* it is locked: nobody holds it twice */
+    return token;
+}
+
+static void conc__dl_telling_end(conc_downloader *d, conc_cancel *token) {
+    (void)conc_mutex_unlock(&d->telling);
+    (void)conc_cancel_use(token);
+}
+
+/* `telling` is held. */
+static void conc__dl_call_progress(conc_downloader *d, const conc_download_item *ended, bool last) {
+    conc_download_progress p;
+    if (d->desc.progress == NULL) return;
+    conc__lock_take(&d->lock);
+    conc__dl_look(d, &p);
+    conc__lock_give(&d->lock);
+    p.ended = ended;
+    p.last = last;
+    d->desc.progress(&p, d->desc.user);
+}
+
+/* `telling` is held. The record is final. */
+static void conc__dl_tell_one(conc__download *dl) {
+    conc_downloader *d = dl->d;
+    conc_result r = dl->item.record.result;
+    const conc_download_item *item = &dl->item;
+    conc__lock_take(&d->lock);
+    if (r == CONC_OK) {
+        d->good++;
+    } else {
+        d->bad++;
+    }
+    dl->bytes = dl->item.record.bytes;
+    d->bytes += dl->bytes;
+    if (dl->counted) {
+        d->size -= dl->size;
+    } else {
+        d->sized++;
+        dl->counted = true;
+    }
+    dl->size = dl->bytes;
+    d->size += dl->bytes;
+    conc__lock_give(&d->lock);
+    if (dl->origin != NULL) {
+        dl->origin->record = dl->item.record;
+        item = dl->origin;
+    }
+    if (d->desc.done != NULL) d->desc.done(item, d->desc.user);
+    conc__dl_call_progress(d, item, false);
+    if (d->desc.done != NULL || dl->origin != NULL) (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
+    if (!dl->ended) {
+        conc__future_end(&dl->future, r, r == CONC_FAILED ? (item->record.http_code != 0 ? item->record.http_code : -1) : 0,
+                         r == CONC_OK ? NULL : item->record.error);
+    }
+    conc__lock_take(&d->lock);
+    dl->state = CONC__DL_TOLD;
+    d->outstanding--;
+    if (!d->desc.forget) conc__dl_insert(&d->told, dl, NULL);
+    if (d->closed && d->outstanding == 0) conc__dl_stir_all(d);
+    conc__lock_give(&d->lock);
+    if (!d->desc.forget) (void)conc__wake_waiters(&d->told, CONC__ANY_TAG, CONC_ALL);
+    if (d->desc.forget) conc_future_release(&dl->future);
+}
+
+/* Under the lock. */
+static void conc__dl_stop(conc_downloader *d, conc_result r) {
+    d->closed = true;
+    if (d->stopped != CONC_OK) return;
+    d->stopped = r;
+    (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
+    conc__dl_stir_all(d);
+}
+
+void conc__dl_tell(conc__dl_worker *w, int64_t *until) {
+    conc_downloader *d = w->d;
+    conc_cancel *token;
+    int64_t now = conc__port_clock_ns();
+    bool tick, any;
+    conc__lock_take(&d->lock);
+    if (d->desc.deadline.ns <= now) conc__dl_stop(d, CONC_TIMEOUT);
+    conc__dl_sweep(d);
+    any = d->over.first != NULL;
+    tick = w->number == 0 && d->desc.progress != NULL && d->outstanding != 0 && now >= d->tick_at;
+    conc__lock_give(&d->lock);
+    if (any || tick) {
+        token = conc__dl_telling_begin(d);
+        for (;;) {
+            conc__download *dl;
+            conc__lock_take(&d->lock);
+            dl = d->over.first;
+            if (dl != NULL) conc__dl_remove(dl);
+            conc__lock_give(&d->lock);
+            if (dl == NULL) break;
+            conc__dl_tell_one(dl);
+        }
+        if (tick) {
+            conc__dl_call_progress(d, NULL, false);
+            conc__lock_take(&d->lock);
+            d->tick_at = conc__port_clock_ns() + (int64_t)(d->desc.progress_every * 1e9);
+            conc__lock_give(&d->lock);
+        }
+        conc__dl_telling_end(d, token);
+    }
+    conc__lock_take(&d->lock);
+    if (w->number == 0 && d->desc.progress != NULL && d->outstanding != 0 && d->tick_at < *until) *until = d->tick_at;
+    if (d->outstanding != 0 && d->stopped == CONC_OK && d->desc.deadline.ns < *until) *until = d->desc.deadline.ns;
+    conc__lock_give(&d->lock);
+}
+
+/* ---- the end --------------------------------------------------------------------------------------------------------------- */
+
+/* Release: all that was done is seen by who joins. Then only the memory is used, of which the worker is a user. */
+static void conc__dl_ends(conc_downloader *d) {
+    if (d->desc.progress != NULL) {
+        conc_cancel *token = conc__dl_telling_begin(d);
+        conc__dl_call_progress(d, NULL, true);
+        conc__dl_telling_end(d, token);
+    }
+    conc__store32(&d->ended, 1, CONC__RELEASE);
+    (void)conc__wake_waiters(&d->ended, CONC__ANY_TAG, CONC_ALL);
+    (void)conc__wake_waiters(&d->told, CONC__ANY_TAG, CONC_ALL);
+}
+
+void conc__dl_worker_ends(conc__dl_worker *w) {
+    conc_downloader *d = w->d;
+    bool last;
+    conc__lock_take(&d->lock);
+    w->idle = false;
+    last = --d->workers_alive == 0 && !w->retires;
+    conc__lock_give(&d->lock);
+    if (last) conc__dl_ends(d);
+    conc__dl_unuse(d);
+}
+
+/* ---- workers ------------------------------------------------------------------------------------------------------------------ */
+
+static int conc__dl_run(void *arg) {
+    conc__dl_worker *w = (conc__dl_worker *)arg;
+    conc_loop *loop = w->loop;
+    conc_result r;
+    do {
+        r = conc_loop_run(loop, CONC_FOREVER); /* ends with the worker's tasks */
+    } while (r == CONC_CANCELED || r == CONC_CLOSED);
+    return 0;
+}
+
+/* One more; NULL: it cannot be. Not under the lock. */
+static conc__dl_worker *conc__dl_worker_new(conc_downloader *d, unsigned slots) {
+    conc__dl_worker *w = (conc__dl_worker *)conc__alloc(1, sizeof *w, "a downloader's worker");
+    conc_loop_desc desc;
+    if (w == NULL) return NULL;
+    w->d = d;
+    w->slots = slots;
+    w->loop = d->desc.loop;
+    if (w->loop == NULL) {
+        memset(&desc, 0, sizeof desc);
+        desc.name = "conc-download";
+        w->loop = conc_loop_new(&desc);
+        w->owns_loop = w->loop != NULL;
+    }
+    if (w->loop != NULL) {
+        conc__lock_take(&d->lock);
+        w->number = d->worker_count++;
+        d->workers_alive++;
+        w->next = d->workers;
+        d->workers = w;
+        conc__lock_give(&d->lock);
+        (void)conc__add32(&d->users, 1, CONC__RELAXED);
+        if (conc__dl_engine_start(w) == CONC_OK) return w;
+        conc__lock_take(&d->lock);
+        d->workers = w->next; /* (workers are made one at a time) */
+        d->worker_count--;
+        d->workers_alive--;
+        conc__lock_give(&d->lock);
+        conc__dl_unuse(d);
+        if (w->owns_loop) (void)conc_loop_free(w->loop);
+    }
+    conc__free(w);
+    return NULL;
+}
+
+static void conc__dl_workers_free(conc_downloader *d) {
+    while (d->workers != NULL) {
+        conc__dl_worker *w = d->workers;
+        d->workers = w->next;
+        if (w->thread != NULL) (void)conc_thread_join(w->thread, NULL, CONC_FOREVER);
+        conc__dl_engine_free(w);
+        if (w->owns_loop) (void)conc_loop_free(w->loop);
+        conc__free(w);
+    }
+}
+
+/* ---- sessions -------------------------------------------------------------------------------------------------------------------- */
+
+static bool conc__dl_seconds(double *value, double standard) {
+    if (!(*value >= 0) || *value > 1e9) return false;
+    if (*value <= 0) *value = standard;
+    return true;
+}
+
+/* Copies a string behind the others; NULL stays NULL. */
+static const char *conc__dl_copy(char **at, const char *text) {
+    char *copy = *at;
+    size_t n;
+    if (text == NULL) return NULL;
+    n = strlen(text) + 1;
+    memcpy(copy, text, n);
+    *at += n;
+    return copy;
+}
+
+static size_t conc__dl_length(const char *text) {
+    return text != NULL ? strlen(text) + 1 : 0;
+}
+
+static bool conc__dl_is_line(const char *text) {
+    for (; text != NULL && *text != '\0'; text++) {
+        if (*text == '\r' || *text == '\n') return false;
+    }
+    return true;
+}
+
+static conc_result conc__dl_check(conc_download_desc *desc) {
+    size_t i;
+    if (desc->max_parallel > CONC__DL_TOP || desc->segments > CONC__PIECES) {
+        return conc__fail(CONC_INVALID, "downloads: max_parallel is at most %u, segments at most %u", CONC__DL_TOP, (unsigned)CONC__PIECES);
+    }
+    if (desc->engine != CONC_DOWNLOAD_COROUTINES && desc->engine != CONC_DOWNLOAD_THREADS && desc->engine != CONC_DOWNLOAD_PROCESSES) {
+        return conc__fail(CONC_INVALID, "downloads: no such engine");
+    }
+    if (desc->loop != NULL && desc->engine != CONC_DOWNLOAD_COROUTINES) {
+        return conc__fail(CONC_INVALID, "downloads: a loop is for CONC_DOWNLOAD_COROUTINES");
+    }
+    if (!conc__dl_seconds(&desc->retry_delay, 0.5) || !conc__dl_seconds(&desc->retry_delay_max, 30) ||
+        !conc__dl_seconds(&desc->retry_after_max, 120) || !conc__dl_seconds(&desc->connect_timeout, 15) ||
+        !conc__dl_seconds(&desc->stall_timeout, 30) || !conc__dl_seconds(&desc->total_timeout, 0) ||
+        !conc__dl_seconds(&desc->progress_every, 0.1)) {
+        return conc__fail(CONC_INVALID, "downloads: a time that is negative, or none");
+    }
+    if (!conc__dl_is_line(desc->user_agent) || !conc__dl_is_line(desc->proxy)) {
+        return conc__fail(CONC_INVALID, "downloads: a line's end in user_agent or proxy");
+    }
+    for (i = 0; desc->headers != NULL && desc->headers[i] != NULL; i++) {
+        if (!conc__dl_is_line(desc->headers[i]) || strchr(desc->headers[i], ':') == NULL) {
+            return conc__fail(CONC_INVALID, "downloads: \"%.60s\" is no header", desc->headers[i]);
+        }
+    }
+    if (desc->max_parallel == 0) desc->max_parallel = 16;
+    if (desc->max_per_host == 0 || desc->max_per_host > desc->max_parallel) desc->max_per_host = desc->max_parallel;
+    if (desc->segments == 0) desc->segments = 1;
+    if (desc->segment_min == 0) desc->segment_min = 16u << 20;
+    if (desc->max_redirects == 0) desc->max_redirects = 10;
+    if (desc->retries == 0) desc->retries = 4;
+    if (desc->deadline.ns == 0) desc->deadline = CONC_FOREVER;
+    if (desc->user_agent == NULL) desc->user_agent = "conc/" CONC_VERSION;
+    return CONC_OK;
+}
+
+static conc_result conc__dl_copy_strings(conc_downloader *d) {
+    conc_download_desc *desc = &d->desc;
+    size_t size = conc__dl_length(desc->user_agent) + conc__dl_length(desc->proxy) + conc__dl_length(desc->ca_file), n = 0, i;
+    char *at;
+    for (; desc->headers != NULL && desc->headers[n] != NULL; n++) size += conc__dl_length(desc->headers[n]);
+    d->strings = at = (char *)conc__alloc(size + 1, 1, "a downloader's strings");
+    d->headers = (const char **)conc__alloc(n + 1, sizeof *d->headers, "a downloader's headers");
+    if (d->strings == NULL || d->headers == NULL) return CONC_NO_MEMORY;
+    desc->user_agent = conc__dl_copy(&at, desc->user_agent);
+    desc->proxy = conc__dl_copy(&at, desc->proxy);
+    desc->ca_file = conc__dl_copy(&at, desc->ca_file);
+    for (i = 0; i < n; i++) d->headers[i] = conc__dl_copy(&at, desc->headers[i]);
+    desc->headers = d->headers;
+    return CONC_OK;
+}
+
+/* `runs`: it gets threads of its own, unless its desc has a loop. */
+static conc_downloader *conc__dl_new(const conc_download_desc *desc) {
+    conc_downloader *d = (conc_downloader *)conc__alloc(1, sizeof *d, "a downloader");
+    conc_result r;
+    if (d == NULL) return NULL;
+    if (desc != NULL) d->desc = *desc;
+    d->users = 1;
+    (void)conc__self();
+    d->generation = conc__fork_generation();
+    r = conc__dl_check(&d->desc);
+    if (r == CONC_OK) r = conc__dl_copy_strings(d);
+    if (r == CONC_OK) r = conc__curl_begin();
+    if (r != CONC_OK) {
+        conc__dl_unuse(d);
+        return NULL;
+    }
+    d->mode = d->desc.mode != 0 ? d->desc.mode & 07777u : 0666u & ~conc__port_umask();
+    return d;
+}
+
+/* A worker whose thread cannot be started: its tasks end at once, here. */
+static void conc__dl_worker_retire(conc_downloader *d, conc__dl_worker *w) {
+    conc_cancel *token = conc_cancel_use(NULL);
+    w->retires = true;
+    (void)conc__dl_run(w);
+    (void)conc_cancel_use(token);
+    conc__lock_take(&d->lock);
+    d->workers = w->next;
+    d->worker_count--;
+    conc__lock_give(&d->lock);
+    conc__dl_engine_free(w);
+    (void)conc_loop_free(w->loop);
+    conc__free(w);
+}
+
+/* As many as there can be, one at least. */
+static conc_result conc__dl_hire(conc_downloader *d) {
+    unsigned n = d->desc.engine == CONC_DOWNLOAD_THREADS ? d->desc.max_parallel : 1, i;
+    conc_thread_desc desc;
+    conc_pool_desc pool;
+    memset(&desc, 0, sizeof desc);
+    desc.name = "conc-download";
+    desc.daemon = true;
+    if (d->desc.engine == CONC_DOWNLOAD_THREADS) {
+        memset(&pool, 0, sizeof pool);
+        pool.name = "conc-download";
+        pool.core_threads = n;
+        pool.daemon = true;
+        d->pool = conc_pool_new(&pool);
+        if (d->pool == NULL) return conc_error_result();
+    }
+    for (i = 0; i < n; i++) {
+        bool runs = true;
+        conc__dl_worker *w = conc__dl_worker_new(d, d->pool != NULL ? 1 : d->desc.max_parallel);
+        if (w == NULL) break;
+        if (d->pool != NULL) {
+            runs = conc_pool_run(d->pool, conc__dl_run, w) == CONC_OK;
+        } else if (w->owns_loop) {
+            w->thread = conc_thread_start(conc__dl_run, w, &desc);
+            runs = w->thread != NULL;
+        }
+        if (!runs) {
+            conc__dl_worker_retire(d, w);
+            break;
+        }
+    }
+    return i > 0 ? CONC_OK : conc_error_result();
+}
+
+conc_downloader *conc_downloader_new(const conc_download_desc *desc) {
+    conc_downloader *d = conc__dl_new(desc);
+    conc_result r = d != NULL ? conc__dl_hire(d) : CONC_NO_MEMORY;
+    if (d != NULL && r != CONC_OK) {
+        if (d->pool != NULL) (void)conc_pool_finish(d->pool);
+        conc__dl_unuse(d);
+        d = NULL;
+    }
+    return d;
+}
+
+/* ---- adding ----------------------------------------------------------------------------------------------------------------------- */
+
+/* What is wrong with an item is its own result. */
+static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t size) {
+    conc_downloader *d = dl->d;
+    const char *path = dl->item.path;
+    bool is_https = false;
+    conc_result r = conc__url_host(dl->item.url, host, size, &is_https);
+    if (r == CONC_OK && !is_https && !d->desc.allow_http) {
+        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item.url);
+    }
+    if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/')) r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
+    if (r == CONC_OK) r = conc__hash_parse(dl->item.checksum, &dl->hash, dl->digest);
+    return r;
+}
+
+static conc__download *conc__dl_add(conc_downloader *d, const conc_download_item *item, conc_download_item *origin) {
+    size_t size = conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
+    conc__download *dl = (conc__download *)conc__alloc(1, sizeof *dl + size, "a download");
+    char host[CONC__URL_MAX + 16], *at;
+    conc_result r;
+    if (dl == NULL) return NULL;
+    conc__future_begin(&dl->future, &conc__dl_futures, NULL, NULL, item->user);
+    at = (char *)(dl + 1);
+    dl->d = d;
+    dl->origin = origin;
+    dl->item = *item;
+    dl->item.url = conc__dl_copy(&at, item->url);
+    dl->item.path = conc__dl_copy(&at, item->path);
+    dl->item.checksum = conc__dl_copy(&at, item->checksum);
+    memset(&dl->item.record, 0, sizeof dl->item.record);
+    dl->item.record.result = CONC_PENDING;
+    (void)snprintf(dl->item.record.final_url, sizeof dl->item.record.final_url, "%s", dl->item.url);
+    r = conc__dl_item_check(dl, host, sizeof host);
+    conc__lock_take(&d->lock);
+    if (d->closed) {
+        conc__lock_give(&d->lock);
+        conc__free(dl);
+        (void)conc__fail(CONC_CLOSED, "conc_downloader_add: it is closed");
+        return NULL;
+    }
+    (void)conc__add32(&d->users, 1, CONC__RELAXED);
+    (void)conc_future_retain(&dl->future); /* the session's, and the caller's */
+    d->items++;
+    d->outstanding++;
+    dl->waits_since = conc__port_clock_ns();
+    if (d->first_at == 0) d->first_at = d->tick_at = dl->waits_since;
+    if (item->size != 0) {
+        dl->counted = true;
+        dl->size = item->size;
+        d->sized++;
+        d->size += item->size;
+    }
+    if (r == CONC_OK && !conc__dl_target_enter(dl)) r = conc__fail(CONC_BUSY, "another download of this session has the same target");
+    if (r == CONC_OK) {
+        dl->host = conc__dl_host_of(d, host);
+        if (dl->host == NULL) r = CONC_NO_MEMORY;
+    }
+    if (r == CONC_OK) {
+        conc__dl_enqueue(dl, false);
+    } else {
+        (void)conc__future_claim(&dl->future);
+        conc__dl_record(dl, r, conc_error_detail());
+        conc__dl_is_done(dl);
+    }
+    conc__dl_stir_one(d);
+    conc__lock_give(&d->lock);
+    return dl;
+}
+
+static conc_result conc__dl_wrong(const conc_downloader *d, const char *what) {
+    if (d == NULL) return conc__fail(CONC_INVALID, "%s: NULL", what);
+    if (d->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "%s: the downloader was made before fork()", what);
+    return CONC_OK;
+}
+
+conc_future *conc_downloader_add(conc_downloader *d, const conc_download_item *item) {
+    conc__download *dl;
+    if (conc__dl_wrong(d, "conc_downloader_add") != CONC_OK) return NULL;
+    if (item == NULL || item->url == NULL || item->path == NULL) {
+        (void)conc__fail(CONC_INVALID, "conc_downloader_add: no %s", item == NULL ? "item" : item->url == NULL ? "url" : "path");
+        return NULL;
+    }
+    dl = conc__dl_add(d, item, NULL);
+    return dl != NULL ? &dl->future : NULL;
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct conc__dl_results {
+    conc_iter iter;
+    conc_downloader *d;
+    conc__download *given; /* by the last next(): chained by `next`, which nobody else uses any more */
+} conc__dl_results;
+
+static conc_result conc__results_attempt(conc_op *op) {
+    conc_downloader *d = ((conc__dl_results *)op->object)->d;
+    conc_result r = conc__dl_wrong(d, "the results of downloads");
+    if (r != CONC_OK) return r;
+    conc__lock_take(&d->lock);
+    r = d->told.first != NULL ? CONC_OK : d->closed && d->outstanding == 0 ? CONC_CLOSED : CONC_PENDING;
+    conc__lock_give(&d->lock);
+    return r;
+}
+
+/* What changes is changed under the session's lock, and then those who wait are woken, under the bucket's: entered before the look. */
+static bool conc__results_arm(conc_op *op, conc_node *node) {
+    conc_downloader *d = ((conc__dl_results *)op->object)->d;
+    conc__bucket *b = conc__bucket_lock(&d->told);
+    conc__bucket_push(b, &d->told, node, 0);
+    conc__bucket_unlock(b);
+    if (conc__results_attempt(op) == CONC_PENDING) return true;
+    conc_waiters_disarm(node);
+    return false;
+}
+
+static void conc__results_drop(conc__dl_results *results) {
+    while (results->given != NULL) {
+        conc__download *dl = results->given;
+        results->given = dl->next;
+        conc_future_release(&dl->future);
+    }
+}
+
+static size_t conc__results_next(conc_iter *it, void *items, size_t n) {
+    static const conc_op_class cls = {"results", CONC_BUSY, conc__results_attempt, conc__results_arm, NULL, NULL};
+    conc__dl_results *results = (conc__dl_results *)(void *)it;
+    conc_downloader *d = results->d;
+    conc_download_item *out = (conc_download_item *)items;
+    conc__download **end = &results->given;
+    size_t done = 0;
+    conc_result r = CONC_OK;
+    conc__results_drop(results);
+    if (d->desc.forget) {
+        r = conc__fail(CONC_INVALID, "conc_downloader_results: the session forgets what has ended");
+    } else {
+        conc_op op = conc_op_make(&cls, results, NULL);
+        r = d->desc.loop != NULL ? conc__loop_wait(d->desc.loop, op, CONC_FOREVER) : conc__wait_op(&op, CONC_FOREVER);
+    }
+    if (r != CONC_OK) {
+        it->result = r;
+        return 0;
+    }
+    conc__lock_take(&d->lock);
+    while (done < n && d->told.first != NULL) {
+        conc__download *dl = d->told.first;
+        conc__dl_remove(dl);
+        (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
+        out[done++] = dl->item;
+        *end = dl;
+        end = &dl->next;
+    }
+    conc__lock_give(&d->lock);
+    return done;
+}
+
+static void conc__results_close(conc_iter *it) {
+    conc__dl_results *results = (conc__dl_results *)(void *)it;
+    conc__results_drop(results);
+    conc__dl_unuse(results->d);
+    conc__free(results);
+}
+
+conc_iter *conc_downloader_results(conc_downloader *d) {
+    conc__dl_results *results;
+    conc_result r = conc__dl_wrong(d, "conc_downloader_results");
+    if (r != CONC_OK) return conc_iter_failed(r);
+    results = (conc__dl_results *)conc__alloc(1, sizeof *results, "an iterator over downloads");
+    if (results == NULL) return conc_iter_failed(CONC_NO_MEMORY);
+    results->iter.next = conc__results_next;
+    results->iter.close = conc__results_close;
+    results->iter.item_size = sizeof(conc_download_item);
+    results->d = d;
+    (void)conc__add32(&d->users, 1, CONC__RELAXED);
+    return &results->iter;
+}
+
+/* ---- closing ------------------------------------------------------------------------------------------------------------------------ */
+
+conc_result conc_downloader_close(conc_downloader *d) {
+    conc_result r = conc__dl_wrong(d, "conc_downloader_close");
+    if (r != CONC_OK) return r;
+    conc__lock_take(&d->lock);
+    if (d->closed) r = CONC_CLOSED;
+    d->closed = true;
+    if (d->outstanding == 0) conc__dl_stir_all(d);
+    conc__lock_give(&d->lock);
+    (void)conc__wake_waiters(&d->told, CONC__ANY_TAG, CONC_ALL);
+    return r;
+}
+
+conc_result conc_downloader_cancel(conc_downloader *d) {
+    conc_result r = conc__dl_wrong(d, "conc_downloader_cancel");
+    if (r != CONC_OK) return r;
+    conc__lock_take(&d->lock);
+    conc__dl_stop(d, CONC_CANCELED);
+    conc__lock_give(&d->lock);
+    return CONC_OK;
+}
+
+conc_result conc_downloader_join(conc_downloader *d, conc_deadline deadline) {
+    conc_result r = conc__dl_wrong(d, "conc_downloader_join");
+    conc_op op = conc_op_downloader_end(d);
+    if (r != CONC_OK) return r;
+    conc__lock_take(&d->lock);
+    if (!d->closed) r = conc__fail(CONC_INVALID, "conc_downloader_join: it is not closed, so more may come");
+    conc__lock_give(&d->lock);
+    if (r != CONC_OK) return r;
+    return d->desc.loop != NULL ? conc__loop_wait(d->desc.loop, op, deadline) : conc__wait_op(&op, deadline);
+}
+
+conc_result conc_downloader_free(conc_downloader *d) {
+    conc_cancel *token;
+    size_t i;
+    bool forked;
+    if (d == NULL) return CONC_OK;
+    forked = d->generation != conc__fork_generation(); /* its threads are not here; what is curl's stays with the parent */
+    if (!forked && conc__load32(&d->ended, CONC__ACQUIRE) == 0) {
+        return conc__fail(CONC_BUSY, "conc_downloader_free: it has not ended (close or cancel it, and join it)");
+    }
+    if (!forked) {
+        token = conc_cancel_use(NULL);
+        if (d->pool != NULL) (void)conc_pool_finish(d->pool);
+        conc__dl_workers_free(d);
+        (void)conc_cancel_use(token);
+    }
+    while (d->told.first != NULL && !forked) {
+        conc__download *dl = d->told.first;
+        conc__dl_remove(dl);
+        conc_future_release(&dl->future);
+    }
+    for (i = 0; i < d->host_room; i++) {
+        while (d->hosts[i] != NULL) {
+            conc__dl_host *host = d->hosts[i];
+            d->hosts[i] = host->chain;
+            conc__free(host);
+        }
+    }
+    conc__free(d->hosts);
+    conc__free(d->targets);
+    conc__dl_unuse(d);
+    return CONC_OK;
+}
+
+conc_result conc_downloader_finish(conc_downloader *d) {
+    conc_result r;
+    if (d == NULL) return CONC_OK;
+    r = conc_downloader_close(d);
+    if (r == CONC_OK || r == CONC_CLOSED) r = conc_downloader_join(d, CONC_FOREVER);
+    return r == CONC_OK ? conc_downloader_free(d) : r;
+}
+
+/* ---- one call ------------------------------------------------------------------------------------------------------------------------ */
+
+/* What the records say, in one result and one sentence. */
+static conc_result conc__dl_sum(const conc_download_item *items, size_t n) {
+    conc_result r = CONC_OK;
+    size_t bad = 0, i, first = n;
+    for (i = 0; i < n; i++) {
+        conc_result one = items[i].record.result;
+        if (one == CONC_OK) continue;
+        if (bad++ == 0) first = i;
+        if (one == CONC_CANCELED) r = CONC_CANCELED;
+    }
+    if (bad == 0) return CONC_OK;
+    return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n, items[first].url,
+                      items[first].record.error);
+}
+
+static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc) {
+    conc_download_desc mine;
+    conc_loop *loop = NULL;
+    conc_downloader *d;
+    conc_result r = CONC_OK;
+    size_t i;
+    memset(&mine, 0, sizeof mine);
+    if (desc != NULL) mine = *desc;
+    mine.forget = true;
+    if (mine.max_parallel == 0) mine.max_parallel = 16;
+    if (mine.max_parallel > n && mine.segments < 2) mine.max_parallel = n == 0 ? 1 : (unsigned)n;
+    if (mine.engine == CONC_DOWNLOAD_COROUTINES && mine.loop == NULL) {
+        loop = conc_loop_new(NULL);
+        if (loop == NULL) return conc_error_result();
+        mine.loop = loop;
+    }
+    d = conc_downloader_new(&mine);
+    if (d == NULL) {
+        r = conc_error_result();
+        (void)conc_loop_free(loop);
+        return r;
+    }
+    for (i = 0; i < n; i++) {
+        conc__download *dl = conc__dl_add(d, &items[i], &items[i]);
+        if (dl != NULL) {
+            conc_future_release(&dl->future);
+            continue;
+        }
+        memset(&items[i].record, 0, sizeof items[i].record);
+        items[i].record.result = conc_error_result();
+        (void)snprintf(items[i].record.error, sizeof items[i].record.error, "%s", conc_error_detail());
+    }
+    (void)conc_downloader_close(d);
+    r = conc_downloader_join(d, CONC_FOREVER);
+    if (r != CONC_OK) { /* the thread's token has fired */
+        conc_cancel *token = conc_cancel_use(NULL);
+        (void)conc_downloader_cancel(d);
+        (void)conc_downloader_join(d, CONC_FOREVER);
+        (void)conc_cancel_use(token);
+    }
+    (void)conc_downloader_free(d);
+    (void)conc_loop_free(loop);
+    return r == CONC_CANCELED ? CONC_OK : r; /* the records say it */
+}
+
+static conc_result conc__dl_here(const char *what) {
+    if (conc__self()->loop == NULL) return CONC_OK;
+    return conc__fail(CONC_DEADLOCK, "%s in a coroutine: its loop would stand still (there: a conc_downloader)", what);
+}
+
+conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
+    conc_result r = conc__dl_here("conc_download_all");
+    size_t i;
+    if (r != CONC_OK) return r;
+    if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
+    for (i = 0; i < n; i++) {
+        if (items[i].url == NULL || items[i].path == NULL) {
+            return conc__fail(CONC_INVALID, "conc_download_all: item %zu has no %s", i, items[i].url == NULL ? "url" : "path");
+        }
+    }
+    r = conc__dl_fetch(items, n, desc);
+    return r == CONC_OK ? conc__dl_sum(items, n) : r;
+}
+
+conc_result conc_download(const char *url, const char *path, const conc_download_desc *desc) {
+    conc_download_item item;
+    conc_result r = conc__dl_here("conc_download");
+    if (r != CONC_OK) return r;
+    if (url == NULL || path == NULL) return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
+    memset(&item, 0, sizeof item);
+    item.url = url;
+    item.path = path;
+    r = conc__dl_fetch(&item, 1, desc);
+    if (r != CONC_OK || item.record.result == CONC_OK) return r;
+    return conc__fail(item.record.result, "%s", item.record.error);
+}
+
+#endif
+
+/* ==== end src/download.c ==== */
 
 /* ==== begin src/sim.c ==== */
 

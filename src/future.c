@@ -9,9 +9,7 @@
 
 /* ---- its life ---------------------------------------------------------------------------------- */
 
-conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
-    conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
-    if (f == NULL) return NULL;
+void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
     f->users = 1;
     f->cls = cls;
     f->fn = fn;
@@ -20,6 +18,11 @@ conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, co
     f->notes_end = &f->notes;
     (void)conc__self(); /* fork() is watched for from here on */
     f->generation = conc__fork_generation();
+}
+
+conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
+    conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
+    if (f != NULL) conc__future_begin(f, cls, pool, fn, arg);
     return f;
 }
 
@@ -51,6 +54,7 @@ void conc_future_release(conc_future *f) {
     }
     conc__free(f->detail);
     conc__schedule_free(f->schedule);
+    if (f->cls != NULL && f->cls->gone != NULL) f->cls->gone(f);
     conc__free(f);
 }
 
@@ -129,6 +133,7 @@ conc_result conc_future_cancel(conc_future *f) {
         }
         if (conc__future_is_ended(f) || f->cls == NULL) return ended; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
+        if (f->cls->fired != NULL) f->cls->fired(f);
         ended = CONC_BUSY; /* by that */
         /* A periodic task gives itself free again between two turns, then looks at its token. Both change the state: who is
          * second sees what the other has done before. */

@@ -13,6 +13,7 @@
 #include "loop.h"
 #include "net.h"
 #include "process.h"
+#include "download.h"
 
 #include <string.h>
 
@@ -322,7 +323,9 @@ typedef struct conc__note {
 typedef struct conc__future_class {
     bool (*help)(conc_future *f);      /* runs it here if it is still to begin and the caller may do that; false: it has not */
     void (*canceled)(conc_future *f);  /* it was claimed, to be canceled, before it began */
-    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL */
+    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL, as may the next two */
+    void (*fired)(conc_future *f);     /* its token has just been fired, perhaps again */
+    void (*gone)(conc_future *f);      /* nobody has it any more: its memory is about to be freed */
 } conc__future_class;
 
 struct conc_future {
@@ -345,6 +348,8 @@ struct conc_future {
     conc_future *next;  /* in the pool's list of what is due; guarded by the pool's lock */
 };
 
+/* The same, in zeroed memory that begins with it, and is freed with it. */
+CONC__LIB void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
 CONC__LIB conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
 /* Makes it the caller's to run or to end: true for one caller. */
 CONC__LIB bool conc__future_claim(conc_future *f);
@@ -648,6 +653,202 @@ CONC__LIB bool conc__channel_end(conc_channel *c);
 CONC__LIB void conc__channel_flush(conc_channel *c);
 CONC__LIB void conc__channel_free(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
+
+/* ---- downloads -------------------------------------------------------------------------------------------
+ * download.c has the queue and the turns, download_file.c the files, download_curl.c the transfers. */
+#if defined(CONC_WITH_CURL)
+
+/* A checksum that is wanted, or being computed. */
+typedef enum conc__hash_kind { CONC__HASH_NONE, CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA512 } conc__hash_kind;
+typedef struct conc__hash {
+    conc__hash_kind kind;
+    void *context; /* OpenSSL's */
+} conc__hash;
+#define CONC__HASH_BYTES 64
+/* What the text says; `kind` NONE: there is none. CONC_INVALID: it says nothing, or there is nothing here that could compute it. */
+CONC__LIB conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]);
+CONC__LIB conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind);
+CONC__LIB conc_result conc__hash_add(conc__hash *h, const void *data, size_t size);
+/* Compares; CONC_BROKEN: it is another one. Ends it, as does conc__hash_drop(), which is harmless again. */
+CONC__LIB conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]);
+CONC__LIB void conc__hash_drop(conc__hash *h);
+/* The checksum of the first `size` bytes of an open file. Blocks for as long as that takes. */
+CONC__LIB conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]);
+
+/* A target's part, while it is written. What is known of the file at the server stands in its note as well. */
+#define CONC__PIECES 64
+typedef struct conc__piece { /* [at, end) is still to come */
+    uint64_t at, end;
+} conc__piece;
+typedef struct conc__dl_file {
+    conc__port_part part;  /* fd -1: not open */
+    const char *target;    /* the caller's */
+    char *name, *note;     /* of the part, and of its note; allocated together, at `name` */
+    bool is_noted;         /* the note is there; and */
+    bool is_note_right;    /* says what follows */
+    uint64_t kept;         /* so many bytes from the beginning on are there; with pieces: but for these */
+    bool has_length;
+    uint64_t length;       /* of the whole */
+    char etag[256];        /* strong; "": none */
+    char date[64];         /* Last-Modified, if it is good enough; "": none */
+    unsigned piece_count;  /* segments; 0: all in one */
+    conc__piece pieces[CONC__PIECES];
+} conc__dl_file;
+/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is empty. */
+CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url);
+CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
+/* Begins anew: empty, and nothing known. */
+CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
+/* Has the system keep room for its length. */
+CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
+/* Writes the note. */
+CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);
+/* Closes it: `keep`, with a note; else both are removed. Harmless if it is not open. */
+CONC__LIB void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
+/* It is whole: gives it its name, and closes it. */
+CONC__LIB conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync);
+
+typedef struct conc__download conc__download;
+typedef struct conc__dl_worker conc__dl_worker;
+
+typedef struct conc__dl_list {
+    conc__download *first, *last;
+    size_t count;
+} conc__dl_list;
+
+typedef struct conc__dl_host {
+    struct conc__dl_host *chain;        /* in the table */
+    struct conc__dl_host *next, *prev;  /* in the ring of those for which something is queued; next NULL: it is not in it */
+    conc__dl_list queue;                /* the most urgent first */
+    unsigned running;
+    int64_t closed_until;               /* it has asked to be left alone until then */
+    char name[1];                       /* "example.org:443"; longer */
+} conc__dl_host;
+
+enum { CONC__DL_QUEUED, CONC__DL_PAUSED, CONC__DL_RUNS, CONC__DL_OVER, CONC__DL_TOLD };
+
+/* One item, from conc_downloader_add() until its future is gone. */
+struct conc__download {
+    conc_future future;            /* first: freed by it */
+    conc_downloader *d;            /* one of its users */
+    conc_download_item item;       /* its strings follow this struct; the record is written by who has it at the moment */
+    conc_download_item *origin;    /* conc_download_all()'s; NULL: none */
+    conc__hash_kind hash;
+    uint8_t digest[CONC__HASH_BYTES];
+    conc__dl_host *host;           /* NULL: its URL has none */
+    struct conc__download *same;   /* in the table of targets */
+    int64_t began;                 /* its first turn; 0: not yet */
+    int64_t waits_since;           /* for its turn */
+    unsigned fruitless;            /* attempts in a row that have brought nothing */
+    bool starts_over;              /* it has been begun anew for a reason for which that is done once */
+    /* Guarded by the session's lock: */
+    conc__download *next, *prev;   /* in the list `list` */
+    conc__dl_list *list;
+    uint8_t state;
+    bool ended;                    /* so has the future, by a cancel in the queue */
+    bool is_target;                /* it stands in the table of targets */
+    bool abort;                    /* its future is canceled */
+    bool counted;                  /* its size is in the session's sum */
+    conc__dl_worker *worker;       /* who has it; NULL: nobody */
+    int64_t due;                   /* PAUSED: its next turn */
+    uint64_t bytes, size;          /* for progress */
+    uint64_t speed_bytes;          /* at the last look; */
+    double speed;
+};
+
+/* What a loop's tasks do for a session. */
+struct conc__dl_worker {
+    conc_downloader *d;
+    conc__dl_worker *next;
+    unsigned number;
+    unsigned slots;           /* transfers at a time */
+    conc_loop *loop;
+    bool owns_loop;
+    bool retires;             /* ends at once */
+    conc_thread *thread;      /* whose loop it is; NULL: another's */
+    uint32_t stirred;         /* atomic: look again. Waited for under this address */
+    bool idle;                /* guarded by the session's lock: it has room, and has found nothing to do */
+    void *engine;             /* download_curl.c's */
+};
+
+struct conc_downloader {
+    conc_download_desc desc;  /* the defaults filled in, the strings copied. Constant, as is all up to the lock */
+    char *strings;
+    const char **headers;
+    unsigned mode;
+    uint32_t generation;
+    conc_pool *pool;          /* CONC_DOWNLOAD_THREADS */
+    uint32_t users;           /* atomic: the handle, its downloads, its workers */
+    uint32_t alarms;          /* atomic: counts the reasons to look whether what runs is to end */
+    uint32_t ended;           /* atomic: closed, all have ended, and so have the workers. Waited for under this address */
+    conc_mutex telling;       /* held while the caller's functions are called; guards `progress`, `scratch` and the next few */
+    conc_download_active *active;
+    size_t active_room;
+    uint64_t scratch[16];
+    int64_t speed_at;         /* the last look */
+    uint64_t speed_bytes;
+    double speed;
+    conc__lock lock;          /* guards all that follows, and what downloads, hosts and workers say it guards */
+    bool closed;
+    conc_result stopped;      /* CONC_OK: it goes on; CONC_CANCELED, CONC_TIMEOUT: all that has not ended ends so */
+    unsigned workers_alive;
+    conc__dl_worker *workers; /* also those that have ended */
+    unsigned worker_count;
+    conc__dl_host **hosts;    /* a table by name; a power of two, or 0 */
+    size_t host_room, host_count;
+    conc__dl_host *ring;      /* whose turn is next */
+    conc__download **targets; /* a table by path of all that have not ended */
+    size_t target_room, target_count;
+    conc__dl_list paused;     /* by time */
+    conc__dl_list running;    /* in the order of their turns */
+    conc__dl_list over;       /* to be told */
+    conc__dl_list told;       /* for conc_downloader_results() */
+    size_t extra;             /* transfers of segments, beside one for each that runs */
+    size_t aborts;            /* paused ones that are canceled */
+    size_t items, outstanding, good, bad;
+    uint64_t bytes;           /* of all that have ended; */
+    uint64_t size;            /* of all whose length is known */
+    size_t sized;             /* so many are these */
+    int64_t first_at;         /* 0: none has come */
+    int64_t tick_at;          /* when to call `progress` next */
+};
+
+/* ---- what the engine asks of the session ---- */
+/* The next download for a worker with room, which it has then, or NULL: there is none; `*until` is when to ask again, if nobody
+ * stirs. */
+CONC__LIB conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until);
+/* It is not with the worker any more: its next turn is at `due` (at the earliest); or it has ended, as its record says. */
+CONC__LIB void conc__dl_pause(conc__download *dl, int64_t due);
+CONC__LIB void conc__dl_over(conc__download *dl, conc_result r, const char *text);
+/* The whole host is left alone until then. */
+CONC__LIB void conc__dl_host_close(conc__download *dl, int64_t until);
+/* Bytes have come; `at` of the file are there now. */
+CONC__LIB void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size);
+/* Tells the callers of what has ended, and of progress; ends what is to be stopped and has no worker. */
+CONC__LIB void conc__dl_tell(conc__dl_worker *w, int64_t *until);
+/* One transfer more for a download that runs; false: not now. And back. */
+CONC__LIB bool conc__dl_take_extra(conc__download *dl);
+CONC__LIB void conc__dl_give_extra(conc__download *dl);
+/* How many transfers are running now, in the whole session. */
+CONC__LIB unsigned conc__dl_running(conc_downloader *d);
+/* Whether the download has to end now: CONC_OK, or what it ends with. */
+CONC__LIB conc_result conc__dl_stopped(conc__download *dl);
+/* Whether nothing is left to be done, nor will come. The worker that has heard so says at its end that it has ended, and then touches neither
+ * itself nor the session. */
+CONC__LIB bool conc__dl_is_over(conc__dl_worker *w);
+CONC__LIB void conc__dl_worker_ends(conc__dl_worker *w);
+CONC__LIB void conc__dl_stir(conc__dl_worker *w);
+CONC__LIB conc_op conc__op_stirred(conc__dl_worker *w);
+/* "host:port" of a URL, in small letters, into `name`; and whether it is https. CONC_INVALID, CONC_REJECTED (another scheme). */
+CONC__LIB conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https);
+
+/* ---- what the session asks of the engine ---- */
+CONC__LIB conc_result conc__curl_begin(void); /* once for all */
+/* Starts the worker's tasks in its loop; they end when conc__dl_is_over(). */
+CONC__LIB conc_result conc__dl_engine_start(conc__dl_worker *w);
+CONC__LIB void conc__dl_engine_free(conc__dl_worker *w); /* after their end, or if they did not start */
+
+#endif
 
 /* ---- sync: what debug mode follows ------------------------------------------------------------------ */
 #if defined(CONC_DEBUG)

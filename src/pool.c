@@ -1171,7 +1171,7 @@ static void conc__future_has_ended(conc_future *f, uint32_t state) {
     if ((state & CONC__ELSEWHERE) != 0 && !conc__future_is_forked(f)) conc__elsewhere_done(f->pool);
 }
 
-static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended};
+static const conc__future_class conc__pool_futures = {conc__help_future, conc__future_canceled, conc__future_has_ended, NULL, NULL};
 
 static conc_future *conc__pool_future(conc_pool *pool, conc_fn fn, void *arg, conc_cancel *parent) {
     conc_future *f = conc__future_new(&conc__pool_futures, pool, fn, arg);

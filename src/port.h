@@ -548,6 +548,51 @@ CONC__LIB int conc__port_socket_pass(intptr_t fd, long pid, void *passed);
 /* Two sockets that are connected with each other. */
 CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
 
+/* ---- files, for downloads ----------------------------------------------------------------------------------
+ * Paths are as the C library takes them (on Windows: UTF-8). 0 or the system's error number; errno and its like stay. */
+#if defined(CONC_WITH_CURL)
+typedef enum conc__port_file_kind { /* what an error number of these functions is a case of */
+    CONC__FILE_OTHER,
+    CONC__FILE_MISSING,
+    CONC__FILE_IN_USE,   /* another one, perhaps of another process, has it */
+    CONC__FILE_DISK_FULL /* or a quota */
+} conc__port_file_kind;
+CONC__LIB conc__port_file_kind conc__port_file_kind_of(int error);
+
+/* A file that is being written: for reading and writing, locked against all others that open one so; its owner alone may read it. */
+typedef struct conc__port_part {
+    intptr_t fd;   /* -1: none */
+    bool is_new;   /* else it was there before */
+    uint64_t size; /* when it was opened */
+    uint64_t id;   /* the file's own number, which a later file of that name hardly has */
+} conc__port_part;
+/* Opens the plain file at `path`, or makes it. Follows no link, at least not at its last part. What is there and is not a plain file of this
+ * user's is an error. */
+CONC__LIB int conc__port_part_open(const char *path, conc__port_part *part);
+CONC__LIB void conc__port_part_close(conc__port_part *part);
+CONC__LIB int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset); /* all of it */
+CONC__LIB int conc__port_part_truncate(const conc__port_part *part, uint64_t size);
+/* Has the system keep room for a length; what is no error where it cannot. The size stays. */
+CONC__LIB int conc__port_part_reserve(const conc__port_part *part, uint64_t size);
+CONC__LIB int conc__port_part_sync(const conc__port_part *part);
+/* Gives it its permissions (0: it keeps its own) and its name in place of what was there, and closes it. On failure it is as before,
+ * and open, but on Windows. */
+CONC__LIB int conc__port_part_publish(conc__port_part *part, const char *path, const char *target, unsigned mode);
+/* The directory that a path stands in is brought to the disk. */
+CONC__LIB int conc__port_directory_sync(const char *path);
+
+CONC__LIB int conc__port_file_remove(const char *path);
+/* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
+CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
+CONC__LIB int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done); /* 0 done: its end */
+CONC__LIB void conc__port_file_close(intptr_t fd);
+/* A short text, readable by its owner alone, over what was there. */
+CONC__LIB int conc__port_note_write(const char *path, const char *text, size_t size);
+CONC__LIB unsigned conc__port_umask(void);
+/* The terminal at stderr; false: it is none. */
+CONC__LIB bool conc__port_terminal(unsigned *columns, unsigned *rows);
+#endif
+
 /* ---- faults -----------------------------------------------------------------------------------------
  * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
  * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot

@@ -1,0 +1,389 @@
+/* ============================================================================================
+ * downloads: files and checksums. A target's part is beside it; a note beside the part says what the part is of, so
+ * that a later call can go on with it:
+ *
+ *     conc download 1
+ *     file 1234567                     the part's own number: a note does not outlive its part
+ *     url https://example.org/big
+ *     etag "5f3-2a"
+ *     date Sun, 06 Nov 1994 08:49:37 GMT
+ *     length 104857600
+ *     piece 1048576 52428800           still to come: from here, to before there
+ *     end
+ *
+ * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to be worth it. A
+ * part without a note that is whole and fits is nobody's, and is written anew.
+ * ========================================================================================== */
+
+#include "internal.h"
+
+#if defined(CONC_WITH_CURL)
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(CONC_WITH_OPENSSL)
+#if defined(__has_include)
+#if !__has_include(<openssl/evp.h>)
+#error "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
+#endif
+#endif
+#include <openssl/evp.h>
+#endif
+
+/* ---- checksums ------------------------------------------------------------------------------------------- */
+
+static int conc__hash_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/* Whether `text` begins with `word` and a colon, in letters of any size. */
+static bool conc__is_called(const char *text, const char *word) {
+    size_t i;
+    for (i = 0; word[i] != '\0'; i++) {
+        char c = text[i];
+        if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
+        if (c != word[i]) return false;
+    }
+    return text[i] == ':';
+}
+
+static size_t conc__hash_size(conc__hash_kind kind) {
+    return kind == CONC__HASH_MD5 ? 16 : kind == CONC__HASH_SHA256 ? 32 : kind == CONC__HASH_SHA512 ? 64 : 0;
+}
+
+conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]) {
+    static const char *const names[] = {"md5", "sha256", "sha-256", "sha512", "sha-512"};
+    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512, CONC__HASH_SHA512};
+    const char *digits = text, *colon;
+    size_t i, n;
+    *kind = CONC__HASH_NONE;
+    if (text == NULL || text[0] == '\0') return CONC_OK;
+    colon = strchr(text, ':');
+    if (colon != NULL) {
+        for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+            if (conc__is_called(text, names[i])) *kind = kinds[i];
+        }
+        if (*kind == CONC__HASH_NONE) return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
+        digits = colon + 1;
+    }
+    n = strlen(digits);
+    if (colon == NULL) *kind = n == 32 ? CONC__HASH_MD5 : n == 64 ? CONC__HASH_SHA256 : CONC__HASH_SHA512;
+    if (n != 2 * conc__hash_size(*kind)) return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
+    for (i = 0; i < n / 2; i++) {
+        int high = conc__hash_digit(digits[2 * i]), low = conc__hash_digit(digits[2 * i + 1]);
+        if (high < 0 || low < 0) return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
+        bytes[i] = (uint8_t)(high * 16 + low);
+    }
+#if !defined(CONC_WITH_OPENSSL)
+    return conc__fail(CONC_INVALID, "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
+#else
+    return CONC_OK;
+#endif
+}
+
+#if defined(CONC_WITH_OPENSSL)
+conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind) {
+    const EVP_MD *md = kind == CONC__HASH_MD5 ? EVP_md5() : kind == CONC__HASH_SHA256 ? EVP_sha256() : EVP_sha512();
+    int e = CONC__FAULT("EVP_DigestInit_ex", EIO);
+    conc__hash_drop(h);
+    h->kind = kind;
+    h->context = EVP_MD_CTX_new();
+    if (h->context == NULL) return conc__fail(CONC_NO_MEMORY, "no memory for a checksum");
+    if (e == 0 && EVP_DigestInit_ex((EVP_MD_CTX *)h->context, md, NULL) == 1) return CONC_OK;
+    conc__hash_drop(h);
+    return conc__fail(CONC_SYSTEM, "OpenSSL does not compute this kind of checksum");
+}
+
+conc_result conc__hash_add(conc__hash *h, const void *data, size_t size) {
+    int e = CONC__FAULT("EVP_DigestUpdate", EIO);
+    if (e == 0 && EVP_DigestUpdate((EVP_MD_CTX *)h->context, data, size) == 1) return CONC_OK;
+    return conc__fail(CONC_SYSTEM, "OpenSSL could not go on with a checksum");
+}
+
+conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]) {
+    uint8_t found[EVP_MAX_MD_SIZE];
+    size_t n = conc__hash_size(h->kind);
+    int e = CONC__FAULT("EVP_DigestFinal_ex", EIO);
+    bool done = e == 0 && EVP_DigestFinal_ex((EVP_MD_CTX *)h->context, found, NULL) == 1;
+    conc__hash_drop(h);
+    if (!done) return conc__fail(CONC_SYSTEM, "OpenSSL could not end a checksum");
+    return memcmp(found, bytes, n) == 0 ? CONC_OK : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
+}
+
+void conc__hash_drop(conc__hash *h) {
+    EVP_MD_CTX_free((EVP_MD_CTX *)h->context);
+    h->context = NULL;
+    h->kind = CONC__HASH_NONE;
+}
+#else /* conc__hash_parse() has refused it */
+conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind) {
+    h->kind = kind;
+    return CONC_OK;
+}
+
+conc_result conc__hash_add(conc__hash *h, const void *data, size_t size) {
+    (void)h;
+    (void)data;
+    (void)size;
+    return CONC_OK;
+}
+
+conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]) {
+    (void)h;
+    (void)bytes;
+    return CONC_OK;
+}
+
+void conc__hash_drop(conc__hash *h) {
+    h->kind = CONC__HASH_NONE;
+}
+#endif
+
+conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]) {
+    enum { BLOCK = 65536 };
+    conc__hash h;
+    conc_result r;
+    uint64_t at = 0;
+    char *block = (char *)conc__alloc(BLOCK, 1, "a checksum");
+    if (block == NULL) return CONC_NO_MEMORY;
+    memset(&h, 0, sizeof h);
+    r = conc__hash_begin(&h, kind);
+    while (r == CONC_OK && at < size) {
+        size_t n = size - at < BLOCK ? (size_t)(size - at) : BLOCK, done;
+        int e = conc__port_file_read(fd, block, n, at, &done);
+        if (e != 0) {
+            r = conc__fail_system(CONC_SYSTEM, e, "cannot read what was written, for its checksum");
+        } else if (done == 0) {
+            r = conc__fail(CONC_BROKEN, "a file has become shorter under its checksum");
+        } else {
+            r = conc__hash_add(&h, block, done);
+        }
+        at += done;
+    }
+    if (r == CONC_OK) r = conc__hash_check(&h, bytes);
+    conc__hash_drop(&h);
+    conc__free(block);
+    return r;
+}
+
+/* ---- the part ------------------------------------------------------------------------------------------------ */
+
+static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
+    char text[160];
+    size_t n = strlen(path);
+    if (conc__port_file_kind_of(error) == CONC__FILE_IN_USE) {
+        return conc__fail(CONC_BUSY, "%s is being written by another download", path);
+    }
+    (void)snprintf(text, sizeof text, "cannot %s %s%s", what, n > 120 ? "..." : "", n > 120 ? path + n - 120 : path);
+    return conc__fail_system(CONC_SYSTEM, error, text);
+}
+
+/* A line "key value" of the note, into `value`; NULL: that line is another one. Returns the next line. */
+static char *conc__note_line(char *line, char **value) {
+    char *end = strchr(line, '\n');
+    char *space = strchr(line, ' ');
+    if (end == NULL) return NULL; /* cut: it does not count */
+    *end = '\0';
+    *value = end;
+    if (space != NULL) {
+        *space = '\0';
+        *value = space + 1;
+    }
+    return end + 1;
+}
+
+static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
+    *n = 0;
+    if (*text < '0' || *text > '9') return false;
+    for (; *text >= '0' && *text <= '9'; text++) {
+        if (*n > (UINT64_MAX - 9) / 10) return false;
+        *n = *n * 10 + (uint64_t)(*text - '0');
+    }
+    *end = text;
+    return true;
+}
+
+/* What the note says, if it is whole, of this part, and of this URL. Nothing in it is believed that cannot be. */
+static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
+    char *line = text, *value = NULL, *next;
+    bool head = false, url_fits = false, file_fits = false, ended = false, sane = true;
+    const char *end;
+    uint64_t n;
+    unsigned i;
+    for (; !ended && (next = conc__note_line(line, &value)) != NULL; line = next) {
+        if (!head) {
+            if (strcmp(line, "conc") != 0 || strcmp(value, "download 1") != 0) return false;
+            head = true;
+        } else if (strcmp(line, "file") == 0) {
+            file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
+        } else if (strcmp(line, "url") == 0) {
+            url_fits = strcmp(value, url) == 0;
+        } else if (strcmp(line, "etag") == 0) {
+            (void)snprintf(file->etag, sizeof file->etag, "%s", value);
+        } else if (strcmp(line, "date") == 0) {
+            (void)snprintf(file->date, sizeof file->date, "%s", value);
+        } else if (strcmp(line, "length") == 0) {
+            file->has_length = conc__note_number(value, &file->length, &end) && *end == '\0';
+        } else if (strcmp(line, "piece") == 0) {
+            conc__piece *p = &file->pieces[file->piece_count];
+            sane = sane && file->piece_count < CONC__PIECES && conc__note_number(value, &p->at, &end) && *end == ' ' &&
+                   conc__note_number(end + 1, &p->end, &end) && *end == '\0' && p->at < p->end;
+            if (!sane) return false;
+            file->piece_count++;
+        } else if (strcmp(line, "end") == 0) {
+            ended = true;
+        }
+    }
+    if (!ended || !url_fits || !file_fits) return false;
+    for (i = 0, n = 0; i < file->piece_count; i++) { /* `n`: what is before it has been looked at */
+        const conc__piece *p = &file->pieces[i];
+        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size)) return false;
+        n = p->end;
+    }
+    if (file->piece_count != 0 && n < file->length && file->part.size < file->length) return false;
+    return true;
+}
+
+static void conc__dl_file_forget(conc__dl_file *file) {
+    file->kept = file->length = 0;
+    file->has_length = file->is_note_right = false;
+    file->etag[0] = file->date[0] = '\0';
+    file->piece_count = 0;
+}
+
+/* Reads the note of a part that was there before. */
+static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
+    enum { NOTE = 16384 };
+    intptr_t fd;
+    uint64_t size;
+    size_t done = 0;
+    char *text;
+    bool fits = false;
+    int e = conc__port_file_open(file->note, &fd, &size);
+    if (e != 0) return;
+    file->is_noted = true;
+    text = (char *)conc__alloc(NOTE, 1, "a download's note");
+    if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
+        text[done] = '\0';
+        fits = conc__note_parse(file, text, url);
+    }
+    conc__free(text);
+    conc__port_file_close(fd);
+    if (!fits) {
+        conc__dl_file_forget(file);
+        return;
+    }
+    file->kept = file->part.size;
+    if (file->has_length && file->kept > file->length) file->kept = file->length;
+    if (file->piece_count != 0) {
+        unsigned i;
+        file->kept = file->length;
+        for (i = 0; i < file->piece_count; i++) file->kept -= file->pieces[i].end - file->pieces[i].at;
+    }
+    file->is_note_right = true;
+}
+
+conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url) {
+    size_t n = strlen(target);
+    int e;
+    memset(file, 0, sizeof *file);
+    file->part.fd = -1;
+    file->target = target;
+    if (n > SIZE_MAX / 4) return conc__fail(CONC_INVALID, "a path that is too long");
+    file->name = (char *)conc__alloc(2 * n + 32, 1, "a download's part");
+    if (file->name == NULL) return CONC_NO_MEMORY;
+    file->note = file->name + n + 8;
+    memcpy(file->name, target, n);
+    memcpy(file->name + n, ".part", 6);
+    memcpy(file->note, target, n);
+    memcpy(file->note + n, ".part.info", 11);
+    e = conc__port_part_open(file->name, &file->part);
+    if (e != 0) {
+        conc_result r = conc__dl_file_failed(e, "make", file->name);
+        conc__free(file->name);
+        file->name = NULL;
+        return r;
+    }
+    if (file->part.is_new) return CONC_OK;
+    conc__dl_file_recall(file, url);
+    if (file->kept == 0 && file->part.size > 0) {
+        conc_result r = conc__dl_file_restart(file);
+        if (r != CONC_OK) {
+            conc__dl_file_close(file, url, true);
+            return r;
+        }
+    }
+    return CONC_OK;
+}
+
+conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset) {
+    int e = conc__port_part_write(&file->part, data, size, offset);
+    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "write to", file->name);
+}
+
+conc_result conc__dl_file_restart(conc__dl_file *file) {
+    int e = conc__port_part_truncate(&file->part, 0);
+    conc__dl_file_forget(file);
+    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "empty", file->name);
+}
+
+conc_result conc__dl_file_reserve(conc__dl_file *file) {
+    int e = conc__port_part_reserve(&file->part, file->length);
+    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "get room for", file->name);
+}
+
+conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
+    size_t size = strlen(url) + sizeof file->etag + sizeof file->date + 200 + file->piece_count * 48u;
+    size_t n;
+    unsigned i;
+    int e;
+    char *text = (char *)conc__alloc(size, 1, "a download's note");
+    if (text == NULL) return CONC_NO_MEMORY;
+    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %s\n", (unsigned long long)file->part.id, url);
+    if (file->etag[0] != '\0') n += (size_t)snprintf(text + n, size - n, "etag %s\n", file->etag);
+    if (file->date[0] != '\0') n += (size_t)snprintf(text + n, size - n, "date %s\n", file->date);
+    if (file->has_length) n += (size_t)snprintf(text + n, size - n, "length %llu\n", (unsigned long long)file->length);
+    for (i = 0; i < file->piece_count; i++) {
+        if (file->pieces[i].at >= file->pieces[i].end) continue;
+        n += (size_t)snprintf(text + n, size - n, "piece %llu %llu\n", (unsigned long long)file->pieces[i].at,
+                              (unsigned long long)file->pieces[i].end);
+    }
+    n += (size_t)snprintf(text + n, size - n, "end\n");
+    e = conc__port_note_write(file->note, text, n);
+    conc__free(text);
+    if (e != 0) return conc__dl_file_failed(e, "write", file->note);
+    file->is_noted = file->is_note_right = true;
+    return CONC_OK;
+}
+
+void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
+    if (file->name == NULL) return;
+    if (file->part.fd == -1) keep = false; /* Windows: it could not be renamed */
+    if (keep && !file->is_note_right && conc__dl_file_note(file, url) != CONC_OK) keep = false;
+    if (!keep) { /* while it is locked */
+        if (file->is_noted) (void)conc__port_file_remove(file->note);
+        (void)conc__port_file_remove(file->name);
+    }
+    conc__port_part_close(&file->part);
+    conc__free(file->name);
+    file->name = file->note = NULL;
+}
+
+conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
+    int e = sync ? conc__port_part_sync(&file->part) : 0;
+    if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
+    if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
+    e = conc__port_part_publish(&file->part, file->name, file->target, mode);
+    if (e != 0) return conc__dl_file_failed(e, "make", file->target);
+    if (sync) e = conc__port_directory_sync(file->target);
+    if (e != 0) return conc__dl_file_failed(e, "bring to the disk the directory of", file->target);
+    conc__free(file->name);
+    file->name = file->note = NULL;
+    return CONC_OK;
+}
+
+#endif
