@@ -258,7 +258,7 @@ downloads() {
     rm -rf "$build/pictures"
     limited "$build/images" "$build/pictures" >/dev/null
     (cd -- "$build/pictures" && cksum ./*) >"$build/got.expected"
-    "$build/httpd" "$build/pictures" >"$build/httpd.out" 2>&1 &
+    "$build/httpd" -f delay=50 "$build/pictures" >"$build/httpd.out" 2>&1 & # as if it were far away
     server=$!
     for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         grep -q '^listening' "$build/httpd.out" && break
