@@ -5590,8 +5590,8 @@ enum { CONC__DL_QUEUED, CONC__DL_PAUSED, CONC__DL_RUNS, CONC__DL_OVER, CONC__DL_
 struct conc__download {
     conc_future future;            /* first: freed by it */
     conc_downloader *d;            /* one of its users */
-    conc_download_item item;       /* its strings follow this struct; the record is written by who has it at the moment */
-    conc_download_item *origin;    /* conc_download_all()'s; NULL: none */
+    conc_download_item *item;      /* behind this struct; or conc_download_all()'s. Its record is written by who has it at the moment */
+    bool is_lent;                  /* the latter */
     conc__hash_kind hash;
     uint8_t digest[CONC__HASH_BYTES];
     conc__dl_host *host;           /* NULL: its URL has none */
@@ -5669,6 +5669,7 @@ struct conc_downloader {
     uint64_t size;            /* of all whose length is known */
     size_t sized;             /* so many are these */
     int64_t first_at;         /* 0: none has come */
+    int64_t spent_until;      /* the bandwidth is */
     int64_t tick_at;          /* when to call `progress` next */
 };
 
@@ -5688,8 +5689,8 @@ CONC__LIB void conc__dl_tell(conc__dl_worker *w, int64_t *until);
 /* One transfer more for a download that runs; false: not now. And back. */
 CONC__LIB bool conc__dl_take_extra(conc__download *dl);
 CONC__LIB void conc__dl_give_extra(conc__download *dl);
-/* How many transfers are running now, in the whole session. */
-CONC__LIB unsigned conc__dl_running(conc_downloader *d);
+/* Takes n bytes of the bandwidth: 0; or, and nothing was taken, the time at which there is some again. */
+CONC__LIB int64_t conc__dl_spend(conc_downloader *d, size_t n, int64_t now);
 /* Whether the download has to end now: CONC_OK, or what it ends with. */
 CONC__LIB conc_result conc__dl_stopped(conc__download *dl);
 /* Whether nothing is left to be done, nor will come. The worker that has heard so says at its end that it has ended, and then touches neither
@@ -9571,7 +9572,7 @@ static int conc__part_try(const char *path, conc__port_part *part) {
     if (fstat((int)part->fd, &mine) < 0) return errno;
     if (stat(path, &there) < 0) return errno == ENOENT ? CONC__PART_AGAIN : errno;
     if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) return CONC__PART_AGAIN;
-    if (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid()) return EEXIST;
+    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid())) return EEXIST;
     part->size = (uint64_t)mine.st_size;
     part->id = (uint64_t)mine.st_ino;
     return (mine.st_mode & 077) != 0 && conc__pf_fchmod((int)part->fd, 0600) < 0 ? errno : 0;
@@ -25668,7 +25669,7 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
     memset(&h, 0, sizeof h);
     r = conc__hash_begin(&h, kind);
     while (r == CONC_OK && at < size) {
-        size_t n = size - at < BLOCK ? (size_t)(size - at) : BLOCK, done;
+        size_t n = size - at < BLOCK ? (size_t)(size - at) : (size_t)BLOCK, done;
         int e = conc__port_file_read(fd, block, n, at, &done);
         if (e != 0) {
             r = conc__fail_system(CONC_SYSTEM, e, "cannot read what was written, for its checksum");
@@ -25937,6 +25938,7 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 #define CONC__DL_RESERVE (8u << 20)  /* from this length on, room on the disk is asked for before */
 #define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
 #define CONC__DL_NOTE_NS 1000000000
+#define CONC__DL_PAUSE_NS 10000000     /* how long what is too early waits at least */
 #define CONC__DL_ATTEMPTS 1000u      /* of one item, whatever they have brought */
 
 typedef struct conc__engine conc__engine;
@@ -25970,6 +25972,9 @@ struct conc__transfer {
     int piece;                    /* -1: the whole file, or its rest */
     uint64_t from, at;            /* where it began in the file, and where the next byte goes */
     unsigned body;
+    conc__transfer *after;        /* in the list of those that wait for bandwidth */
+    bool is_paused;
+    uint64_t grant;               /* so much may come, although others wait */
     bool cut;                     /* we have ended it, and that is no error */
     bool foreign;                 /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
@@ -26015,6 +26020,8 @@ struct conc__engine {
     int64_t timer;                  /* libcurl's; INT64_MAX: none */
     int64_t until;                  /* the pump sleeps till then; INT64_MIN: it runs */
     int64_t check;                  /* when to look for stalls */
+    conc__transfer *paused, **paused_end; /* those that wait for bandwidth, in their order; */
+    int64_t resume;                 /* till when */
     bool again;                     /* something has changed since it began its last round */
     uint32_t alarms;                /* of the session's, seen */
     long buffer;
@@ -26191,12 +26198,12 @@ static bool conc__job_can_resume(const conc__job_dl *job) {
 }
 
 static uint64_t conc__job_max(const conc__job_dl *job) {
-    uint64_t max = job->dl->item.max_bytes != 0 ? job->dl->item.max_bytes : job->e->d->desc.max_bytes;
+    uint64_t max = job->dl->item->max_bytes != 0 ? job->dl->item->max_bytes : job->e->d->desc.max_bytes;
     return max != 0 ? max : UINT64_MAX;
 }
 
 static void conc__job_progress(conc__job_dl *job) {
-    conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item.size);
+    conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item->size);
 }
 
 /* A note, if it is time: for what takes long. */
@@ -26206,7 +26213,57 @@ static void conc__job_note(conc__job_dl *job, int64_t now) {
     if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
     job->noted = job->fresh;
     job->noted_at = now;
-    (void)conc__dl_file_note(&job->file, job->dl->item.url); /* without it a later call has more to do, no more */
+    (void)conc__dl_file_note(&job->file, job->dl->item->url); /* without it a later call has more to do, no more */
+}
+
+/* ---- bandwidth ---------------------------------------------------------------------------------------------------------------------
+ * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go on. Those that wait go on in
+ * turns, each for a while. (libcurl's own limit is one transfer's, and lets the first seconds pass.) */
+
+static bool conc__transfer_may(conc__transfer *t, size_t n) {
+    conc__engine *e = t->e;
+    if (e->d->desc.bandwidth == 0) return true;
+    if ((e->paused == NULL || t->grant >= n) && conc__dl_spend(e->d, n, t->moved) == 0) {
+        t->grant -= t->grant < n ? t->grant : n;
+        return true;
+    }
+    t->grant = 0;
+    t->is_paused = true;
+    t->after = NULL;
+    *e->paused_end = t;
+    e->paused_end = &t->after;
+    if (e->resume == INT64_MAX) {
+        e->resume = t->moved + CONC__DL_PAUSE_NS;
+        conc__engine_stir(e);
+    }
+    return false;
+}
+
+static void conc__transfer_unpause(conc__transfer *t) {
+    conc__engine *e = t->e;
+    conc__transfer **at = &e->paused;
+    if (!t->is_paused) return;
+    while (*at != t) at = &(*at)->after;
+    *at = t->after;
+    if (*at == NULL) e->paused_end = at;
+    t->is_paused = false;
+}
+
+/* Lets those go on for which there is enough again. Sets when to look again. */
+static void conc__engine_resume(conc__engine *e, int64_t now) {
+    conc__transfer *t;
+    size_t count = 0;
+    if (now < e->resume) return;
+    e->resume = INT64_MAX;
+    for (t = e->paused; t != NULL; t = t->after) count++;
+    while (count-- > 0 && e->paused != NULL && conc__dl_spend(e->d, 0, now) == 0) {
+        t = e->paused;
+        conc__transfer_unpause(t);
+        t->moved = now;
+        t->grant = e->d->desc.bandwidth / (1000000000 / CONC__DL_PAUSE_NS) / (count + 1) + CURL_MAX_WRITE_SIZE;
+        (void)curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+    }
+    if (e->paused != NULL) e->resume = now + CONC__DL_PAUSE_NS;
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------------------------ */
@@ -26317,7 +26374,7 @@ static void conc__job_divide(conc__transfer *t) {
 static bool conc__answer_is_good(conc__transfer *t, long code) {
     conc__job_dl *job = t->job;
     conc__dl_file *file = &job->file;
-    uint64_t from = 0, total = 0, wanted = job->dl->item.size;
+    uint64_t from = 0, total = 0, wanted = job->dl->item->size;
     bool has_total = true;
     conc_result r = CONC_OK;
     if (code == 206) {
@@ -26345,7 +26402,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         if (file->part.size > 0 || t->from > 0 || file->kept > 0) {
             r = conc__dl_file_restart(file);
             job->before = 0;
-            job->dl->item.record.resumed_from = 0;
+            job->dl->item->record.resumed_from = 0;
         }
         t->at = t->from = 0;
         file->kept = 0;
@@ -26418,7 +26475,7 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
         conc__job_fails(job, CONC_REJECTED, false, "more came than max_bytes");
         return false;
     }
-    if ((file->has_length && t->at + n > file->length) || (job->dl->item.size != 0 && t->at + n > job->dl->item.size)) {
+    if ((file->has_length && t->at + n > file->length) || (job->dl->item->size != 0 && t->at + n > job->dl->item->size)) {
         job->afresh = true;
         conc__job_fails(job, CONC_BROKEN, false, "more came than the file is long");
         return false;
@@ -26433,7 +26490,7 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
     t->at += n;
     file->kept += n;
     job->fresh += n;
-    job->dl->item.record.received += n;
+    job->dl->item->record.received += n;
     if (t->piece >= 0) {
         file->pieces[t->piece].at = t->at;
         t->cut = t->cut || (t->at == file->pieces[t->piece].end && t->at < file->length && t->from == 0);
@@ -26450,7 +26507,10 @@ static size_t conc__transfer_write(char *data, size_t size, size_t n, void *arg)
     if (n == 0) return 0;
     if (t->job->result != CONC_OK) return 0; /* it ends with another transfer of its job */
     if (t->body == CONC__BODY_UNKNOWN && !conc__answer_is_here(t)) return 0;
-    if (t->body == CONC__BODY_TAKEN) return conc__transfer_take(t, data, n) ? n : 0;
+    if (t->body == CONC__BODY_TAKEN) {
+        if (!conc__transfer_may(t, n)) return CURL_WRITEFUNC_PAUSE;
+        return conc__transfer_take(t, data, n) ? n : 0;
+    }
     t->spared += n;
     if (t->spared <= CONC__DL_SPARE) return n;
     t->cut = true;
@@ -26514,6 +26574,7 @@ static conc__transfer *conc__transfer_new(conc__engine *e) {
 
 static void conc__transfer_release(conc__transfer *t) {
     conc__engine *e = t->e;
+    conc__transfer_unpause(t);
     *t->link = t->next;
     if (t->next != NULL) t->next->link = t->link;
     curl_slist_free_all(t->headers);
@@ -26530,7 +26591,7 @@ static void conc__transfer_release(conc__transfer *t) {
 static CURLcode conc__transfer_ask(conc__transfer *t) {
     conc__job_dl *job = t->job;
     conc__dl_file *file = &job->file;
-    const char *url = t->url != NULL ? t->url : job->dl->item.url;
+    const char *url = t->url != NULL ? t->url : job->dl->item->url;
     char range[64];
     CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: url", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_URL, url));
     struct curl_slist *headers = t->foreign ? NULL : t->e->headers, *at;
@@ -26564,18 +26625,6 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     return c;
 }
 
-/* Each may have its share. */
-static void conc__engine_share(conc__engine *e) {
-    conc__transfer *t;
-    unsigned n;
-    uint64_t share;
-    if (e->d->desc.bandwidth == 0) return;
-    n = conc__dl_running(e->d);
-    share = e->d->desc.bandwidth / (n != 0 ? n : 1);
-    if (share == 0) share = 1;
-    for (t = e->active; t != NULL; t = t->next) (void)curl_easy_setopt(t->easy, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)share);
-}
-
 /* Starts a transfer of a job, from a place in its file on; false: there is no memory, the job knows. */
 static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     conc__transfer *t = conc__transfer_new(job->e);
@@ -26587,6 +26636,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->piece = piece;
     t->from = t->at = from;
     t->foreign = false;
+    t->grant = 0;
     t->moved = conc__port_clock_ns();
     if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(job->e->multi, t->easy)) != CURLM_OK) {
         conc__transfer_release(t);
@@ -26621,7 +26671,7 @@ static double conc__job_delay(conc__job_dl *job) {
     conc__download *dl = job->dl;
     double delay = desc->retry_delay;
     unsigned i;
-    if (!job->again || desc->retries < 0 || dl->item.record.attempts >= CONC__DL_ATTEMPTS) return -1;
+    if (!job->again || desc->retries < 0 || dl->item->record.attempts >= CONC__DL_ATTEMPTS) return -1;
     if (dl->fruitless > (unsigned)desc->retries) return -1;
     if (job->retry_after > desc->retry_after_max) return -1;
     for (i = 1; i < dl->fruitless && delay < desc->retry_delay_max; i++) delay *= 2;
@@ -26634,7 +26684,7 @@ static double conc__job_delay(conc__job_dl *job) {
 static void conc__job_end(conc__job_dl *job) {
     conc__engine *e = job->e;
     conc__download *dl = job->dl;
-    conc_download_record *record = &dl->item.record;
+    conc_download_record *record = &dl->item->record;
     const conc_download_desc *desc = &e->d->desc;
     conc_result r = job->result;
     double delay = -1;
@@ -26658,7 +26708,7 @@ static void conc__job_end(conc__job_dl *job) {
         keep = kept && (delay >= 0 || !desc->discard_parts);
         record->bytes = keep ? job->file.kept : 0;
         job->file.is_note_right = job->file.is_note_right && job->file.piece_count == 0;
-        conc__dl_file_close(&job->file, dl->item.url, keep);
+        conc__dl_file_close(&job->file, dl->item->url, keep);
         conc__dl_progress(dl, record->bytes, 0);
     }
     if (delay >= 0) {
@@ -26667,8 +26717,8 @@ static void conc__job_end(conc__job_dl *job) {
         conc__dl_over(dl, r, job->text);
     }
     e->jobs--;
+    e->again = true;
     conc__free(job);
-    conc__engine_share(e);
 }
 
 /* It has its checksum: it gets its name. */
@@ -26739,7 +26789,7 @@ static void conc__job_verify(conc__job_dl *job) {
 /* All of its transfers have ended, and there will be no more. */
 static void conc__job_judge(conc__job_dl *job) {
     conc__dl_file *file = &job->file;
-    uint64_t wanted = file->has_length ? file->length : job->dl->item.size;
+    uint64_t wanted = file->has_length ? file->length : job->dl->item->size;
     if (job->result == CONC_OK && ((file->has_length || wanted != 0) && file->kept != wanted)) {
         conc__job_fails(job, CONC_BROKEN, true, "the file came shorter than it is");
     }
@@ -26789,30 +26839,32 @@ static void conc__job_pieces(conc__job_dl *job) {
 static bool conc__job_exists(conc__download *dl) {
     intptr_t fd;
     uint64_t size = 0;
-    bool is = conc__port_file_open(dl->item.path, &fd, &size) == 0;
+    bool is = conc__port_file_open(dl->item->path, &fd, &size) == 0;
     if (!is) return false;
-    if (dl->item.size != 0 && size != dl->item.size) is = false;
+    if (dl->item->size != 0 && size != dl->item->size) is = false;
     if (is && dl->hash != CONC__HASH_NONE) is = conc__hash_file(fd, size, dl->hash, dl->digest) == CONC_OK;
     conc__port_file_close(fd);
-    if (is) dl->item.record.bytes = size;
+    if (is) dl->item->record.bytes = size;
     return is;
 }
 
 /* A download's turn begins. */
 static void conc__job_begin(conc__engine *e, conc__download *dl) {
-    conc_download_record *record = &dl->item.record;
+    conc_download_record *record = &dl->item->record;
     conc__job_dl *job;
     conc_result r;
     unsigned i;
     if (record->attempts == 0 && e->d->desc.keep_existing && conc__job_exists(dl)) {
         conc__dl_over(dl, CONC_OK, NULL);
+        e->again = true; /* it is to be told */
         return;
     }
     job = (conc__job_dl *)conc__alloc(1, sizeof *job, "a download's turn");
-    r = job == NULL ? CONC_NO_MEMORY : conc__dl_file_open(&job->file, dl->item.path, dl->item.url);
+    r = job == NULL ? CONC_NO_MEMORY : conc__dl_file_open(&job->file, dl->item->path, dl->item->url);
     if (r != CONC_OK) {
         conc__free(job);
         conc__dl_over(dl, r, conc_error_detail());
+        e->again = true;
         return;
     }
     job->e = e;
@@ -26820,7 +26872,7 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
     job->retry_after = -1;
     job->before = job->file.kept;
     job->noted_at = conc__port_clock_ns();
-    if (!conc__job_can_resume(job) || (dl->item.size != 0 && job->file.has_length && job->file.length != dl->item.size)) {
+    if (!conc__job_can_resume(job) || (dl->item->size != 0 && job->file.has_length && job->file.length != dl->item->size)) {
         if (job->file.part.size > 0) r = conc__dl_file_restart(&job->file);
         job->before = 0;
     }
@@ -26859,7 +26911,7 @@ static bool conc__code_is_passing(long code) {
 }
 
 static void conc__transfer_times(conc__transfer *t) {
-    conc_download_record *record = &t->job->dl->item.record;
+    conc_download_record *record = &t->job->dl->item->record;
     curl_off_t us = 0;
     long n = 0;
     char *url = NULL;
@@ -26875,10 +26927,10 @@ static void conc__transfer_times(conc__transfer *t) {
 /* Another address: true, it is under way. */
 static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     conc__job_dl *job = t->job;
-    conc_download_record *record = &job->dl->item.record;
+    conc_download_record *record = &job->dl->item->record;
     const conc_download_desc *desc = &job->e->d->desc;
     char *old = t->url;
-    const char *from = old != NULL ? old : job->dl->item.url;
+    const char *from = old != NULL ? old : job->dl->item->url;
     size_t n = strlen(to);
     char *names;
     bool was_https = false, is_https = false;
@@ -26979,7 +27031,7 @@ static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
     long code = 0;
     char *to = NULL;
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
-    if (code != 0) job->dl->item.record.http_code = (int)code;
+    if (code != 0) job->dl->item->record.http_code = (int)code;
     conc__transfer_times(t);
     if (job->result == CONC_OK && (c == CURLE_OK || t->cut)) {
         if (t->body == CONC__BODY_UNKNOWN) (void)conc__answer_is_here(t); /* an empty one */
@@ -27056,7 +27108,7 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
     e->check = INT64_MAX;
     for (t = e->active; t != NULL; t = next) {
         conc__job_dl *job = t->job;
-        int64_t due = t->moved + stall;
+        int64_t due = (t->is_paused ? now : t->moved) + stall;
         next = t->next;
         if (total != 0 && now >= job->dl->began + total) {
             conc__job_fails(job, CONC_TIMEOUT, false, "total_timeout is over");
@@ -27099,16 +27151,17 @@ static int64_t conc__engine_turn(conc__engine *e) {
         conc__job_begin(e, dl);
         if (e->check == INT64_MAX) e->check = 0;
     }
-    if (dl != NULL || e->count < w->slots) conc__engine_share(e);
     now = conc__port_clock_ns();
     if (e->timer <= now) {
         e->timer = INT64_MAX;
         (void)curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     }
+    conc__engine_resume(e, now);
     conc__engine_check(e, now);
     if (conc__engine_reap(e) || e->again) return 0;
     if (paused < until) until = paused;
     if (e->timer < until) until = e->timer;
+    if (e->resume < until) until = e->resume;
     if (e->count != 0 && e->check < until) until = e->check;
     return until < 0 ? 0 : until;
 }
@@ -27163,7 +27216,7 @@ static conc_result conc__engine_dress(conc__engine *e) {
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, conc__engine_timer);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
-    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)e->w->slots + 4);
+    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)e->w->slots + 4);
     if (m != CURLM_OK) return conc__fail(CONC_NO_MEMORY, "libcurl: %s", curl_multi_strerror(m));
     for (; line != NULL && *line != NULL; line++) {
         struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(e->headers, *line);
@@ -27182,7 +27235,8 @@ conc_result conc__dl_engine_start(conc__dl_worker *w) {
     w->engine = e;
     e->w = w;
     e->d = w->d;
-    e->timer = e->check = INT64_MAX;
+    e->timer = e->check = e->resume = INT64_MAX;
+    e->paused_end = &e->paused;
     e->until = INT64_MAX;
     e->buffer = w->slots <= 16 ? 262144 / 2 : w->slots <= 64 ? 65536 : 16384;
     e->random = (uint32_t)conc__port_clock_ns() ^ (uint32_t)((uintptr_t)e >> 4) * 0x9E3779B9u;
@@ -27219,16 +27273,197 @@ void conc__dl_engine_free(conc__dl_worker *w) {
 /* ==== begin src/download_bars.c ==== */
 
 /* ============================================================================================
- * downloads: progress on a terminal.
+ * downloads: progress for people, on stderr. On a terminal a picture that is drawn anew in its place each time; else a line
+ * for each file that has ended.
  * ========================================================================================== */
 
 #if defined(CONC_WITH_CURL)
 
+#include <stdarg.h>
 #include <stdio.h>
 
+#define CONC__BARS_COLUMNS 200u
+#define CONC__BARS_ROWS 64u
+
+/* In the scratch words. */
+enum { CONC__BARS_LINES, CONC__BARS_DRAWN };
+
+typedef struct conc__bars {
+    char text[CONC__BARS_ROWS * (CONC__BARS_COLUMNS + 8) + 2048];
+    size_t n;
+} conc__bars;
+
+static void conc__bars_put(conc__bars *b, const char *format, ...) CONC__PRINTF(2, 3);
+static void conc__bars_put(conc__bars *b, const char *format, ...) {
+    va_list args;
+    int n;
+    va_start(args, format);
+    n = vsnprintf(b->text + b->n, sizeof b->text - b->n, format, args);
+    va_end(args);
+    if (n > 0) b->n = (size_t)n < sizeof b->text - b->n ? b->n + (size_t)n : sizeof b->text - 1;
+}
+
+/* "1.23 MB", 7 characters. */
+static const char *conc__bars_bytes(double bytes, char out[16]) {
+    static const char *const units[] = {"B ", "kB", "MB", "GB", "TB"};
+    size_t unit = 0;
+    while (bytes >= 999.5 && unit < 4) {
+        bytes /= 1000;
+        unit++;
+    }
+    (void)snprintf(out, 16, unit == 0 ? "%4.0f %s" : bytes < 9.995 ? "%4.2f %s" : bytes < 99.95 ? "%4.1f %s" : "%4.0f %s", bytes, units[unit]);
+    return out;
+}
+
+/* "1:02:03", "2:03"; at least 5 characters. */
+static const char *conc__bars_time(double seconds, char out[24]) {
+    unsigned long s = seconds > 0 && seconds < 3e6 ? (unsigned long)(seconds + 0.5) : 0;
+    if (seconds < 0 || seconds >= 3e6) {
+        (void)snprintf(out, 24, "   --");
+    } else if (s >= 3600) {
+        (void)snprintf(out, 24, "%lu:%02lu:%02lu", s / 3600, s / 60 % 60, s % 60);
+    } else {
+        (void)snprintf(out, 24, "%2lu:%02lu", s / 60, s % 60);
+    }
+    return out;
+}
+
+/* The last part of a path, with nothing in it that a terminal would obey, in exactly `width` columns (if its characters are one byte each);
+ * what is too long loses its middle. */
+static const char *conc__bars_name(const char *path, char *out, size_t size, size_t width) {
+    const char *name = path, *c;
+    size_t n, i;
+    for (c = path; *c != '\0'; c++) {
+        if (*c == '/' || (CONC_OS_WINDOWS && *c == '\\')) name = c + 1;
+    }
+    n = strlen(name);
+    if (width + 1 > size) width = size - 1;
+    for (i = 0; i < width; i++) {
+        size_t at = i;
+        if (n > width && i >= width / 2) at = n - (width - i);
+        out[i] = at < n ? name[at] : ' ';
+        if (n > width && i == width / 2) out[i] = '~';
+        if ((unsigned char)out[i] < ' ' || out[i] == 127) out[i] = '?';
+    }
+    out[width] = '\0';
+    return out;
+}
+
+static void conc__bars_bar(conc__bars *b, double share, size_t width) {
+    size_t full = share < 0 ? 0 : share >= 1 ? width : (size_t)(share * (double)width), i;
+    conc__bars_put(b, "[");
+    for (i = 0; i < width; i++) conc__bars_put(b, "%c", i < full ? '=' : i == full && share >= 0 && share < 1 ? '>' : ' ');
+    conc__bars_put(b, "]");
+}
+
+/* name [===>   ] 45%  1.23 MB/s  0:07: `fixed` columns beside name and bar. */
+static void conc__bars_file(conc__bars *b, const conc_download_active *a, size_t columns) {
+    enum { FIXED = 28 };
+    char name[CONC__BARS_COLUMNS + 1], speed[16], left[24];
+    size_t rest = columns > FIXED + 10 ? columns - FIXED : 10, width = rest / 2;
+    double share = a->size != 0 ? (double)a->bytes / (double)a->size : -1;
+    conc__bars_put(b, "%s ", conc__bars_name(a->item->path, name, sizeof name, width));
+    conc__bars_bar(b, share, rest - width);
+    if (a->pause > 0) {
+        conc__bars_put(b, " again in %s, #%-3u", conc__bars_time(a->pause, left), a->attempt % 1000);
+    } else if (a->size != 0) {
+        conc__bars_put(b, " %3.0f%% %s/s %s", share * 100, conc__bars_bytes(a->speed, speed),
+                       conc__bars_time(a->speed > 0 ? (double)(a->size - a->bytes) / a->speed : -1, left));
+    } else {
+        conc__bars_put(b, " %s %s/s", conc__bars_bytes((double)a->bytes, left), conc__bars_bytes(a->speed, speed));
+    }
+}
+
+static void conc__bars_total(conc__bars *b, const conc_download_progress *p, size_t columns) {
+    char bytes[16], size[16], speed[16], left[24], head[120], tail[120];
+    double share = p->size_is_known && p->size != 0 ? (double)p->bytes / (double)p->size
+                                                    : (double)(p->done + p->failed) / (double)(p->items != 0 ? p->items : 1);
+    size_t n, m;
+    (void)snprintf(head, sizeof head, "%llu of %llu", (unsigned long long)(p->done + p->failed), (unsigned long long)p->items);
+    n = strlen(head);
+    if (p->failed != 0) (void)snprintf(head + n, sizeof head - n, ", %llu failed", (unsigned long long)p->failed);
+    if (p->size_is_known) {
+        (void)snprintf(tail, sizeof tail, "%s of %s", conc__bars_bytes((double)p->bytes, bytes), conc__bars_bytes((double)p->size, size));
+    } else {
+        (void)snprintf(tail, sizeof tail, "%s", conc__bars_bytes((double)p->bytes, bytes));
+    }
+    m = strlen(tail);
+    if (p->last) {
+        (void)snprintf(tail + m, sizeof tail - m, " %s/s in %s",
+                       conc__bars_bytes(p->seconds > 0 ? (double)p->bytes / p->seconds : 0, speed), conc__bars_time(p->seconds, left));
+    } else {
+        (void)snprintf(tail + m, sizeof tail - m, " %s/s %s", conc__bars_bytes(p->speed, speed), conc__bars_time(p->left, left));
+    }
+    if (columns == 0) { /* no terminal: no bar */
+        conc__bars_put(b, "%s: %s", head, tail);
+        return;
+    }
+    n = strlen(head) + strlen(tail) + 4;
+    conc__bars_put(b, "%.*s", (int)columns, head);
+    if (columns > n + 8) {
+        conc__bars_put(b, " ");
+        conc__bars_bar(b, share, columns - n);
+    }
+    if (columns > n) conc__bars_put(b, " %s", tail);
+}
+
+/* What has ended: all of them where there is no terminal, on one those that failed. */
+static void conc__bars_ended(conc__bars *b, const conc_download_item *item, bool plain) {
+    const conc_download_record *r = &item->record;
+    char name[CONC__BARS_COLUMNS + 1], bytes[16];
+    size_t n = strlen(item->path);
+    (void)conc__bars_name(item->path, name, sizeof name, n < 100 ? n : 100);
+    while (n > 0 && n <= 100 && name[n - 1] == ' ') name[--n] = '\0';
+    if (r->result != CONC_OK) {
+        conc__bars_put(b, "%s: %s\n", name, r->error);
+    } else if (plain) {
+        const char *size = conc__bars_bytes((double)r->bytes, bytes);
+        while (*size == ' ') size++;
+        conc__bars_put(b, "%s: %s in %.1f s\n", name, size, r->total);
+    }
+}
+
 void conc_download_bars(const conc_download_progress *p, void *user) {
-    (void)p;
+    conc__bars b;
+    unsigned columns, rows;
+    uint64_t now = (uint64_t)conc_clock_ns();
+    size_t lines = 0, i, room;
+    bool terminal = conc__port_terminal(&columns, &rows);
     (void)user;
+    b.n = 0;
+    if (!terminal) {
+        if (p->ended != NULL) conc__bars_ended(&b, p->ended, true);
+        if (p->last) {
+            conc__bars_total(&b, p, 0);
+            conc__bars_put(&b, "\n");
+        }
+        (void)fwrite(b.text, 1, b.n, stderr);
+        return;
+    }
+    if (p->ended != NULL && p->ended->record.result == CONC_OK && !p->last && now - p->scratch[CONC__BARS_DRAWN] < 50000000) return;
+    if (columns > CONC__BARS_COLUMNS) columns = CONC__BARS_COLUMNS;
+    columns = columns > 1 ? columns - 1 : 1; /* a full line would begin the next */
+    room = rows > 4 ? rows - 3 : 1;
+    if (room > CONC__BARS_ROWS - 2) room = CONC__BARS_ROWS - 2;
+    if (p->scratch[CONC__BARS_LINES] > 1) conc__bars_put(&b, "\r\033[%lluA", (unsigned long long)p->scratch[CONC__BARS_LINES] - 1);
+    conc__bars_put(&b, "\r\033[J");
+    if (p->ended != NULL) conc__bars_ended(&b, p->ended, false);
+    for (i = 0; i < p->active_count && !p->last; i++) {
+        if (lines + 1 >= room && p->active_count - i > 1) {
+            conc__bars_put(&b, "... and %llu more\n", (unsigned long long)(p->active_count - i));
+            lines++;
+            break;
+        }
+        conc__bars_file(&b, &p->active[i], columns);
+        conc__bars_put(&b, "\n");
+        lines++;
+    }
+    conc__bars_total(&b, p, columns);
+    if (p->last) conc__bars_put(&b, "\n");
+    p->scratch[CONC__BARS_LINES] = lines + 1;
+    p->scratch[CONC__BARS_DRAWN] = now;
+    (void)fwrite(b.text, 1, b.n, stderr);
+    (void)fflush(stderr);
 }
 
 #endif
@@ -27538,11 +27773,11 @@ static void conc__dl_enqueue(conc__download *dl, bool first) {
     conc__download *at;
     dl->state = CONC__DL_QUEUED;
     dl->worker = NULL;
-    if (!first && (host->queue.last == NULL || host->queue.last->item.priority >= dl->item.priority)) {
+    if (!first && (host->queue.last == NULL || host->queue.last->item->priority >= dl->item->priority)) {
         conc__dl_insert(&host->queue, dl, NULL);
     } else {
         at = host->queue.first;
-        while (at != NULL && (at->item.priority > dl->item.priority || (!first && at->item.priority == dl->item.priority))) at = at->next;
+        while (at != NULL && (at->item->priority > dl->item->priority || (!first && at->item->priority == dl->item->priority))) at = at->next;
         conc__dl_insert(&host->queue, dl, at);
     }
     if (host->next != NULL) return;
@@ -27572,7 +27807,7 @@ static bool conc__dl_target_enter(conc__download *dl) {
         if (more != NULL) {
             for (i = 0; i < d->target_room; i++) {
                 while (d->targets[i] != NULL) {
-                    conc__download **slot = &more[conc__text_hash(d->targets[i]->item.path) & (room - 1)];
+                    conc__download **slot = &more[conc__text_hash(d->targets[i]->item->path) & (room - 1)];
                     at = d->targets[i];
                     d->targets[i] = at->same;
                     at->same = *slot;
@@ -27585,9 +27820,9 @@ static bool conc__dl_target_enter(conc__download *dl) {
         }
     }
     if (d->target_room == 0) return true; /* (the part's lock is there as well) */
-    i = conc__text_hash(dl->item.path) & (d->target_room - 1);
+    i = conc__text_hash(dl->item->path) & (d->target_room - 1);
     for (at = d->targets[i]; at != NULL; at = at->same) {
-        if (strcmp(at->item.path, dl->item.path) == 0) return false;
+        if (strcmp(at->item->path, dl->item->path) == 0) return false;
     }
     dl->same = d->targets[i];
     d->targets[i] = dl;
@@ -27600,7 +27835,7 @@ static void conc__dl_target_leave(conc__download *dl) {
     conc_downloader *d = dl->d;
     conc__download **at;
     if (!dl->is_target) return;
-    at = &d->targets[conc__text_hash(dl->item.path) & (d->target_room - 1)];
+    at = &d->targets[conc__text_hash(dl->item->path) & (d->target_room - 1)];
     while (*at != dl) at = &(*at)->same;
     *at = dl->same;
     d->target_count--;
@@ -27617,7 +27852,7 @@ static void conc__dl_is_done(conc__download *dl) {
 }
 
 static void conc__dl_record(conc__download *dl, conc_result r, const char *text) {
-    conc_download_record *record = &dl->item.record;
+    conc_download_record *record = &dl->item->record;
     record->result = r;
     (void)snprintf(record->error, sizeof record->error, "%s", r == CONC_OK ? "" : text != NULL ? text : conc_strerror(r));
     if (dl->began != 0) record->total = (double)(conc__port_clock_ns() - dl->began) * 1e-9;
@@ -27674,12 +27909,12 @@ static const conc__download *conc__download_of(const conc_future *f) {
 
 const conc_download_record *conc_download_record_of(const conc_future *f) {
     const conc__download *dl = conc__download_of(f);
-    return dl != NULL ? &dl->item.record : NULL;
+    return dl != NULL ? &dl->item->record : NULL;
 }
 
 const conc_download_item *conc_download_item_of(const conc_future *f) {
     const conc__download *dl = conc__download_of(f);
-    return dl != NULL ? &dl->item : NULL;
+    return dl != NULL ? dl->item : NULL;
 }
 
 /* ---- turns ---------------------------------------------------------------------------------------------------------- */
@@ -27692,7 +27927,7 @@ static conc__dl_host *conc__dl_next_host(conc_downloader *d, int64_t now, int64_
         if (host->closed_until > now) {
             if (host->closed_until < *until) *until = host->closed_until;
         } else if (host->running < d->desc.max_per_host &&
-                   (best == NULL || host->queue.first->item.priority > best->queue.first->item.priority)) {
+                   (best == NULL || host->queue.first->item->priority > best->queue.first->item->priority)) {
             best = host;
         }
         host = host->next;
@@ -27728,7 +27963,7 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl->host->running++;
         conc__dl_insert(&d->running, dl, NULL);
         if (dl->began == 0) dl->began = now;
-        dl->item.record.queued += (double)(now - dl->waits_since) * 1e-9;
+        dl->item->record.queued += (double)(now - dl->waits_since) * 1e-9;
     }
     w->idle = dl == NULL;
     conc__lock_give(&d->lock);
@@ -27808,12 +28043,17 @@ void conc__dl_give_extra(conc__download *dl) {
     conc__lock_give(&dl->d->lock);
 }
 
-unsigned conc__dl_running(conc_downloader *d) {
-    unsigned n;
+int64_t conc__dl_spend(conc_downloader *d, size_t n, int64_t now) {
+    int64_t until = 0, spare = 50000000; /* what was not used lately may be used now */
     conc__lock_take(&d->lock);
-    n = (unsigned)(d->running.count + d->extra);
+    if (d->spent_until > now) {
+        until = d->spent_until;
+    } else {
+        if (d->spent_until < now - spare) d->spent_until = now - spare;
+        d->spent_until += (int64_t)((double)n * 1e9 / (double)d->desc.bandwidth);
+    }
     conc__lock_give(&d->lock);
-    return n;
+    return until;
 }
 
 conc_result conc__dl_stopped(conc__download *dl) {
@@ -27898,11 +28138,11 @@ static void conc__dl_look(conc_downloader *d, conc_download_progress *p) {
                 mine->speed_bytes = dl->bytes;
             }
             if (a == NULL) continue;
-            a->item = dl->origin != NULL ? dl->origin : &dl->item;
+            a->item = dl->item;
             a->bytes = dl->bytes;
             a->size = dl->size;
             a->speed = dl->speed;
-            a->attempt = dl->item.record.attempts + (i != 0 ? 1u : 0u);
+            a->attempt = dl->item->record.attempts + (i != 0 ? 1u : 0u);
             a->pause = i != 0 && dl->due > now ? (double)(dl->due - now) * 1e-9 : 0;
         }
     }
@@ -27959,15 +28199,15 @@ static void conc__dl_call_progress(conc_downloader *d, const conc_download_item 
 /* `telling` is held. The record is final. */
 static void conc__dl_tell_one(conc__download *dl) {
     conc_downloader *d = dl->d;
-    conc_result r = dl->item.record.result;
-    const conc_download_item *item = &dl->item;
+    conc_result r = dl->item->record.result;
+    const conc_download_item *item = dl->item;
     conc__lock_take(&d->lock);
     if (r == CONC_OK) {
         d->good++;
     } else {
         d->bad++;
     }
-    dl->bytes = dl->item.record.bytes;
+    dl->bytes = dl->item->record.bytes;
     d->bytes += dl->bytes;
     if (dl->counted) {
         d->size -= dl->size;
@@ -27978,13 +28218,9 @@ static void conc__dl_tell_one(conc__download *dl) {
     dl->size = dl->bytes;
     d->size += dl->bytes;
     conc__lock_give(&d->lock);
-    if (dl->origin != NULL) {
-        dl->origin->record = dl->item.record;
-        item = dl->origin;
-    }
     if (d->desc.done != NULL) d->desc.done(item, d->desc.user);
     conc__dl_call_progress(d, item, false);
-    if (d->desc.done != NULL || dl->origin != NULL) (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
+    if (d->desc.done != NULL || dl->is_lent) (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
     if (!dl->ended) {
         conc__future_end(&dl->future, r, r == CONC_FAILED ? (item->record.http_code != 0 ? item->record.http_code : -1) : 0,
                          r == CONC_OK ? NULL : item->record.error);
@@ -28294,34 +28530,39 @@ conc_downloader *conc_downloader_new(const conc_download_desc *desc) {
 /* What is wrong with an item is its own result. */
 static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t size) {
     conc_downloader *d = dl->d;
-    const char *path = dl->item.path;
+    const char *path = dl->item->path;
     bool is_https = false;
-    conc_result r = conc__url_host(dl->item.url, host, size, &is_https);
+    conc_result r = conc__url_host(dl->item->url, host, size, &is_https);
     if (r == CONC_OK && !is_https && !d->desc.allow_http) {
-        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item.url);
+        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item->url);
     }
     if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/')) r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
-    if (r == CONC_OK) r = conc__hash_parse(dl->item.checksum, &dl->hash, dl->digest);
+    if (r == CONC_OK) r = conc__hash_parse(dl->item->checksum, &dl->hash, dl->digest);
     return r;
 }
 
-static conc__download *conc__dl_add(conc_downloader *d, const conc_download_item *item, conc_download_item *origin) {
-    size_t size = conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
-    conc__download *dl = (conc__download *)conc__alloc(1, sizeof *dl + size, "a download");
+/* `item` is copied behind the struct; or, `lent`, used where it is, and stays until it has been told. */
+static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item, bool lent) {
+    size_t size = sizeof *item + conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
+    conc__download *dl = (conc__download *)conc__alloc(1, sizeof *dl + (lent ? 0 : size), "a download");
     char host[CONC__URL_MAX + 16], *at;
     conc_result r;
     if (dl == NULL) return NULL;
     conc__future_begin(&dl->future, &conc__dl_futures, NULL, NULL, item->user);
-    at = (char *)(dl + 1);
     dl->d = d;
-    dl->origin = origin;
-    dl->item = *item;
-    dl->item.url = conc__dl_copy(&at, item->url);
-    dl->item.path = conc__dl_copy(&at, item->path);
-    dl->item.checksum = conc__dl_copy(&at, item->checksum);
-    memset(&dl->item.record, 0, sizeof dl->item.record);
-    dl->item.record.result = CONC_PENDING;
-    (void)snprintf(dl->item.record.final_url, sizeof dl->item.record.final_url, "%s", dl->item.url);
+    dl->is_lent = lent;
+    dl->item = item;
+    if (!lent) {
+        dl->item = (conc_download_item *)(dl + 1);
+        *dl->item = *item;
+        at = (char *)(dl->item + 1);
+        dl->item->url = conc__dl_copy(&at, item->url);
+        dl->item->path = conc__dl_copy(&at, item->path);
+        dl->item->checksum = conc__dl_copy(&at, item->checksum);
+    }
+    memset(&dl->item->record, 0, sizeof dl->item->record);
+    dl->item->record.result = CONC_PENDING;
+    (void)snprintf(dl->item->record.final_url, sizeof dl->item->record.final_url, "%s", dl->item->url);
     r = conc__dl_item_check(dl, host, sizeof host);
     conc__lock_take(&d->lock);
     if (d->closed) {
@@ -28372,7 +28613,7 @@ conc_future *conc_downloader_add(conc_downloader *d, const conc_download_item *i
         (void)conc__fail(CONC_INVALID, "conc_downloader_add: no %s", item == NULL ? "item" : item->url == NULL ? "url" : "path");
         return NULL;
     }
-    dl = conc__dl_add(d, item, NULL);
+    dl = conc__dl_add(d, (conc_download_item *)(uintptr_t)item, false);
     return dl != NULL ? &dl->future : NULL;
 }
 
@@ -28437,7 +28678,7 @@ static size_t conc__results_next(conc_iter *it, void *items, size_t n) {
         conc__download *dl = d->told.first;
         conc__dl_remove(dl);
         (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
-        out[done++] = dl->item;
+        out[done++] = *dl->item;
         *end = dl;
         end = &dl->next;
     }
@@ -28581,7 +28822,7 @@ static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const con
         return r;
     }
     for (i = 0; i < n; i++) {
-        conc__download *dl = conc__dl_add(d, &items[i], &items[i]);
+        conc__download *dl = conc__dl_add(d, &items[i], true);
         if (dl != NULL) {
             conc_future_release(&dl->future);
             continue;

@@ -301,11 +301,11 @@ static void conc__dl_enqueue(conc__download *dl, bool first) {
     conc__download *at;
     dl->state = CONC__DL_QUEUED;
     dl->worker = NULL;
-    if (!first && (host->queue.last == NULL || host->queue.last->item.priority >= dl->item.priority)) {
+    if (!first && (host->queue.last == NULL || host->queue.last->item->priority >= dl->item->priority)) {
         conc__dl_insert(&host->queue, dl, NULL);
     } else {
         at = host->queue.first;
-        while (at != NULL && (at->item.priority > dl->item.priority || (!first && at->item.priority == dl->item.priority))) at = at->next;
+        while (at != NULL && (at->item->priority > dl->item->priority || (!first && at->item->priority == dl->item->priority))) at = at->next;
         conc__dl_insert(&host->queue, dl, at);
     }
     if (host->next != NULL) return;
@@ -335,7 +335,7 @@ static bool conc__dl_target_enter(conc__download *dl) {
         if (more != NULL) {
             for (i = 0; i < d->target_room; i++) {
                 while (d->targets[i] != NULL) {
-                    conc__download **slot = &more[conc__text_hash(d->targets[i]->item.path) & (room - 1)];
+                    conc__download **slot = &more[conc__text_hash(d->targets[i]->item->path) & (room - 1)];
                     at = d->targets[i];
                     d->targets[i] = at->same;
                     at->same = *slot;
@@ -348,9 +348,9 @@ static bool conc__dl_target_enter(conc__download *dl) {
         }
     }
     if (d->target_room == 0) return true; /* (the part's lock is there as well) */
-    i = conc__text_hash(dl->item.path) & (d->target_room - 1);
+    i = conc__text_hash(dl->item->path) & (d->target_room - 1);
     for (at = d->targets[i]; at != NULL; at = at->same) {
-        if (strcmp(at->item.path, dl->item.path) == 0) return false;
+        if (strcmp(at->item->path, dl->item->path) == 0) return false;
     }
     dl->same = d->targets[i];
     d->targets[i] = dl;
@@ -363,7 +363,7 @@ static void conc__dl_target_leave(conc__download *dl) {
     conc_downloader *d = dl->d;
     conc__download **at;
     if (!dl->is_target) return;
-    at = &d->targets[conc__text_hash(dl->item.path) & (d->target_room - 1)];
+    at = &d->targets[conc__text_hash(dl->item->path) & (d->target_room - 1)];
     while (*at != dl) at = &(*at)->same;
     *at = dl->same;
     d->target_count--;
@@ -380,7 +380,7 @@ static void conc__dl_is_done(conc__download *dl) {
 }
 
 static void conc__dl_record(conc__download *dl, conc_result r, const char *text) {
-    conc_download_record *record = &dl->item.record;
+    conc_download_record *record = &dl->item->record;
     record->result = r;
     (void)snprintf(record->error, sizeof record->error, "%s", r == CONC_OK ? "" : text != NULL ? text : conc_strerror(r));
     if (dl->began != 0) record->total = (double)(conc__port_clock_ns() - dl->began) * 1e-9;
@@ -437,12 +437,12 @@ static const conc__download *conc__download_of(const conc_future *f) {
 
 const conc_download_record *conc_download_record_of(const conc_future *f) {
     const conc__download *dl = conc__download_of(f);
-    return dl != NULL ? &dl->item.record : NULL;
+    return dl != NULL ? &dl->item->record : NULL;
 }
 
 const conc_download_item *conc_download_item_of(const conc_future *f) {
     const conc__download *dl = conc__download_of(f);
-    return dl != NULL ? &dl->item : NULL;
+    return dl != NULL ? dl->item : NULL;
 }
 
 /* ---- turns ---------------------------------------------------------------------------------------------------------- */
@@ -455,7 +455,7 @@ static conc__dl_host *conc__dl_next_host(conc_downloader *d, int64_t now, int64_
         if (host->closed_until > now) {
             if (host->closed_until < *until) *until = host->closed_until;
         } else if (host->running < d->desc.max_per_host &&
-                   (best == NULL || host->queue.first->item.priority > best->queue.first->item.priority)) {
+                   (best == NULL || host->queue.first->item->priority > best->queue.first->item->priority)) {
             best = host;
         }
         host = host->next;
@@ -491,7 +491,7 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl->host->running++;
         conc__dl_insert(&d->running, dl, NULL);
         if (dl->began == 0) dl->began = now;
-        dl->item.record.queued += (double)(now - dl->waits_since) * 1e-9;
+        dl->item->record.queued += (double)(now - dl->waits_since) * 1e-9;
     }
     w->idle = dl == NULL;
     conc__lock_give(&d->lock);
@@ -571,12 +571,17 @@ void conc__dl_give_extra(conc__download *dl) {
     conc__lock_give(&dl->d->lock);
 }
 
-unsigned conc__dl_running(conc_downloader *d) {
-    unsigned n;
+int64_t conc__dl_spend(conc_downloader *d, size_t n, int64_t now) {
+    int64_t until = 0, spare = 50000000; /* what was not used lately may be used now */
     conc__lock_take(&d->lock);
-    n = (unsigned)(d->running.count + d->extra);
+    if (d->spent_until > now) {
+        until = d->spent_until;
+    } else {
+        if (d->spent_until < now - spare) d->spent_until = now - spare;
+        d->spent_until += (int64_t)((double)n * 1e9 / (double)d->desc.bandwidth);
+    }
     conc__lock_give(&d->lock);
-    return n;
+    return until;
 }
 
 conc_result conc__dl_stopped(conc__download *dl) {
@@ -661,11 +666,11 @@ static void conc__dl_look(conc_downloader *d, conc_download_progress *p) {
                 mine->speed_bytes = dl->bytes;
             }
             if (a == NULL) continue;
-            a->item = dl->origin != NULL ? dl->origin : &dl->item;
+            a->item = dl->item;
             a->bytes = dl->bytes;
             a->size = dl->size;
             a->speed = dl->speed;
-            a->attempt = dl->item.record.attempts + (i != 0 ? 1u : 0u);
+            a->attempt = dl->item->record.attempts + (i != 0 ? 1u : 0u);
             a->pause = i != 0 && dl->due > now ? (double)(dl->due - now) * 1e-9 : 0;
         }
     }
@@ -722,15 +727,15 @@ static void conc__dl_call_progress(conc_downloader *d, const conc_download_item 
 /* `telling` is held. The record is final. */
 static void conc__dl_tell_one(conc__download *dl) {
     conc_downloader *d = dl->d;
-    conc_result r = dl->item.record.result;
-    const conc_download_item *item = &dl->item;
+    conc_result r = dl->item->record.result;
+    const conc_download_item *item = dl->item;
     conc__lock_take(&d->lock);
     if (r == CONC_OK) {
         d->good++;
     } else {
         d->bad++;
     }
-    dl->bytes = dl->item.record.bytes;
+    dl->bytes = dl->item->record.bytes;
     d->bytes += dl->bytes;
     if (dl->counted) {
         d->size -= dl->size;
@@ -741,13 +746,9 @@ static void conc__dl_tell_one(conc__download *dl) {
     dl->size = dl->bytes;
     d->size += dl->bytes;
     conc__lock_give(&d->lock);
-    if (dl->origin != NULL) {
-        dl->origin->record = dl->item.record;
-        item = dl->origin;
-    }
     if (d->desc.done != NULL) d->desc.done(item, d->desc.user);
     conc__dl_call_progress(d, item, false);
-    if (d->desc.done != NULL || dl->origin != NULL) (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
+    if (d->desc.done != NULL || dl->is_lent) (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
     if (!dl->ended) {
         conc__future_end(&dl->future, r, r == CONC_FAILED ? (item->record.http_code != 0 ? item->record.http_code : -1) : 0,
                          r == CONC_OK ? NULL : item->record.error);
@@ -1057,34 +1058,39 @@ conc_downloader *conc_downloader_new(const conc_download_desc *desc) {
 /* What is wrong with an item is its own result. */
 static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t size) {
     conc_downloader *d = dl->d;
-    const char *path = dl->item.path;
+    const char *path = dl->item->path;
     bool is_https = false;
-    conc_result r = conc__url_host(dl->item.url, host, size, &is_https);
+    conc_result r = conc__url_host(dl->item->url, host, size, &is_https);
     if (r == CONC_OK && !is_https && !d->desc.allow_http) {
-        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item.url);
+        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item->url);
     }
     if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/')) r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
-    if (r == CONC_OK) r = conc__hash_parse(dl->item.checksum, &dl->hash, dl->digest);
+    if (r == CONC_OK) r = conc__hash_parse(dl->item->checksum, &dl->hash, dl->digest);
     return r;
 }
 
-static conc__download *conc__dl_add(conc_downloader *d, const conc_download_item *item, conc_download_item *origin) {
-    size_t size = conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
-    conc__download *dl = (conc__download *)conc__alloc(1, sizeof *dl + size, "a download");
+/* `item` is copied behind the struct; or, `lent`, used where it is, and stays until it has been told. */
+static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item, bool lent) {
+    size_t size = sizeof *item + conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
+    conc__download *dl = (conc__download *)conc__alloc(1, sizeof *dl + (lent ? 0 : size), "a download");
     char host[CONC__URL_MAX + 16], *at;
     conc_result r;
     if (dl == NULL) return NULL;
     conc__future_begin(&dl->future, &conc__dl_futures, NULL, NULL, item->user);
-    at = (char *)(dl + 1);
     dl->d = d;
-    dl->origin = origin;
-    dl->item = *item;
-    dl->item.url = conc__dl_copy(&at, item->url);
-    dl->item.path = conc__dl_copy(&at, item->path);
-    dl->item.checksum = conc__dl_copy(&at, item->checksum);
-    memset(&dl->item.record, 0, sizeof dl->item.record);
-    dl->item.record.result = CONC_PENDING;
-    (void)snprintf(dl->item.record.final_url, sizeof dl->item.record.final_url, "%s", dl->item.url);
+    dl->is_lent = lent;
+    dl->item = item;
+    if (!lent) {
+        dl->item = (conc_download_item *)(dl + 1);
+        *dl->item = *item;
+        at = (char *)(dl->item + 1);
+        dl->item->url = conc__dl_copy(&at, item->url);
+        dl->item->path = conc__dl_copy(&at, item->path);
+        dl->item->checksum = conc__dl_copy(&at, item->checksum);
+    }
+    memset(&dl->item->record, 0, sizeof dl->item->record);
+    dl->item->record.result = CONC_PENDING;
+    (void)snprintf(dl->item->record.final_url, sizeof dl->item->record.final_url, "%s", dl->item->url);
     r = conc__dl_item_check(dl, host, sizeof host);
     conc__lock_take(&d->lock);
     if (d->closed) {
@@ -1135,7 +1141,7 @@ conc_future *conc_downloader_add(conc_downloader *d, const conc_download_item *i
         (void)conc__fail(CONC_INVALID, "conc_downloader_add: no %s", item == NULL ? "item" : item->url == NULL ? "url" : "path");
         return NULL;
     }
-    dl = conc__dl_add(d, item, NULL);
+    dl = conc__dl_add(d, (conc_download_item *)(uintptr_t)item, false);
     return dl != NULL ? &dl->future : NULL;
 }
 
@@ -1200,7 +1206,7 @@ static size_t conc__results_next(conc_iter *it, void *items, size_t n) {
         conc__download *dl = d->told.first;
         conc__dl_remove(dl);
         (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
-        out[done++] = dl->item;
+        out[done++] = *dl->item;
         *end = dl;
         end = &dl->next;
     }
@@ -1344,7 +1350,7 @@ static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const con
         return r;
     }
     for (i = 0; i < n; i++) {
-        conc__download *dl = conc__dl_add(d, &items[i], &items[i]);
+        conc__download *dl = conc__dl_add(d, &items[i], true);
         if (dl != NULL) {
             conc_future_release(&dl->future);
             continue;

@@ -30,6 +30,7 @@
 #define CONC__DL_RESERVE (8u << 20)  /* from this length on, room on the disk is asked for before */
 #define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
 #define CONC__DL_NOTE_NS 1000000000
+#define CONC__DL_PAUSE_NS 10000000     /* how long what is too early waits at least */
 #define CONC__DL_ATTEMPTS 1000u      /* of one item, whatever they have brought */
 
 typedef struct conc__engine conc__engine;
@@ -63,6 +64,9 @@ struct conc__transfer {
     int piece;                    /* -1: the whole file, or its rest */
     uint64_t from, at;            /* where it began in the file, and where the next byte goes */
     unsigned body;
+    conc__transfer *after;        /* in the list of those that wait for bandwidth */
+    bool is_paused;
+    uint64_t grant;               /* so much may come, although others wait */
     bool cut;                     /* we have ended it, and that is no error */
     bool foreign;                 /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
@@ -108,6 +112,8 @@ struct conc__engine {
     int64_t timer;                  /* libcurl's; INT64_MAX: none */
     int64_t until;                  /* the pump sleeps till then; INT64_MIN: it runs */
     int64_t check;                  /* when to look for stalls */
+    conc__transfer *paused, **paused_end; /* those that wait for bandwidth, in their order; */
+    int64_t resume;                 /* till when */
     bool again;                     /* something has changed since it began its last round */
     uint32_t alarms;                /* of the session's, seen */
     long buffer;
@@ -284,12 +290,12 @@ static bool conc__job_can_resume(const conc__job_dl *job) {
 }
 
 static uint64_t conc__job_max(const conc__job_dl *job) {
-    uint64_t max = job->dl->item.max_bytes != 0 ? job->dl->item.max_bytes : job->e->d->desc.max_bytes;
+    uint64_t max = job->dl->item->max_bytes != 0 ? job->dl->item->max_bytes : job->e->d->desc.max_bytes;
     return max != 0 ? max : UINT64_MAX;
 }
 
 static void conc__job_progress(conc__job_dl *job) {
-    conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item.size);
+    conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item->size);
 }
 
 /* A note, if it is time: for what takes long. */
@@ -299,7 +305,57 @@ static void conc__job_note(conc__job_dl *job, int64_t now) {
     if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
     job->noted = job->fresh;
     job->noted_at = now;
-    (void)conc__dl_file_note(&job->file, job->dl->item.url); /* without it a later call has more to do, no more */
+    (void)conc__dl_file_note(&job->file, job->dl->item->url); /* without it a later call has more to do, no more */
+}
+
+/* ---- bandwidth ---------------------------------------------------------------------------------------------------------------------
+ * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go on. Those that wait go on in
+ * turns, each for a while. (libcurl's own limit is one transfer's, and lets the first seconds pass.) */
+
+static bool conc__transfer_may(conc__transfer *t, size_t n) {
+    conc__engine *e = t->e;
+    if (e->d->desc.bandwidth == 0) return true;
+    if ((e->paused == NULL || t->grant >= n) && conc__dl_spend(e->d, n, t->moved) == 0) {
+        t->grant -= t->grant < n ? t->grant : n;
+        return true;
+    }
+    t->grant = 0;
+    t->is_paused = true;
+    t->after = NULL;
+    *e->paused_end = t;
+    e->paused_end = &t->after;
+    if (e->resume == INT64_MAX) {
+        e->resume = t->moved + CONC__DL_PAUSE_NS;
+        conc__engine_stir(e);
+    }
+    return false;
+}
+
+static void conc__transfer_unpause(conc__transfer *t) {
+    conc__engine *e = t->e;
+    conc__transfer **at = &e->paused;
+    if (!t->is_paused) return;
+    while (*at != t) at = &(*at)->after;
+    *at = t->after;
+    if (*at == NULL) e->paused_end = at;
+    t->is_paused = false;
+}
+
+/* Lets those go on for which there is enough again. Sets when to look again. */
+static void conc__engine_resume(conc__engine *e, int64_t now) {
+    conc__transfer *t;
+    size_t count = 0;
+    if (now < e->resume) return;
+    e->resume = INT64_MAX;
+    for (t = e->paused; t != NULL; t = t->after) count++;
+    while (count-- > 0 && e->paused != NULL && conc__dl_spend(e->d, 0, now) == 0) {
+        t = e->paused;
+        conc__transfer_unpause(t);
+        t->moved = now;
+        t->grant = e->d->desc.bandwidth / (1000000000 / CONC__DL_PAUSE_NS) / (count + 1) + CURL_MAX_WRITE_SIZE;
+        (void)curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+    }
+    if (e->paused != NULL) e->resume = now + CONC__DL_PAUSE_NS;
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------------------------ */
@@ -410,7 +466,7 @@ static void conc__job_divide(conc__transfer *t) {
 static bool conc__answer_is_good(conc__transfer *t, long code) {
     conc__job_dl *job = t->job;
     conc__dl_file *file = &job->file;
-    uint64_t from = 0, total = 0, wanted = job->dl->item.size;
+    uint64_t from = 0, total = 0, wanted = job->dl->item->size;
     bool has_total = true;
     conc_result r = CONC_OK;
     if (code == 206) {
@@ -438,7 +494,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         if (file->part.size > 0 || t->from > 0 || file->kept > 0) {
             r = conc__dl_file_restart(file);
             job->before = 0;
-            job->dl->item.record.resumed_from = 0;
+            job->dl->item->record.resumed_from = 0;
         }
         t->at = t->from = 0;
         file->kept = 0;
@@ -511,7 +567,7 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
         conc__job_fails(job, CONC_REJECTED, false, "more came than max_bytes");
         return false;
     }
-    if ((file->has_length && t->at + n > file->length) || (job->dl->item.size != 0 && t->at + n > job->dl->item.size)) {
+    if ((file->has_length && t->at + n > file->length) || (job->dl->item->size != 0 && t->at + n > job->dl->item->size)) {
         job->afresh = true;
         conc__job_fails(job, CONC_BROKEN, false, "more came than the file is long");
         return false;
@@ -526,7 +582,7 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
     t->at += n;
     file->kept += n;
     job->fresh += n;
-    job->dl->item.record.received += n;
+    job->dl->item->record.received += n;
     if (t->piece >= 0) {
         file->pieces[t->piece].at = t->at;
         t->cut = t->cut || (t->at == file->pieces[t->piece].end && t->at < file->length && t->from == 0);
@@ -543,7 +599,10 @@ static size_t conc__transfer_write(char *data, size_t size, size_t n, void *arg)
     if (n == 0) return 0;
     if (t->job->result != CONC_OK) return 0; /* it ends with another transfer of its job */
     if (t->body == CONC__BODY_UNKNOWN && !conc__answer_is_here(t)) return 0;
-    if (t->body == CONC__BODY_TAKEN) return conc__transfer_take(t, data, n) ? n : 0;
+    if (t->body == CONC__BODY_TAKEN) {
+        if (!conc__transfer_may(t, n)) return CURL_WRITEFUNC_PAUSE;
+        return conc__transfer_take(t, data, n) ? n : 0;
+    }
     t->spared += n;
     if (t->spared <= CONC__DL_SPARE) return n;
     t->cut = true;
@@ -607,6 +666,7 @@ static conc__transfer *conc__transfer_new(conc__engine *e) {
 
 static void conc__transfer_release(conc__transfer *t) {
     conc__engine *e = t->e;
+    conc__transfer_unpause(t);
     *t->link = t->next;
     if (t->next != NULL) t->next->link = t->link;
     curl_slist_free_all(t->headers);
@@ -623,7 +683,7 @@ static void conc__transfer_release(conc__transfer *t) {
 static CURLcode conc__transfer_ask(conc__transfer *t) {
     conc__job_dl *job = t->job;
     conc__dl_file *file = &job->file;
-    const char *url = t->url != NULL ? t->url : job->dl->item.url;
+    const char *url = t->url != NULL ? t->url : job->dl->item->url;
     char range[64];
     CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: url", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_URL, url));
     struct curl_slist *headers = t->foreign ? NULL : t->e->headers, *at;
@@ -657,18 +717,6 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     return c;
 }
 
-/* Each may have its share. */
-static void conc__engine_share(conc__engine *e) {
-    conc__transfer *t;
-    unsigned n;
-    uint64_t share;
-    if (e->d->desc.bandwidth == 0) return;
-    n = conc__dl_running(e->d);
-    share = e->d->desc.bandwidth / (n != 0 ? n : 1);
-    if (share == 0) share = 1;
-    for (t = e->active; t != NULL; t = t->next) (void)curl_easy_setopt(t->easy, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)share);
-}
-
 /* Starts a transfer of a job, from a place in its file on; false: there is no memory, the job knows. */
 static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     conc__transfer *t = conc__transfer_new(job->e);
@@ -680,6 +728,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->piece = piece;
     t->from = t->at = from;
     t->foreign = false;
+    t->grant = 0;
     t->moved = conc__port_clock_ns();
     if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(job->e->multi, t->easy)) != CURLM_OK) {
         conc__transfer_release(t);
@@ -714,7 +763,7 @@ static double conc__job_delay(conc__job_dl *job) {
     conc__download *dl = job->dl;
     double delay = desc->retry_delay;
     unsigned i;
-    if (!job->again || desc->retries < 0 || dl->item.record.attempts >= CONC__DL_ATTEMPTS) return -1;
+    if (!job->again || desc->retries < 0 || dl->item->record.attempts >= CONC__DL_ATTEMPTS) return -1;
     if (dl->fruitless > (unsigned)desc->retries) return -1;
     if (job->retry_after > desc->retry_after_max) return -1;
     for (i = 1; i < dl->fruitless && delay < desc->retry_delay_max; i++) delay *= 2;
@@ -727,7 +776,7 @@ static double conc__job_delay(conc__job_dl *job) {
 static void conc__job_end(conc__job_dl *job) {
     conc__engine *e = job->e;
     conc__download *dl = job->dl;
-    conc_download_record *record = &dl->item.record;
+    conc_download_record *record = &dl->item->record;
     const conc_download_desc *desc = &e->d->desc;
     conc_result r = job->result;
     double delay = -1;
@@ -751,7 +800,7 @@ static void conc__job_end(conc__job_dl *job) {
         keep = kept && (delay >= 0 || !desc->discard_parts);
         record->bytes = keep ? job->file.kept : 0;
         job->file.is_note_right = job->file.is_note_right && job->file.piece_count == 0;
-        conc__dl_file_close(&job->file, dl->item.url, keep);
+        conc__dl_file_close(&job->file, dl->item->url, keep);
         conc__dl_progress(dl, record->bytes, 0);
     }
     if (delay >= 0) {
@@ -760,8 +809,8 @@ static void conc__job_end(conc__job_dl *job) {
         conc__dl_over(dl, r, job->text);
     }
     e->jobs--;
+    e->again = true;
     conc__free(job);
-    conc__engine_share(e);
 }
 
 /* It has its checksum: it gets its name. */
@@ -832,7 +881,7 @@ static void conc__job_verify(conc__job_dl *job) {
 /* All of its transfers have ended, and there will be no more. */
 static void conc__job_judge(conc__job_dl *job) {
     conc__dl_file *file = &job->file;
-    uint64_t wanted = file->has_length ? file->length : job->dl->item.size;
+    uint64_t wanted = file->has_length ? file->length : job->dl->item->size;
     if (job->result == CONC_OK && ((file->has_length || wanted != 0) && file->kept != wanted)) {
         conc__job_fails(job, CONC_BROKEN, true, "the file came shorter than it is");
     }
@@ -882,30 +931,32 @@ static void conc__job_pieces(conc__job_dl *job) {
 static bool conc__job_exists(conc__download *dl) {
     intptr_t fd;
     uint64_t size = 0;
-    bool is = conc__port_file_open(dl->item.path, &fd, &size) == 0;
+    bool is = conc__port_file_open(dl->item->path, &fd, &size) == 0;
     if (!is) return false;
-    if (dl->item.size != 0 && size != dl->item.size) is = false;
+    if (dl->item->size != 0 && size != dl->item->size) is = false;
     if (is && dl->hash != CONC__HASH_NONE) is = conc__hash_file(fd, size, dl->hash, dl->digest) == CONC_OK;
     conc__port_file_close(fd);
-    if (is) dl->item.record.bytes = size;
+    if (is) dl->item->record.bytes = size;
     return is;
 }
 
 /* A download's turn begins. */
 static void conc__job_begin(conc__engine *e, conc__download *dl) {
-    conc_download_record *record = &dl->item.record;
+    conc_download_record *record = &dl->item->record;
     conc__job_dl *job;
     conc_result r;
     unsigned i;
     if (record->attempts == 0 && e->d->desc.keep_existing && conc__job_exists(dl)) {
         conc__dl_over(dl, CONC_OK, NULL);
+        e->again = true; /* it is to be told */
         return;
     }
     job = (conc__job_dl *)conc__alloc(1, sizeof *job, "a download's turn");
-    r = job == NULL ? CONC_NO_MEMORY : conc__dl_file_open(&job->file, dl->item.path, dl->item.url);
+    r = job == NULL ? CONC_NO_MEMORY : conc__dl_file_open(&job->file, dl->item->path, dl->item->url);
     if (r != CONC_OK) {
         conc__free(job);
         conc__dl_over(dl, r, conc_error_detail());
+        e->again = true;
         return;
     }
     job->e = e;
@@ -913,7 +964,7 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
     job->retry_after = -1;
     job->before = job->file.kept;
     job->noted_at = conc__port_clock_ns();
-    if (!conc__job_can_resume(job) || (dl->item.size != 0 && job->file.has_length && job->file.length != dl->item.size)) {
+    if (!conc__job_can_resume(job) || (dl->item->size != 0 && job->file.has_length && job->file.length != dl->item->size)) {
         if (job->file.part.size > 0) r = conc__dl_file_restart(&job->file);
         job->before = 0;
     }
@@ -952,7 +1003,7 @@ static bool conc__code_is_passing(long code) {
 }
 
 static void conc__transfer_times(conc__transfer *t) {
-    conc_download_record *record = &t->job->dl->item.record;
+    conc_download_record *record = &t->job->dl->item->record;
     curl_off_t us = 0;
     long n = 0;
     char *url = NULL;
@@ -968,10 +1019,10 @@ static void conc__transfer_times(conc__transfer *t) {
 /* Another address: true, it is under way. */
 static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     conc__job_dl *job = t->job;
-    conc_download_record *record = &job->dl->item.record;
+    conc_download_record *record = &job->dl->item->record;
     const conc_download_desc *desc = &job->e->d->desc;
     char *old = t->url;
-    const char *from = old != NULL ? old : job->dl->item.url;
+    const char *from = old != NULL ? old : job->dl->item->url;
     size_t n = strlen(to);
     char *names;
     bool was_https = false, is_https = false;
@@ -1072,7 +1123,7 @@ static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
     long code = 0;
     char *to = NULL;
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
-    if (code != 0) job->dl->item.record.http_code = (int)code;
+    if (code != 0) job->dl->item->record.http_code = (int)code;
     conc__transfer_times(t);
     if (job->result == CONC_OK && (c == CURLE_OK || t->cut)) {
         if (t->body == CONC__BODY_UNKNOWN) (void)conc__answer_is_here(t); /* an empty one */
@@ -1149,7 +1200,7 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
     e->check = INT64_MAX;
     for (t = e->active; t != NULL; t = next) {
         conc__job_dl *job = t->job;
-        int64_t due = t->moved + stall;
+        int64_t due = (t->is_paused ? now : t->moved) + stall;
         next = t->next;
         if (total != 0 && now >= job->dl->began + total) {
             conc__job_fails(job, CONC_TIMEOUT, false, "total_timeout is over");
@@ -1192,16 +1243,17 @@ static int64_t conc__engine_turn(conc__engine *e) {
         conc__job_begin(e, dl);
         if (e->check == INT64_MAX) e->check = 0;
     }
-    if (dl != NULL || e->count < w->slots) conc__engine_share(e);
     now = conc__port_clock_ns();
     if (e->timer <= now) {
         e->timer = INT64_MAX;
         (void)curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     }
+    conc__engine_resume(e, now);
     conc__engine_check(e, now);
     if (conc__engine_reap(e) || e->again) return 0;
     if (paused < until) until = paused;
     if (e->timer < until) until = e->timer;
+    if (e->resume < until) until = e->resume;
     if (e->count != 0 && e->check < until) until = e->check;
     return until < 0 ? 0 : until;
 }
@@ -1256,7 +1308,7 @@ static conc_result conc__engine_dress(conc__engine *e) {
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, conc__engine_timer);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
-    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)e->w->slots + 4);
+    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)e->w->slots + 4);
     if (m != CURLM_OK) return conc__fail(CONC_NO_MEMORY, "libcurl: %s", curl_multi_strerror(m));
     for (; line != NULL && *line != NULL; line++) {
         struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(e->headers, *line);
@@ -1275,7 +1327,8 @@ conc_result conc__dl_engine_start(conc__dl_worker *w) {
     w->engine = e;
     e->w = w;
     e->d = w->d;
-    e->timer = e->check = INT64_MAX;
+    e->timer = e->check = e->resume = INT64_MAX;
+    e->paused_end = &e->paused;
     e->until = INT64_MAX;
     e->buffer = w->slots <= 16 ? 262144 / 2 : w->slots <= 64 ? 65536 : 16384;
     e->random = (uint32_t)conc__port_clock_ns() ^ (uint32_t)((uintptr_t)e >> 4) * 0x9E3779B9u;

@@ -153,7 +153,7 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
     memset(&h, 0, sizeof h);
     r = conc__hash_begin(&h, kind);
     while (r == CONC_OK && at < size) {
-        size_t n = size - at < BLOCK ? (size_t)(size - at) : BLOCK, done;
+        size_t n = size - at < BLOCK ? (size_t)(size - at) : (size_t)BLOCK, done;
         int e = conc__port_file_read(fd, block, n, at, &done);
         if (e != 0) {
             r = conc__fail_system(CONC_SYSTEM, e, "cannot read what was written, for its checksum");

@@ -731,8 +731,8 @@ enum { CONC__DL_QUEUED, CONC__DL_PAUSED, CONC__DL_RUNS, CONC__DL_OVER, CONC__DL_
 struct conc__download {
     conc_future future;            /* first: freed by it */
     conc_downloader *d;            /* one of its users */
-    conc_download_item item;       /* its strings follow this struct; the record is written by who has it at the moment */
-    conc_download_item *origin;    /* conc_download_all()'s; NULL: none */
+    conc_download_item *item;      /* behind this struct; or conc_download_all()'s. Its record is written by who has it at the moment */
+    bool is_lent;                  /* the latter */
     conc__hash_kind hash;
     uint8_t digest[CONC__HASH_BYTES];
     conc__dl_host *host;           /* NULL: its URL has none */
@@ -810,6 +810,7 @@ struct conc_downloader {
     uint64_t size;            /* of all whose length is known */
     size_t sized;             /* so many are these */
     int64_t first_at;         /* 0: none has come */
+    int64_t spent_until;      /* the bandwidth is */
     int64_t tick_at;          /* when to call `progress` next */
 };
 
@@ -829,8 +830,8 @@ CONC__LIB void conc__dl_tell(conc__dl_worker *w, int64_t *until);
 /* One transfer more for a download that runs; false: not now. And back. */
 CONC__LIB bool conc__dl_take_extra(conc__download *dl);
 CONC__LIB void conc__dl_give_extra(conc__download *dl);
-/* How many transfers are running now, in the whole session. */
-CONC__LIB unsigned conc__dl_running(conc_downloader *d);
+/* Takes n bytes of the bandwidth: 0; or, and nothing was taken, the time at which there is some again. */
+CONC__LIB int64_t conc__dl_spend(conc_downloader *d, size_t n, int64_t now);
 /* Whether the download has to end now: CONC_OK, or what it ends with. */
 CONC__LIB conc_result conc__dl_stopped(conc__download *dl);
 /* Whether nothing is left to be done, nor will come. The worker that has heard so says at its end that it has ended, and then touches neither
