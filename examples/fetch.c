@@ -267,17 +267,10 @@ int main(int argc, char **argv) {
     if (!quiet) desc.progress = conc_download_bars;
     listen_to_signals();
 
-    double start = conc_clock();
     conc_result r = conc_download_all(items, count, &desc);
-    uint64_t bytes = 0;
     size_t failed = 0;
-    for (size_t i = 0; i < count; i++) {
-        failed += items[i].record.result != CONC_OK;
-        bytes += items[i].record.received;
-    }
-    double seconds = conc_clock() - start;
+    for (size_t i = 0; i < count; i++) failed += items[i].record.result != CONC_OK;
     if (r != CONC_OK && r != CONC_FAILED && r != CONC_CANCELED) fprintf(stderr, "fetch: %s\n", conc_explain(r));
     if (failed > 0) tell(failed);
-    else if (!quiet && r == CONC_OK) fprintf(stderr, "%zu files, %llu bytes fetched in %.2f s\n", count, (unsigned long long)bytes, seconds);
     return r == CONC_OK ? 0 : 1;
 }
