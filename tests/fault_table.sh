@@ -96,7 +96,10 @@ row() {
     # shellcheck disable=SC2086
     wait $jobs
     printf '%-26s' "$1"
-    for tool in $who; do printf '%-18s' "$(cat "$work/cell.$tool")"; done
+    for tool in $who; do
+        printf '%-18s' "$(cat "$work/cell.$tool")"
+        cat "$work/cell.$tool" >>"$work/cells.$tool"
+    done
     case $2:$(sed 's/ .*//' "$work/cell.ours") in
     right:ok,right | none:fails,none | either:ok,right | either:fails,none) echo ;;
     *)
@@ -161,5 +164,11 @@ row changed-no-tag right other,notag,nodate,reset=100000,times=1
 row changed-same-tag+sum either other,sametag,reset=100000,times=1 sum
 row changed-whole+sum either other,times=1 sum
 
+# What each did wrong, in all.
+for what in 'lies=!' 'wrong files=wrong[*]' 'hangs=^HANGS'; do
+    printf '%-26s' "${what%%=*}"
+    for tool in $who; do printf '%-18s' "$(grep -c "${what#*=}" "$work/cells.$tool")"; done
+    echo
+done
 echo "$rows rows, $bad of ours wrong"
 [ $bad -eq 0 ]
