@@ -86,8 +86,6 @@ static void add(const char *url, const char *name, const char *checksum) {
     if (name == NULL || *name == '\0' || strcmp(name, "-") == 0) {
         if (conc_download_name(url, own, sizeof own) != CONC_OK) wrong("%s: %s: say -o", url, conc_error_detail());
         name = own;
-    } else if (!leads_below(name)) {
-        wrong("%s: leads out of the directory", name);
     }
     if (count == room) {
         room = room * 2 + 64;
@@ -96,7 +94,7 @@ static void add(const char *url, const char *name, const char *checksum) {
     conc_download_item *it = &items[count++];
     memset(it, 0, sizeof *it);
     it->url = join(url, "", "");
-    it->path = directory != NULL ? join(directory, "/", name) : join(name, "", "");
+    it->path = directory != NULL && *name != '/' ? join(directory, "/", name) : join(name, "", "");
     if (checksum != NULL && *checksum != '\0') it->checksum = join(checksum, "", "");
 }
 
@@ -108,6 +106,7 @@ static void add_list(const char *path) {
         char *rest = NULL, *url = strtok_r(line, " \t\r\n", &rest);
         if (url == NULL || *url == '#') continue;
         const char *name = strtok_r(NULL, " \t\r\n", &rest);
+        if (name != NULL && !leads_below(name)) wrong("%s: %s: leads out of the directory", path, name);
         add(url, name, strtok_r(NULL, " \t\r\n", &rest));
     }
     if (ferror(f)) wrong("%s: %s", path, strerror(errno));
@@ -153,7 +152,8 @@ static const char *argument(char **argv, int *i, const char *option) {
 }
 
 static bool parse(char **argv, conc_download_desc *desc) { /* returns whether to be quiet */
-    const char *name = NULL, *checksum = NULL, *engines[] = {"coroutines", "threads", "processes"};
+    char *checksum = NULL;
+    const char *name = NULL, *engines[] = {"coroutines", "threads", "processes"};
     size_t list_count = 0, url_count = 0;
     bool quiet = false;
     int n = 0;
@@ -189,22 +189,19 @@ static bool parse(char **argv, conc_download_desc *desc) { /* returns whether to
             int k = 0;
             while (k < 3 && strcmp(a, kinds[k]) != 0) k++;
             if (k == 3) wrong("%s: there is no such option", a);
+            free(checksum);
             checksum = join(kinds[k] + 2, ":", argument(argv, &i, kinds[k]));
         }
     }
     if (directory != NULL && mkdir(directory, 0777) != 0 && errno != EEXIST) wrong("%s: %s", directory, strerror(errno));
     if ((name != NULL || checksum != NULL) && (url_count != 1 || list_count > 0)) wrong("-o and checksums are for one address");
-    if (name != NULL) { /* said here and now: it may lead anywhere */
-        add(urls[0], "x", checksum);
-        items[0].path = directory != NULL && *name != '/' ? join(directory, "/", name) : name;
-    } else {
-        for (size_t i = 0; i < url_count; i++) add(urls[i], NULL, checksum);
-    }
+    for (size_t i = 0; i < url_count; i++) add(urls[i], name, checksum);
     for (size_t i = 0; i < list_count; i++) add_list(lists[i]);
     if (url_count + list_count == 0) wrong("no address");
     check_names();
     free(urls);
     free(lists);
+    free(checksum);
     return quiet;
 }
 
