@@ -571,6 +571,22 @@ void conc__dl_give_extra(conc__download *dl) {
     conc__lock_give(&dl->d->lock);
 }
 
+uint32_t conc__dl_random(uint32_t *state) { /* xorshift (G. Marsaglia, 2003) */
+    uint32_t r = *state;
+    r ^= r << 13;
+    r ^= r >> 17;
+    r ^= r << 5;
+    return *state = r;
+}
+
+double conc__dl_backoff(const conc_download_desc *desc, unsigned fruitless, uint32_t *random) {
+    double delay = desc->retry_delay;
+    unsigned i;
+    for (i = 1; i < fruitless && delay < desc->retry_delay_max; i++) delay *= 2;
+    if (delay > desc->retry_delay_max) delay = desc->retry_delay_max;
+    return delay * (1 - (double)conc__dl_random(random) / 4294967296.0 / 2);
+}
+
 int64_t conc__dl_spend(conc_downloader *d, size_t n, int64_t now) {
     int64_t until = 0, spare = 50000000; /* what was not used lately may be used now */
     conc__lock_take(&d->lock);
@@ -835,6 +851,18 @@ void conc__dl_worker_ends(conc__dl_worker *w) {
 
 /* ---- workers ------------------------------------------------------------------------------------------------------------------ */
 
+static conc_result conc__dl_start(conc__dl_worker *w) {
+    return w->d->desc.engine == CONC_DOWNLOAD_PROCESSES ? conc__dl_crew_start(w) : conc__dl_engine_start(w);
+}
+
+static void conc__dl_stop_free(conc__dl_worker *w) {
+    if (w->d->desc.engine == CONC_DOWNLOAD_PROCESSES) {
+        conc__dl_crew_free(w);
+    } else {
+        conc__dl_engine_free(w);
+    }
+}
+
 static int conc__dl_run(void *arg) {
     conc__dl_worker *w = (conc__dl_worker *)arg;
     conc_loop *loop = w->loop;
@@ -867,7 +895,7 @@ static conc__dl_worker *conc__dl_worker_new(conc_downloader *d, unsigned slots) 
         d->workers = w;
         conc__lock_give(&d->lock);
         (void)conc__add32(&d->users, 1, CONC__RELAXED);
-        if (conc__dl_engine_start(w) == CONC_OK) return w;
+        if (conc__dl_start(w) == CONC_OK) return w;
         conc__lock_take(&d->lock);
         d->workers = w->next; /* (workers are made one at a time) */
         d->worker_count--;
@@ -885,7 +913,7 @@ static void conc__dl_workers_free(conc_downloader *d) {
         conc__dl_worker *w = d->workers;
         d->workers = w->next;
         if (w->thread != NULL) (void)conc_thread_join(w->thread, NULL, CONC_FOREVER);
-        conc__dl_engine_free(w);
+        conc__dl_stop_free(w);
         if (w->owns_loop) (void)conc_loop_free(w->loop);
         conc__free(w);
     }
@@ -1003,7 +1031,7 @@ static void conc__dl_worker_retire(conc_downloader *d, conc__dl_worker *w) {
     d->workers = w->next;
     d->worker_count--;
     conc__lock_give(&d->lock);
-    conc__dl_engine_free(w);
+    conc__dl_stop_free(w);
     (void)conc_loop_free(w->loop);
     conc__free(w);
 }

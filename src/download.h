@@ -74,7 +74,7 @@ typedef struct conc_download_record {
     char final_url[512];     /* where it came from, after redirects; cut if it is longer */
 } conc_download_record;
 
-/* All zero but for url and path is right: { "https://...", "1.jpg" }. */
+/* All zero but for url and path is right. */
 typedef struct conc_download_item {
     const char *url;
     const char *path;              /* the target. Its directory has to exist */

@@ -748,27 +748,14 @@ static void conc__job_unpend(conc__job_dl *job) {
     job->link = NULL;
 }
 
-static double conc__engine_random(conc__engine *e) {
-    uint32_t r = e->random;
-    r ^= r << 13;
-    r ^= r >> 17;
-    r ^= r << 5;
-    e->random = r;
-    return (double)r / 4294967296.0;
-}
-
 /* How long to wait before the next attempt, in seconds; < 0: there is none. */
 static double conc__job_delay(conc__job_dl *job) {
     const conc_download_desc *desc = &job->e->d->desc;
     conc__download *dl = job->dl;
-    double delay = desc->retry_delay;
-    unsigned i;
+    double delay;
     if (!job->again || desc->retries < 0 || dl->item->record.attempts >= CONC__DL_ATTEMPTS) return -1;
-    if (dl->fruitless > (unsigned)desc->retries) return -1;
-    if (job->retry_after > desc->retry_after_max) return -1;
-    for (i = 1; i < dl->fruitless && delay < desc->retry_delay_max; i++) delay *= 2;
-    if (delay > desc->retry_delay_max) delay = desc->retry_delay_max;
-    delay *= 1 - conc__engine_random(job->e) / 2;
+    if (dl->fruitless > (unsigned)desc->retries || job->retry_after > desc->retry_after_max) return -1;
+    delay = conc__dl_backoff(desc, dl->fruitless, &job->e->random);
     return delay < job->retry_after ? job->retry_after : delay;
 }
 

@@ -830,6 +830,9 @@ CONC__LIB void conc__dl_tell(conc__dl_worker *w, int64_t *until);
 /* One transfer more for a download that runs; false: not now. And back. */
 CONC__LIB bool conc__dl_take_extra(conc__download *dl);
 CONC__LIB void conc__dl_give_extra(conc__download *dl);
+/* A random number's next; the pause after so many attempts in vain, in seconds. */
+CONC__LIB uint32_t conc__dl_random(uint32_t *state);
+CONC__LIB double conc__dl_backoff(const conc_download_desc *desc, unsigned fruitless, uint32_t *random);
 /* Takes n bytes of the bandwidth: 0; or, and nothing was taken, the time at which there is some again. */
 CONC__LIB int64_t conc__dl_spend(conc_downloader *d, size_t n, int64_t now);
 /* Whether the download has to end now: CONC_OK, or what it ends with. */
@@ -848,6 +851,10 @@ CONC__LIB conc_result conc__curl_begin(void); /* once for all */
 /* Starts the worker's tasks in its loop; they end when conc__dl_is_over(). */
 CONC__LIB conc_result conc__dl_engine_start(conc__dl_worker *w);
 CONC__LIB void conc__dl_engine_free(conc__dl_worker *w); /* after their end, or if they did not start */
+/* The same with processes (download_process.c). */
+CONC__LIB conc_result conc__dl_crew_start(conc__dl_worker *w);
+CONC__LIB void conc__dl_crew_free(conc__dl_worker *w);
+CONC__LIB void conc__dl_register(void); /* by conc_process_main(): the task that is spawned */
 
 #endif
 

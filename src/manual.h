@@ -1,8 +1,8 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
  * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
- * coroutines with an event loop, sockets, processes; and one way to wait for any of them. C99 or later, C++11 or later;
- * Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads.
+ * coroutines with an event loop, sockets, processes, downloads; and one way to wait for any of them. C99 or later, C++11 or
+ * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads (downloads: libcurl).
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -99,6 +99,8 @@
  *  CONC_COMPUTED_GOTO                  any file              generators and coroutines with labels as values (gcc, clang): a
  *                                                            suspension may then stand in a switch of yours; see frame.h
  *  CONC_ITERABLE_TYPES(X)              any file              your types for CONC_IS_ITERABLE(): see iter.h
+ *  CONC_WITH_CURL                      everywhere            downloads; link with -lcurl
+ *  CONC_WITH_OPENSSL                   implementation        and their checksums; link with -lcrypto
  *  CONC_SIM                            everywhere            conc_sim_run(): see SIMULATION (gcc and clang; for tests)
  *
  * No option changes a public type: files with and without them can be linked together.
@@ -516,6 +518,39 @@
  * if (conc_select(ops, 2, CONC_FOREVER) == 1) conc_process_kill(p);
  * ```
  *
+ * ---- DOWNLOADS ------------------------------------------------------------------------------ download.h below
+ *
+ * With `#define CONC_WITH_CURL` before the header, and -lcurl.
+ *
+ * ```c
+ * if (conc_download("https://example.org/1.jpg", "1.jpg", NULL) != CONC_OK) puts(conc_error_detail());
+ *
+ * conc_download_item items[] = { { .url = "https://example.org/1.jpg", .path = "1.jpg" },
+ *                                { .url = "https://example.org/2.jpg", .path = "2.jpg" } };
+ * conc_download_all(items, 2, &(conc_download_desc){ .max_parallel = 16, .progress = conc_download_bars });
+ * for (int i = 0; i < 2; i++) printf("%s: %d, %s\n", items[i].path, items[i].record.http_code, items[i].record.error);
+ * ```
+ *
+ * At the target there is the whole file or what was there before, never a part. What breaks off is tried again, and goes on where
+ * it ended, also in a later call, also after kill -9; what cannot be is told in one sentence for each. A session takes items
+ * while it runs; each is a future, and so an op:
+ *
+ * ```c
+ * conc_downloader *d = conc_downloader_new(&(conc_download_desc){ .max_per_host = 4, .keep_existing = true });
+ * conc_future *f = conc_downloader_add(d, &(conc_download_item){ .url = "https://example.org/3.jpg", .path = "3.jpg" });
+ * conc_op ops[] = { conc_op_future(f), conc_op_sleep(5) };
+ * if (conc_select(ops, 2, CONC_FOREVER) == 1) conc_future_cancel(f);        // what came is kept, for the next time
+ * conc_future_release(f);
+ * conc_downloader_close(d);
+ * CONC_FOREACH(conc_download_item, i, conc_downloader_results(d)) printf("%s: %s\n", i.path, i.record.error);
+ * conc_downloader_finish(d);
+ * ```
+ *
+ *  Engines      coroutines in one loop, `.engine = CONC_DOWNLOAD_THREADS`, or CONC_DOWNLOAD_PROCESSES: the same results
+ *  Refused      http, unless `.allow_http`; redirects to anything else, or from https to http; bad certificates; more than `.max_bytes`
+ *  Limits       per host and in all, connections, stalls, whole items, bandwidth; what waits in the queue cannot time out
+ *  Checked      lengths always; checksums, if you give them: `.checksum = "sha256:..."`
+ *
  * ---- CANCELLATION ------------------------------------------------------------------------------ wait.h below
  *
  * ```c
@@ -546,8 +581,9 @@
  *               conc_clock() and conc_clock_ns(). Waits leave errno as it was.
  *  Exit         See thread.h. Pools that are open are closed, and their tasks waited for (but see `daemon` in pool.h). Ending
  *               a thread by pthread_cancel() is not supported; pthread_exit() is.
- *  Hidden       No threads that you did not start, but for a pool's, "conc-timer", with the first timer, and up to 32 "conc-offload",
- *               with conc_op_offload().
+ *  Hidden       No threads that you did not start, but for a pool's, "conc-timer", with the first timer, up to 32 "conc-offload",
+ *               with conc_op_offload() and some checksums, and "conc-download", a downloader's that has no loop.
+ *  Downloads    A file is there whole and verified, or not there; a part that nobody can go on with is removed.
  *
  * ---- SIMULATION ---------------------------------------------------------------------------------- sim.h below
  *

@@ -528,6 +528,9 @@ void conc_process_main(int argc, char **argv) {
     size_t i;
     int code, e;
     conc__program = argc > 0 && argv != NULL && argv[0] != NULL ? argv[0] : "";
+#if defined(CONC_WITH_CURL)
+    conc__dl_register();
+#endif
     if (argc != 4 || strcmp(argv[1], CONC__PROCESS_OPTION) != 0) return;
     if (sscanf(argv[2], "%lld:%lld", &fd, &size) != 2 || sscanf(argv[3], "%lld", &keep) != 1 ||
         size < (long long)CONC__BLOCK_HEAD || (unsigned long long)size > SIZE_MAX) {

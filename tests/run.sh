@@ -41,6 +41,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 builds() { "$@" "$probe/p.c" -o "$probe/p" >/dev/null 2>&1; }
+has_header() { echo "#include <$1>" | cc -E - >/dev/null 2>&1; }
 
 # Sets `wanted` to the packages, by the names of package manager $1, of what is not there.
 find_missing() {
@@ -60,6 +61,8 @@ find_missing() {
         has x86_64-w64-mingw32-g++ || wanted="$wanted gcc-mingw-w64-x86-64-win32 g++-mingw-w64-x86-64-win32"
         has wine || wanted="$wanted wine wine64"
         has gcovr || wanted="$wanted gcovr"
+        has_header curl/curl.h || wanted="$wanted libcurl4-openssl-dev"
+        has_header openssl/evp.h || wanted="$wanted libssl-dev"
         # These belong to a version of a compiler. (Not gcc-multilib: it removes the cross compilers.)
         if has gcc && ! builds gcc -m32; then wanted="$wanted gcc-$(gcc -dumpversion | sed 's/\..*//')-multilib"; fi
         if has clang && ! builds clang -fsanitize=address,undefined; then
@@ -81,6 +84,8 @@ find_missing() {
         has x86_64-w64-mingw32-gcc || wanted="$wanted mingw64-gcc mingw64-gcc-c++"
         has wine || wanted="$wanted wine-core"
         has gcovr || wanted="$wanted gcovr"
+        has_header curl/curl.h || wanted="$wanted libcurl-devel"
+        has_header openssl/evp.h || wanted="$wanted openssl-devel"
         ;;
     apk)
         has cmake || wanted="$wanted cmake"
@@ -92,6 +97,8 @@ find_missing() {
         has qemu-aarch64 || wanted="$wanted qemu-aarch64"
         has x86_64-w64-mingw32-gcc || wanted="$wanted mingw-w64-gcc"
         has wine || wanted="$wanted wine"
+        has_header curl/curl.h || wanted="$wanted curl-dev"
+        has_header openssl/evp.h || wanted="$wanted openssl-dev"
         ;;
     pacman)
         has cmake || wanted="$wanted cmake"
@@ -104,6 +111,8 @@ find_missing() {
         has aarch64-linux-gnu-gcc || wanted="$wanted aarch64-linux-gnu-gcc"
         has x86_64-w64-mingw32-gcc || wanted="$wanted mingw-w64-gcc"
         has wine || wanted="$wanted wine"
+        has_header curl/curl.h || wanted="$wanted curl"
+        has_header openssl/evp.h || wanted="$wanted openssl"
         ;;
     brew)
         has cmake || wanted="$wanted cmake"

@@ -1,5 +1,6 @@
 /* Names that the fragments of README.md and of the manual take for granted, so that a fragment can show one thing.
  * Only declared: fragments are compiled, not run. See snippets.sh. */
+#define CONC_WITH_CURL /* declarations alone: wants no libcurl */
 #include "../conc.h"
 
 #include <stdbool.h>

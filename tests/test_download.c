@@ -691,6 +691,7 @@ static void cancel_and_go_on(conc_download_engine engine) {
 
 static void cancel_coroutines(void) { cancel_and_go_on(CONC_DOWNLOAD_COROUTINES); }
 static void cancel_threads(void) { cancel_and_go_on(CONC_DOWNLOAD_THREADS); }
+static void cancel_processes(void) { cancel_and_go_on(CONC_DOWNLOAD_PROCESSES); }
 
 /* Many, small, of two hosts, with some that fail. */
 static void many(conc_download_engine engine) {
@@ -728,6 +729,39 @@ static void many(conc_download_engine engine) {
 static void many_coroutines(void) { many(CONC_DOWNLOAD_COROUTINES); }
 static void many_threads(void) { many(CONC_DOWNLOAD_THREADS); }
 static void many_processes(void) { many(CONC_DOWNLOAD_PROCESSES); }
+
+/* A process that is killed half-way: another one begins anew. */
+static int kill_half_way(void *arg) {
+    conc_downloader *dl = arg;
+    CHECK_OK(conc_wait(conc_op_event(&half), PATIENCE));
+    wait_for_bytes("f.part", 500);
+    CHECK_OK(conc_process_kill(((conc__crew *)dl->workers->engine)->hands[0]->process));
+    return 0;
+}
+
+static void killed_process(void) {
+    conc_download_desc d = quick();
+    conc_downloader *dl;
+    conc_download_item i;
+    conc_future *f;
+    conc_thread *t;
+    d.engine = CONC_DOWNLOAD_PROCESSES;
+    conc_event_reset(&gate);
+    conc_event_reset(&half);
+    dl = conc_downloader_new(&d);
+    memset(&i, 0, sizeof i);
+    i.url = url(&one, "/slow-1000-1/k");
+    i.path = at("f");
+    f = conc_downloader_add(dl, &i);
+    t = conc_thread_start(kill_half_way, dl, NULL);
+    CHECK_OK(conc_future_wait(f, PATIENCE));
+    CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+    CHECK_EQ(conc_download_record_of(f)->bytes, 1000);
+    conc_future_release(f);
+    CHECK_OK(conc_downloader_finish(dl));
+    CHECK(is_file("f", 1000, 1));
+    CHECK_EQ(files(), 1);
+}
 
 /* No more at a time than there may be, and as many as that: each waits for the others. */
 static void host_limit(void) {
@@ -1120,7 +1154,8 @@ static void each(void (*fn)(void), const char *name) {
 }
 #define EACH(fn) each(fn, #fn)
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc == 4) conc_process_main(argc, argv);
     check_begin("download");
     snprintf(directory, sizeof directory, "/tmp/conc-download-XXXXXX");
     if (mkdtemp(directory) == NULL) return 1;
@@ -1138,8 +1173,14 @@ int main(void) {
     EACH(existing);
     EACH(cancel_coroutines);
     EACH(cancel_threads);
+    EACH(cancel_processes);
     EACH(many_coroutines);
     EACH(many_threads);
+    EACH(many_processes);
+    EACH(killed_process);
+    conc_process_main(argc, argv); /* from here on they are spawned */
+    EACH(many_processes);
+    EACH(killed_process);
     EACH(host_limit);
     EACH(turns_of_hosts);
     EACH(same_target);
@@ -1152,7 +1193,6 @@ int main(void) {
     EACH(segments);
     EACH(progress);
     EACH(bandwidth);
-    if (0) EACH(many_processes);
     site_close(&one);
     site_close(&two);
     CHECK_EQ(files(), 0);
