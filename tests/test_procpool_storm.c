@@ -1617,7 +1617,7 @@ static void ends_at_random(void) {
     conc_future *f[MANY];
     traces before = look_round();
     uint32_t random = 4242;
-    int round, rounds = figure(200, 45), i, well = 0, canceled = 0, refused_count = 0;
+    int round, rounds = figure(200, 30), i, well = 0, canceled = 0, refused_count = 0;
     for (round = 0; round < rounds; round++) {
         conc_procpool *pool = pool_new(2, NULL);
         reaper r;
@@ -1670,9 +1670,9 @@ static void kills_some(void) {
     static job jobs[MANY];
     conc_future *f[MANY];
     traces before = look_round();
-    uint32_t random = 777;
+    uint32_t random = 777, spins[MANY];
     conc_procpool *pool = pool_new(1, NULL); /* so that a core is left for us */
-    int round, rounds = figure(300, 24), i, killed = 0, late = 0, done = 0;
+    int round, rounds = figure(300, 16), i, killed = 0, late = 0, done = 0;
     conc_procpool_stats s;
     for (round = 0; round < rounds; round++) {
         bool limits = round % 2 != 0;
@@ -1684,7 +1684,7 @@ static void kills_some(void) {
             memset(&jobs[i], 0, sizeof jobs[i]);
             jobs[i].id = (uint32_t)i;
             /* (They run up to a quarter longer than that: so it often comes as they return, and others run on after them.) */
-            jobs[i].spin = i % 5 != 3 ? 30 : limits ? 1200 : 1 + check_random(&random) % 100;
+            spins[i] = jobs[i].spin = i % 5 != 3 ? 30 : limits ? 1200 : 1 + check_random(&random) % 100;
             if (limits && i % 5 == 3) t.time_limit = 0.001;
             f[i] = conc_procpool_submit_ex(pool, works, &jobs[i], sizeof jobs[i], &t);
             if (!CHECK(f[i] != NULL)) return;
@@ -1695,7 +1695,7 @@ static void kills_some(void) {
             conc_result r;
             while (book->cells[i].begun == 0 && !conc_future_is_done(f[i])) {
             }
-            until = conc_clock_ns() + (int64_t)(check_random(&random) % (jobs[i].spin * 1000));
+            until = conc_clock_ns() + (int64_t)(check_random(&random) % (spins[i] * 1000));
             while (conc_clock_ns() < until) {
             }
             r = conc_procpool_kill(f[i]);
