@@ -17,7 +17,8 @@
  *
  * The pool starts its four processes; each task is handed to one of them with a copy of the number, and as each has
  * its own, main may go on with its loop. The callback is called in this process, whatever the task's end was: it
- * asks the future. (It is what Python splits into callback and error_callback.)
+ * asks the future. (It is what Python splits into callback and error_callback. Two callbacks may be called at the same time,
+ * by the pool's own thread and by one that waits.)
  *
  * Compile and run:  cc -O2 -I.. process_pool.c -pthread -o process_pool && ./process_pool
  *
