@@ -388,48 +388,44 @@ static void conc__dl_record(conc__download *dl, conc_result r, const char *text)
 
 /* ---- futures ------------------------------------------------------------------------------------------------------ */
 
-/* It was claimed, by who cancels it, before its first turn: out of the queue, if it is not yet. */
-static void conc__dl_canceled(conc_future *f) {
-    conc__download *dl = (conc__download *)(void *)f;
-    conc__lock_take(&dl->d->lock);
-    if (dl->list != NULL && dl->state == CONC__DL_QUEUED) conc__dl_dequeue(dl);
-    conc__dl_record(dl, CONC_CANCELED, NULL);
-    conc__lock_give(&dl->d->lock);
-}
-
-static void conc__dl_future_ended(conc_future *f, uint32_t state) {
+/* conc_future_cancel(). In the queue: it ends here. Else whoever has it, or the pump, will see to it. */
+static conc_result conc__dl_cancel(conc_future *f) {
     conc__download *dl = (conc__download *)(void *)f;
     conc_downloader *d = dl->d;
-    (void)state;
-    if (dl->state != CONC__DL_QUEUED) return; /* by the session itself */
+    conc_result r = CONC_CLOSED;
     conc__lock_take(&d->lock);
-    dl->ended = true;
-    conc__dl_is_done(dl);
-    if (d->workers != NULL) {
+    if (dl->state == CONC__DL_QUEUED) {
+        conc__dl_dequeue(dl);
+        conc__dl_record(dl, CONC_CANCELED, NULL);
+        dl->state = CONC__DL_OVER; /* and in no list yet */
+        dl->ended = true;
+        r = CONC_OK;
+    } else if (dl->state == CONC__DL_RUNS || dl->state == CONC__DL_PAUSED) {
+        r = CONC_BUSY;
+        if (!dl->abort) {
+            dl->abort = true;
+            (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
+            if (dl->state == CONC__DL_PAUSED) d->aborts++;
+            conc__dl_stir(dl->worker != NULL ? dl->worker : d->workers);
+        }
+    }
+    conc__lock_give(&d->lock);
+    if (r == CONC_OK) {
+        conc__future_end(f, CONC_CANCELED, 0, NULL);
+        conc__lock_take(&d->lock);
+        conc__dl_is_done(dl);
         d->workers->idle = false;
         conc__dl_stir(d->workers);
+        conc__lock_give(&d->lock);
     }
-    conc__lock_give(&d->lock);
+    return r;
 }
 
-static void conc__dl_fired(conc_future *f) {
-    conc__download *dl = (conc__download *)(void *)f;
-    conc_downloader *d = dl->d;
-    conc__lock_take(&d->lock);
-    if (!dl->abort && (dl->state == CONC__DL_RUNS || dl->state == CONC__DL_PAUSED)) {
-        dl->abort = true;
-        (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
-        if (dl->state == CONC__DL_PAUSED) d->aborts++;
-        conc__dl_stir(dl->worker != NULL ? dl->worker : d->workers);
-    }
-    conc__lock_give(&d->lock);
-}
-
-static void conc__dl_gone(conc_future *f) {
+static void conc__dl_freed(conc_future *f) {
     conc__dl_unuse(((conc__download *)(void *)f)->d);
 }
 
-static const conc__future_class conc__dl_futures = {NULL, conc__dl_canceled, conc__dl_future_ended, conc__dl_fired, conc__dl_gone};
+static const conc__future_class conc__dl_futures = {NULL, NULL, NULL, conc__dl_cancel, conc__dl_freed};
 
 static const conc__download *conc__download_of(const conc_future *f) {
     return f != NULL && f->cls == &conc__dl_futures ? (const conc__download *)(const void *)f : NULL;
@@ -482,8 +478,6 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl = host->queue.first;
         conc__dl_dequeue(dl);
         if (host->next != NULL) d->ring = host->next;
-        /* Its second turn, or its first; or it is just being canceled, by who will see to all else. */
-        if (dl->began == 0 && !conc__future_claim(&dl->future)) dl = NULL;
     }
     if (dl != NULL) {
         dl->state = CONC__DL_RUNS;
@@ -638,7 +632,6 @@ static void conc__dl_sweep(conc_downloader *d) {
         for (host = d->hosts[i]; host != NULL; host = host->chain) {
             while ((dl = host->queue.first) != NULL) {
                 conc__dl_dequeue(dl);
-                if (dl->began == 0 && !conc__future_claim(&dl->future)) continue; /* as in conc__dl_take() */
                 conc__dl_record(dl, d->stopped, NULL);
                 conc__dl_is_done(dl);
             }
@@ -1104,7 +1097,8 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
     char host[CONC__URL_MAX + 16], *at;
     conc_result r;
     if (dl == NULL) return NULL;
-    conc__future_begin(&dl->future, &conc__dl_futures, NULL, NULL, item->user);
+    conc__future_init(&dl->future, &conc__dl_futures, NULL, NULL, item->user);
+    (void)conc__future_claim(&dl->future); /* from the beginning: see conc__dl_cancel() */
     dl->d = d;
     dl->is_lent = lent;
     dl->item = item;
@@ -1147,7 +1141,6 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
     if (r == CONC_OK) {
         conc__dl_enqueue(dl, false);
     } else {
-        (void)conc__future_claim(&dl->future);
         conc__dl_record(dl, r, conc_error_detail());
         conc__dl_is_done(dl);
     }
