@@ -102,20 +102,16 @@ check() {
     failed=$((failed + 1))
 }
 
-<<<<<<< HEAD
-# compile NAME [LIBRARY...]: counts as failed if there is as much as a warning
-compile() {
-    name=$1
-    shift
-    # shellcheck disable=SC2086
-    if $CC -std=c99 -Wall -Wextra -O2 ${CFLAGS:-} -I"$root" -o "$build/$name" "$examples/$name.c" -pthread "$@" \
-        >"$build/$name.log" 2>&1 && [ ! -s "$build/$name.log" ]; then
-        ran="$ran $name"
-        return 0
-    fi
-    cat "$build/$name.log"
-    echo "   FAILED: $name does not compile without warnings"
-=======
+# Sets `curl` and `crypto` to what downloads are to be compiled with; "": libcurl, libcrypto is not there.
+find_libraries() {
+    curl=
+    crypto=
+    links curl/curl.h -lcurl ||
+        install libcurl curl "libcurl4-openssl-dev libssl-dev" "libcurl-devel openssl-devel" "curl-dev openssl-dev" "curl openssl"
+    links curl/curl.h -lcurl && curl=-lcurl
+    links openssl/evp.h -lcrypto && crypto='-DCONC_WITH_OPENSSL -lcrypto'
+}
+
 # Compiles all of them, one a processor at a time: each is one file with the whole library, and takes seconds.
 compile_all() {
     jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -126,9 +122,16 @@ compile_all() {
             name=$(basename "$source" .c)
             i=$((i + 1))
             [ $((i % jobs)) -eq $job ] || continue
+            case $name in
+            download_*) libraries=$curl ;;
+            fetch) libraries=${curl:+$curl $crypto} ;;
+            *) libraries=none ;;
+            esac
+            [ -n "$libraries" ] || continue
             rm -f "$build/$name"
             # shellcheck disable=SC2086
-            $CC -std=c99 -Wall -Wextra -O1 ${CFLAGS:-} -I"$root" -o "$build/$name" "$source" -pthread >"$build/$name.log" 2>&1
+            $CC -std=c99 -Wall -Wextra -O1 ${CFLAGS:-} -I"$root" -o "$build/$name" "$source" -pthread ${libraries#none} \
+                >"$build/$name.log" 2>&1
         done &
         job=$((job + 1))
     done
@@ -144,9 +147,8 @@ compile() {
     cat "$build/$1.log"
     rm -f "$build/$1"
     echo "   FAILED: $1 does not compile without warnings"
->>>>>>> dl
     failed=$((failed + 1))
-    not_ran="$not_ran $name"
+    not_ran="$not_ran $1"
     return 1
 }
 
@@ -346,20 +348,17 @@ fetched() {
 
 # Images made here, served from here: everything without the internet.
 downloads() {
-    if ! links curl/curl.h -lcurl; then
-        install libcurl curl "libcurl4-openssl-dev libssl-dev" "libcurl-devel openssl-devel" "curl-dev openssl-dev" "curl openssl"
-    fi
-    if ! links curl/curl.h -lcurl; then
+    if [ -z "$curl" ]; then
         echo "== skipped: download_threads, download_processes, download_coroutines, fetch: they want libcurl: please install it"
         not_ran="$not_ran download_threads download_processes download_coroutines fetch"
         return
     fi
     echo "== httpd"
     [ -x "$build/images" ] && compile httpd || return
-    rm -rf "$build/pictures"
-    limited "$build/images" "$build/pictures" >/dev/null
-    (cd -- "$build/pictures" && cksum ./*) >"$build/got.expected"
-    "$build/httpd" -f delay=50 "$build/pictures" >"$build/httpd.out" 2>&1 & # as if it were far away
+    rm -rf "$build/served"
+    limited "$build/images" "$build/served" >/dev/null
+    (cd -- "$build/served" && cksum ./*) >"$build/got.expected"
+    "$build/httpd" -f delay=50 "$build/served" >"$build/httpd.out" 2>&1 & # as if it were far away
     server=$!
     for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         grep -q '^listening' "$build/httpd.out" && break
@@ -367,11 +366,11 @@ downloads() {
     done
     cat "$build/httpd.out"
     url=$(sed -n 's/^listening on //p' "$build/httpd.out")
-    urls=$(cd -- "$build/pictures" && for f in *; do echo "$url$f"; done)
+    urls=$(cd -- "$build/served" && for f in *; do echo "$url$f"; done)
 
     for name in download_threads download_processes download_coroutines; do
         echo "== $name"
-        compile $name -lcurl || continue
+        compile $name || continue
         rm -rf "$build/got" && mkdir "$build/got"
         # shellcheck disable=SC2086
         (cd -- "$build/got" && limited "$build/$name" $urls)
@@ -380,10 +379,9 @@ downloads() {
 
     echo "== fetch"
     sums=
-    if links openssl/evp.h -lcrypto && command -v sha256sum >/dev/null 2>&1; then sums='-DCONC_WITH_OPENSSL -lcrypto'; fi
-    # shellcheck disable=SC2086
-    if compile fetch -lcurl $sums; then
-        for f in "$build"/pictures/*; do
+    if [ -n "$crypto" ] && command -v sha256sum >/dev/null 2>&1; then sums=1; fi
+    if compile fetch; then
+        for f in "$build"/served/*; do
             echo "$url${f##*/} ${f##*/} ${sums:+sha256:$(sha256sum "$f" | sed 's/ .*//')}"
         done >"$build/list"
         rm -rf "$build/got"
@@ -407,7 +405,7 @@ downloads() {
 images() {
     echo "== images"
     compile images || return
-    limited "$build/images" "$build/pictures" >"$build/images.out"
+    limited "$build/images" "$build/served" >"$build/images.out"
     code=$?
     cat "$build/images.out"
     held images "$code"
@@ -481,6 +479,7 @@ compiler || { install_compiler && compiler; } || {
     exit 1
 }
 echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
+find_libraries
 compile_all
 
 for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer \
