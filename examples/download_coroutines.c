@@ -1,5 +1,5 @@
-/* download_coroutines.c: fetch images with coroutines, in one thread: one for each image, and another that does something else
- * meanwhile.
+/* download_coroutines.c: fetch images with coroutines, in one thread: one for each image, and another that does
+ * something else meanwhile.
  *
  * In Python, with gevent:
  *     monkey.patch_all()
@@ -7,8 +7,9 @@
  *     gevent.joinall([gevent.spawn(download, url) for url in urls])
  *     print(time.time() - start)
  *
- * A download is a future, and its end an op like everything else: a coroutine awaits it, or races it against others. Who needs no
- * coroutine of his own calls conc_download_all(), as in download_threads.c; without an engine it works as this program does.
+ * A download is a future, and its end an op like everything else: a coroutine awaits it, or races it against others.
+ * Who needs no coroutine of his own calls conc_download_all(), as in download_threads.c; without an engine it works
+ * as this program does.
  *
  * Compile:  cc -I.. download_coroutines.c -pthread -lcurl -o download_coroutines
  * Usage:    download_coroutines URL...          into the directory where it is called

@@ -1,13 +1,13 @@
-/* download_processes.c: fetch images with processes: a crash in one of them, in whatever library it fetches with, costs one attempt,
- * and the program goes on.
+/* download_processes.c: fetch images with processes: a crash in one of them, in whatever library it fetches with,
+ * costs one attempt, and the program goes on.
  *
  * In Python:
  *     start = time.time()
  *     with Pool(4) as pool: pool.map(download, urls)
  *     print(time.time() - start)
  *
- * The same with threads: download_threads.c (and what is done better here than by `download` is told there); with coroutines in one
- * thread: download_coroutines.c.
+ * The same with threads: download_threads.c (and what is done better here than by `download` is told there); with
+ * coroutines in one thread: download_coroutines.c.
  *
  * Compile:  cc -I.. download_processes.c -pthread -lcurl -o download_processes
  * Usage:    download_processes URL...          into the directory where it is called

@@ -8,8 +8,8 @@
  *     start = time.time()
  *     with ThreadPoolExecutor(8) as pool: pool.map(download, urls)
  *     print(time.time() - start)
- * In Python a connection that breaks leaves a part of an image in place of the image. Here the image is whole, or not there, and
- * what can be had by trying again is tried again.
+ * In Python a connection that breaks leaves a part of an image in place of the image. Here the image is whole, or not
+ * there, and what can be had by trying again is tried again.
  *
  * The same with processes: download_processes.c; with coroutines in one thread: download_coroutines.c.
  *

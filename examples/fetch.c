@@ -4,8 +4,8 @@
  *     fetch -d isos -j 4 -i list.txt
  *     fetch -x 8 -o big.iso --sha256 9f86d081... https://example.org/big.iso
  *
- * At each target there is the whole file or nothing. Ctrl-C ends it, and so may anything else: what has come is kept beside the
- * target, in a file that is called .part, and the next call goes on with that.
+ * At each target there is the whole file or nothing. Ctrl-C ends it, and so may anything else: what has come is kept
+ * beside the target, in a file that is called .part, and the next call goes on with that.
  *
  *     -j N           so many transfers at a time (16)
  *     -x N           a file of 16 MiB or more in so many pieces at a time (1)
@@ -139,7 +139,9 @@ static double number(const char *option, const char *text, double least) {
         for (const char *u = units; u <= strchr(units, *end); u++) unit *= 1024;
         end++;
     }
-    if (end == text || *end != '\0' || !(x >= least) || x * unit > 1e18) wrong("%s %s: not a number that goes there", option, text);
+    if (end == text || *end != '\0' || !(x >= least) || x * unit > 1e18) {
+        wrong("%s %s: not a number that goes there", option, text);
+    }
     return x * unit;
 }
 
@@ -227,7 +229,8 @@ static void listen_to_signals(void) {
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
     action.sa_flags = (int)SA_RESETHAND; /* who is in a hurry says it twice */
-    if (pipe(wake) != 0 || conc_thread_start(fire_when_told, NULL, &(conc_thread_desc){.daemon = true, .name = "signals"}) == NULL) return;
+    if (pipe(wake) != 0) return; /* then Ctrl-C does what it always does */
+    if (conc_thread_start(fire_when_told, NULL, &(conc_thread_desc){.daemon = true, .name = "signals"}) == NULL) return;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);

@@ -5,14 +5,15 @@
  * Compile and run:  cc -O2 -I.. httpd.c -pthread -o httpd && ./httpd -p 8080 DIR
  * Usage:            httpd [-p PORT] [-v] [-f FAULT] DIR        (port 0, the default: any that is free)
  *
- * Prints "listening on http://127.0.0.1:PORT/"; ends with SIGINT or SIGTERM, and then tells what it has served. -v shows each
- * request on stderr. It answers GET and HEAD, whole files and ranges (one at a time), with ETag and Last-Modified and the
- * questions that go with them, on connections that stay open. It serves what is below DIR, and nothing else: symbolic links are
- * not followed, and what begins with a dot is not there. This machine alone can reach it.
+ * Prints "listening on http://127.0.0.1:PORT/"; ends with SIGINT or SIGTERM, and then tells what it has served. -v
+ * shows each request on stderr. It answers GET and HEAD, whole files and ranges (one at a time), with ETag and
+ * Last-Modified and the questions that go with them, on connections that stay open. It serves what is below DIR, and
+ * nothing else: symbolic links are not followed, and what begins with a dot is not there. This machine alone can
+ * reach it.
  *
- * FAULTS. With -f it is a bad server on demand, for tests of programs that fetch. The query of a target tells what is to go wrong,
- * as in /picture.png?fault=reset=5000,times=2; FAULT is what befalls those that do not tell ("none": nothing). More than one of
- * these may be told, with commas between:
+ * FAULTS. With -f it is a bad server on demand, for tests of programs that fetch. The query of a target tells what is
+ * to go wrong, as in /picture.png?fault=reset=5000,times=2; FAULT is what befalls those that do not tell ("none":
+ * nothing). More than one of these may be told, with commas between:
  *     delay=MS        the reply begins so much later
  *     drip=MS         it comes in pieces of 100 bytes, with such a pause after each
  *     piece=N         of N bytes
@@ -135,8 +136,8 @@ typedef struct request {
     char path[HEAD];    /* what it names, decoded */
 } request;
 
-/* The length of the header that `at` begins with, up to and with its empty line; 0: it is not whole. `known`: so many bytes
- * have been looked at before. */
+/* The length of the header that `at` begins with, up to and with its empty line; 0: it is not whole. `known`: so many
+ * bytes have been looked at before. */
 static size_t header_length(const char *at, size_t length, size_t known) {
     for (size_t i = known > 3 ? known - 3 : 0; i + 1 < length; i++) {
         if (at[i] == '\n' && at[i + 1] == '\n') return i + 2;
@@ -239,8 +240,8 @@ static int parse(char *header, size_t length, request *r) {
 /* ---- faults --------------------------------------------------------------------------------------------- */
 
 typedef struct fault {
-    long delay, drip, piece, stall, close, reset, status, after, redirect, length, norange, refuse, range, total, other, sametag, notag, nodate,
-        nolength, chunked, badchunk, endless, garbage, longhead, times;
+    long delay, drip, piece, stall, close, reset, status, after, redirect, length, norange, refuse, range, total, other,
+        sametag, notag, nodate, nolength, chunked, badchunk, endless, garbage, longhead, times;
     const char *to;
 } fault;
 
@@ -249,9 +250,9 @@ static const struct key {
     size_t offset;
 } keys[] = {
 #define KEY(name) {#name, offsetof(fault, name)}
-    KEY(delay), KEY(drip), KEY(piece), KEY(stall), KEY(close), KEY(reset), KEY(status), KEY(after), KEY(redirect), KEY(length), KEY(norange), KEY(refuse),
-    KEY(range), KEY(total), KEY(other), KEY(sametag), KEY(notag), KEY(nodate), KEY(nolength), KEY(chunked), KEY(badchunk),
-    KEY(endless), KEY(garbage), KEY(longhead), KEY(times)
+    KEY(delay), KEY(drip), KEY(piece), KEY(stall), KEY(close), KEY(reset), KEY(status), KEY(after), KEY(redirect),
+    KEY(length), KEY(norange), KEY(refuse), KEY(range), KEY(total), KEY(other), KEY(sametag), KEY(notag), KEY(nodate),
+    KEY(nolength), KEY(chunked), KEY(badchunk), KEY(endless), KEY(garbage), KEY(longhead), KEY(times)
 #undef KEY
 };
 enum { KEYS = sizeof keys / sizeof keys[0], NEVER = -2 };
@@ -601,10 +602,10 @@ static void add_header(text *t, const fault *f, const reply *a, bool keep) {
     add(t, "\r\n");
 }
 
-/* Up to n bytes of the body, from `offset` of the whole; how many there were.
- * A file is read here, in the loop's thread: it nearly always lies in the system's memory already, and then reading it is a copy,
- * of 64 KiB at most; to have another thread do it, with conc_op_offload(), would cost more than that. Where files come
- * from slow disks, that would be the thing to do. */
+/* Up to n bytes of the body, from `offset` of the whole; how many there were. A file is read here, in the loop's
+ * thread: it nearly always lies in the system's memory already, and then reading it is a copy, of 64 KiB at most; to
+ * have another thread do it, with conc_op_offload(), would cost more than that. Where files come from slow disks,
+ * that would be the thing to do. */
 static size_t read_body(const reply *a, uint64_t offset, char *to, size_t n) {
     if (a->page.at != NULL) {
         memcpy(to, a->page.at + offset, n);
@@ -698,7 +699,8 @@ CONC_CORO(send_text, conc_socket *s; text *t; conc_out out;) {
 }
 
 /* Answers the request. Returns 0, or 1: the connection is good for nothing more. */
-CONC_CORO(answer, connection *c; reply a; fault f; text out; uint64_t done, stop; size_t piece; long cut; conc_io in; char byte;) {
+CONC_CORO(answer, connection *c; reply a; fault f; text out; uint64_t done, stop; size_t piece; long cut; conc_io in;
+          char byte;) {
     CO_BEGIN;
     connection *c = self->c;
     reply *a = &self->a;
@@ -723,7 +725,10 @@ CONC_CORO(answer, connection *c; reply a; fault f; text out; uint64_t done, stop
     if (self->f.delay > 0) CO_AWAIT(conc_op_sleep((double)self->f.delay / 1000));
     if (!make_room(&self->out, PIECE + 4096)) CO_RETURN(1);
     if (self->f.garbage) add(&self->out, "\x16\x03\x01 this is no header\r\n\x01\x02\r\n\r\n");
-    else if (self->cut != -1) add_header(&self->out, &self->f, &self->a, self->c->status == 0 && self->c->r.keep && !self->f.nolength);
+    else if (self->cut != -1) {
+        bool keep = self->c->status == 0 && self->c->r.keep && !self->f.nolength;
+        add_header(&self->out, &self->f, &self->a, keep);
+    }
     if (self->f.longhead) self->out.length -= 2; /* the empty line, which will never come */
     while (self->f.longhead) {
         for (int i = 0; i < 1000; i++) add(&self->out, "X-More: of the same\r\n");
@@ -764,7 +769,8 @@ CONC_CORO(answer, connection *c; reply a; fault f; text out; uint64_t done, stop
     CO_END;
 }
 
-/* One request after another. However it ends (the other side's end, an error, a cancel), the clean-up part gives all back. */
+/* One request after another. However it ends (the other side's end, an error, a cancel), the clean-up part gives all
+ * back. */
 CONC_CORO(handle, conc_socket *s; connection *c; conc_deadline limit; conc_io in;) {
     CO_BEGIN;
     connections++;

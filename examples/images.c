@@ -1,4 +1,5 @@
-/* images.c: makes pictures to serve and to fetch: Julia sets in a directory, 01.png, 02.png and so on, drawn by all processors.
+/* images.c: makes pictures to serve and to fetch: Julia sets in a directory, 01.png, 02.png and so on, drawn by all
+ * processors.
  *
  * They are computed in whole numbers, so they are the same on every machine.
  *
@@ -43,7 +44,8 @@ static unsigned char color_of(int64_t x, int64_t y, int64_t cx, int64_t cy) { /*
     return (unsigned char)n;
 }
 
-/* Picture k of them. Its c lies on a quarter of a circle, where the sets are pretty: (1 - t * t, 2 * t) / (1 + t * t) are its points. */
+/* Picture k of them. Its c lies on a quarter of a circle, where the sets are pretty: (1 - t * t, 2 * t) / (1 + t * t)
+ * are its points. */
 static int draw(size_t k, const char *path) {
     size_t width = 160 + 32 * (k % 8), height = width * 3 / 4;
     int64_t t = (int64_t)(k + 1) * ONE / (int64_t)(count + 1), tt = times(t, t), radius = (int64_t)ONE * 7885 / 10000;

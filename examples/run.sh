@@ -102,33 +102,44 @@ check() {
     failed=$((failed + 1))
 }
 
-# build NAME [LIBRARY...]
-build() {
-    name=$1
-    shift
-    rm -f "$build/$name"
-    # shellcheck disable=SC2086
-    $CC -std=c99 -Wall -Wextra -O1 ${CFLAGS:-} -I"$root" -o "$build/$name" "$examples/$name.c" -pthread "$@" >"$build/$name.log" 2>&1
+# Sets `curl` and `crypto` to what downloads are to be compiled with; "": libcurl, libcrypto is not there.
+find_libraries() {
+    curl=
+    crypto=
+    links curl/curl.h -lcurl ||
+        install libcurl curl "libcurl4-openssl-dev libssl-dev" "libcurl-devel openssl-devel" "curl-dev openssl-dev" "curl openssl"
+    links curl/curl.h -lcurl && curl=-lcurl
+    links openssl/evp.h -lcrypto && crypto='-DCONC_WITH_OPENSSL -lcrypto'
 }
 
-# Builds all that want no library, one a processor at a time: each is one file with all of conc.h, and takes seconds.
-build_all() {
+# Compiles all of them, one a processor at a time: each is one file with the whole library, and takes seconds.
+compile_all() {
     jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
     job=0
     while [ $job -lt "$jobs" ]; do
         i=0
-        for source in $(grep -L 'define CONC_WITH_CURL' "$examples"/*.c); do
+        for source in "$examples"/*.c; do
+            name=$(basename "$source" .c)
             i=$((i + 1))
-            [ $((i % jobs)) -eq $job ] && build "$(basename "$source" .c)"
+            [ $((i % jobs)) -eq $job ] || continue
+            case $name in
+            download_*) libraries=$curl ;;
+            fetch) libraries=${curl:+$curl $crypto} ;;
+            *) libraries=none ;;
+            esac
+            [ -n "$libraries" ] || continue
+            rm -f "$build/$name"
+            # shellcheck disable=SC2086
+            $CC -std=c99 -Wall -Wextra -O1 ${CFLAGS:-} -I"$root" -o "$build/$name" "$source" -pthread ${libraries#none} \
+                >"$build/$name.log" 2>&1
         done &
         job=$((job + 1))
     done
     wait
 }
 
-# compile NAME [LIBRARY...]: whether it could be compiled; counts as failed if there was as much as a warning
+# compile NAME: whether it has been compiled; counts as failed if there was as much as a warning
 compile() {
-    [ $# -eq 1 ] || build "$@"
     if [ -x "$build/$1" ] && [ ! -s "$build/$1.log" ]; then
         ran="$ran $1"
         return 0
@@ -137,7 +148,7 @@ compile() {
     rm -f "$build/$1"
     echo "   FAILED: $1 does not compile without warnings"
     failed=$((failed + 1))
-    not_ran="$not_ran $name"
+    not_ran="$not_ran $1"
     return 1
 }
 
@@ -337,20 +348,17 @@ fetched() {
 
 # Images made here, served from here: everything without the internet.
 downloads() {
-    if ! links curl/curl.h -lcurl; then
-        install libcurl curl "libcurl4-openssl-dev libssl-dev" "libcurl-devel openssl-devel" "curl-dev openssl-dev" "curl openssl"
-    fi
-    if ! links curl/curl.h -lcurl; then
+    if [ -z "$curl" ]; then
         echo "== skipped: download_threads, download_processes, download_coroutines, fetch: they want libcurl: please install it"
         not_ran="$not_ran download_threads download_processes download_coroutines fetch"
         return
     fi
     echo "== httpd"
     [ -x "$build/images" ] && compile httpd || return
-    rm -rf "$build/pictures"
-    limited "$build/images" "$build/pictures" >/dev/null
-    (cd -- "$build/pictures" && cksum ./*) >"$build/got.expected"
-    "$build/httpd" -f delay=50 "$build/pictures" >"$build/httpd.out" 2>&1 & # as if it were far away
+    rm -rf "$build/served"
+    limited "$build/images" "$build/served" >/dev/null
+    (cd -- "$build/served" && cksum ./*) >"$build/got.expected"
+    "$build/httpd" -f delay=50 "$build/served" >"$build/httpd.out" 2>&1 & # as if it were far away
     server=$!
     for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         grep -q '^listening' "$build/httpd.out" && break
@@ -358,11 +366,11 @@ downloads() {
     done
     cat "$build/httpd.out"
     url=$(sed -n 's/^listening on //p' "$build/httpd.out")
-    urls=$(cd -- "$build/pictures" && for f in *; do echo "$url$f"; done)
+    urls=$(cd -- "$build/served" && for f in *; do echo "$url$f"; done)
 
     for name in download_threads download_processes download_coroutines; do
         echo "== $name"
-        compile $name -lcurl || continue
+        compile $name || continue
         rm -rf "$build/got" && mkdir "$build/got"
         # shellcheck disable=SC2086
         (cd -- "$build/got" && limited "$build/$name" $urls)
@@ -371,10 +379,9 @@ downloads() {
 
     echo "== fetch"
     sums=
-    if links openssl/evp.h -lcrypto && command -v sha256sum >/dev/null 2>&1; then sums='-DCONC_WITH_OPENSSL -lcrypto'; fi
-    # shellcheck disable=SC2086
-    if compile fetch -lcurl $sums; then
-        for f in "$build"/pictures/*; do
+    if [ -n "$crypto" ] && command -v sha256sum >/dev/null 2>&1; then sums=1; fi
+    if compile fetch; then
+        for f in "$build"/served/*; do
             echo "$url${f##*/} ${f##*/} ${sums:+sha256:$(sha256sum "$f" | sed 's/ .*//')}"
         done >"$build/list"
         rm -rf "$build/got"
@@ -398,7 +405,7 @@ downloads() {
 images() {
     echo "== images"
     compile images || return
-    limited "$build/images" "$build/pictures" >"$build/images.out"
+    limited "$build/images" "$build/served" >"$build/images.out"
     code=$?
     cat "$build/images.out"
     held images "$code"
@@ -472,7 +479,8 @@ compiler || { install_compiler && compiler; } || {
     exit 1
 }
 echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
-build_all
+find_libraries
+compile_all
 
 for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer \
     iterator generator generator_send take_turns tree pipeline coroutines greenlets sieve feeding mirrors million echo \

@@ -1,7 +1,7 @@
 /* write_png.h: a picture into a PNG file, for mandelbrot.c and images.c. It is not compressed, so no library is needed.
  *
- * write_png(path, width, height, rows, colors): `rows` as PNG wants them: for each row a 0, and then a byte for each point, an
- * index into the 256 `colors` (red, green, blue). Returns 0, or -1, and errno tells why.
+ * write_png(path, width, height, rows, colors): `rows` as PNG wants them: for each row a 0, and then a byte for each
+ * point, an index into the 256 `colors` (red, green, blue). Returns 0, or -1, and errno tells why.
  */
 #ifndef WRITE_PNG_H
 #define WRITE_PNG_H

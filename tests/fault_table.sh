@@ -4,10 +4,11 @@
 #   sh tests/fault_table.sh [FAULT...]            FAULT: a name of the table's first column
 #   WHO=ours sh tests/fault_table.sh              ours alone
 #
-# Each cell: what the exit status says, what lies at the target (the right file, a wrong one, none; part: it is not whole, but a
-# file of the tool's own beside it says so), and the time. A cell with ! is a lie: success was told, and there is no right file;
-# with *: failure was told, and a wrong file left at the target. HANGS: it had to be killed after 10 seconds.
-# Ends with 1 if ours is ever wrong: lies, hangs, leaves what is not the right file, or fails where it could be had.
+# Each cell: what the exit status says, what lies at the target (the right file, a wrong one, none; part: it is not
+# whole, but a file of the tool's own beside it says so), and the time. A cell with ! is a lie: success was told, and
+# there is no right file; with *: failure was told, and a wrong file left at the target. HANGS: it had to be killed
+# after 10 seconds. Ends with 1 if ours is ever wrong: lies, hangs, leaves what is not the right file, or fails where
+# it could be had.
 . "$(dirname "$0")/downloads.sh"
 
 N=300000

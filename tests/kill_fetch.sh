@@ -1,11 +1,12 @@
 #!/bin/sh
-# fetch is killed (kill -9) at random moments, again and again, and each time called anew: in the end every file is whole, none was
-# ever there that was not, nothing else is left, and hardly anything was fetched twice.
+# fetch is killed (kill -9) at random moments, again and again, and each time called anew: in the end every file is
+# whole, none was ever there that was not, nothing else is left, and hardly anything was fetched twice.
 #
 #   sh tests/kill_fetch.sh [KILLS [SEED [ENGINE]]]         (20; 1; coroutines)
 #
-# The server counts what it has sent. Beyond the files themselves that may be, for each kill, what was on its way, or had come and was not
-# yet in the note from which one goes on: at most $WASTE bytes for each transfer that was under way.
+# The server counts what it has sent. Beyond the files themselves that may be, for each kill, what was on its way, or
+# had come and was not yet in the note from which one goes on: at most $WASTE bytes for each transfer that was under
+# way.
 . "$(dirname "$0")/downloads.sh"
 
 KILLS=${1:-20}

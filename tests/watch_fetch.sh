@@ -1,6 +1,7 @@
 #!/bin/sh
-# The name of a file that is fetched is not there before the file is whole: fetch with each engine, in pieces, and over a target that is there
-# already; and what others do that are installed. A watcher looks at the target all the time.
+# The name of a file that is fetched is not there before the file is whole: fetch with each engine, in pieces, and
+# over a target that is there already; and what others do that are installed. A watcher looks at the target all the
+# time.
 #
 #   sh tests/watch_fetch.sh
 #
@@ -20,6 +21,7 @@ watch() { # NAME COMMAND...: which fetches into f
     tool=$1
     shift
     rm -f "$work/f" "$work"/f.*
+    [ "$tool" != fetch,over-it ] || cp "$work/right" "$work/f"
     (cd "$work" && ./watcher f right "$@" 2>"$work/watch.log")
     code=$?
     case $tool:$code in
@@ -35,6 +37,7 @@ watch fetch ./fetch -q -o f "$address"
 watch fetch,threads ./fetch -q -e threads -o f "$address"
 watch fetch,processes ./fetch -q -e processes -o f "$address"
 watch fetch,pieces ./fetch -q -x 4 -o f "$address"
+watch fetch,over-it ./fetch -q -o f "$address"
 watch fetch,resumed ./fetch -q -o f "$url/bytes/$N?seed=3&fault=drip=10,piece=262144,close=9000000,times=2"
 has() { command -v "$1" >/dev/null 2>&1; }
 has curl && watch curl curl -s -o f "$address"

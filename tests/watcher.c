@@ -1,8 +1,8 @@
 /* watcher TARGET RIGHT COMMAND [ARGUMENT...]
  *
- * Runs the command, and looks at TARGET all the time until it has ended: what is there must be the whole of the file RIGHT, each time.
- * Prints when it was first there, and how often it was looked at while it was not whole. Ends with 0: never; 1: it was, or in the end it
- * is not there; 2: it could not be found out. */
+ * Runs the command, and looks at TARGET all the time until it has ended: what is there must be the whole of the file
+ * RIGHT, each time. Prints when it was first there, and how often it was looked at while it was not whole. Ends with
+ * 0: never; 1: it was, or in the end it is not there; 2: it could not be found out. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <stdlib.h>
