@@ -10018,7 +10018,9 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
         part->fd = -1;
         part->size = part->id = 0;
         e = conc__part_try(path, part);
-        if (e != 0) conc__port_part_close(part);
+        if (e == 0) break;
+        if (part->is_new && part->fd >= 0 && e != CONC__PART_AGAIN && e != EWOULDBLOCK) (void)conc__pf_unlink(path);
+        conc__port_part_close(part);
     }
     errno = saved;
     return e == CONC__PART_AGAIN ? EWOULDBLOCK : e;
