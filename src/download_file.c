@@ -25,7 +25,8 @@
 #if defined(CONC_WITH_OPENSSL)
 #if defined(__has_include)
 #if !__has_include(<openssl/evp.h>)
-#error "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
+#error                                                                                                                 \
+    "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
 #endif
 #endif
 #include <openssl/evp.h>
@@ -57,7 +58,8 @@ static size_t conc__hash_size(conc__hash_kind kind) {
 
 conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]) {
     static const char *const names[] = {"md5", "sha256", "sha-256", "sha512", "sha-512"};
-    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512, CONC__HASH_SHA512};
+    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512,
+                                            CONC__HASH_SHA512};
     const char *digits = text, *colon;
     size_t i, n;
     *kind = CONC__HASH_NONE;
@@ -67,19 +69,23 @@ conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t by
         for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
             if (conc__is_called(text, names[i])) *kind = kinds[i];
         }
-        if (*kind == CONC__HASH_NONE) return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
+        if (*kind == CONC__HASH_NONE)
+            return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
         digits = colon + 1;
     }
     n = strlen(digits);
     if (colon == NULL) *kind = n == 32 ? CONC__HASH_MD5 : n == 64 ? CONC__HASH_SHA256 : CONC__HASH_SHA512;
-    if (n != 2 * conc__hash_size(*kind)) return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
+    if (n != 2 * conc__hash_size(*kind))
+        return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
     for (i = 0; i < n / 2; i++) {
         int high = conc__hash_digit(digits[2 * i]), low = conc__hash_digit(digits[2 * i + 1]);
-        if (high < 0 || low < 0) return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
+        if (high < 0 || low < 0)
+            return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
         bytes[i] = (uint8_t)(high * 16 + low);
     }
 #if !defined(CONC_WITH_OPENSSL)
-    return conc__fail(CONC_INVALID, "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
+    return conc__fail(CONC_INVALID,
+                      "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
 #else
     return CONC_OK;
 #endif
@@ -111,7 +117,9 @@ conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES
     bool done = e == 0 && EVP_DigestFinal_ex((EVP_MD_CTX *)h->context, found, NULL) == 1;
     conc__hash_drop(h);
     if (!done) return conc__fail(CONC_SYSTEM, "OpenSSL could not end a checksum");
-    return memcmp(found, bytes, n) == 0 ? CONC_OK : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
+    return memcmp(found, bytes, n) == 0
+               ? CONC_OK
+               : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
 }
 
 void conc__hash_drop(conc__hash *h) {
@@ -170,7 +178,7 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
     return r;
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
     char text[160];
@@ -241,7 +249,8 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     if (!ended || !url_fits || !file_fits) return false;
     for (i = 0, n = 0; i < file->piece_count; i++) { /* `n`: what is before it has been looked at */
         const conc__piece *p = &file->pieces[i];
-        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size)) return false;
+        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size))
+            return false;
         n = p->end;
     }
     if (file->piece_count != 0 && n < file->length && file->part.size < file->length) return false;

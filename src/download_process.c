@@ -69,7 +69,7 @@ static bool conc__message_next(const conc__message *m, size_t *at, uint32_t leng
     return true;
 }
 
-/* ---- there ------------------------------------------------------------------------------------------------- */
+/* ---- there ----------------------------------------------------------------------------------------------- */
 
 typedef struct conc__child {
     conc_channel *channel;
@@ -93,8 +93,10 @@ static conc_future *conc__child_begin(conc__child *c) {
     conc__say head;
     size_t at = sizeof head;
     memset(&item, 0, sizeof item);
-    if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_ITEM || !conc__message_next(&c->in, &at, head.lengths[0], &item.url) ||
-        !conc__message_next(&c->in, &at, head.lengths[1], &item.path) || !conc__message_next(&c->in, &at, head.lengths[2], &item.checksum)) {
+    if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_ITEM ||
+        !conc__message_next(&c->in, &at, head.lengths[0], &item.url) ||
+        !conc__message_next(&c->in, &at, head.lengths[1], &item.path) ||
+        !conc__message_next(&c->in, &at, head.lengths[2], &item.checksum)) {
         return NULL;
     }
     item.size = head.numbers[0];
@@ -109,7 +111,7 @@ static void conc__child_record(conc__child *c, const conc_future *f) {
     conc__message_end(&c->out, &head);
 }
 
-CONC_CORO(conc__dl_servant, conc__child *c; conc_future *f; conc_io in; conc_out put; conc_op ops[2]; bool alone;) {
+CONC_CORO(conc__dl_servant, conc__child *c; conc_future * f; conc_io in; conc_out put; conc_op ops[2]; bool alone;) {
     CO_BEGIN;
     self->in.data = self->c->in.bytes;
     self->in.size = sizeof self->c->in.bytes;
@@ -149,7 +151,8 @@ static conc_result conc__child_session(conc__child *c, conc_loop *loop) {
     if (r != CONC_OK) return r;
     if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_DESC || c->in.n < at) return CONC_BROKEN;
     memcpy(&desc, c->in.bytes + sizeof head, sizeof desc);
-    if (!conc__message_next(&c->in, &at, head.lengths[0], &desc.user_agent) || !conc__message_next(&c->in, &at, head.lengths[1], &desc.proxy) ||
+    if (!conc__message_next(&c->in, &at, head.lengths[0], &desc.user_agent) ||
+        !conc__message_next(&c->in, &at, head.lengths[1], &desc.proxy) ||
         !conc__message_next(&c->in, &at, head.lengths[2], &desc.ca_file)) {
         return CONC_BROKEN;
     }
@@ -174,8 +177,10 @@ static int conc__dl_child(void *unused) {
     if (c != NULL && loop != NULL) {
         c->channel = conc_process_channel(NULL);
         frame.c = c;
-        if (conc__child_session(c, loop) == CONC_OK && conc__co_go(CONC_SPAWN_FRAME(loop, NULL, conc__dl_servant, frame)) == CONC_OK &&
-            conc_loop_run(loop, CONC_FOREVER) == CONC_OK && conc_downloader_free(c->d) == CONC_OK && conc_loop_free(loop) == CONC_OK) {
+        if (conc__child_session(c, loop) == CONC_OK &&
+            conc__co_go(CONC_SPAWN_FRAME(loop, NULL, conc__dl_servant, frame)) == CONC_OK &&
+            conc_loop_run(loop, CONC_FOREVER) == CONC_OK && conc_downloader_free(c->d) == CONC_OK &&
+            conc_loop_free(loop) == CONC_OK) {
             loop = NULL;
             code = 0;
         }
@@ -188,25 +193,25 @@ void conc__dl_register(void) {
     (void)conc_process_register(CONC__DL_CHILD_NAME, conc__dl_child);
 }
 
-/* ---- here ---------------------------------------------------------------------------------------------------- */
+/* ---- here ------------------------------------------------------------------------------------------------ */
 
 typedef struct conc__crew conc__crew;
 typedef struct conc__hand {
     conc__crew *crew;
-    conc_process *process;    /* NULL: there is none (any more) */
+    conc_process *process; /* NULL: there is none (any more) */
     conc_channel *channel;
-    conc__download *dl;       /* NULL: it has nothing to do */
-    conc_event stop;          /* the download is to end */
-    bool greeted;             /* the process has the session's desc */
+    conc__download *dl; /* NULL: it has nothing to do */
+    conc_event stop;    /* the download is to end */
+    bool greeted;       /* the process has the session's desc */
     conc__message message;
 } conc__hand;
 
 struct conc__crew {
     conc__dl_worker *w;
     conc_downloader *d;
-    conc__hand **hands;       /* w->slots of them, made when they are first needed */
+    conc__hand **hands; /* w->slots of them, made when they are first needed */
     unsigned busy;
-    uint32_t alarms;          /* of the session's, seen */
+    uint32_t alarms; /* of the session's, seen */
     uint32_t random;
 };
 
@@ -228,7 +233,8 @@ static bool conc__hand_desc(conc__hand *h) {
     desc.bandwidth = desc.bandwidth != 0 ? desc.bandwidth / h->crew->w->slots + 1 : 0;
     fits = conc__message_add(m, &desc, sizeof desc) && conc__message_text(m, desc.user_agent, &head.lengths[0]) &&
            conc__message_text(m, desc.proxy, &head.lengths[1]) && conc__message_text(m, desc.ca_file, &head.lengths[2]);
-    for (i = 0; fits && desc.headers[i] != NULL; i++) fits = i < 64 && conc__message_add(m, desc.headers[i], strlen(desc.headers[i]) + 1);
+    for (i = 0; fits && desc.headers[i] != NULL; i++)
+        fits = i < 64 && conc__message_add(m, desc.headers[i], strlen(desc.headers[i]) + 1);
     conc__message_end(m, &head);
     return fits;
 }
@@ -316,7 +322,8 @@ static bool conc__hand_hears(conc__hand *h) {
 }
 
 /* One item. */
-CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told; int code;) {
+CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told;
+          int code;) {
     CO_BEGIN;
     self->r = conc__hand_hire(self->h);
     if (self->r == CONC_OK && !self->h->greeted) {
@@ -329,7 +336,8 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
             self->h->greeted = true;
         }
     }
-    if (self->r == CONC_OK && !conc__hand_item(self->h)) self->r = conc__fail(CONC_INVALID, "downloads: an item that is too long");
+    if (self->r == CONC_OK && !conc__hand_item(self->h))
+        self->r = conc__fail(CONC_INVALID, "downloads: an item that is too long");
     if (self->r == CONC_OK) {
         self->put.data = self->h->message.bytes;
         self->put.size = self->h->message.n;
@@ -431,7 +439,8 @@ static void conc__crew_dismiss(conc__crew *crew) {
     unsigned i;
     int code;
     for (i = 0; i < crew->w->slots; i++) {
-        if (crew->hands[i] != NULL && crew->hands[i]->process != NULL) (void)conc_channel_close(crew->hands[i]->channel);
+        if (crew->hands[i] != NULL && crew->hands[i]->process != NULL)
+            (void)conc_channel_close(crew->hands[i]->channel);
     }
     for (i = 0; i < crew->w->slots; i++) {
         if (crew->hands[i] == NULL || crew->hands[i]->process == NULL) continue;
@@ -473,8 +482,9 @@ conc_result conc__dl_crew_start(conc__dl_worker *w) {
     memset(&desc, 0, sizeof desc);
     desc.cancel = w->d->desc.cancel;
     frame.crew = crew;
-    r = crew->hands == NULL ? CONC_NO_MEMORY
-                            : conc__co_go(CONC_SPAWN_FRAME(w->loop, desc.cancel != NULL ? &desc : NULL, conc__dl_foreman, frame));
+    r = crew->hands == NULL
+            ? CONC_NO_MEMORY
+            : conc__co_go(CONC_SPAWN_FRAME(w->loop, desc.cancel != NULL ? &desc : NULL, conc__dl_foreman, frame));
     if (r != CONC_OK) conc__dl_crew_free(w);
     return r;
 }
