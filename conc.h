@@ -29262,6 +29262,28 @@ static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
     return true;
 }
 
+/* A URL without what it says of a user: where its scheme ends, and where its host begins. */
+static size_t conc__url_bare(const char *url, const char **host) {
+    const char *at = strstr(url, "://"), *end;
+    *host = url;
+    if (at == NULL) return 0;
+    at += 3;
+    end = at + strcspn(at, "/?#");
+    for (*host = at; end > at; end--) {
+        if (end[-1] == '@') {
+            *host = end;
+            break;
+        }
+    }
+    return (size_t)(at - url);
+}
+
+static bool conc__note_url_is(const char *noted, const char *url) {
+    const char *host;
+    size_t n = conc__url_bare(url, &host);
+    return strncmp(noted, url, n) == 0 && strcmp(noted + n, host) == 0;
+}
+
 /* What the note says, if it is whole, of this part, and of this URL. Nothing in it is believed that cannot be. */
 static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     char *line = text, *value = NULL, *next;
@@ -29276,7 +29298,7 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
         } else if (strcmp(line, "file") == 0) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
         } else if (strcmp(line, "url") == 0) {
-            url_fits = strcmp(value, url) == 0;
+            url_fits = conc__note_url_is(value, url);
         } else if (strcmp(line, "etag") == 0) {
             (void)snprintf(file->etag, sizeof file->etag, "%s", value);
         } else if (strcmp(line, "date") == 0) {
@@ -29394,12 +29416,15 @@ conc_result conc__dl_file_reserve(conc__dl_file *file) {
 
 conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     size_t size = strlen(url) + sizeof file->etag + sizeof file->date + 200 + file->piece_count * 48u;
+    const char *host;
     size_t n;
     unsigned i;
     int e;
     char *text = (char *)conc__alloc(size, 1, "a download's note");
     if (text == NULL) return CONC_NO_MEMORY;
-    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %s\n", (unsigned long long)file->part.id, url);
+    n = conc__url_bare(url, &host);
+    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id, (int)n, url,
+                         host);
     if (file->etag[0] != '\0') n += (size_t)snprintf(text + n, size - n, "etag %s\n", file->etag);
     if (file->date[0] != '\0') n += (size_t)snprintf(text + n, size - n, "date %s\n", file->date);
     if (file->has_length) n += (size_t)snprintf(text + n, size - n, "length %llu\n", (unsigned long long)file->length);

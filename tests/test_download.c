@@ -851,6 +851,24 @@ static void same_target(void) {
     CHECK_OK(items[0].record.result);
     CHECK_R(items[1].record.result, CONC_BUSY);
     CHECK(is_file("f", 1000, 1));
+    /* What a note says of where it is from: nothing of a user, and it has to be just that. */
+    CHECK_OK(conc__dl_file_open(&file, at("n"), "http://user:secret@h/x"));
+    CHECK_OK(conc__dl_file_write(&file, "abc", 3, 0));
+    conc__dl_file_close(&file, "http://user:secret@h/x", true);
+    {
+        char text[500] = "";
+        FILE *note = fopen(at("n.part.info"), "r");
+        CHECK(note != NULL && fread(text, 1, sizeof text - 1, note) > 0);
+        if (note != NULL) fclose(note);
+        CHECK_HAS(text, "url http://h/x\n");
+        CHECK(strstr(text, "secret") == NULL);
+    }
+    CHECK_OK(conc__dl_file_open(&file, at("n"), "http://other@h/x"));
+    CHECK_EQ(file.kept, 3);
+    conc__dl_file_close(&file, "http://h/x", true);
+    CHECK_OK(conc__dl_file_open(&file, at("n"), "http://h/y"));
+    CHECK_EQ(file.kept, 0);
+    conc__dl_file_close(&file, "http://h/y", false);
     /* Another process's, or session's. */
     CHECK_OK(conc__dl_file_open(&file, items[0].path, items[0].url));
     CHECK_R(conc_download(items[0].url, items[0].path, &d), CONC_BUSY);
