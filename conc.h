@@ -3988,6 +3988,7 @@ typedef struct conc_download_desc {
     /* Limits. Time in the queue counts in none of them but the deadline. */
     double connect_timeout;        /* for name, connection and TLS; 0: 15 */
     double stall_timeout;          /* as long without a byte; 0: 30 */
+    uint64_t min_speed;            /* bytes a second; one that was slower over the last stall_timeout has stalled. 0: any speed will do */
     double total_timeout;          /* of one item, from its first start, with all attempts; 0: none */
     conc_deadline deadline;        /* of everything; all zero: none */
     conc_cancel *cancel;           /* fired: as conc_downloader_cancel(). Must outlive the session */
@@ -29544,6 +29545,8 @@ struct conc__transfer {
     bool cut;       /* we have ended it, and that is no error */
     bool foreign;   /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
+    int64_t since;                /* for min_speed: so many bytes since then */
+    uint64_t came;
     int64_t moved;                           /* when bytes last came, or it began */
     char etag[256], modified[64], range[96]; /* of the answer */
     int64_t date;                            /* of the answer; 0: none */
@@ -30094,6 +30097,7 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
         return false;
     }
     t->at += n;
+    t->came += n;
     file->kept += n;
     job->fresh += n;
     job->dl->item->record.received += n;
@@ -30246,8 +30250,8 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->piece = piece;
     t->from = t->at = from;
     t->foreign = false;
-    t->grant = 0;
-    t->moved = conc__port_clock_ns();
+    t->grant = t->came = 0;
+    t->moved = t->since = conc__port_clock_ns();
     if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
         conc__transfer_release(t);
         conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a transfer");
@@ -30703,6 +30707,17 @@ static void conc__engine_stop(conc__engine *e) {
     }
 }
 
+/* min_speed: looked at once in each stall_timeout, but for those that our own limit holds up. */
+static void conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
+    const conc_download_desc *desc = &t->e->d->desc;
+    if (now < t->since + stall) return;
+    if (!t->is_paused && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+        conc__job_fails(t->job, CONC_TIMEOUT, true, "slower than min_speed for stall_timeout");
+    }
+    t->since = now;
+    t->came = 0;
+}
+
 /* Limits in time that libcurl does not know. Sets when to look again. */
 static void conc__engine_check(conc__engine *e, int64_t now) {
     const conc_download_desc *desc = &e->d->desc;
@@ -30725,6 +30740,10 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
             } else {
                 conc__job_fails(job, CONC_TIMEOUT, true, "nothing has come for stall_timeout");
             }
+        }
+        if (desc->min_speed != 0) {
+            conc__transfer_speed(t, now, stall);
+            if (due > t->since + stall) due = t->since + stall;
         }
         if (job->result != CONC_OK) {
             conc__transfer_abort(t);

@@ -151,6 +151,13 @@ static bool answer(site *s, conc_socket *c, const char *head) {
     } else if (strcmp(kind, "unsized") == 0) {
         (void)(say(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n") && say_bytes(c, 0, size, 1));
         ok = false;
+    } else if (strcmp(kind, "drip") == 0 && bad) { /* a byte now and then */
+        snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %lu\r\n\r\n", size);
+        ok = say(c, text);
+        for (from = 0; ok && from < size; from++) {
+            ok = say_bytes(c, from, from + 1, 1);
+            (void)conc_wait(conc_op_event(&gate), conc_after(0.02));
+        }
     } else if (strcmp(kind, "mute") == 0 && bad) {
         conc_wait(conc_op_event(&gate), PATIENCE);
         ok = false;
@@ -524,6 +531,11 @@ static void time_limits(void) {
     sweep();
     CHECK_R(get("/mute-1000-0/x", &i, &d), CONC_TIMEOUT);
     CHECK_EQ(i.record.attempts, 2);
+    d.min_speed = 100000;
+    CHECK_R(get("/drip-10000-0/x", &i, &d), CONC_TIMEOUT);
+    CHECK_HAS(i.record.error, "min_speed");
+    CHECK(i.record.received > 0);
+    d.min_speed = 0;
     d.stall_timeout = 50;
     d.total_timeout = 0.3;
     CHECK_R(get("/mute-1000-0/y", &i, &d), CONC_TIMEOUT);
