@@ -104,6 +104,11 @@ static conc_future *conc__child_begin(conc__child *c) {
     return conc_downloader_add(c->d, &item);
 }
 
+static bool conc__child_is_asked(const conc__child *c) {
+    conc__say head;
+    return conc__message_head(&c->in, &head) && head.kind == CONC__SAY_ITEM;
+}
+
 static void conc__child_record(conc__child *c, const conc_future *f) {
     conc__say head;
     conc__message_begin(&c->out, CONC__SAY_RECORD, &head);
@@ -111,7 +116,7 @@ static void conc__child_record(conc__child *c, const conc_future *f) {
     conc__message_end(&c->out, &head);
 }
 
-CONC_CORO(conc__dl_servant, conc__child *c; conc_future * f; conc_io in; conc_out put; conc_op ops[2]; bool alone;) {
+CONC_CORO(conc__dl_servant, conc__child *c; conc_future *f; conc_io in; conc_out put; conc_op ops[2]; bool alone;) {
     CO_BEGIN;
     self->in.data = self->c->in.bytes;
     self->in.size = sizeof self->c->in.bytes;
@@ -120,21 +125,24 @@ CONC_CORO(conc__dl_servant, conc__child *c; conc_future * f; conc_io in; conc_ou
         if (self->co.result != CONC_OK) break;
         self->c->in.n = self->in.done;
         self->f = conc__child_begin(self->c);
-        if (self->f == NULL) continue; /* a cancel that came too late */
+        if (self->f == NULL && conc__child_is_asked(self->c)) break; /* there is no memory: another process may have more */
+        if (self->f == NULL) continue;                               /* a cancel that came too late */
         do {
             self->ops[0] = conc_op_future(self->f);
-            self->ops[1] = self->alone ? conc_op_never() : conc_op_channel_get(self->c->channel, &self->in);
+            self->ops[1] = conc_op_channel_get(self->c->channel, &self->in);
             CO_AWAIT_ANY(self->ops, 2);
-            if (self->co.value == 1) { /* to be canceled; or nobody wants to know any more */
-                self->alone = self->ops[1].result != CONC_OK;
+            if (self->co.value != 0) { /* to be canceled; or nobody wants to know any more, or can be told */
+                self->alone = self->co.value < 0 || self->ops[1].result != CONC_OK;
                 (void)conc_future_cancel(self->f);
             }
-        } while (self->co.value == 1);
-        conc__child_record(self->c, self->f);
-        self->put.data = self->c->out.bytes;
-        self->put.size = self->c->out.n;
-        CO_AWAIT(conc_op_channel_put(self->c->channel, &self->put));
-        self->alone = self->alone || self->co.result != CONC_OK;
+        } while (self->co.value == 1 && !self->alone);
+        if (!self->alone) {
+            conc__child_record(self->c, self->f);
+            self->put.data = self->c->out.bytes;
+            self->put.size = self->c->out.n;
+            CO_AWAIT(conc_op_channel_put(self->c->channel, &self->put));
+            self->alone = self->co.result != CONC_OK;
+        }
         (void)conc_future_result(self->f); /* it has been seen */
         conc_future_release(self->f);
     }
@@ -372,7 +380,9 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
             conc__hand_failed(self->h, self->r);
             (void)conc_process_join(self->h->process, &self->code, CONC_FOREVER);
         } else {
-            (void)conc_process_join(self->h->process, &self->code, CONC_FOREVER); /* its sentence says how */
+            if (conc_process_join(self->h->process, &self->code, CONC_FOREVER) == CONC_OK) { /* else its sentence says how */
+                (void)conc__fail(CONC_CRASHED, "a process of downloads has ended before its time");
+            }
             conc__hand_failed(self->h, self->r);
         }
         self->h->process = NULL;
