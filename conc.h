@@ -5,8 +5,9 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
  * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
- * coroutines with an event loop, sockets, processes, downloads; and one way to wait for any of them. C99 or later, C++11 or
- * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads (downloads: libcurl).
+ * coroutines with an event loop, sockets, processes and pools of them, downloads; and one way to wait for any of them.
+ * C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads
+ * (downloads: libcurl).
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -520,6 +521,50 @@
  * conc_channel_put(c, "hello", 6, CONC_FOREVER);   // a message comes as a whole or not at all
  * conc_op ops[] = { conc_op_process_end(p), conc_op_sleep(2) };
  * if (conc_select(ops, 2, CONC_FOREVER) == 1) conc_process_kill(p);
+ * ```
+ *
+ * ---- POOLS OF PROCESSES -------------------------------------------------------------------- procpool.h below
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int square(void *arg) { // in a worker process: the argument's bytes go there, and come back
+ *     long *x = arg;
+ *     *x *= *x;
+ *     return 0;
+ * }
+ *
+ * int main(int argc, char **argv) {
+ *     conc_process_register("square", square); // as for processes: with these two lines workers are spawned, else forked
+ *     conc_process_main(argc, argv);
+ *     conc_procpool *pool = conc_procpool_new(4, &(conc_procpool_desc){ .time_limit = 10, .max_tasks = 1000 });
+ *     if (pool == NULL) return fprintf(stderr, "%s\n", conc_error_detail()), 1;
+ *     long x = 12;
+ *     conc_future *f = conc_procpool_submit(pool, square, &x, sizeof x); // x has to stay until f has ended
+ *     if (conc_future_wait(f, CONC_FOREVER) == CONC_OK) printf("%ld\n", x);
+ *     else puts(conc_future_detail(f));                      // CONC_CRASHED, CONC_TIMEOUT, CONC_FAILED
+ *     conc_future_release(f);
+ *     return conc_procpool_finish(pool) != CONC_OK;
+ * }
+ * ```
+ * ```output
+ * 144
+ * ```
+ *
+ * What crashes, hangs, or takes all memory is one failed task: its worker is replaced, the tasks behind it go to others, and none
+ * is begun twice. Futures are those of thread pools: conc_wait_all(), conc_as_completed(), conc_future_then(), conc_op_future().
+ * conc_procpool_run() copies the argument, and brings nothing back; conc_procpool_call() waits; conc_procpool_map(pool, in, out, n, fn,
+ * arg, arg_size, chunk) calls fn(&in[i], &out[i], arg) for all of an array, conc_procpool_imap() from an iterator to an iterator.
+ *
+ * ```c
+ * conc_procpool *pool = conc_procpool_new(2, &(conc_procpool_desc){ .buffer_size = 1 << 20 });
+ * double *big = conc_procpool_buffer(pool, 8000);  // shared: as an argument it is not copied
+ * conc_future *f = conc_procpool_submit(pool, work, big, 8000);
+ * size_t size;                                     // what work() gave to conc_procpool_reply(): of any size
+ * if (conc_future_wait(f, conc_after(1)) == CONC_OK) use(conc_procpool_replied(f, &size));
+ * else conc_procpool_kill(f);                      // conc_future_cancel() would let it go on, if it runs
  * ```
  *
  * ---- DOWNLOADS ------------------------------------------------------------------------------ download.h below
@@ -3717,7 +3762,8 @@ typedef struct conc_procpool_desc {
     double time_limit;          /* seconds that one task may run; 0: no limit. See conc_procpool_task, too */
     size_t memory_limit;        /* bytes that a worker may have more than at its beginning: then its malloc() fails. 0: no limit. Linux,
                                    Windows; elsewhere conc_procpool_new() says CONC_INVALID */
-    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB (256 MiB where addresses have 32 bits) */
+    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB, or 256 MiB where
+                                   a size_t has 32 bits */
     size_t buffer_size;         /* bytes of shared memory for conc_procpool_buffer(); 0: none */
     bool daemon;                /* the program's end neither closes the pool nor waits for its tasks */
 } conc_procpool_desc;
@@ -26545,7 +26591,12 @@ static int conc__pp_initialize(conc__pp_params *p) {
     int code;
     if (p->initialize == 0) return 0;
     conc__self()->detail[0] = '\0';
-    code = fn == NULL ? (int)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()") : fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()");
+        code = CONC_INVALID;
+    } else {
+        code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    }
     if (conc__fork_generation() != conc__pp_here.generation) conc__port_exit(0);
     if (code != 0) memcpy(conc__pp_here.words->text, conc__self()->detail, sizeof conc__pp_here.words->text);
     return code;
@@ -28321,7 +28372,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     if (desc != NULL) d = *desc;
     if (workers == 0) workers = conc_cpu_count();
     if (d.name == NULL) d.name = "procpool";
-    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) > 4 ? 30 : 28);
+    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) < 8 ? 28 : 30);
     if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
     wrong = conc__pp_desc_wrong(&d, workers);
     if (wrong != NULL) {

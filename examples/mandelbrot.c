@@ -20,6 +20,8 @@
 #define CONC_IMPLEMENTATION
 #include "conc.h"
 
+#include "write_png.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,89 +59,15 @@ static int draw(size_t first, size_t end, void *arg) { /* the rows [first, end) 
     return 0;
 }
 
-/* ---- PNG: chunks, each with its length before it and its CRC-32 after it ---- */
-
-typedef struct png {
-    FILE *file;
-    uint32_t crc;
-} png;
-
-static uint32_t crc32(uint32_t crc, const unsigned char *bytes, size_t n) {
-    for (crc = ~crc; n > 0; n--) {
-        crc ^= *bytes++;
-        for (int bit = 0; bit < 8; bit++) crc = (crc >> 1) ^ (crc & 1 ? 0xedb88320u : 0);
-    }
-    return ~crc;
-}
-
-static uint32_t adler32(const unsigned char *bytes, size_t n) {
-    uint32_t a = 1, b = 0;
-    for (; n > 0; n--) {
-        a = (a + *bytes++) % 65521;
-        b = (b + a) % 65521;
-    }
-    return b << 16 | a;
-}
-
-static void put(png *p, const void *bytes, size_t n) {
-    fwrite(bytes, 1, n, p->file);
-    p->crc = crc32(p->crc, bytes, n);
-}
-
-static void put32(png *p, uint32_t x) {
-    unsigned char bytes[4];
-    for (int i = 0; i < 4; i++) bytes[i] = (unsigned char)(x >> (24 - 8 * i));
-    put(p, bytes, 4);
-}
-
-static void begin(png *p, const char *type, size_t size) {
-    put32(p, (uint32_t)size);
-    p->crc = 0;
-    put(p, type, 4);
-}
-
-static void end(png *p) {
-    put32(p, p->crc);
-}
-
 static int save(const picture *p, const char *path) {
-    size_t row = p->width + 1;
-    png out = {fopen(path, "wb"), 0};
-    if (out.file == NULL) return -1;
-    put(&out, "\x89PNG\r\n\x1a\n", 8);
-
-    begin(&out, "IHDR", 13);
-    put32(&out, (uint32_t)p->width);
-    put32(&out, (uint32_t)p->height);
-    put(&out, "\x08\x03\0\0", 5); /* 8 bits a point, with a palette; nothing out of the ordinary */
-    end(&out);
-
-    begin(&out, "PLTE", 3 * 256);
-    for (int i = 0; i < 256; i++) {
-        unsigned char rgb[3] = {0, 0, 0};
-        for (int c = 0; c < 3 && i > 0; c++) { /* each goes up and down, red the slowest */
+    unsigned char colors[256][3] = {{0, 0, 0}};
+    for (int i = 1; i < 256; i++) {
+        for (int c = 0; c < 3; c++) { /* each goes up and down, red the slowest */
             int t = i * (1 + c) % 256;
-            rgb[c] = (unsigned char)(t < 128 ? 2 * t : 511 - 2 * t);
+            colors[i][c] = (unsigned char)(t < 128 ? 2 * t : 511 - 2 * t);
         }
-        put(&out, rgb, 3);
     }
-    end(&out);
-
-    begin(&out, "IDAT", 2 + p->height * (5 + row) + 4); /* zlib's format, not compressed: each row is a block */
-    put(&out, "\x78\x01", 2);
-    for (size_t i = 0; i < p->height; i++) {
-        unsigned char low = row & 255, high = (unsigned char)(row >> 8);
-        unsigned char head[5] = {i + 1 == p->height, low, high, (unsigned char)~low, (unsigned char)~high};
-        put(&out, head, 5); /* is it the last; its length, twice */
-        put(&out, p->rows + i * row, row);
-    }
-    put32(&out, adler32(p->rows, p->height * row));
-    end(&out);
-
-    begin(&out, "IEND", 0);
-    end(&out);
-    bool failed = ferror(out.file) != 0;
-    return fclose(out.file) != 0 || failed ? -1 : 0;
+    return write_png(path, p->width, p->height, p->rows, colors);
 }
 
 /* ---- all together ---- */
@@ -158,12 +86,12 @@ int main(int argc, char **argv) {
     double begun = conc_clock();
     draw(0, one.height, &one);
     double serial = conc_clock() - begun;
-    printf("one thread:     checksum %08lx in %.3f s\n", (unsigned long)crc32(0, one.rows, bytes), serial);
+    printf("one thread:     checksum %08lx in %.3f s\n", (unsigned long)png_crc(0, one.rows, bytes), serial);
 
     begun = conc_clock();
     conc_result r = conc_pool_for(pool, 0, all.height, 1, draw, &all); /* 1: row by row */
     double parallel = conc_clock() - begun;
-    printf("all processors: checksum %08lx in %.3f s\n", (unsigned long)crc32(0, all.rows, bytes), parallel);
+    printf("all processors: checksum %08lx in %.3f s\n", (unsigned long)png_crc(0, all.rows, bytes), parallel);
     printf("%.2f times as fast\n", serial / parallel);
     bool same = r == CONC_OK && memcmp(one.rows, all.rows, bytes) == 0;
     puts(same ? "the same picture" : "NOT the same picture");

@@ -37,34 +37,47 @@ compiler() { # sets CC to one that works, or fails
     return 1
 }
 
+# install WHAT BREW APT DNF APK PACMAN: the packages, by the names that each package manager has for them
+install() {
+    if [ "$(id -u)" = 0 ]; then as_root=
+    elif sudo -n true >/dev/null 2>&1; then as_root='sudo -n'
+    else as_root=no
+    fi
+    # shellcheck disable=SC2086
+    if command -v brew >/dev/null 2>&1; then # wants no root
+        brew install $2
+    elif [ "$as_root" = no ]; then
+        echo "run.sh: no $1, and no right to install it" >&2
+        return 1
+    elif command -v apt-get >/dev/null 2>&1; then
+        $as_root apt-get update && $as_root apt-get install -y --no-install-recommends $3
+    elif command -v dnf >/dev/null 2>&1; then
+        $as_root dnf install -y $4
+    elif command -v apk >/dev/null 2>&1; then
+        $as_root apk add $5
+    elif command -v pacman >/dev/null 2>&1; then
+        $as_root pacman -Sy --noconfirm $6
+    else
+        echo "run.sh: no $1, and no known package manager" >&2
+        return 1
+    fi
+}
+
 install_compiler() {
     if [ -n "${CC:-}" ]; then
         echo "run.sh: '$CC' does not compile a program that uses pthread" >&2
         return 1
     fi
-    if [ "$(id -u)" = 0 ]; then as_root=
-    elif sudo -n true >/dev/null 2>&1; then as_root=sudo
-    else as_root=no
-    fi
-    if command -v brew >/dev/null 2>&1; then # wants no root
-        brew install gcc && CC=$(command -v gcc-14 || command -v gcc-13 || command -v gcc) && return 0
-    fi
-    if [ "$as_root" = no ]; then
-        echo "run.sh: no C compiler, and no right to install one: please install gcc or clang" >&2
-        return 1
-    fi
-    if command -v apt-get >/dev/null 2>&1; then
-        $as_root apt-get update && $as_root apt-get install -y --no-install-recommends gcc libc6-dev
-    elif command -v dnf >/dev/null 2>&1; then
-        $as_root dnf install -y gcc
-    elif command -v apk >/dev/null 2>&1; then
-        $as_root apk add gcc musl-dev
-    elif command -v pacman >/dev/null 2>&1; then
-        $as_root pacman -Sy --noconfirm gcc
-    else
-        echo "run.sh: no C compiler, and no known package manager: please install gcc or clang" >&2
-        return 1
-    fi
+    install "C compiler" gcc "gcc libc6-dev" gcc "gcc musl-dev" gcc || return
+    command -v brew >/dev/null 2>&1 && CC=$(command -v gcc-14 || command -v gcc-13 || command -v gcc)
+    return 0
+}
+
+# links HEADER LIBRARY: does a program with both compile?
+links() {
+    printf '#include <%s>\nint main(void) { return 0; }\n' "$1" >"$build/try.c"
+    # shellcheck disable=SC2086
+    $CC ${CFLAGS:-} -o "$build/try" "$build/try.c" "$2" >"$build/try.log" 2>&1
 }
 
 # ---- running and checking ------------------------------------------------------------------------
@@ -89,27 +102,33 @@ check() {
     failed=$((failed + 1))
 }
 
-# Compiles all of them, one a processor at a time: each is one file with the whole library, and takes seconds.
-compile_all() {
+# build NAME [LIBRARY...]
+build() {
+    name=$1
+    shift
+    rm -f "$build/$name"
+    # shellcheck disable=SC2086
+    $CC -std=c99 -Wall -Wextra -O1 ${CFLAGS:-} -I"$root" -o "$build/$name" "$examples/$name.c" -pthread "$@" >"$build/$name.log" 2>&1
+}
+
+# Builds all that want no library, one a processor at a time: each is one file with all of conc.h, and takes seconds.
+build_all() {
     jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
     job=0
     while [ $job -lt "$jobs" ]; do
         i=0
-        for source in "$examples"/*.c; do
-            name=$(basename "$source" .c)
+        for source in $(grep -L 'define CONC_WITH_CURL' "$examples"/*.c); do
             i=$((i + 1))
-            [ $((i % jobs)) -eq $job ] || continue
-            rm -f "$build/$name"
-            # shellcheck disable=SC2086
-            $CC -std=c99 -Wall -Wextra -O1 ${CFLAGS:-} -I"$root" -o "$build/$name" "$source" -pthread >"$build/$name.log" 2>&1
+            [ $((i % jobs)) -eq $job ] && build "$(basename "$source" .c)"
         done &
         job=$((job + 1))
     done
     wait
 }
 
-# compile NAME: whether it has been compiled; counts as failed if there was as much as a warning
+# compile NAME [LIBRARY...]: whether it could be compiled; counts as failed if there was as much as a warning
 compile() {
+    [ $# -eq 1 ] || build "$@"
     if [ -x "$build/$1" ] && [ ! -s "$build/$1.log" ]; then
         ran="$ran $1"
         return 0
@@ -118,7 +137,7 @@ compile() {
     rm -f "$build/$1"
     echo "   FAILED: $1 does not compile without warnings"
     failed=$((failed + 1))
-    not_ran="$not_ran $1"
+    not_ran="$not_ran $name"
     return 1
 }
 
@@ -309,6 +328,82 @@ chat() {
     check chat_coroutines "$build/chat2.expected" "$build/chat2.out" "$code2"
 }
 
+# fetched PROGRAM CODE: it ended with CODE, and what it has put into its directory are the images, each with its checksum, and
+# nothing else
+fetched() {
+    (cd -- "$build/got" && cksum ./*) >"$build/got.actual" 2>&1
+    check "$1" "$build/got.expected" "$build/got.actual" "$2"
+}
+
+# Images made here, served from here: everything without the internet.
+downloads() {
+    if ! links curl/curl.h -lcurl; then
+        install libcurl curl "libcurl4-openssl-dev libssl-dev" "libcurl-devel openssl-devel" "curl-dev openssl-dev" "curl openssl"
+    fi
+    if ! links curl/curl.h -lcurl; then
+        echo "== skipped: download_threads, download_processes, download_coroutines, fetch: they want libcurl: please install it"
+        not_ran="$not_ran download_threads download_processes download_coroutines fetch"
+        return
+    fi
+    echo "== httpd"
+    [ -x "$build/images" ] && compile httpd || return
+    rm -rf "$build/pictures"
+    limited "$build/images" "$build/pictures" >/dev/null
+    (cd -- "$build/pictures" && cksum ./*) >"$build/got.expected"
+    "$build/httpd" -f delay=50 "$build/pictures" >"$build/httpd.out" 2>&1 & # as if it were far away
+    server=$!
+    for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        grep -q '^listening' "$build/httpd.out" && break
+        sleep 0.1 2>/dev/null || sleep 1
+    done
+    cat "$build/httpd.out"
+    url=$(sed -n 's/^listening on //p' "$build/httpd.out")
+    urls=$(cd -- "$build/pictures" && for f in *; do echo "$url$f"; done)
+
+    for name in download_threads download_processes download_coroutines; do
+        echo "== $name"
+        compile $name -lcurl || continue
+        rm -rf "$build/got" && mkdir "$build/got"
+        # shellcheck disable=SC2086
+        (cd -- "$build/got" && limited "$build/$name" $urls)
+        fetched $name $?
+    done
+
+    echo "== fetch"
+    sums=
+    if links openssl/evp.h -lcrypto && command -v sha256sum >/dev/null 2>&1; then sums='-DCONC_WITH_OPENSSL -lcrypto'; fi
+    # shellcheck disable=SC2086
+    if compile fetch -lcurl $sums; then
+        for f in "$build"/pictures/*; do
+            echo "$url${f##*/} ${f##*/} ${sums:+sha256:$(sha256sum "$f" | sed 's/ .*//')}"
+        done >"$build/list"
+        rm -rf "$build/got"
+        limited "$build/fetch" -j 4 -d "$build/got" -i "$build/list"
+        fetched fetch $?
+        echo "the same again, with -c, and one that there is not:"
+        limited "$build/fetch" -q -c -d "$build/got" -i "$build/list" "${url}none.png"
+        [ $? -eq 1 ]
+        fetched fetch $?
+    fi
+    kill $server
+    wait $server
+    code=$?
+    sed 1d "$build/httpd.out"
+    echo "$url" | sed 's/^/listening on /' >"$build/httpd.expected"
+    sed 1q "$build/httpd.out" >"$build/httpd.actual"
+    check httpd "$build/httpd.expected" "$build/httpd.actual" $code
+}
+
+# images: in a directory of its own
+images() {
+    echo "== images"
+    compile images || return
+    limited "$build/images" "$build/pictures" >"$build/images.out"
+    code=$?
+    cat "$build/images.out"
+    held images "$code"
+}
+
 # count_words DIRECTORY: "count word" for each word under it, with the system's own tools
 count_words() {
     (cd -- "$1" && find . \( -name .git -o -name build \) -prune -o -type f -exec sh -c '
@@ -377,7 +472,7 @@ compiler || { install_compiler && compiler; } || {
     exit 1
 }
 echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
-compile_all
+build_all
 
 for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer \
     iterator generator generator_send take_turns tree pipeline coroutines greenlets sieve feeding mirrors million echo \
@@ -393,6 +488,8 @@ sorting
 checksums
 pictures
 bank
+images
+downloads
 chat
 words
 

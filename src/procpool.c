@@ -1737,7 +1737,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     if (desc != NULL) d = *desc;
     if (workers == 0) workers = conc_cpu_count();
     if (d.name == NULL) d.name = "procpool";
-    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) > 4 ? 30 : 28);
+    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) < 8 ? 28 : 30);
     if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
     wrong = conc__pp_desc_wrong(&d, workers);
     if (wrong != NULL) {

@@ -65,7 +65,8 @@ typedef struct conc_procpool_desc {
     double time_limit;          /* seconds that one task may run; 0: no limit. See conc_procpool_task, too */
     size_t memory_limit;        /* bytes that a worker may have more than at its beginning: then its malloc() fails. 0: no limit. Linux,
                                    Windows; elsewhere conc_procpool_new() says CONC_INVALID */
-    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB (256 MiB where addresses have 32 bits) */
+    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB, or 256 MiB where
+                                   a size_t has 32 bits */
     size_t buffer_size;         /* bytes of shared memory for conc_procpool_buffer(); 0: none */
     bool daemon;                /* the program's end neither closes the pool nor waits for its tasks */
 } conc_procpool_desc;

@@ -236,7 +236,12 @@ static int conc__pp_initialize(conc__pp_params *p) {
     int code;
     if (p->initialize == 0) return 0;
     conc__self()->detail[0] = '\0';
-    code = fn == NULL ? (int)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()") : fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()");
+        code = CONC_INVALID;
+    } else {
+        code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    }
     if (conc__fork_generation() != conc__pp_here.generation) conc__port_exit(0);
     if (code != 0) memcpy(conc__pp_here.words->text, conc__self()->detail, sizeof conc__pp_here.words->text);
     return code;
