@@ -4034,6 +4034,7 @@ typedef struct conc_download_desc {
     /* Limits. Time in the queue counts in none of them but the deadline. */
     double connect_timeout;        /* for name, connection and TLS; 0: 15 */
     double stall_timeout;          /* as long without a byte; 0: 30 */
+    uint64_t min_speed;            /* bytes a second; one that was slower over the last stall_timeout has stalled. 0: any speed will do */
     double total_timeout;          /* of one item, from its first start, with all attempts; 0: none */
     conc_deadline deadline;        /* of everything; all zero: none */
     conc_cancel *cancel;           /* fired: as conc_downloader_cancel(). Must outlive the session */
@@ -9994,7 +9995,8 @@ unsigned conc__pf_geteuid(void) __asm__("geteuid");
 #else
 #define CONC__O_CLOEXEC 0
 #endif
-#define CONC__O_PLAIN (CONC__O_NOFOLLOW | CONC__O_CLOEXEC | O_NONBLOCK | O_NOCTTY) /* a fifo in its place does not hold us up */
+#define CONC__O_PLAIN                                                                                                  \
+    (CONC__O_NOFOLLOW | CONC__O_CLOEXEC | O_NONBLOCK | O_NOCTTY) /* a fifo in its place does not hold us up */
 
 static int conc__pf_end(long result, int saved) {
     int e = result < 0 ? errno : 0;
@@ -10014,7 +10016,7 @@ conc__port_file_kind conc__port_file_kind_of(int error) {
     }
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 static void conc__pf_close_quietly(intptr_t fd) {
     int saved = errno;
@@ -10052,7 +10054,8 @@ static int conc__part_try(const char *path, conc__port_part *part) {
     if (fstat((int)part->fd, &mine) < 0) return errno;
     if (stat(path, &there) < 0) return errno == ENOENT ? CONC__PART_AGAIN : errno;
     if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) return CONC__PART_AGAIN;
-    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid())) return EEXIST;
+    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid()))
+        return EEXIST;
     part->size = (uint64_t)mine.st_size;
     part->id = (uint64_t)mine.st_ino;
     return (mine.st_mode & 077) != 0 && conc__pf_fchmod((int)part->fd, 0600) < 0 ? errno : 0;
@@ -10064,7 +10067,9 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
         part->fd = -1;
         part->size = part->id = 0;
         e = conc__part_try(path, part);
-        if (e != 0) conc__port_part_close(part);
+        if (e == 0) break;
+        if (part->is_new && part->fd >= 0 && e != CONC__PART_AGAIN && e != EWOULDBLOCK) (void)conc__pf_unlink(path);
+        conc__port_part_close(part);
     }
     errno = saved;
     return e == CONC__PART_AGAIN ? EWOULDBLOCK : e;
@@ -10160,7 +10165,7 @@ int conc__port_directory_sync(const char *path) {
     return e;
 }
 
-/* ---- other files -------------------------------------------------------------------------------------------- */
+/* ---- other files ----------------------------------------------------------------------------------------- */
 
 int conc__port_file_remove(const char *path) {
     int saved = errno, e = CONC__FAULT("unlink", EACCES);
@@ -10306,7 +10311,8 @@ static HANDLE conc__wf_handle(intptr_t fd) {
 }
 
 /* A link is opened itself, and then is no plain file. */
-static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size, uint64_t *id) {
+static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size,
+                         uint64_t *id) {
     BY_HANDLE_FILE_INFORMATION info;
     DWORD saved = GetLastError();
     WCHAR *wide = conc__wf_path(path);
@@ -10340,18 +10346,20 @@ void conc__port_file_close(intptr_t fd) {
     SetLastError(saved);
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 int conc__port_part_open(const char *path, conc__port_part *part) {
     int e = CONC__FAULT("open: part", ERROR_ACCESS_DENIED);
     part->fd = -1;
     part->is_new = true;
     if (e == 0) {
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size, &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size,
+                          &part->id);
     }
     if (e == ERROR_FILE_EXISTS) {
         part->is_new = false;
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size, &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size,
+                          &part->id);
     }
     return e;
 }
@@ -10375,7 +10383,8 @@ int conc__port_part_write(const conc__port_part *part, const void *data, size_t 
         OVERLAPPED at;
         DWORD n = 0;
         conc__wf_at(&at, offset);
-        e = conc__wf_end(WriteFile(conc__wf_handle(part->fd), from, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
+        e = conc__wf_end(
+            WriteFile(conc__wf_handle(part->fd), from, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
         from += n;
         size -= n;
         offset += n;
@@ -10399,7 +10408,8 @@ int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
     int e = CONC__FAULT("fallocate", ERROR_DISK_FULL);
     if (e != 0) return e;
     room.AllocationSize.QuadPart = (LONGLONG)size;
-    e = conc__wf_end(SetFileInformationByHandle(conc__wf_handle(part->fd), FileAllocationInfo, &room, (DWORD)sizeof room), saved);
+    e = conc__wf_end(
+        SetFileInformationByHandle(conc__wf_handle(part->fd), FileAllocationInfo, &room, (DWORD)sizeof room), saved);
     return conc__port_file_kind_of(e) == CONC__FILE_DISK_FULL ? e : 0;
 }
 
@@ -10431,7 +10441,7 @@ int conc__port_directory_sync(const char *path) {
     return 0;
 }
 
-/* ---- other files -------------------------------------------------------------------------------------------- */
+/* ---- other files ----------------------------------------------------------------------------------------- */
 
 int conc__port_file_remove(const char *path) {
     DWORD saved = GetLastError();
@@ -10447,7 +10457,9 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
     uint64_t id;
     int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
     *fd = -1;
-    return e != 0 ? e : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, OPEN_EXISTING, fd, size, &id);
+    return e != 0 ? e
+                  : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                  OPEN_EXISTING, fd, size, &id);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -10457,7 +10469,8 @@ int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset
     *done = 0;
     if (e != 0) return e;
     conc__wf_at(&at, offset);
-    e = conc__wf_end(ReadFile(conc__wf_handle(fd), buffer, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
+    e = conc__wf_end(ReadFile(conc__wf_handle(fd), buffer, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at),
+                     saved);
     *done = n;
     return e == ERROR_HANDLE_EOF ? 0 : e;
 }
@@ -29111,7 +29124,8 @@ conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_poo
 #if defined(CONC_WITH_OPENSSL)
 #if defined(__has_include)
 #if !__has_include(<openssl/evp.h>)
-#error "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
+#error                                                                                                                 \
+    "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
 #endif
 #endif
 #include <openssl/evp.h>
@@ -29143,7 +29157,8 @@ static size_t conc__hash_size(conc__hash_kind kind) {
 
 conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]) {
     static const char *const names[] = {"md5", "sha256", "sha-256", "sha512", "sha-512"};
-    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512, CONC__HASH_SHA512};
+    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512,
+                                            CONC__HASH_SHA512};
     const char *digits = text, *colon;
     size_t i, n;
     *kind = CONC__HASH_NONE;
@@ -29153,19 +29168,23 @@ conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t by
         for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
             if (conc__is_called(text, names[i])) *kind = kinds[i];
         }
-        if (*kind == CONC__HASH_NONE) return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
+        if (*kind == CONC__HASH_NONE)
+            return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
         digits = colon + 1;
     }
     n = strlen(digits);
     if (colon == NULL) *kind = n == 32 ? CONC__HASH_MD5 : n == 64 ? CONC__HASH_SHA256 : CONC__HASH_SHA512;
-    if (n != 2 * conc__hash_size(*kind)) return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
+    if (n != 2 * conc__hash_size(*kind))
+        return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
     for (i = 0; i < n / 2; i++) {
         int high = conc__hash_digit(digits[2 * i]), low = conc__hash_digit(digits[2 * i + 1]);
-        if (high < 0 || low < 0) return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
+        if (high < 0 || low < 0)
+            return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
         bytes[i] = (uint8_t)(high * 16 + low);
     }
 #if !defined(CONC_WITH_OPENSSL)
-    return conc__fail(CONC_INVALID, "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
+    return conc__fail(CONC_INVALID,
+                      "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
 #else
     return CONC_OK;
 #endif
@@ -29197,7 +29216,9 @@ conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES
     bool done = e == 0 && EVP_DigestFinal_ex((EVP_MD_CTX *)h->context, found, NULL) == 1;
     conc__hash_drop(h);
     if (!done) return conc__fail(CONC_SYSTEM, "OpenSSL could not end a checksum");
-    return memcmp(found, bytes, n) == 0 ? CONC_OK : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
+    return memcmp(found, bytes, n) == 0
+               ? CONC_OK
+               : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
 }
 
 void conc__hash_drop(conc__hash *h) {
@@ -29256,7 +29277,7 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
     return r;
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
     char text[160];
@@ -29293,6 +29314,28 @@ static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
     return true;
 }
 
+/* A URL without what it says of a user: where its scheme ends, and where its host begins. */
+static size_t conc__url_bare(const char *url, const char **host) {
+    const char *at = strstr(url, "://"), *end;
+    *host = url;
+    if (at == NULL) return 0;
+    at += 3;
+    end = at + strcspn(at, "/?#");
+    for (*host = at; end > at; end--) {
+        if (end[-1] == '@') {
+            *host = end;
+            break;
+        }
+    }
+    return (size_t)(at - url);
+}
+
+static bool conc__note_url_is(const char *noted, const char *url) {
+    const char *host;
+    size_t n = conc__url_bare(url, &host);
+    return strncmp(noted, url, n) == 0 && strcmp(noted + n, host) == 0;
+}
+
 /* What the note says, if it is whole, of this part, and of this URL. Nothing in it is believed that cannot be. */
 static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     char *line = text, *value = NULL, *next;
@@ -29307,7 +29350,7 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
         } else if (strcmp(line, "file") == 0) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
         } else if (strcmp(line, "url") == 0) {
-            url_fits = strcmp(value, url) == 0;
+            url_fits = conc__note_url_is(value, url);
         } else if (strcmp(line, "etag") == 0) {
             (void)snprintf(file->etag, sizeof file->etag, "%s", value);
         } else if (strcmp(line, "date") == 0) {
@@ -29327,7 +29370,8 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     if (!ended || !url_fits || !file_fits) return false;
     for (i = 0, n = 0; i < file->piece_count; i++) { /* `n`: what is before it has been looked at */
         const conc__piece *p = &file->pieces[i];
-        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size)) return false;
+        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size))
+            return false;
         n = p->end;
     }
     if (file->piece_count != 0 && n < file->length && file->part.size < file->length) return false;
@@ -29424,12 +29468,15 @@ conc_result conc__dl_file_reserve(conc__dl_file *file) {
 
 conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     size_t size = strlen(url) + sizeof file->etag + sizeof file->date + 200 + file->piece_count * 48u;
+    const char *host;
     size_t n;
     unsigned i;
     int e;
     char *text = (char *)conc__alloc(size, 1, "a download's note");
     if (text == NULL) return CONC_NO_MEMORY;
-    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %s\n", (unsigned long long)file->part.id, url);
+    n = conc__url_bare(url, &host);
+    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id, (int)n, url,
+                         host);
     if (file->etag[0] != '\0') n += (size_t)snprintf(text + n, size - n, "etag %s\n", file->etag);
     if (file->date[0] != '\0') n += (size_t)snprintf(text + n, size - n, "date %s\n", file->date);
     if (file->has_length) n += (size_t)snprintf(text + n, size - n, "length %llu\n", (unsigned long long)file->length);
@@ -29492,7 +29539,8 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 
 #if defined(__has_include)
 #if !__has_include(<curl/curl.h>)
-#error "conc.h: CONC_WITH_CURL needs libcurl's headers: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora), curl-dev (Alpine), curl (Homebrew, vcpkg), or do not define it"
+#error                                                                                                                 \
+    "conc.h: CONC_WITH_CURL needs libcurl's headers: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora), curl-dev (Alpine), curl (Homebrew, vcpkg), or do not define it"
 #endif
 #endif
 #include <curl/curl.h>
@@ -29503,12 +29551,13 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CONC__DL_SPARE 65536u        /* of an answer that nobody wants, so much is read, so that the connection can be used again */
-#define CONC__DL_RESERVE (8u << 20)  /* from this length on, room on the disk is asked for before */
+#define CONC__DL_SPARE                                                                                                 \
+    65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
+#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is asked for before */
 #define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
 #define CONC__DL_NOTE_NS 1000000000
-#define CONC__DL_PAUSE_NS 10000000     /* how long what is too early waits at least */
-#define CONC__DL_ATTEMPTS 1000u      /* of one item, whatever they have brought */
+#define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
+#define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
 typedef struct conc__engine conc__engine;
 typedef struct conc__job_dl conc__job_dl;
@@ -29519,8 +29568,8 @@ typedef struct conc__dl_socket {
     struct conc__dl_socket *next; /* free ones */
     conc__engine *e;
     curl_socket_t fd;
-    int want;        /* CURL_POLL_IN, _OUT, _INOUT, _NONE */
-    bool changed;    /* `want` has, or it is gone. Waited for under this struct's address */
+    int want;     /* CURL_POLL_IN, _OUT, _INOUT, _NONE */
+    bool changed; /* `want` has, or it is gone. Waited for under this struct's address */
     bool gone;
     uint8_t asked;
 } conc__dl_socket;
@@ -29537,42 +29586,44 @@ struct conc__transfer {
     conc__engine *e;
     conc__job_dl *job;
     CURL *easy;
-    struct curl_slist *headers;   /* its own; NULL: the session's */
-    int piece;                    /* -1: the whole file, or its rest */
-    uint64_t from, at;            /* where it began in the file, and where the next byte goes */
+    struct curl_slist *headers; /* its own; NULL: the session's */
+    int piece;                  /* -1: the whole file, or its rest */
+    uint64_t from, at;          /* where it began in the file, and where the next byte goes */
     unsigned body;
-    conc__transfer *after;        /* in the list of those that wait for bandwidth */
+    conc__transfer *after; /* in the list of those that wait for bandwidth */
     bool is_paused;
-    uint64_t grant;               /* so much may come, although others wait */
-    bool cut;                     /* we have ended it, and that is no error */
-    bool foreign;                 /* a redirect has led to another host: no headers of the caller's */
+    uint64_t grant; /* so much may come, although others wait */
+    bool cut;       /* we have ended it, and that is no error */
+    bool foreign;   /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
-    int64_t moved;                /* when bytes last came, or it began */
+    int64_t since;                /* for min_speed: so many bytes since then */
+    uint64_t came;
+    int64_t moved;                           /* when bytes last came, or it began */
     char etag[256], modified[64], range[96]; /* of the answer */
-    int64_t date;                 /* of the answer; 0: none */
+    int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
-    char *url;                    /* a redirect's, or NULL */
+    char *url; /* a redirect's, or NULL */
     char error[CURL_ERROR_SIZE];
 };
 
 /* A download's turn. */
 struct conc__job_dl {
-    conc__job_dl *next, **link;   /* in the list of those that have pieces to be begun; link NULL: in none */
+    conc__job_dl *next, **link; /* in the list of those that have pieces to be begun; link NULL: in none */
     conc__engine *e;
     conc__download *dl;
     conc__dl_file file;
     conc__hash hash;
-    bool hashes;                  /* each byte is added as it comes */
-    unsigned transfers;           /* under way */
-    uint64_t next_piece;          /* bit i: piece i has to be begun */
-    uint64_t before;              /* kept, at the beginning of the turn */
-    uint64_t noted;               /* received, at the last note; */
+    bool hashes;         /* each byte is added as it comes */
+    unsigned transfers;  /* under way */
+    uint64_t next_piece; /* bit i: piece i has to be begun */
+    uint64_t before;     /* kept, at the beginning of the turn */
+    uint64_t noted;      /* received, at the last note; */
     int64_t noted_at;
-    uint64_t fresh;               /* received in this turn */
-    conc_result result;           /* CONC_OK: well so far */
-    bool again;                   /* what went wrong may go away by itself */
-    bool afresh;                  /* and what is there is of no use */
-    double retry_after;           /* seconds; < 0: not said */
+    uint64_t fresh;     /* received in this turn */
+    conc_result result; /* CONC_OK: well so far */
+    bool again;         /* what went wrong may go away by itself */
+    bool afresh;        /* and what is there is of no use */
+    double retry_after; /* seconds; < 0: not said */
     char text[256];
 };
 
@@ -29581,27 +29632,34 @@ struct conc__engine {
     conc_downloader *d;
     CURLM *multi;
     struct curl_slist *headers;
-    conc__transfer *active, *spare; /* under way; with a handle, for the next */
-    unsigned count, jobs;           /* transfers under way; jobs, also those in verification */
-    conc__job_dl *pending;          /* with pieces to be begun */
-    conc__dl_socket *sockets;       /* free */
-    unsigned watchers;              /* their tasks */
-    int64_t timer;                  /* libcurl's; INT64_MAX: none */
-    int64_t until;                  /* the pump sleeps till then; INT64_MIN: it runs */
-    int64_t check;                  /* when to look for stalls */
+    conc__transfer *active, *spare;       /* under way; with a handle, for the next */
+    unsigned count, jobs;                 /* transfers under way; jobs, also those in verification */
+    conc__job_dl *pending;                /* with pieces to be begun */
+    conc__dl_socket *sockets;             /* free */
+    unsigned watchers;                    /* their tasks */
+    int64_t timer;                        /* libcurl's; INT64_MAX: none */
+    int64_t until;                        /* the pump sleeps till then; INT64_MIN: it runs */
+    int64_t check;                        /* when to look for stalls */
     conc__transfer *paused, **paused_end; /* those that wait for bandwidth, in their order; */
-    int64_t resume;                 /* till when */
-    bool again;                     /* something has changed since it began its last round */
-    uint32_t alarms;                /* of the session's, seen */
+    int64_t resume;                       /* till when */
+    bool again;                           /* something has changed since it began its last round */
+    uint32_t alarms;                      /* of the session's, seen */
     long buffer;
     uint32_t random;
 };
 
-/* A call that can fail, unless it is to. */
-#define CONC__CURLE(fault, call) ((fault) != 0 ? CURLE_OUT_OF_MEMORY : (call))
-#define CONC__CURLM(fault, call) ((fault) != 0 ? CURLM_OUT_OF_MEMORY : (call))
+/* An option that libcurl copies. */
+static CURLcode conc__easy_set(CURL *easy, CURLoption option, const char *text) {
+    return CONC__FAULT("curl_easy_setopt", CURLE_OUT_OF_MEMORY) != 0 ? CURLE_OUT_OF_MEMORY
+                                                                     : curl_easy_setopt(easy, option, text);
+}
 
-/* ---- libcurl as a whole ------------------------------------------------------------------------------------- */
+static bool conc__multi_add(conc__transfer *t) {
+    return CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY) == 0 &&
+           curl_multi_add_handle(t->e->multi, t->easy) == CURLM_OK;
+}
+
+/* ---- libcurl as a whole ---------------------------------------------------------------------------------- */
 
 static int conc__curl_init(void *unused) {
     (void)unused;
@@ -29617,7 +29675,7 @@ conc_result conc__curl_begin(void) {
     return r == CONC_OK ? r : conc__fail(CONC_SYSTEM, "libcurl cannot begin (curl_global_init)");
 }
 
-/* ---- sockets --------------------------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------------------- */
 
 /* Has the pump make another round. */
 static void conc__engine_stir(conc__engine *e) {
@@ -29657,7 +29715,8 @@ static conc_op conc__op_socket_ready(conc__dl_socket *s, unsigned side) {
 }
 
 static size_t conc__socket_ops(conc__dl_socket *s, conc_op ops[3]) {
-    static const conc_op_class cls = {"socket", CONC_BUSY, conc__socket_changed_attempt, conc__socket_changed_arm, NULL, NULL};
+    static const conc_op_class cls = {"socket", CONC_BUSY, conc__socket_changed_attempt, conc__socket_changed_arm,
+                                      NULL,     NULL};
     size_t n = 1;
     s->changed = false;
     s->asked = 0;
@@ -29680,7 +29739,8 @@ CONC_CORO(conc__dl_watch, conc__dl_socket *s; size_t n; conc_op ops[3];) {
         CO_AWAIT_ANY(self->ops, self->n);
         if (self->co.value > 0 && !self->s->gone) {
             conc__engine_action(self->s->e, self->s->fd,
-                                conc__polled_side(self->ops[self->co.value].word) != 0 ? CURL_CSELECT_OUT : CURL_CSELECT_IN);
+                                conc__polled_side(self->ops[self->co.value].word) != 0 ? CURL_CSELECT_OUT
+                                                                                       : CURL_CSELECT_IN);
         } else if (self->co.value < 0) { /* it cannot be watched: libcurl is to look itself */
             CO_AWAIT(conc_op_sleep(0.01));
             if (!self->s->gone) conc__engine_action(self->s->e, self->s->fd, 0);
@@ -29755,7 +29815,7 @@ static int conc__engine_timer(CURLM *multi, long ms, void *engine) {
     return 0;
 }
 
-/* ---- what a job is told -------------------------------------------------------------------------------------------- */
+/* ---- what a job is told ---------------------------------------------------------------------------------- */
 
 /* The first reason counts. `again`: it may go away by itself. */
 static void conc__job_fails(conc__job_dl *job, conc_result r, bool again, const char *text) {
@@ -29797,14 +29857,16 @@ static void conc__job_progress(conc__job_dl *job) {
 /* A note, if it is time: for what takes long. */
 static void conc__job_note(conc__job_dl *job, int64_t now) {
     bool is_long = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
-    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) || (job->file.is_note_right && job->file.piece_count == 0)) return;
+    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
+        (job->file.is_note_right && job->file.piece_count == 0))
+        return;
     if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
     job->noted = job->fresh;
     job->noted_at = now;
     (void)conc__dl_file_note(&job->file, job->dl->item->url); /* without it a later call has more to do, no more */
 }
 
-/* ---- bandwidth ---------------------------------------------------------------------------------------------------------------------
+/* ---- bandwidth ----------------------------------------------------------------------------------------------
  * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go on. Those that wait go on in
  * turns, each for a while. (libcurl's own limit is one transfer's, and lets the first seconds pass.) */
 
@@ -29854,7 +29916,7 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
     if (e->paused != NULL) e->resume = now + CONC__DL_PAUSE_NS;
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------------ */
+/* ---- answers --------------------------------------------------------------------------------------------- */
 
 /* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or too long. */
 static bool conc__header_is(const char *line, size_t n, const char *name, char *out, size_t size) {
@@ -29892,7 +29954,8 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
         break;
     case 'E':
     case 'e':
-        if (conc__header_is(line, n, "etag:", t->etag, sizeof t->etag) && t->etag[0] != '"') t->etag[0] = '\0'; /* a weak one, or none */
+        if (conc__header_is(line, n, "etag:", t->etag, sizeof t->etag) && t->etag[0] != '"')
+            t->etag[0] = '\0'; /* a weak one, or none */
         break;
     case 'L':
     case 'l': (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified); break;
@@ -29907,7 +29970,8 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
     case 'c': (void)conc__header_is(line, n, "content-range:", t->range, sizeof t->range); break;
     case 'A':
     case 'a':
-        if (conc__header_is(line, n, "accept-ranges:", text, sizeof text)) t->accepts_ranges = strcmp(text, "bytes") == 0;
+        if (conc__header_is(line, n, "accept-ranges:", text, sizeof text))
+            t->accepts_ranges = strcmp(text, "bytes") == 0;
         break;
     default: break;
     }
@@ -29918,7 +29982,8 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
 static bool conc__range_parse(const char *text, uint64_t *from, uint64_t *total) {
     unsigned long long a, b, c;
     char unit[8];
-    if (strncmp(text, "bytes ", 6) != 0 || sscanf(text, "%7s %llu-%llu/%llu", unit, &a, &b, &c) != 4 || a > b || b >= c) return false;
+    if (strncmp(text, "bytes ", 6) != 0 || sscanf(text, "%7s %llu-%llu/%llu", unit, &a, &b, &c) != 4 || a > b || b >= c)
+        return false;
     *from = a;
     *total = c;
     return true;
@@ -29936,7 +30001,9 @@ static void conc__job_divide(conc__transfer *t) {
     conc__dl_file *file = &job->file;
     unsigned n = job->e->d->desc.segments, i;
     uint64_t rest = file->length - t->at, size;
-    if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min || rest / n == 0) return;
+    if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min ||
+        rest / n == 0)
+        return;
     if (!t->accepts_ranges && t->from == 0) return;
     if (file->etag[0] == '\0' && file->date[0] == '\0') return;
     size = rest / n;
@@ -29970,7 +30037,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
             conc__job_fails(job, CONC_BROKEN, true, "the server gave a part that was not asked for (206)");
             return false;
         }
-        if (!conc__range_parse(t->range, &from, &total) || from != t->from || (file->has_length && total != file->length)) {
+        if (!conc__range_parse(t->range, &from, &total) || from != t->from ||
+            (file->has_length && total != file->length)) {
             job->afresh = true;
             conc__job_fails(job, CONC_BROKEN, true, "the server gave another part than was asked for (206)");
             return false;
@@ -29984,7 +30052,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         }
         if (t->piece >= 0) { /* the file has changed, or the server knows no ranges */
             job->afresh = true;
-            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server while it was fetched in pieces");
+            conc__job_fails(job, CONC_BROKEN, true,
+                            "the file has changed at the server while it was fetched in pieces");
             return false;
         }
         if (file->part.size > 0 || t->from > 0 || file->kept > 0) {
@@ -30001,7 +30070,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     }
     if (has_total && wanted != 0 && total != wanted) {
         char text[120];
-        (void)snprintf(text, sizeof text, "the server has %llu bytes, and not %llu", (unsigned long long)total, (unsigned long long)wanted);
+        (void)snprintf(text, sizeof text, "the server has %llu bytes, and not %llu", (unsigned long long)total,
+                       (unsigned long long)wanted);
         job->afresh = true;
         conc__job_fails(job, CONC_BROKEN, false, text);
         return false;
@@ -30011,7 +30081,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         conc__job_fails(job, CONC_REJECTED, false, "the file is longer than max_bytes");
         return false;
     }
-    if (strcmp(file->etag, t->etag) != 0 || file->has_length != has_total || file->length != total) file->is_note_right = false;
+    if (strcmp(file->etag, t->etag) != 0 || file->has_length != has_total || file->length != total)
+        file->is_note_right = false;
     memcpy(file->etag, t->etag, sizeof file->etag);
     file->date[0] = '\0';
     if (conc__date_is_good(t)) memcpy(file->date, t->modified, sizeof file->date);
@@ -30063,7 +30134,8 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
         conc__job_fails(job, CONC_REJECTED, false, "more came than max_bytes");
         return false;
     }
-    if ((file->has_length && t->at + n > file->length) || (job->dl->item->size != 0 && t->at + n > job->dl->item->size)) {
+    if ((file->has_length && t->at + n > file->length) ||
+        (job->dl->item->size != 0 && t->at + n > job->dl->item->size)) {
         job->afresh = true;
         conc__job_fails(job, CONC_BROKEN, false, "more came than the file is long");
         return false;
@@ -30076,6 +30148,7 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
         return false;
     }
     t->at += n;
+    t->came += n;
     file->kept += n;
     job->fresh += n;
     job->dl->item->record.received += n;
@@ -30105,20 +30178,20 @@ static size_t conc__transfer_write(char *data, size_t size, size_t n, void *arg)
     return 0;
 }
 
-/* ---- handles -------------------------------------------------------------------------------------------------------------------- */
+/* ---- handles --------------------------------------------------------------------------------------------- */
 
 static CURLcode conc__easy_dress(conc__transfer *t) {
     const conc_download_desc *desc = &t->e->d->desc;
     CURL *easy = t->easy;
-    CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: user agent", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_USERAGENT, desc->user_agent)); /* (those that copy can fail) */
-    if (c == CURLE_OK && desc->proxy != NULL) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: proxy", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_PROXY, desc->proxy));
-    if (c == CURLE_OK && desc->ca_file != NULL) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: certificates", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_CAINFO, desc->ca_file));
+    CURLcode c = conc__easy_set(easy, CURLOPT_USERAGENT, desc->user_agent); /* (those that copy can fail) */
+    if (c == CURLE_OK && desc->proxy != NULL) c = conc__easy_set(easy, CURLOPT_PROXY, desc->proxy);
+    if (c == CURLE_OK && desc->ca_file != NULL) c = conc__easy_set(easy, CURLOPT_CAINFO, desc->ca_file);
 #if LIBCURL_VERSION_NUM >= 0x075500
-    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: protocols", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https"));
+    if (c == CURLE_OK) c = conc__easy_set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 #else
     if (c == CURLE_OK) c = curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
-    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: buffer", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, t->e->buffer));
+    if (c == CURLE_OK) c = curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, t->e->buffer);
 #if LIBCURL_VERSION_NUM >= 0x075700
     (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a cancel does not wait for a look-up that is under way */
 #endif
@@ -30132,7 +30205,8 @@ static CURLcode conc__easy_dress(conc__transfer *t) {
     (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
     (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(desc->connect_timeout * 1000) + 1);
-    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, desc->no_http2 ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
+    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                           desc->no_http2 ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
     return c;
 }
 
@@ -30181,7 +30255,7 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     conc__dl_file *file = &job->file;
     const char *url = t->url != NULL ? t->url : job->dl->item->url;
     char range[64];
-    CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: url", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_URL, url));
+    CURLcode c = conc__easy_set(t->easy, CURLOPT_URL, url);
     struct curl_slist *headers = t->foreign ? NULL : t->e->headers, *at;
     const char *validator = file->etag[0] != '\0' ? file->etag : file->date;
     t->cut = false;
@@ -30191,7 +30265,8 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     t->headers = NULL;
     range[0] = '\0';
     if (t->piece >= 0 && (t->from > 0 || file->pieces[t->piece].end < file->length)) {
-        (void)snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)t->from, (unsigned long long)file->pieces[t->piece].end - 1);
+        (void)snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)t->from,
+                       (unsigned long long)file->pieces[t->piece].end - 1);
     } else if (t->piece >= 0 || t->from > 0) {
         (void)snprintf(range, sizeof range, "%llu-", (unsigned long long)t->from);
     }
@@ -30199,7 +30274,8 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
         char line[300];
         (void)snprintf(line, sizeof line, "If-Range: %s", validator);
         for (at = headers; at != NULL && c == CURLE_OK; at = at->next) {
-            struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(t->headers, at->data);
+            struct curl_slist *more =
+                CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(t->headers, at->data);
             if (more == NULL) c = CURLE_OUT_OF_MEMORY;
             if (more != NULL) t->headers = more;
         }
@@ -30208,8 +30284,9 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
         if (at != NULL) headers = t->headers = at;
     }
     (void)curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, headers);
-    (void)curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, t->e->d->desc.no_http2 || (url[4] != 's' && url[4] != 'S') ? 0L : 1L);
-    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: range", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_RANGE, range[0] != '\0' ? range : NULL));
+    (void)curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT,
+                           t->e->d->desc.no_http2 || (url[4] != 's' && url[4] != 'S') ? 0L : 1L);
+    if (c == CURLE_OK) c = conc__easy_set(t->easy, CURLOPT_RANGE, range[0] != '\0' ? range : NULL);
     return c;
 }
 
@@ -30224,9 +30301,9 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->piece = piece;
     t->from = t->at = from;
     t->foreign = false;
-    t->grant = 0;
-    t->moved = conc__port_clock_ns();
-    if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(job->e->multi, t->easy)) != CURLM_OK) {
+    t->grant = t->came = 0;
+    t->moved = t->since = conc__port_clock_ns();
+    if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
         conc__transfer_release(t);
         conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a transfer");
         return false;
@@ -30235,7 +30312,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     return true;
 }
 
-/* ---- jobs -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------------------ */
 
 static void conc__job_unpend(conc__job_dl *job) {
     if (job->link == NULL) return;
@@ -30278,7 +30355,8 @@ static void conc__job_end(conc__job_dl *job) {
         }
         if (job->retry_after > desc->retry_after_max) {
             size_t n = strlen(job->text);
-            (void)snprintf(job->text + n, sizeof job->text - n, "; it asks to be left alone for %.0f s", job->retry_after);
+            (void)snprintf(job->text + n, sizeof job->text - n, "; it asks to be left alone for %.0f s",
+                           job->retry_after);
         }
         keep = kept && (delay >= 0 || !desc->discard_parts);
         record->bytes = keep ? job->file.kept : 0;
@@ -30447,7 +30525,8 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
     job->retry_after = -1;
     job->before = job->file.kept;
     job->noted_at = conc__port_clock_ns();
-    if (!conc__job_can_resume(job) || (dl->item->size != 0 && job->file.has_length && job->file.length != dl->item->size)) {
+    if (!conc__job_can_resume(job) ||
+        (dl->item->size != 0 && job->file.has_length && job->file.length != dl->item->size)) {
         if (job->file.part.size > 0) r = conc__dl_file_restart(&job->file);
         job->before = 0;
     }
@@ -30475,11 +30554,12 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
         job->file.piece_count = 0;
         job->file.is_note_right = false;
     }
-    if (job->file.has_length && job->before == job->file.length && job->before > 0) job->file.kept--; /* whole, as it seems: one byte will tell */
+    if (job->file.has_length && job->before == job->file.length && job->before > 0)
+        job->file.kept--; /* whole, as it seems: one byte will tell */
     if (!conc__transfer_start(job, -1, job->file.kept)) conc__job_end(job);
 }
 
-/* ---- how a transfer ended --------------------------------------------------------------------------------------------------------------- */
+/* ---- how a transfer ended -------------------------------------------------------------------------------- */
 
 static bool conc__code_is_passing(long code) {
     return code == 408 || code == 429 || code == 500 || code == 502 || code == 503 || code == 504;
@@ -30492,8 +30572,10 @@ static void conc__transfer_times(conc__transfer *t) {
     char *url = NULL;
     record->connect = record->first_byte = 0;
     (void)curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &n);
-    if (n > 0 && curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK) record->connect = (double)us * 1e-6;
-    if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK) record->first_byte = (double)us * 1e-6;
+    if (n > 0 && curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK)
+        record->connect = (double)us * 1e-6;
+    if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK)
+        record->first_byte = (double)us * 1e-6;
     if (record->redirects > 0 && curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL) {
         (void)snprintf(record->final_url, sizeof record->final_url, "%s", url);
     }
@@ -30538,7 +30620,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     } else {
         if (strcmp(names, names + 8192) != 0 || was_https != is_https) t->foreign = true;
         record->redirects++;
-        if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(t->e->multi, t->easy)) != CURLM_OK) {
+        if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
             conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a redirect");
             r = CONC_NO_MEMORY;
         }
@@ -30557,7 +30639,8 @@ static void conc__transfer_refused(conc__transfer *t, long code) {
 #if LIBCURL_VERSION_NUM >= 0x074200
     if (again) {
         curl_off_t seconds = 0;
-        if (curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK && seconds > 0) job->retry_after = (double)seconds;
+        if (curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK && seconds > 0)
+            job->retry_after = (double)seconds;
         if (code == 429 && seconds > 0 && job->retry_after <= job->e->d->desc.retry_after_max) {
             conc__dl_host_close(job->dl, conc__port_clock_ns() + (int64_t)(job->retry_after * 1e9));
         }
@@ -30578,7 +30661,8 @@ static void conc__transfer_failed(conc__transfer *t, CURLcode c) {
     switch (c) {
     case CURLE_OUT_OF_MEMORY: conc__job_fails(job, CONC_NO_MEMORY, false, text); break;
     case CURLE_OPERATION_TIMEDOUT:
-        if (curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us == 0) text = "no connection within connect_timeout";
+        if (curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us == 0)
+            text = "no connection within connect_timeout";
         conc__job_fails(job, CONC_TIMEOUT, true, text);
         break;
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -30633,7 +30717,7 @@ static void conc__transfer_abort(conc__transfer *t) {
     conc__job_less(job);
 }
 
-/* ---- the pump ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the pump -------------------------------------------------------------------------------------------- */
 
 static bool conc__engine_reap(conc__engine *e) {
     bool any = false;
@@ -30674,6 +30758,17 @@ static void conc__engine_stop(conc__engine *e) {
     }
 }
 
+/* min_speed: looked at once in each stall_timeout, but for those that our own limit holds up. */
+static void conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
+    const conc_download_desc *desc = &t->e->d->desc;
+    if (now < t->since + stall) return;
+    if (!t->is_paused && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+        conc__job_fails(t->job, CONC_TIMEOUT, true, "slower than min_speed for stall_timeout");
+    }
+    t->since = now;
+    t->came = 0;
+}
+
 /* Limits in time that libcurl does not know. Sets when to look again. */
 static void conc__engine_check(conc__engine *e, int64_t now) {
     const conc_download_desc *desc = &e->d->desc;
@@ -30696,6 +30791,10 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
             } else {
                 conc__job_fails(job, CONC_TIMEOUT, true, "nothing has come for stall_timeout");
             }
+        }
+        if (desc->min_speed != 0) {
+            conc__transfer_speed(t, now, stall);
+            if (due > t->since + stall) due = t->since + stall;
         }
         if (job->result != CONC_OK) {
             conc__transfer_abort(t);
@@ -30780,21 +30879,22 @@ CONC_CORO(conc__dl_pump, conc__engine *e; int64_t until; unsigned rounds;) {
     CO_END;
 }
 
-/* ---- beginning and end ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- beginning and end ----------------------------------------------------------------------------------- */
 
 static conc_result conc__engine_dress(conc__engine *e) {
     const char *const *line = e->d->desc.headers;
     CURLMcode m;
     e->multi = CONC__FAULT("curl_multi_init", CURLM_OUT_OF_MEMORY) != 0 ? NULL : curl_multi_init();
     if (e->multi == NULL) return conc__fail(CONC_NO_MEMORY, "libcurl has no memory");
-    m = CONC__CURLM(CONC__FAULT("curl_multi_setopt", CURLM_OUT_OF_MEMORY), curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, conc__engine_socket));
+    m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, conc__engine_socket);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, conc__engine_timer);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)e->w->slots + 4);
     if (m != CURLM_OK) return conc__fail(CONC_NO_MEMORY, "libcurl: %s", curl_multi_strerror(m));
     for (; line != NULL && *line != NULL; line++) {
-        struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(e->headers, *line);
+        struct curl_slist *more =
+            CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(e->headers, *line);
         if (more == NULL) return conc__fail(CONC_NO_MEMORY, "libcurl has no memory for headers");
         e->headers = more;
     }
@@ -30916,7 +31016,7 @@ static bool conc__message_next(const conc__message *m, size_t *at, uint32_t leng
     return true;
 }
 
-/* ---- there ------------------------------------------------------------------------------------------------- */
+/* ---- there ----------------------------------------------------------------------------------------------- */
 
 typedef struct conc__child {
     conc_channel *channel;
@@ -30940,13 +31040,20 @@ static conc_future *conc__child_begin(conc__child *c) {
     conc__say head;
     size_t at = sizeof head;
     memset(&item, 0, sizeof item);
-    if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_ITEM || !conc__message_next(&c->in, &at, head.lengths[0], &item.url) ||
-        !conc__message_next(&c->in, &at, head.lengths[1], &item.path) || !conc__message_next(&c->in, &at, head.lengths[2], &item.checksum)) {
+    if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_ITEM ||
+        !conc__message_next(&c->in, &at, head.lengths[0], &item.url) ||
+        !conc__message_next(&c->in, &at, head.lengths[1], &item.path) ||
+        !conc__message_next(&c->in, &at, head.lengths[2], &item.checksum)) {
         return NULL;
     }
     item.size = head.numbers[0];
     item.max_bytes = head.numbers[1];
     return conc_downloader_add(c->d, &item);
+}
+
+static bool conc__child_is_asked(const conc__child *c) {
+    conc__say head;
+    return conc__message_head(&c->in, &head) && head.kind == CONC__SAY_ITEM;
 }
 
 static void conc__child_record(conc__child *c, const conc_future *f) {
@@ -30965,21 +31072,24 @@ CONC_CORO(conc__dl_servant, conc__child *c; conc_future *f; conc_io in; conc_out
         if (self->co.result != CONC_OK) break;
         self->c->in.n = self->in.done;
         self->f = conc__child_begin(self->c);
-        if (self->f == NULL) continue; /* a cancel that came too late */
+        if (self->f == NULL && conc__child_is_asked(self->c)) break; /* there is no memory: another process may have more */
+        if (self->f == NULL) continue;                               /* a cancel that came too late */
         do {
             self->ops[0] = conc_op_future(self->f);
-            self->ops[1] = self->alone ? conc_op_never() : conc_op_channel_get(self->c->channel, &self->in);
+            self->ops[1] = conc_op_channel_get(self->c->channel, &self->in);
             CO_AWAIT_ANY(self->ops, 2);
-            if (self->co.value == 1) { /* to be canceled; or nobody wants to know any more */
-                self->alone = self->ops[1].result != CONC_OK;
+            if (self->co.value != 0) { /* to be canceled; or nobody wants to know any more, or can be told */
+                self->alone = self->co.value < 0 || self->ops[1].result != CONC_OK;
                 (void)conc_future_cancel(self->f);
             }
-        } while (self->co.value == 1);
-        conc__child_record(self->c, self->f);
-        self->put.data = self->c->out.bytes;
-        self->put.size = self->c->out.n;
-        CO_AWAIT(conc_op_channel_put(self->c->channel, &self->put));
-        self->alone = self->alone || self->co.result != CONC_OK;
+        } while (self->co.value == 1 && !self->alone);
+        if (!self->alone) {
+            conc__child_record(self->c, self->f);
+            self->put.data = self->c->out.bytes;
+            self->put.size = self->c->out.n;
+            CO_AWAIT(conc_op_channel_put(self->c->channel, &self->put));
+            self->alone = self->co.result != CONC_OK;
+        }
         (void)conc_future_result(self->f); /* it has been seen */
         conc_future_release(self->f);
     }
@@ -30996,7 +31106,8 @@ static conc_result conc__child_session(conc__child *c, conc_loop *loop) {
     if (r != CONC_OK) return r;
     if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_DESC || c->in.n < at) return CONC_BROKEN;
     memcpy(&desc, c->in.bytes + sizeof head, sizeof desc);
-    if (!conc__message_next(&c->in, &at, head.lengths[0], &desc.user_agent) || !conc__message_next(&c->in, &at, head.lengths[1], &desc.proxy) ||
+    if (!conc__message_next(&c->in, &at, head.lengths[0], &desc.user_agent) ||
+        !conc__message_next(&c->in, &at, head.lengths[1], &desc.proxy) ||
         !conc__message_next(&c->in, &at, head.lengths[2], &desc.ca_file)) {
         return CONC_BROKEN;
     }
@@ -31021,8 +31132,10 @@ static int conc__dl_child(void *unused) {
     if (c != NULL && loop != NULL) {
         c->channel = conc_process_channel(NULL);
         frame.c = c;
-        if (conc__child_session(c, loop) == CONC_OK && conc__co_go(CONC_SPAWN_FRAME(loop, NULL, conc__dl_servant, frame)) == CONC_OK &&
-            conc_loop_run(loop, CONC_FOREVER) == CONC_OK && conc_downloader_free(c->d) == CONC_OK && conc_loop_free(loop) == CONC_OK) {
+        if (conc__child_session(c, loop) == CONC_OK &&
+            conc__co_go(CONC_SPAWN_FRAME(loop, NULL, conc__dl_servant, frame)) == CONC_OK &&
+            conc_loop_run(loop, CONC_FOREVER) == CONC_OK && conc_downloader_free(c->d) == CONC_OK &&
+            conc_loop_free(loop) == CONC_OK) {
             loop = NULL;
             code = 0;
         }
@@ -31035,25 +31148,25 @@ void conc__dl_register(void) {
     (void)conc_process_register(CONC__DL_CHILD_NAME, conc__dl_child);
 }
 
-/* ---- here ---------------------------------------------------------------------------------------------------- */
+/* ---- here ------------------------------------------------------------------------------------------------ */
 
 typedef struct conc__crew conc__crew;
 typedef struct conc__hand {
     conc__crew *crew;
-    conc_process *process;    /* NULL: there is none (any more) */
+    conc_process *process; /* NULL: there is none (any more) */
     conc_channel *channel;
-    conc__download *dl;       /* NULL: it has nothing to do */
-    conc_event stop;          /* the download is to end */
-    bool greeted;             /* the process has the session's desc */
+    conc__download *dl; /* NULL: it has nothing to do */
+    conc_event stop;    /* the download is to end */
+    bool greeted;       /* the process has the session's desc */
     conc__message message;
 } conc__hand;
 
 struct conc__crew {
     conc__dl_worker *w;
     conc_downloader *d;
-    conc__hand **hands;       /* w->slots of them, made when they are first needed */
+    conc__hand **hands; /* w->slots of them, made when they are first needed */
     unsigned busy;
-    uint32_t alarms;          /* of the session's, seen */
+    uint32_t alarms; /* of the session's, seen */
     uint32_t random;
 };
 
@@ -31075,7 +31188,8 @@ static bool conc__hand_desc(conc__hand *h) {
     desc.bandwidth = desc.bandwidth != 0 ? desc.bandwidth / h->crew->w->slots + 1 : 0;
     fits = conc__message_add(m, &desc, sizeof desc) && conc__message_text(m, desc.user_agent, &head.lengths[0]) &&
            conc__message_text(m, desc.proxy, &head.lengths[1]) && conc__message_text(m, desc.ca_file, &head.lengths[2]);
-    for (i = 0; fits && desc.headers[i] != NULL; i++) fits = i < 64 && conc__message_add(m, desc.headers[i], strlen(desc.headers[i]) + 1);
+    for (i = 0; fits && desc.headers[i] != NULL; i++)
+        fits = i < 64 && conc__message_add(m, desc.headers[i], strlen(desc.headers[i]) + 1);
     conc__message_end(m, &head);
     return fits;
 }
@@ -31163,7 +31277,8 @@ static bool conc__hand_hears(conc__hand *h) {
 }
 
 /* One item. */
-CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told; int code;) {
+CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told;
+          int code;) {
     CO_BEGIN;
     self->r = conc__hand_hire(self->h);
     if (self->r == CONC_OK && !self->h->greeted) {
@@ -31176,7 +31291,8 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
             self->h->greeted = true;
         }
     }
-    if (self->r == CONC_OK && !conc__hand_item(self->h)) self->r = conc__fail(CONC_INVALID, "downloads: an item that is too long");
+    if (self->r == CONC_OK && !conc__hand_item(self->h))
+        self->r = conc__fail(CONC_INVALID, "downloads: an item that is too long");
     if (self->r == CONC_OK) {
         self->put.data = self->h->message.bytes;
         self->put.size = self->h->message.n;
@@ -31211,7 +31327,9 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
             conc__hand_failed(self->h, self->r);
             (void)conc_process_join(self->h->process, &self->code, CONC_FOREVER);
         } else {
-            (void)conc_process_join(self->h->process, &self->code, CONC_FOREVER); /* its sentence says how */
+            if (conc_process_join(self->h->process, &self->code, CONC_FOREVER) == CONC_OK) { /* else its sentence says how */
+                (void)conc__fail(CONC_CRASHED, "a process of downloads has ended before its time");
+            }
             conc__hand_failed(self->h, self->r);
         }
         self->h->process = NULL;
@@ -31278,7 +31396,8 @@ static void conc__crew_dismiss(conc__crew *crew) {
     unsigned i;
     int code;
     for (i = 0; i < crew->w->slots; i++) {
-        if (crew->hands[i] != NULL && crew->hands[i]->process != NULL) (void)conc_channel_close(crew->hands[i]->channel);
+        if (crew->hands[i] != NULL && crew->hands[i]->process != NULL)
+            (void)conc_channel_close(crew->hands[i]->channel);
     }
     for (i = 0; i < crew->w->slots; i++) {
         if (crew->hands[i] == NULL || crew->hands[i]->process == NULL) continue;
@@ -31320,8 +31439,9 @@ conc_result conc__dl_crew_start(conc__dl_worker *w) {
     memset(&desc, 0, sizeof desc);
     desc.cancel = w->d->desc.cancel;
     frame.crew = crew;
-    r = crew->hands == NULL ? CONC_NO_MEMORY
-                            : conc__co_go(CONC_SPAWN_FRAME(w->loop, desc.cancel != NULL ? &desc : NULL, conc__dl_foreman, frame));
+    r = crew->hands == NULL
+            ? CONC_NO_MEMORY
+            : conc__co_go(CONC_SPAWN_FRAME(w->loop, desc.cancel != NULL ? &desc : NULL, conc__dl_foreman, frame));
     if (r != CONC_OK) conc__dl_crew_free(w);
     return r;
 }
@@ -31381,7 +31501,12 @@ static const char *conc__bars_bytes(double bytes, char out[16]) {
         bytes /= 1000;
         unit++;
     }
-    (void)snprintf(out, 16, unit == 0 ? "%4.0f %s" : bytes < 9.995 ? "%4.2f %s" : bytes < 99.95 ? "%4.1f %s" : "%4.0f %s", bytes, units[unit]);
+    (void)snprintf(out, 16,
+                   unit == 0       ? "%4.0f %s"
+                   : bytes < 9.995 ? "%4.2f %s"
+                   : bytes < 99.95 ? "%4.1f %s"
+                                   : "%4.0f %s",
+                   bytes, units[unit]);
     return out;
 }
 
@@ -31422,7 +31547,8 @@ static const char *conc__bars_name(const char *path, char *out, size_t size, siz
 static void conc__bars_bar(conc__bars *b, double share, size_t width) {
     size_t full = share < 0 ? 0 : share >= 1 ? width : (size_t)(share * (double)width), i;
     conc__bars_put(b, "[");
-    for (i = 0; i < width; i++) conc__bars_put(b, "%c", i < full ? '=' : i == full && share >= 0 && share < 1 ? '>' : ' ');
+    for (i = 0; i < width; i++)
+        conc__bars_put(b, "%c", i < full ? '=' : i == full && share >= 0 && share < 1 ? '>' : ' ');
     conc__bars_put(b, "]");
 }
 
@@ -31446,23 +31572,28 @@ static void conc__bars_file(conc__bars *b, const conc_download_active *a, size_t
 
 static void conc__bars_total(conc__bars *b, const conc_download_progress *p, size_t columns) {
     char bytes[16], size[16], speed[16], left[24], head[120], tail[120];
-    double share = p->size_is_known && p->size != 0 ? (double)p->bytes / (double)p->size
-                                                    : (double)(p->done + p->failed) / (double)(p->items != 0 ? p->items : 1);
+    double share = p->size_is_known && p->size != 0
+                       ? (double)p->bytes / (double)p->size
+                       : (double)(p->done + p->failed) / (double)(p->items != 0 ? p->items : 1);
     size_t n, m;
-    (void)snprintf(head, sizeof head, "%llu of %llu", (unsigned long long)(p->done + p->failed), (unsigned long long)p->items);
+    (void)snprintf(head, sizeof head, "%llu of %llu", (unsigned long long)(p->done + p->failed),
+                   (unsigned long long)p->items);
     n = strlen(head);
     if (p->failed != 0) (void)snprintf(head + n, sizeof head - n, ", %llu failed", (unsigned long long)p->failed);
     if (p->size_is_known) {
-        (void)snprintf(tail, sizeof tail, "%s of %s", conc__bars_bytes((double)p->bytes, bytes), conc__bars_bytes((double)p->size, size));
+        (void)snprintf(tail, sizeof tail, "%s of %s", conc__bars_bytes((double)p->bytes, bytes),
+                       conc__bars_bytes((double)p->size, size));
     } else {
         (void)snprintf(tail, sizeof tail, "%s", conc__bars_bytes((double)p->bytes, bytes));
     }
     m = strlen(tail);
     if (p->last) {
         (void)snprintf(tail + m, sizeof tail - m, " %s/s in %s",
-                       conc__bars_bytes(p->seconds > 0 ? (double)p->bytes / p->seconds : 0, speed), conc__bars_time(p->seconds, left));
+                       conc__bars_bytes(p->seconds > 0 ? (double)p->bytes / p->seconds : 0, speed),
+                       conc__bars_time(p->seconds, left));
     } else {
-        (void)snprintf(tail + m, sizeof tail - m, " %s/s %s", conc__bars_bytes(p->speed, speed), conc__bars_time(p->left, left));
+        (void)snprintf(tail + m, sizeof tail - m, " %s/s %s", conc__bars_bytes(p->speed, speed),
+                       conc__bars_time(p->left, left));
     }
     if (columns == 0) { /* no terminal: no bar */
         conc__bars_put(b, "%s: %s", head, tail);
@@ -31510,12 +31641,15 @@ void conc_download_bars(const conc_download_progress *p, void *user) {
         (void)fwrite(b.text, 1, b.n, stderr);
         return;
     }
-    if (p->ended != NULL && p->ended->record.result == CONC_OK && !p->last && now - p->scratch[CONC__BARS_DRAWN] < 50000000) return;
+    if (p->ended != NULL && p->ended->record.result == CONC_OK && !p->last &&
+        now - p->scratch[CONC__BARS_DRAWN] < 50000000)
+        return;
     if (columns > CONC__BARS_COLUMNS) columns = CONC__BARS_COLUMNS;
     columns = columns > 1 ? columns - 1 : 1; /* a full line would begin the next */
     room = rows > 4 ? rows - 3 : 1;
     if (room > CONC__BARS_ROWS - 2) room = CONC__BARS_ROWS - 2;
-    if (p->scratch[CONC__BARS_LINES] > 1) conc__bars_put(&b, "\r\033[%lluA", (unsigned long long)p->scratch[CONC__BARS_LINES] - 1);
+    if (p->scratch[CONC__BARS_LINES] > 1)
+        conc__bars_put(&b, "\r\033[%lluA", (unsigned long long)p->scratch[CONC__BARS_LINES] - 1);
     conc__bars_put(&b, "\r\033[J");
     if (p->ended != NULL) conc__bars_ended(&b, p->ended, false);
     for (i = 0; i < p->active_count && !p->last; i++) {
@@ -31560,7 +31694,7 @@ void conc_download_bars(const conc_download_progress *p, void *user) {
 #define CONC__URL_MAX 8000u
 #define CONC__DL_TOP 1000u /* transfers at a time */
 
-/* ---- lists ------------------------------------------------------------------------------------------------ */
+/* ---- lists ----------------------------------------------------------------------------------------------- */
 
 static void conc__dl_insert(conc__dl_list *list, conc__download *dl, conc__download *before) {
     conc__download *prev = before != NULL ? before->prev : list->last;
@@ -31605,7 +31739,7 @@ static size_t conc__text_hash(const char *text) {
     return (size_t)(h ^ h >> 32);
 }
 
-/* ---- URLs -------------------------------------------------------------------------------------------------- */
+/* ---- URLs ------------------------------------------------------------------------------------------------ */
 
 static bool conc__url_is(const char *url, const char *scheme) {
     for (; *scheme != '\0'; scheme++, url++) {
@@ -31700,7 +31834,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
             name[0] = '\0';
             return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", url);
         }
-        if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' '))) n = SIZE_MAX - 1;
+        if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' ')))
+            n = SIZE_MAX - 1;
         if (n == SIZE_MAX - 1) break;
         name[n] = (char)c;
     }
@@ -31712,7 +31847,7 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
     return CONC_OK;
 }
 
-/* ---- waiting for a session's end, and for a stir ------------------------------------------------------------ */
+/* ---- waiting for a session's end, and for a stir --------------------------------------------------------- */
 
 static void conc__dl_unuse(conc_downloader *d) {
     if (conc__sub32(&d->users, 1, CONC__ACQ_REL) != 1) return;
@@ -31725,7 +31860,8 @@ static void conc__dl_unuse(conc_downloader *d) {
 static conc_result conc__dl_end_attempt(conc_op *op) {
     conc_downloader *d = (conc_downloader *)op->object;
     if (d == NULL) return conc__fail(CONC_INVALID, "join of a downloader: NULL");
-    if (d->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "join: the downloader was made before fork()");
+    if (d->generation != conc__fork_generation())
+        return conc__fail(CONC_FORKED, "join: the downloader was made before fork()");
     return conc__load32(&d->ended, CONC__ACQUIRE) != 0 ? CONC_OK : CONC_PENDING;
 }
 
@@ -31746,7 +31882,9 @@ conc_op conc_op_downloader_end(conc_downloader *d) {
 
 static conc_result conc__stirred_attempt(conc_op *op) {
     conc__dl_worker *w = (conc__dl_worker *)op->object;
-    return conc__load32(&w->stirred, CONC__RELAXED) != 0 && conc__swap32(&w->stirred, 0, CONC__ACQUIRE) != 0 ? CONC_OK : CONC_PENDING;
+    return conc__load32(&w->stirred, CONC__RELAXED) != 0 && conc__swap32(&w->stirred, 0, CONC__ACQUIRE) != 0
+               ? CONC_OK
+               : CONC_PENDING;
 }
 
 /* Likewise. */
@@ -31790,7 +31928,7 @@ static void conc__dl_stir_all(conc_downloader *d) {
     }
 }
 
-/* ---- the queue ------------------------------------------------------------------------------------------------ */
+/* ---- the queue ------------------------------------------------------------------------------------------- */
 
 /* Under the lock, as all that follows here. The host of that name, made if it is new; NULL: no memory. */
 static conc__dl_host *conc__dl_host_of(conc_downloader *d, const char *name) {
@@ -31847,7 +31985,9 @@ static void conc__dl_enqueue(conc__download *dl, bool first) {
         conc__dl_insert(&host->queue, dl, NULL);
     } else {
         at = host->queue.first;
-        while (at != NULL && (at->item->priority > dl->item->priority || (!first && at->item->priority == dl->item->priority))) at = at->next;
+        while (at != NULL &&
+               (at->item->priority > dl->item->priority || (!first && at->item->priority == dl->item->priority)))
+            at = at->next;
         conc__dl_insert(&host->queue, dl, at);
     }
     if (host->next != NULL) return;
@@ -31924,11 +32064,14 @@ static void conc__dl_is_done(conc__download *dl) {
 static void conc__dl_record(conc__download *dl, conc_result r, const char *text) {
     conc_download_record *record = &dl->item->record;
     record->result = r;
-    (void)snprintf(record->error, sizeof record->error, "%s", r == CONC_OK ? "" : text != NULL ? text : conc_strerror(r));
+    (void)snprintf(record->error, sizeof record->error, "%s",
+                   r == CONC_OK   ? ""
+                   : text != NULL ? text
+                                  : conc_strerror(r));
     if (dl->began != 0) record->total = (double)(conc__port_clock_ns() - dl->began) * 1e-9;
 }
 
-/* ---- futures ------------------------------------------------------------------------------------------------------ */
+/* ---- futures --------------------------------------------------------------------------------------------- */
 
 /* conc_future_cancel(). In the queue: it ends here. Else whoever has it, or the pump, will see to it. */
 static conc_result conc__dl_cancel(conc_future *f) {
@@ -31983,7 +32126,7 @@ const conc_download_item *conc_download_item_of(const conc_future *f) {
     return dl != NULL ? dl->item : NULL;
 }
 
-/* ---- turns ---------------------------------------------------------------------------------------------------------- */
+/* ---- turns ----------------------------------------------------------------------------------------------- */
 
 /* The host whose turn it is: the first in the round of those with the most urgent item, that may have one more. */
 static conc__dl_host *conc__dl_next_host(conc_downloader *d, int64_t now, int64_t *until) {
@@ -32091,7 +32234,8 @@ bool conc__dl_take_extra(conc__download *dl) {
     conc_downloader *d = dl->d;
     bool may;
     conc__lock_take(&d->lock);
-    may = d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel && dl->host->running < d->desc.max_per_host;
+    may = d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel &&
+          dl->host->running < d->desc.max_per_host;
     if (may) {
         d->extra++;
         dl->host->running++;
@@ -32153,7 +32297,7 @@ bool conc__dl_is_over(conc__dl_worker *w) {
     return over;
 }
 
-/* ---- telling ---------------------------------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------------------- */
 
 /* The queue, and those that pause: what is to be stopped is over. */
 static void conc__dl_sweep(conc_downloader *d) {
@@ -32212,7 +32356,8 @@ static void conc__dl_look(conc_downloader *d, conc_download_progress *p) {
             conc_download_active *a = p->active_count < d->active_room ? &d->active[p->active_count++] : NULL;
             bytes += dl->bytes;
             if (look) {
-                double speed = dl->bytes > dl->speed_bytes && since > 0 ? (double)(dl->bytes - dl->speed_bytes) / since : 0;
+                double speed =
+                    dl->bytes > dl->speed_bytes && since > 0 ? (double)(dl->bytes - dl->speed_bytes) / since : 0;
                 mine->speed = conc__dl_smooth(dl->speed, speed, since);
                 mine->speed_bytes = dl->bytes;
             }
@@ -32301,7 +32446,8 @@ static void conc__dl_tell_one(conc__download *dl) {
     conc__dl_call_progress(d, item, false);
     if (d->desc.done != NULL || dl->is_lent) (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
     if (!dl->ended) {
-        conc__future_end(&dl->future, r, r == CONC_FAILED ? (item->record.http_code != 0 ? item->record.http_code : -1) : 0,
+        conc__future_end(&dl->future, r,
+                         r == CONC_FAILED ? (item->record.http_code != 0 ? item->record.http_code : -1) : 0,
                          r == CONC_OK ? NULL : item->record.error);
     }
     conc__lock_take(&d->lock);
@@ -32359,7 +32505,7 @@ void conc__dl_tell(conc__dl_worker *w, int64_t *until) {
     conc__lock_give(&d->lock);
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------------------- */
 
 /* Release: all that was done is seen by who joins. Then only the memory is used, of which the worker is a user. */
 static void conc__dl_ends(conc_downloader *d) {
@@ -32384,7 +32530,7 @@ void conc__dl_worker_ends(conc__dl_worker *w) {
     conc__dl_unuse(d);
 }
 
-/* ---- workers ------------------------------------------------------------------------------------------------------------------ */
+/* ---- workers --------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_start(conc__dl_worker *w) {
     return w->d->desc.engine == CONC_DOWNLOAD_PROCESSES ? conc__dl_crew_start(w) : conc__dl_engine_start(w);
@@ -32454,7 +32600,7 @@ static void conc__dl_workers_free(conc_downloader *d) {
     }
 }
 
-/* ---- sessions -------------------------------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------------------- */
 
 static bool conc__dl_seconds(double *value, double standard) {
     if (!(*value >= 0) || *value > 1e9) return false;
@@ -32487,9 +32633,11 @@ static bool conc__dl_is_line(const char *text) {
 static conc_result conc__dl_check(conc_download_desc *desc) {
     size_t i;
     if (desc->max_parallel > CONC__DL_TOP || desc->segments > CONC__PIECES) {
-        return conc__fail(CONC_INVALID, "downloads: max_parallel is at most %u, segments at most %u", CONC__DL_TOP, (unsigned)CONC__PIECES);
+        return conc__fail(CONC_INVALID, "downloads: max_parallel is at most %u, segments at most %u", CONC__DL_TOP,
+                          (unsigned)CONC__PIECES);
     }
-    if (desc->engine != CONC_DOWNLOAD_COROUTINES && desc->engine != CONC_DOWNLOAD_THREADS && desc->engine != CONC_DOWNLOAD_PROCESSES) {
+    if (desc->engine != CONC_DOWNLOAD_COROUTINES && desc->engine != CONC_DOWNLOAD_THREADS &&
+        desc->engine != CONC_DOWNLOAD_PROCESSES) {
         return conc__fail(CONC_INVALID, "downloads: no such engine");
     }
     if (desc->loop != NULL && desc->engine != CONC_DOWNLOAD_COROUTINES) {
@@ -32522,7 +32670,8 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
 
 static conc_result conc__dl_copy_strings(conc_downloader *d) {
     conc_download_desc *desc = &d->desc;
-    size_t size = conc__dl_length(desc->user_agent) + conc__dl_length(desc->proxy) + conc__dl_length(desc->ca_file), n = 0, i;
+    size_t size = conc__dl_length(desc->user_agent) + conc__dl_length(desc->proxy) + conc__dl_length(desc->ca_file),
+           n = 0, i;
     char *at;
     for (; desc->headers != NULL && desc->headers[n] != NULL; n++) size += conc__dl_length(desc->headers[n]);
     d->strings = at = (char *)conc__alloc(size + 1, 1, "a downloader's strings");
@@ -32616,7 +32765,7 @@ conc_downloader *conc_downloader_new(const conc_download_desc *desc) {
     return d;
 }
 
-/* ---- adding ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- adding ---------------------------------------------------------------------------------------------- */
 
 /* What is wrong with an item is its own result. */
 static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t size) {
@@ -32627,14 +32776,16 @@ static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t si
     if (r == CONC_OK && !is_https && !d->desc.allow_http) {
         r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item->url);
     }
-    if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/')) r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
+    if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/'))
+        r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
     if (r == CONC_OK) r = conc__hash_parse(dl->item->checksum, &dl->hash, dl->digest);
     return r;
 }
 
 /* `item` is copied behind the struct; or, `lent`, used where it is, and stays until it has been told. */
 static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item, bool lent) {
-    size_t size = sizeof *item + conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
+    size_t size =
+        sizeof *item + conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
     conc__download *dl = (conc__download *)conc__alloc(1, sizeof *dl + (lent ? 0 : size), "a download");
     char host[CONC__URL_MAX + 16], *at;
     conc_result r;
@@ -32675,7 +32826,8 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
         d->sized++;
         d->size += item->size;
     }
-    if (r == CONC_OK && !conc__dl_target_enter(dl)) r = conc__fail(CONC_BUSY, "another download of this session has the same target");
+    if (r == CONC_OK && !conc__dl_target_enter(dl))
+        r = conc__fail(CONC_BUSY, "another download of this session has the same target");
     if (r == CONC_OK) {
         dl->host = conc__dl_host_of(d, host);
         if (dl->host == NULL) r = CONC_NO_MEMORY;
@@ -32693,7 +32845,8 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
 
 static conc_result conc__dl_wrong(const conc_downloader *d, const char *what) {
     if (d == NULL) return conc__fail(CONC_INVALID, "%s: NULL", what);
-    if (d->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "%s: the downloader was made before fork()", what);
+    if (d->generation != conc__fork_generation())
+        return conc__fail(CONC_FORKED, "%s: the downloader was made before fork()", what);
     return CONC_OK;
 }
 
@@ -32701,14 +32854,17 @@ conc_future *conc_downloader_add(conc_downloader *d, const conc_download_item *i
     conc__download *dl;
     if (conc__dl_wrong(d, "conc_downloader_add") != CONC_OK) return NULL;
     if (item == NULL || item->url == NULL || item->path == NULL) {
-        (void)conc__fail(CONC_INVALID, "conc_downloader_add: no %s", item == NULL ? "item" : item->url == NULL ? "url" : "path");
+        (void)conc__fail(CONC_INVALID, "conc_downloader_add: no %s",
+                         item == NULL        ? "item"
+                         : item->url == NULL ? "url"
+                                             : "path");
         return NULL;
     }
     dl = conc__dl_add(d, (conc_download_item *)(uintptr_t)item, false);
     return dl != NULL ? &dl->future : NULL;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------------------- */
 
 typedef struct conc__dl_results {
     conc_iter iter;
@@ -32798,7 +32954,7 @@ conc_iter *conc_downloader_results(conc_downloader *d) {
     return &results->iter;
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- closing --------------------------------------------------------------------------------------------- */
 
 conc_result conc_downloader_close(conc_downloader *d) {
     conc_result r = conc__dl_wrong(d, "conc_downloader_close");
@@ -32837,7 +32993,8 @@ conc_result conc_downloader_free(conc_downloader *d) {
     size_t i;
     bool forked;
     if (d == NULL) return CONC_OK;
-    forked = d->generation != conc__fork_generation(); /* its threads are not here; what is curl's stays with the parent */
+    forked =
+        d->generation != conc__fork_generation(); /* its threads are not here; what is curl's stays with the parent */
     if (!forked && conc__load32(&d->ended, CONC__ACQUIRE) == 0) {
         return conc__fail(CONC_BUSY, "conc_downloader_free: it has not ended (close or cancel it, and join it)");
     }
@@ -32873,7 +33030,7 @@ conc_result conc_downloader_finish(conc_downloader *d) {
     return r == CONC_OK ? conc_downloader_free(d) : r;
 }
 
-/* ---- one call ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one call -------------------------------------------------------------------------------------------- */
 
 /* What the records say, in one result and one sentence. */
 static conc_result conc__dl_sum(const conc_download_item *items, size_t n) {
@@ -32886,8 +33043,8 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n) {
         if (one == CONC_CANCELED) r = CONC_CANCELED;
     }
     if (bad == 0) return CONC_OK;
-    return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n, items[first].url,
-                      items[first].record.error);
+    return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n,
+                      items[first].url, items[first].record.error);
 }
 
 static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc) {
@@ -32947,7 +33104,8 @@ conc_result conc_download_all(conc_download_item *items, size_t n, const conc_do
     if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
     for (i = 0; i < n; i++) {
         if (items[i].url == NULL || items[i].path == NULL) {
-            return conc__fail(CONC_INVALID, "conc_download_all: item %zu has no %s", i, items[i].url == NULL ? "url" : "path");
+            return conc__fail(CONC_INVALID, "conc_download_all: item %zu has no %s", i,
+                              items[i].url == NULL ? "url" : "path");
         }
     }
     r = conc__dl_fetch(items, n, desc);
@@ -32958,7 +33116,8 @@ conc_result conc_download(const char *url, const char *path, const conc_download
     conc_download_item item;
     conc_result r = conc__dl_here("conc_download");
     if (r != CONC_OK) return r;
-    if (url == NULL || path == NULL) return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
+    if (url == NULL || path == NULL)
+        return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
     memset(&item, 0, sizeof item);
     item.url = url;
     item.path = path;
