@@ -25571,6 +25571,12 @@ static void conc__pp_ended_begin(conc__pp_ended *list) {
     list->last = &list->first;
 }
 
+static char *conc__pp_copy_text(const char *text, size_t n) {
+    char *copy = (char *)conc__alloc(n + 1, 1, "a task's sentence"); /* without it there are fewer words */
+    if (copy != NULL) memcpy(copy, text, n);
+    return copy;
+}
+
 /* It, or what is left of it, has not begun and never will. */
 static void conc__pp_drop(conc_procpool *pool, conc__pp_ended *list, conc__pp_item *item, conc_result r) {
     uint32_t n = conc__pp_weight(item);
@@ -25581,15 +25587,10 @@ static void conc__pp_drop(conc_procpool *pool, conc__pp_ended *list, conc__pp_it
     }
     if (item->result == CONC_OK) {
         item->result = r;
+        if (r == CONC_CRASHED) item->text = conc__pp_copy_text(pool->why, strlen(pool->why));
         if (item->map != NULL) conc__pp_some_of(item)->failed = conc__pp_some_of(item)->first;
     }
     conc__pp_end(pool, list, item);
-}
-
-static char *conc__pp_copy_text(const char *text, size_t n) {
-    char *copy = (char *)conc__alloc(n + 1, 1, "a task's sentence"); /* without it there are fewer words */
-    if (copy != NULL) memcpy(copy, text, n);
-    return copy;
 }
 
 static void conc__pp_poke(conc_procpool *pool) {
@@ -26205,7 +26206,6 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
     while (pool->first != NULL) {
         conc__pp_item *item = pool->first;
         conc__pp_dequeue(pool, item);
-        if (item->result == CONC_OK) item->text = conc__pp_copy_text(pool->why, strlen(pool->why));
         conc__pp_drop(pool, list, item, CONC_CRASHED);
     }
 }
