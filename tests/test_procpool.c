@@ -577,6 +577,39 @@ static void callbacks(void) {
     finish(calling);
 }
 
+/* In a callback: for one that may be told by the same thread, and for a new one. */
+static conc_future *both[2];
+static void waits_for_others(conc_future *f, void *arg) {
+    int x = 4;
+    conc_future *mine = conc_procpool_submit(calling, doubles, &x, sizeof x);
+    (void)f;
+    (void)arg;
+    CHECK_OK(conc_future_wait(both[1], PATIENCE));
+    CHECK_OK(end_of(mine));
+    CHECK_EQ(x, 8);
+    CHECK_R(conc_procpool_join(calling, PATIENCE), CONC_DEADLOCK);
+    CHECK_OK(conc_latch_done(&called));
+}
+
+static void waiting_callbacks(void) {
+    int round;
+    conc_op op;
+    calling = make(1, NULL);
+    for (round = 0; round < 50; round++) {
+        memset(&called, 0, sizeof called);
+        CHECK_OK(conc_latch_add(&called, 1));
+        both[0] = conc_procpool_submit(calling, nothing, NULL, 0);
+        both[1] = conc_procpool_submit(calling, nothing, NULL, 0);
+        CHECK_OK(conc_future_then(both[0], waits_for_others, NULL));
+        if (round % 2 == 0) CHECK_OK(conc_future_wait(both[1], PATIENCE));
+        op = conc_op_latch(&called);
+        CHECK_OK(conc_wait(op, PATIENCE));
+        conc_future_release(both[0]);
+        conc_future_release(both[1]);
+    }
+    finish(calling);
+}
+
 typedef struct submitter {
     conc_procpool *pool;
     int sum;
@@ -647,6 +680,28 @@ static void maps(void) {
     CHECK_MISUSE(conc_procpool_map(pool, in, out, 3, NULL, NULL, 0, 0), CONC_INVALID);
     CHECK_MISUSE(conc_procpool_map_bytes(NULL, in, 4, out, 8, 3, square, NULL, 0, 0), CONC_INVALID);
     finish(pool);
+}
+
+static int closes_soon(void *arg) {
+    while (conc_procpool_stats_of((conc_procpool *)arg).accepted == 0) (void)conc_sleep(conc_after(0.001));
+    (void)conc_procpool_terminate((conc_procpool *)arg);
+    return 0;
+}
+
+/* The pool's end in the midst of a map of very many parts: all of it ends, and no stack does. */
+static void map_dropped(void) {
+    conc_procpool *pool = make(2, NULL);
+    enum { N = 200000 };
+    int *in = (int *)calloc(N, sizeof *in), bad = 0;
+    long *out = (long *)calloc(N, sizeof *out);
+    conc_thread *t = conc_thread_start(closes_soon, pool, NULL);
+    CHECK_R(conc_procpool_map(pool, in, out, N, sluggish, &bad, sizeof bad, 1), CONC_CANCELED);
+    CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+    CHECK_OK(conc_procpool_join(pool, PATIENCE));
+    balanced(pool);
+    CHECK_OK(conc_procpool_free(pool));
+    free(in);
+    free(out);
 }
 
 /* One item ends its process, in the middle of a chunk: that one is lost. */
@@ -1275,8 +1330,10 @@ static void all(void) {
     RUN(mixed_sizes);
     RUN(many);
     RUN(callbacks);
+    RUN(waiting_callbacks);
     RUN(from_threads);
     RUN(maps);
+    RUN(map_dropped);
     RUN(map_crash);
     RUN(map_time_limit);
     RUN(imaps);
