@@ -3677,11 +3677,13 @@ CONC_API conc_shared *conc_process_shared(size_t i);
  * all started by conc_procpool_new(), and stay until the pool's end; one that has died, or has done max_tasks, is replaced at once.
  * If workers die before they are ready, one after the other, each next attempt waits longer (from 10 ms to 1 s), and after 8 the pool gives up:
  * it closes, and all its tasks end with CONC_CRASHED and the reason.
- * They end with the program, however it ends; they do not get Ctrl-C, which is for the program to answer: when it ends, so do they.
+ * They end with the program, however it ends; they (and what programs they start) do not get Ctrl-C, which is for the program to answer:
+ * when it ends, so do they. stdout is flushed there after each task.
  * In a worker, this pool and all others of its parent say CONC_FORKED.
  *
  * THE THREAD. A pool has one thread of its own in this process, which looks after its workers and ends what nobody waits for. Callbacks
- * (conc_future_then()) are called by it, or by a thread that submits to the pool or waits for one of its futures.
+ * (conc_future_then()) are called by it, or by a thread that submits to the pool or waits for one of its futures. One that waits for a future
+ * of the pool, by conc_future_wait(), does the thread's work meanwhile, whatever its deadline; one that finds no room in the pool does not wait: CONC_REJECTED.
  *
  * MEMORY. Arguments and results go through memory that parent and worker share, of each worker its own; nothing is
  * locked between processes. One task's bytes may be of any size up to size_max: a worker whose memory is too small for it is replaced.
@@ -3818,7 +3820,7 @@ CONC_API conc_result conc_procpool_close_now(conc_procpool *pool);
 /* Closes it and kills its workers: all that has not ended ends with CONC_CANCELED. Does not wait for that. */
 CONC_API conc_result conc_procpool_terminate(conc_procpool *pool);
 /* Waits until all its tasks, its workers and its thread have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
- * CONC_DEADLOCK: the caller is a callback that the pool's own thread calls. CONC_TIMEOUT, CONC_CANCELED. */
+ * CONC_DEADLOCK: the caller is a callback of a process pool's. CONC_TIMEOUT, CONC_CANCELED. */
 CONC_API conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_procpool_end(conc_procpool *pool);
 /* Frees it. CONC_BUSY, and nothing happens: it has not ended (close and join it first), or an iterator over it is open. NULL is CONC_OK. Its futures stay as
@@ -4931,7 +4933,7 @@ typedef struct conc__agent {
     struct conc__worker *worker;   /* what it is in a pool, while it takes part in one; */
     struct conc__running *running; /* and the tasks that it is in, the innermost first */
     conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
-    uint32_t finishing;  /* it is in the midst of ending futures of a process pool */
+    struct conc__pp_ended *telling; /* what it is in the midst of telling, of process pools' tasks, the innermost first */
     uint32_t scopes;     /* blocks of CONC_WITH_LOCK(), CONC_WITH_CANCEL() and CONC_FOREACH() that it is in */
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
@@ -25279,6 +25281,7 @@ static void conc__pp_do(conc__pp_slot *slot) {
         conc__pp_returned(slot, fn(conc__pp_bytes(slot)));
     }
     conc__pp_here.slot = NULL;
+    (void)fflush(stdout); /* what it has printed is seen before its end */
     if (slot->failed != 0) {
         const char *text = conc__pp_here.words->text;
         size_t n = strlen(text);
@@ -25431,6 +25434,7 @@ struct conc_procpool {
     conc_shared *buffers;
     conc_thread *keeper;
     uint32_t refs;              /* atomic: the handle, and each future */
+    uint32_t keeper_is;         /* atomic: the keeper's owner; 0: it has not begun */
     conc__port_poller poller;
     conc_event ended;
     conc_waiters room;          /* who waits for it */
@@ -25445,7 +25449,7 @@ struct conc_procpool {
     size_t queued;              /* tasks in the queue */
     size_t outstanding;         /* tasks that have not ended */
     size_t unfinished;          /* conc__pp_items that have not ended, or whose end has not been told */
-    uint32_t visits;            /* by others than the keeper, with a result */
+    uint32_t visits, visits_seen; /* by others than the keeper, with a result; those that it knows of */
     int64_t look_at;            /* when the keeper will look by itself */
     unsigned failures;          /* workers that died before they were ready, or could not be started, since one was ready */
     conc__pp_item *spare;       /* to be used again */
@@ -25476,8 +25480,12 @@ static conc__pp_some *conc__pp_some_of(conc__pp_item *item) {
 
 /* Those that have ended, to be told after the lock. */
 typedef struct conc__pp_ended {
+    conc_procpool *pool;
     conc__pp_item *first, **last;
-    bool room; /* there is some */
+    bool room;                    /* there is some */
+    size_t told;                  /* so far; */
+    conc__pp_item *spares;        /* those to be used again */
+    struct conc__pp_ended *outer; /* what the same thread was telling when a callback brought it here */
 } conc__pp_ended;
 
 /* ---- the list of pools ------------------------------------------------------------------------------------------ */
@@ -25561,9 +25569,8 @@ static void conc__pp_end(conc_procpool *pool, conc__pp_ended *list, conc__pp_ite
 }
 
 static void conc__pp_ended_begin(conc__pp_ended *list) {
-    list->first = NULL;
+    memset(list, 0, sizeof *list);
     list->last = &list->first;
-    list->room = false;
 }
 
 /* It, or what is left of it, has not begun and never will. */
@@ -25616,36 +25623,48 @@ static void conc__pp_told(conc_procpool *pool, size_t n, conc__pp_item *spares) 
     conc__lock_give(&pool->lock);
 }
 
+static void conc__pp_tell_one(conc__pp_ended *list, conc__pp_item *item) {
+    if (item->owned) conc__free(item->arg);
+    if (item->map != NULL) {
+        item->map->ended(item);
+    } else if (item->has_future) {
+        conc_future *f = &((conc__pp_future *)(void *)((char *)item - offsetof(conc__pp_future, item)))->future;
+        conc__future_end(f, item->result, item->code, item->text);
+        conc_future_release(f);
+    } else {
+        conc__pp_report(list->pool, item);
+        conc__pp_item_clear(item);
+        item->next = list->spares;
+        list->spares = item;
+    }
+}
+
+/* All that this thread is telling. (A callback that waits may wait for one that is next in the list that it is called for.) */
+static void conc__pp_tell_rest(conc__agent *me) {
+    conc__pp_ended *list;
+    for (list = me->telling; list != NULL; list = list->outer) {
+        while (list->first != NULL) {
+            conc__pp_item *item = list->first;
+            list->first = item->next;
+            list->told++;
+            conc__pp_tell_one(list, item);
+        }
+    }
+}
+
 /* Tells whoever is to know. The pool is there as long as one of these has not been told. */
 static void conc__pp_tell(conc_procpool *pool, conc__pp_ended *list) {
     conc__agent *me;
-    conc__pp_item *item = list->first, *spares = NULL;
-    size_t n = 0;
     if (list->room) (void)conc_waiters_wake(&pool->room, CONC_ALL);
-    if (item == NULL) return;
+    if (list->first == NULL) return;
     (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
     me = conc__self();
-    me->finishing++;
-    while (item != NULL) {
-        conc__pp_item *next = item->next;
-        if (item->owned) conc__free(item->arg);
-        if (item->map != NULL) {
-            item->map->ended(item);
-        } else if (item->has_future) {
-            conc_future *f = &((conc__pp_future *)(void *)((char *)item - offsetof(conc__pp_future, item)))->future;
-            conc__future_end(f, item->result, item->code, item->text);
-            conc_future_release(f);
-        } else {
-            conc__pp_report(pool, item);
-            conc__pp_item_clear(item);
-            item->next = spares;
-            spares = item;
-        }
-        item = next;
-        n++;
-    }
-    me->finishing--;
-    conc__pp_told(pool, n, spares);
+    list->pool = pool;
+    list->outer = me->telling;
+    me->telling = list;
+    conc__pp_tell_rest(me);
+    me->telling = list->outer;
+    conc__pp_told(pool, list->told, list->spares);
     conc__pp_unuse(pool);
 }
 
@@ -26025,16 +26044,26 @@ static bool conc__pp_heard(conc_procpool *pool, conc__pp_worker *w, conc__pp_ite
 
 /* How the slot that is next has ended. False: what it says cannot be. */
 static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp_ended *list) {
-    uint32_t i = w->taken % CONC__PP_SLOTS, done, failed, text_size;
+    uint32_t i = w->taken % CONC__PP_SLOTS, done = 0, failed = 0, text_size;
     const conc__pp_slot *slot = &w->slots[i];
     conc__pp_item *item = w->items[i];
     if (item != NULL) {
-        uint64_t reply = slot->reply;
-        int code = slot->code;
         done = slot->done;
         failed = slot->failed;
+        if (done > conc__pp_weight(item) || failed > done) return false;
+        if (done == 0 && item->count == 0) { /* it was halted before it had begun */
+            if (item->reason == CONC_OK) return false;
+            w->items[i] = NULL;
+            w->held--;
+            item->worker = NULL;
+            conc__pp_drop(pool, list, item, CONC_CANCELED);
+            item = NULL;
+        }
+    }
+    if (item != NULL) {
+        uint64_t reply = slot->reply;
+        int code = slot->code;
         text_size = slot->text;
-        if (done > conc__pp_weight(item) || failed > done || (done == 0 && item->count == 0)) return false;
         if ((reply | text_size) != 0 || item->stream != NULL || failed != 0) {
             if (!conc__pp_heard(pool, w, item, reply, text_size, failed, code)) return false;
         }
@@ -26224,7 +26253,7 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
             }
         }
     }
-    if (!clean) pool->stats.crashed++;
+    if (!clean && (w->held != 0 || !w->condemned || ready != 1)) pool->stats.crashed++;
     conc_shared_free(w->shared);
     conc__free(w->params);
     w->shared = NULL;
@@ -26437,32 +26466,36 @@ static void conc__pp_sleep_until(conc_procpool *pool, int64_t until) {
     conc__lock_give(&pool->lock);
 }
 
+/* One turn; true: all is over. */
+static bool conc__pp_turn(conc_procpool *pool) {
+    conc__pp_ended list;
+    bool over, starts, sleeps = false;
+    int64_t until;
+    conc__pp_ended_begin(&list);
+    conc__lock_take(&pool->lock);
+    until = conc__pp_round(pool, &list, &over, &starts);
+    if (!over && !starts && list.first == NULL) {
+        if (pool->visits != pool->visits_seen) { /* others take care */
+            int64_t nap = conc__port_clock_ns() + CONC__PP_NAP_NS;
+            pool->visits_seen = pool->visits;
+            pool->napping = sleeps = true;
+            if (until > nap) until = nap;
+        } else {
+            sleeps = conc__pp_ask_to_ring(pool);
+        }
+        pool->look_at = until;
+    }
+    conc__lock_give(&pool->lock);
+    if (starts) conc__pp_start_those_due(pool, &list);
+    conc__pp_tell(pool, &list);
+    if (sleeps) conc__pp_sleep_until(pool, until);
+    return over;
+}
+
 static int conc__pp_keep(void *arg) {
     conc_procpool *pool = (conc_procpool *)arg;
-    uint32_t visits = 0;
-    for (;;) {
-        conc__pp_ended list;
-        bool over, starts, sleeps = false;
-        int64_t until;
-        conc__pp_ended_begin(&list);
-        conc__lock_take(&pool->lock);
-        until = conc__pp_round(pool, &list, &over, &starts);
-        if (!over && !starts && list.first == NULL) {
-            if (pool->visits != visits) { /* others take care */
-                int64_t nap = conc__port_clock_ns() + CONC__PP_NAP_NS;
-                visits = pool->visits;
-                pool->napping = sleeps = true;
-                if (until > nap) until = nap;
-            } else {
-                sleeps = conc__pp_ask_to_ring(pool);
-            }
-            pool->look_at = until;
-        }
-        conc__lock_give(&pool->lock);
-        if (starts) conc__pp_start_those_due(pool, &list);
-        conc__pp_tell(pool, &list);
-        if (over) break;
-        if (sleeps) conc__pp_sleep_until(pool, until);
+    conc__store32(&pool->keeper_is, conc__self()->owner, CONC__RELAXED);
+    while (!conc__pp_turn(pool)) {
     }
     (void)conc_event_set(&pool->ended);
     return 0;
@@ -26489,6 +26522,12 @@ bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *ar
     int64_t until = 0;
     unsigned look;
     (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
+    if (conc__self()->telling != NULL) { /* a callback */
+        conc__pp_tell_rest(conc__self());
+        if (conc__load32(&pool->keeper_is, CONC__RELAXED) == conc__self()->owner) {
+            while (!over(arg) && !conc__is_canceled()) (void)conc__pp_turn(pool);
+        }
+    }
     for (look = 1; !over(arg); look++) {
         if (conc__procpool_visit(pool)) {
             until = 0;
@@ -26658,7 +26697,7 @@ static conc_result conc__pp_place(conc_procpool *pool, conc__pp_item *item, cons
     conc_result r = CONC_OK;
     conc__pp_ended list;
     unsigned i;
-    bool finishing = conc__self()->finishing != 0, take = false;
+    bool finishing = conc__self()->telling != NULL, take = false;
     conc__pp_ended_begin(&list);
     conc__lock_take(&pool->lock);
     if (pool->phase != CONC__PP_OPEN) {
@@ -26742,7 +26781,7 @@ static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, co
     while (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_DISCARD_OLDEST && conc__pp_drop_oldest(pool)) {
         r = conc__pp_place(pool, item, "conc_procpool_run");
     }
-    if (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_BLOCK) {
+    if (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_BLOCK && conc__self()->telling == NULL) { /* a callback keeps others from their end */
         conc_deadline until = pool->desc.block_seconds > 0 ? conc_after(pool->desc.block_seconds) : CONC_FOREVER;
         conc_op op = conc_op_make(&conc__pp_room_op, pool, item);
         if (task != NULL && task->until.ns != 0) until = task->until;
@@ -27017,7 +27056,7 @@ static void conc__procpools_at_exit(void) {
         if (pool == NULL) return;
         (void)conc_procpool_close(pool);
         op = conc_op_event(&pool->ended);
-        if (conc__self()->finishing == 0) (void)conc__wait_uncanceled(&op, CONC_FOREVER); /* (a callback that calls exit() keeps it from its end) */
+        if (conc__self()->telling == NULL) (void)conc__wait_uncanceled(&op, CONC_FOREVER); /* (a callback that calls exit() keeps it from its end) */
         conc__pp_unuse(pool);
     }
 }
@@ -27199,7 +27238,7 @@ static conc_result conc__pp_end_attempt(conc_op *op) {
     bool open;
     if (r != CONC_OK) return r;
     if (conc_event_is_set(&pool->ended)) return CONC_OK;
-    if (conc__self()->finishing != 0) return conc__fail(CONC_DEADLOCK, "conc_procpool_join: the caller is a callback, and keeps the pool from its end");
+    if (conc__self()->telling != NULL) return conc__fail(CONC_DEADLOCK, "conc_procpool_join: the caller is a callback, and keeps the pool from its end");
     conc__lock_take(&pool->lock);
     open = pool->phase == CONC__PP_OPEN;
     conc__lock_give(&pool->lock);
@@ -27223,7 +27262,7 @@ static bool conc__pp_event_is_set(void *event) {
 
 conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline) {
     conc_op op = conc_op_procpool_end(pool);
-    if (pool != NULL && !conc__procpool_is_forked(pool) && deadline.ns != INT64_MIN && conc_procpool_is_closed(pool) && conc__self()->finishing == 0) {
+    if (pool != NULL && !conc__procpool_is_forked(pool) && deadline.ns != INT64_MIN && conc_procpool_is_closed(pool) && conc__self()->telling == NULL) {
         (void)conc__procpool_watch(pool, conc__pp_event_is_set, &pool->ended);
     }
     return conc__wait_op(&op, deadline);
@@ -27394,7 +27433,13 @@ static bool conc__pp_next_part(conc__pp_mapping *m, conc__pp_some *some) {
     conc__pp_item *item = &some->item;
     size_t n = m->n - m->next < m->chunk ? m->n - m->next : m->chunk;
     if (n == 0) return false;
-    memset(some, 0, sizeof *some);
+    item->next = NULL; /* (`link` and `worker` are NULL, and others may look at them) */
+    item->text = NULL;
+    item->stream = NULL;
+    item->reason = CONC_OK;
+    item->result = CONC_OK;
+    item->code = 0;
+    some->failed = 0;
     item->pool = m->pool;
     item->map = &m->map;
     item->fn = m->fn;
@@ -27423,6 +27468,7 @@ static void conc__pp_part_ended(conc__pp_item *item) {
         m->text = text;
         text = other;
     }
+    if (item->count != 0) m->next = m->n; /* it was dropped: so would be the rest */
     more = conc__pp_next_part(m, some);
     if (!more) last = --m->left == 0;
     conc__lock_give(&m->lock);
@@ -27445,13 +27491,14 @@ static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_some *parts, siz
         conc__lock_take(&m->lock);
         m->next = m->n;
         conc__lock_give(&m->lock);
-        for (i = 0; i < n; i++) {
+    }
+    do {
+        for (i = 0; canceled && i < n; i++) {
             conc__pp_item *part = &parts[i].item;
             conc__procpool_cancel(m->pool, &part, 1, true);
         }
-    }
-    op = conc_op_event(&m->ended);
-    (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+        op = conc_op_event(&m->ended); /* (one that was just being handed in was not canceled: then again) */
+    } while (conc__wait_uncanceled(&op, canceled ? conc_after(0.01) : CONC_FOREVER) != CONC_OK);
     return !canceled;
 }
 

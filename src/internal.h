@@ -87,7 +87,7 @@ typedef struct conc__agent {
     struct conc__worker *worker;   /* what it is in a pool, while it takes part in one; */
     struct conc__running *running; /* and the tasks that it is in, the innermost first */
     conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
-    uint32_t finishing;  /* it is in the midst of ending futures of a process pool */
+    struct conc__pp_ended *telling; /* what it is in the midst of telling, of process pools' tasks, the innermost first */
     uint32_t scopes;     /* blocks of CONC_WITH_LOCK(), CONC_WITH_CANCEL() and CONC_FOREACH() that it is in */
     void **locals;       /* thread-local values by key */
     uint32_t local_count;

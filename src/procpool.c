@@ -75,6 +75,7 @@ struct conc_procpool {
     conc_shared *buffers;
     conc_thread *keeper;
     uint32_t refs;              /* atomic: the handle, and each future */
+    uint32_t keeper_is;         /* atomic: the keeper's owner; 0: it has not begun */
     conc__port_poller poller;
     conc_event ended;
     conc_waiters room;          /* who waits for it */
@@ -89,7 +90,7 @@ struct conc_procpool {
     size_t queued;              /* tasks in the queue */
     size_t outstanding;         /* tasks that have not ended */
     size_t unfinished;          /* conc__pp_items that have not ended, or whose end has not been told */
-    uint32_t visits;            /* by others than the keeper, with a result */
+    uint32_t visits, visits_seen; /* by others than the keeper, with a result; those that it knows of */
     int64_t look_at;            /* when the keeper will look by itself */
     unsigned failures;          /* workers that died before they were ready, or could not be started, since one was ready */
     conc__pp_item *spare;       /* to be used again */
@@ -120,8 +121,12 @@ static conc__pp_some *conc__pp_some_of(conc__pp_item *item) {
 
 /* Those that have ended, to be told after the lock. */
 typedef struct conc__pp_ended {
+    conc_procpool *pool;
     conc__pp_item *first, **last;
-    bool room; /* there is some */
+    bool room;                    /* there is some */
+    size_t told;                  /* so far; */
+    conc__pp_item *spares;        /* those to be used again */
+    struct conc__pp_ended *outer; /* what the same thread was telling when a callback brought it here */
 } conc__pp_ended;
 
 /* ---- the list of pools ------------------------------------------------------------------------------------------ */
@@ -205,9 +210,8 @@ static void conc__pp_end(conc_procpool *pool, conc__pp_ended *list, conc__pp_ite
 }
 
 static void conc__pp_ended_begin(conc__pp_ended *list) {
-    list->first = NULL;
+    memset(list, 0, sizeof *list);
     list->last = &list->first;
-    list->room = false;
 }
 
 /* It, or what is left of it, has not begun and never will. */
@@ -260,36 +264,48 @@ static void conc__pp_told(conc_procpool *pool, size_t n, conc__pp_item *spares) 
     conc__lock_give(&pool->lock);
 }
 
+static void conc__pp_tell_one(conc__pp_ended *list, conc__pp_item *item) {
+    if (item->owned) conc__free(item->arg);
+    if (item->map != NULL) {
+        item->map->ended(item);
+    } else if (item->has_future) {
+        conc_future *f = &((conc__pp_future *)(void *)((char *)item - offsetof(conc__pp_future, item)))->future;
+        conc__future_end(f, item->result, item->code, item->text);
+        conc_future_release(f);
+    } else {
+        conc__pp_report(list->pool, item);
+        conc__pp_item_clear(item);
+        item->next = list->spares;
+        list->spares = item;
+    }
+}
+
+/* All that this thread is telling. (A callback that waits may wait for one that is next in the list that it is called for.) */
+static void conc__pp_tell_rest(conc__agent *me) {
+    conc__pp_ended *list;
+    for (list = me->telling; list != NULL; list = list->outer) {
+        while (list->first != NULL) {
+            conc__pp_item *item = list->first;
+            list->first = item->next;
+            list->told++;
+            conc__pp_tell_one(list, item);
+        }
+    }
+}
+
 /* Tells whoever is to know. The pool is there as long as one of these has not been told. */
 static void conc__pp_tell(conc_procpool *pool, conc__pp_ended *list) {
     conc__agent *me;
-    conc__pp_item *item = list->first, *spares = NULL;
-    size_t n = 0;
     if (list->room) (void)conc_waiters_wake(&pool->room, CONC_ALL);
-    if (item == NULL) return;
+    if (list->first == NULL) return;
     (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
     me = conc__self();
-    me->finishing++;
-    while (item != NULL) {
-        conc__pp_item *next = item->next;
-        if (item->owned) conc__free(item->arg);
-        if (item->map != NULL) {
-            item->map->ended(item);
-        } else if (item->has_future) {
-            conc_future *f = &((conc__pp_future *)(void *)((char *)item - offsetof(conc__pp_future, item)))->future;
-            conc__future_end(f, item->result, item->code, item->text);
-            conc_future_release(f);
-        } else {
-            conc__pp_report(pool, item);
-            conc__pp_item_clear(item);
-            item->next = spares;
-            spares = item;
-        }
-        item = next;
-        n++;
-    }
-    me->finishing--;
-    conc__pp_told(pool, n, spares);
+    list->pool = pool;
+    list->outer = me->telling;
+    me->telling = list;
+    conc__pp_tell_rest(me);
+    me->telling = list->outer;
+    conc__pp_told(pool, list->told, list->spares);
     conc__pp_unuse(pool);
 }
 
@@ -669,16 +685,26 @@ static bool conc__pp_heard(conc_procpool *pool, conc__pp_worker *w, conc__pp_ite
 
 /* How the slot that is next has ended. False: what it says cannot be. */
 static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp_ended *list) {
-    uint32_t i = w->taken % CONC__PP_SLOTS, done, failed, text_size;
+    uint32_t i = w->taken % CONC__PP_SLOTS, done = 0, failed = 0, text_size;
     const conc__pp_slot *slot = &w->slots[i];
     conc__pp_item *item = w->items[i];
     if (item != NULL) {
-        uint64_t reply = slot->reply;
-        int code = slot->code;
         done = slot->done;
         failed = slot->failed;
+        if (done > conc__pp_weight(item) || failed > done) return false;
+        if (done == 0 && item->count == 0) { /* it was halted before it had begun */
+            if (item->reason == CONC_OK) return false;
+            w->items[i] = NULL;
+            w->held--;
+            item->worker = NULL;
+            conc__pp_drop(pool, list, item, CONC_CANCELED);
+            item = NULL;
+        }
+    }
+    if (item != NULL) {
+        uint64_t reply = slot->reply;
+        int code = slot->code;
         text_size = slot->text;
-        if (done > conc__pp_weight(item) || failed > done || (done == 0 && item->count == 0)) return false;
         if ((reply | text_size) != 0 || item->stream != NULL || failed != 0) {
             if (!conc__pp_heard(pool, w, item, reply, text_size, failed, code)) return false;
         }
@@ -868,7 +894,7 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
             }
         }
     }
-    if (!clean) pool->stats.crashed++;
+    if (!clean && (w->held != 0 || !w->condemned || ready != 1)) pool->stats.crashed++;
     conc_shared_free(w->shared);
     conc__free(w->params);
     w->shared = NULL;
@@ -1081,32 +1107,36 @@ static void conc__pp_sleep_until(conc_procpool *pool, int64_t until) {
     conc__lock_give(&pool->lock);
 }
 
+/* One turn; true: all is over. */
+static bool conc__pp_turn(conc_procpool *pool) {
+    conc__pp_ended list;
+    bool over, starts, sleeps = false;
+    int64_t until;
+    conc__pp_ended_begin(&list);
+    conc__lock_take(&pool->lock);
+    until = conc__pp_round(pool, &list, &over, &starts);
+    if (!over && !starts && list.first == NULL) {
+        if (pool->visits != pool->visits_seen) { /* others take care */
+            int64_t nap = conc__port_clock_ns() + CONC__PP_NAP_NS;
+            pool->visits_seen = pool->visits;
+            pool->napping = sleeps = true;
+            if (until > nap) until = nap;
+        } else {
+            sleeps = conc__pp_ask_to_ring(pool);
+        }
+        pool->look_at = until;
+    }
+    conc__lock_give(&pool->lock);
+    if (starts) conc__pp_start_those_due(pool, &list);
+    conc__pp_tell(pool, &list);
+    if (sleeps) conc__pp_sleep_until(pool, until);
+    return over;
+}
+
 static int conc__pp_keep(void *arg) {
     conc_procpool *pool = (conc_procpool *)arg;
-    uint32_t visits = 0;
-    for (;;) {
-        conc__pp_ended list;
-        bool over, starts, sleeps = false;
-        int64_t until;
-        conc__pp_ended_begin(&list);
-        conc__lock_take(&pool->lock);
-        until = conc__pp_round(pool, &list, &over, &starts);
-        if (!over && !starts && list.first == NULL) {
-            if (pool->visits != visits) { /* others take care */
-                int64_t nap = conc__port_clock_ns() + CONC__PP_NAP_NS;
-                visits = pool->visits;
-                pool->napping = sleeps = true;
-                if (until > nap) until = nap;
-            } else {
-                sleeps = conc__pp_ask_to_ring(pool);
-            }
-            pool->look_at = until;
-        }
-        conc__lock_give(&pool->lock);
-        if (starts) conc__pp_start_those_due(pool, &list);
-        conc__pp_tell(pool, &list);
-        if (over) break;
-        if (sleeps) conc__pp_sleep_until(pool, until);
+    conc__store32(&pool->keeper_is, conc__self()->owner, CONC__RELAXED);
+    while (!conc__pp_turn(pool)) {
     }
     (void)conc_event_set(&pool->ended);
     return 0;
@@ -1133,6 +1163,12 @@ bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *ar
     int64_t until = 0;
     unsigned look;
     (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
+    if (conc__self()->telling != NULL) { /* a callback */
+        conc__pp_tell_rest(conc__self());
+        if (conc__load32(&pool->keeper_is, CONC__RELAXED) == conc__self()->owner) {
+            while (!over(arg) && !conc__is_canceled()) (void)conc__pp_turn(pool);
+        }
+    }
     for (look = 1; !over(arg); look++) {
         if (conc__procpool_visit(pool)) {
             until = 0;
@@ -1302,7 +1338,7 @@ static conc_result conc__pp_place(conc_procpool *pool, conc__pp_item *item, cons
     conc_result r = CONC_OK;
     conc__pp_ended list;
     unsigned i;
-    bool finishing = conc__self()->finishing != 0, take = false;
+    bool finishing = conc__self()->telling != NULL, take = false;
     conc__pp_ended_begin(&list);
     conc__lock_take(&pool->lock);
     if (pool->phase != CONC__PP_OPEN) {
@@ -1386,7 +1422,7 @@ static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, co
     while (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_DISCARD_OLDEST && conc__pp_drop_oldest(pool)) {
         r = conc__pp_place(pool, item, "conc_procpool_run");
     }
-    if (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_BLOCK) {
+    if (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_BLOCK && conc__self()->telling == NULL) { /* a callback keeps others from their end */
         conc_deadline until = pool->desc.block_seconds > 0 ? conc_after(pool->desc.block_seconds) : CONC_FOREVER;
         conc_op op = conc_op_make(&conc__pp_room_op, pool, item);
         if (task != NULL && task->until.ns != 0) until = task->until;
@@ -1661,7 +1697,7 @@ static void conc__procpools_at_exit(void) {
         if (pool == NULL) return;
         (void)conc_procpool_close(pool);
         op = conc_op_event(&pool->ended);
-        if (conc__self()->finishing == 0) (void)conc__wait_uncanceled(&op, CONC_FOREVER); /* (a callback that calls exit() keeps it from its end) */
+        if (conc__self()->telling == NULL) (void)conc__wait_uncanceled(&op, CONC_FOREVER); /* (a callback that calls exit() keeps it from its end) */
         conc__pp_unuse(pool);
     }
 }
@@ -1843,7 +1879,7 @@ static conc_result conc__pp_end_attempt(conc_op *op) {
     bool open;
     if (r != CONC_OK) return r;
     if (conc_event_is_set(&pool->ended)) return CONC_OK;
-    if (conc__self()->finishing != 0) return conc__fail(CONC_DEADLOCK, "conc_procpool_join: the caller is a callback, and keeps the pool from its end");
+    if (conc__self()->telling != NULL) return conc__fail(CONC_DEADLOCK, "conc_procpool_join: the caller is a callback, and keeps the pool from its end");
     conc__lock_take(&pool->lock);
     open = pool->phase == CONC__PP_OPEN;
     conc__lock_give(&pool->lock);
@@ -1867,7 +1903,7 @@ static bool conc__pp_event_is_set(void *event) {
 
 conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline) {
     conc_op op = conc_op_procpool_end(pool);
-    if (pool != NULL && !conc__procpool_is_forked(pool) && deadline.ns != INT64_MIN && conc_procpool_is_closed(pool) && conc__self()->finishing == 0) {
+    if (pool != NULL && !conc__procpool_is_forked(pool) && deadline.ns != INT64_MIN && conc_procpool_is_closed(pool) && conc__self()->telling == NULL) {
         (void)conc__procpool_watch(pool, conc__pp_event_is_set, &pool->ended);
     }
     return conc__wait_op(&op, deadline);

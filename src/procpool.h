@@ -24,11 +24,13 @@
  * all started by conc_procpool_new(), and stay until the pool's end; one that has died, or has done max_tasks, is replaced at once.
  * If workers die before they are ready, one after the other, each next attempt waits longer (from 10 ms to 1 s), and after 8 the pool gives up:
  * it closes, and all its tasks end with CONC_CRASHED and the reason.
- * They end with the program, however it ends; they do not get Ctrl-C, which is for the program to answer: when it ends, so do they.
+ * They end with the program, however it ends; they (and what programs they start) do not get Ctrl-C, which is for the program to answer:
+ * when it ends, so do they. stdout is flushed there after each task.
  * In a worker, this pool and all others of its parent say CONC_FORKED.
  *
  * THE THREAD. A pool has one thread of its own in this process, which looks after its workers and ends what nobody waits for. Callbacks
- * (conc_future_then()) are called by it, or by a thread that submits to the pool or waits for one of its futures.
+ * (conc_future_then()) are called by it, or by a thread that submits to the pool or waits for one of its futures. One that waits for a future
+ * of the pool, by conc_future_wait(), does the thread's work meanwhile, whatever its deadline; one that finds no room in the pool does not wait: CONC_REJECTED.
  *
  * MEMORY. Arguments and results go through memory that parent and worker share, of each worker its own; nothing is
  * locked between processes. One task's bytes may be of any size up to size_max: a worker whose memory is too small for it is replaced.
@@ -169,7 +171,7 @@ CONC_API conc_result conc_procpool_close_now(conc_procpool *pool);
 /* Closes it and kills its workers: all that has not ended ends with CONC_CANCELED. Does not wait for that. */
 CONC_API conc_result conc_procpool_terminate(conc_procpool *pool);
 /* Waits until all its tasks, its workers and its thread have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
- * CONC_DEADLOCK: the caller is a callback that the pool's own thread calls. CONC_TIMEOUT, CONC_CANCELED. */
+ * CONC_DEADLOCK: the caller is a callback of a process pool's. CONC_TIMEOUT, CONC_CANCELED. */
 CONC_API conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_procpool_end(conc_procpool *pool);
 /* Frees it. CONC_BUSY, and nothing happens: it has not ended (close and join it first), or an iterator over it is open. NULL is CONC_OK. Its futures stay as

@@ -57,7 +57,13 @@ static bool conc__pp_next_part(conc__pp_mapping *m, conc__pp_some *some) {
     conc__pp_item *item = &some->item;
     size_t n = m->n - m->next < m->chunk ? m->n - m->next : m->chunk;
     if (n == 0) return false;
-    memset(some, 0, sizeof *some);
+    item->next = NULL; /* (`link` and `worker` are NULL, and others may look at them) */
+    item->text = NULL;
+    item->stream = NULL;
+    item->reason = CONC_OK;
+    item->result = CONC_OK;
+    item->code = 0;
+    some->failed = 0;
     item->pool = m->pool;
     item->map = &m->map;
     item->fn = m->fn;
@@ -86,6 +92,7 @@ static void conc__pp_part_ended(conc__pp_item *item) {
         m->text = text;
         text = other;
     }
+    if (item->count != 0) m->next = m->n; /* it was dropped: so would be the rest */
     more = conc__pp_next_part(m, some);
     if (!more) last = --m->left == 0;
     conc__lock_give(&m->lock);
@@ -108,13 +115,14 @@ static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_some *parts, siz
         conc__lock_take(&m->lock);
         m->next = m->n;
         conc__lock_give(&m->lock);
-        for (i = 0; i < n; i++) {
+    }
+    do {
+        for (i = 0; canceled && i < n; i++) {
             conc__pp_item *part = &parts[i].item;
             conc__procpool_cancel(m->pool, &part, 1, true);
         }
-    }
-    op = conc_op_event(&m->ended);
-    (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+        op = conc_op_event(&m->ended); /* (one that was just being handed in was not canceled: then again) */
+    } while (conc__wait_uncanceled(&op, canceled ? conc_after(0.01) : CONC_FOREVER) != CONC_OK);
     return !canceled;
 }
 

@@ -4,6 +4,8 @@
 
 #include "procpool_ring.h"
 
+#include <stdio.h>
+
 static struct { /* of a worker process; written once, but for the last ones */
     conc__pp_words *words; /* NULL: this process is none */
     conc__pp_slot *slots;
@@ -203,6 +205,7 @@ static void conc__pp_do(conc__pp_slot *slot) {
         conc__pp_returned(slot, fn(conc__pp_bytes(slot)));
     }
     conc__pp_here.slot = NULL;
+    (void)fflush(stdout); /* what it has printed is seen before its end */
     if (slot->failed != 0) {
         const char *text = conc__pp_here.words->text;
         size_t n = strlen(text);
