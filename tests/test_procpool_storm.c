@@ -253,10 +253,13 @@ static int misbehave(enum how how, void *arg) {
 
 /* ---- tasks ---------------------------------------------------------------------------------------------------------- */
 
-typedef struct job {
+typedef struct job { /* `size` bytes follow */
     uint32_t id, how, spin, size, reply;
-    unsigned char bytes[4];
 } job;
+
+static unsigned char *bytes_of(job *j) {
+    return (unsigned char *)(j + 1);
+}
 
 static size_t job_size(const job *j) {
     return sizeof *j + j->size;
@@ -273,7 +276,7 @@ static int works(void *arg) {
     uint32_t random = j->id + 1, i, n;
     c->begun++;
     for (i = 0; i < j->size; i++) {
-        if (j->bytes[i] != byte_of(j->id, i)) return 100;
+        if (bytes_of(j)[i] != byte_of(j->id, i)) return 100;
     }
     check_spin_us(j->spin, &random);
     if (j->how != WELL) {
@@ -289,7 +292,7 @@ static int works(void *arg) {
         for (k = 0; k < n; k++) piece[k] = byte_of(j->id, i + k);
         if (conc_procpool_reply(piece, n) != CONC_OK) return 101;
     }
-    for (i = 0; i < j->size; i++) j->bytes[i] ^= 0xFF;
+    for (i = 0; i < j->size; i++) bytes_of(j)[i] ^= 0xFF;
     check_spin_us(j->spin / 4, &random);
     c->returned++;
     return 0;
@@ -570,7 +573,7 @@ static bool hand_in(conc_procpool *pool, ticket *t, uint32_t id, uint32_t *rando
     t->j->spin = check_random(random) % 4 == 0 ? check_random(random) % 1000 : 0;
     if (check_random(random) % 16 == 0) t->j->reply = check_random(random) % (dice < 4 ? 400000 : 3000);
     if (wild && check_random(random) % 256 == 0) t->j->how = check_random(random) % HOWS;
-    for (; size > 0; size--) t->j->bytes[size - 1] = byte_of(id, size - 1);
+    for (; size > 0; size--) bytes_of(t->j)[size - 1] = byte_of(id, size - 1);
     t->before = (job *)malloc(job_size(t->j));
     memcpy(t->before, t->j, job_size(t->j));
     t->f = conc_procpool_submit(pool, works, t->j, job_size(t->j));
@@ -596,7 +599,7 @@ static void reap(ticket *t, harvest *h) {
         CHECK_EQ(t->before->how, WELL);
         CHECK_EQ(c->begun, 1);
         CHECK_EQ(c->returned, 1);
-        for (i = 0; i < t->before->size; i++) bad += t->j->bytes[i] != (t->before->bytes[i] ^ 0xFF);
+        for (i = 0; i < t->before->size; i++) bad += bytes_of(t->j)[i] != (bytes_of(t->before)[i] ^ 0xFF);
         CHECK_EQ(bad, 0);
         CHECK_EQ(size, t->before->reply);
         for (i = 0; i < size; i++) bad += reply[i] != byte_of(t->before->id, i);
