@@ -3702,45 +3702,52 @@ CONC_API conc_shared *conc_process_shared(size_t i);
 /* ============================================================================================
  * procpool: a pool of processes: tasks that may crash, hang, leak or take all memory, and harm nobody but themselves.
  *
- * The same tasks as a thread pool's, whose argument is a plain value: its bytes are copied to a worker process, the function works
- * on them in place there, and they come back as it has left them. So a program moves from threads to processes by one line:
+ * The same tasks as a thread pool's, whose argument is a plain value: its bytes are copied to a worker process, the
+ * function works on them in place there, and they come back as it has left them. So a program moves from threads to
+ * processes by one line:
  *      conc_pool_submit(pool, fn, &arg)    becomes    conc_procpool_submit(pool, fn, &arg, sizeof arg)
  * What pointers in the argument point to does not come along. Futures are those of future.h.
  *
  * EVERY TASK IS REPORTED, ONCE. Its future, or the result of the call that waits for it, ends with
  *      CONC_OK, CONC_FAILED   it returned 0, or something else: conc_future_code(). conc_future_detail() is its
  *                             conc_error_detail() there, if it has left one
- *      CONC_CRASHED           its process ended before it returned: "... was ended by signal 11 (SIGSEGV)". Only the one task that
- *                             had begun is lost with a process: those that wait behind it go to others. None is begun twice. (If
- *                             it has written over what its process shares with the pool, all that this had been given is lost)
+ *      CONC_CRASHED           its process ended before it returned: "... was ended by signal 11 (SIGSEGV)". Only the
+ *                             one task that had begun is lost with a process: those that wait behind it go to others.
+ *                             None is begun twice. (If it has written over what its process shares with the pool, all
+ *                             that this had been given is lost)
  *      CONC_TIMEOUT           it ran longer than its time limit, and its process was killed
- *      CONC_CANCELED          it was canceled before it began, or killed by conc_procpool_kill() or conc_procpool_terminate()
+ *      CONC_CANCELED          it was canceled before it began, or killed by conc_procpool_kill() or
+ *                             conc_procpool_terminate()
  *      CONC_REJECTED          the policy discarded it
- * If it did not return 0, its argument here is as it was before, but with CONC_FAILED, where it is as the task has left it. What nobody can see otherwise (the failure of
- * a task that has no future) goes to the error hook.
+ * If it did not return 0, its argument here is as it was before, but with CONC_FAILED, where it is as the task has
+ * left it. What nobody can see otherwise (the failure of a task that has no future) goes to the error hook.
  *
- * THE WORKERS are processes of process.h, forked or spawned as said there: a pool whose method is CONC_PROCESS_DEFAULT is spawned if
- * conc_process_main() has been called, and forked otherwise. A spawned pool takes registered functions only. A forked worker sees
- * the program's memory as it was when it was started, and one that has died is replaced by a fork of the program as it is then: where other threads run, spawn. They are
- * all started by conc_procpool_new(), and stay until the pool's end; one that has died, or has done max_tasks, is replaced at once.
- * If workers die before they are ready, one after the other, each next attempt waits longer (from 10 ms to 1 s), and after 8 the pool gives up:
- * it closes, and all its tasks end with CONC_CRASHED and the reason.
- * They end with the program, however it ends; they (and what programs they start) do not get Ctrl-C, which is for the program to answer:
- * when it ends, so do they. stdout is flushed there after each task.
- * In a worker, this pool and all others of its parent say CONC_FORKED.
+ * THE WORKERS are processes of process.h, forked or spawned as said there: a pool whose method is
+ * CONC_PROCESS_DEFAULT is spawned if conc_process_main() has been called, and forked otherwise. A spawned pool takes
+ * registered functions only. A forked worker sees the program's memory as it was when it was started, and one that
+ * has died is replaced by a fork of the program as it is then: where other threads run, spawn. They are all started
+ * by conc_procpool_new(), and stay until the pool's end; one that has died, or has done max_tasks, is replaced at
+ * once. If workers die before they are ready, one after the other, each next attempt waits longer (from 10 ms to 1
+ * s), and after 8 the pool gives up: it closes, and all its tasks end with CONC_CRASHED and the reason. They end with
+ * the program, however it ends; they (and what programs they start) do not get Ctrl-C, which is for the program to
+ * answer: when it ends, so do they. stdout is flushed there after each task. In a worker, this pool and all others of
+ * its parent say CONC_FORKED.
  *
- * THE THREAD. A pool has one thread of its own in this process, which looks after its workers and ends what nobody waits for. Callbacks
- * (conc_future_then()) are called by it, or by a thread that submits to the pool or waits for one of its futures. One that waits for a future
- * of the pool, by conc_future_wait(), does the thread's work meanwhile, whatever its deadline; one that finds no room in the pool does not wait: CONC_REJECTED.
+ * THE THREAD. A pool has one thread of its own in this process, which looks after its workers and ends what nobody
+ * waits for. Callbacks (conc_future_then()) are called by it, or by a thread that submits to the pool or waits for
+ * one of its futures. One that waits for a future of the pool, by conc_future_wait(), does the thread's work
+ * meanwhile, whatever its deadline; one that finds no room in the pool does not wait: CONC_REJECTED.
  *
  * MEMORY. Arguments and results go through memory that parent and worker share, of each worker its own; nothing is
- * locked between processes. One task's bytes may be of any size up to size_max: a worker whose memory is too small for it is replaced.
+ * locked between processes. One task's bytes may be of any size up to size_max: a worker whose memory is too small
+ * for it is replaced.
  *
- * THE END is as that of a thread pool: conc_procpool_close(), conc_procpool_join(), conc_procpool_free(), or all three:
- * conc_procpool_finish(). A pool that is open when the program ends is closed and joined then, unless its desc says `daemon`.
+ * THE END is as that of a thread pool: conc_procpool_close(), conc_procpool_join(), conc_procpool_free(), or all
+ * three: conc_procpool_finish(). A pool that is open when the program ends is closed and joined then, unless its desc
+ * says `daemon`.
  *
- * Any thread may make any call here at any time, but for conc_procpool_free() and conc_procpool_finish(). In a child of fork() all
- * say CONC_FORKED, but conc_procpool_free(), which gives back what it can.
+ * Any thread may make any call here at any time, but for conc_procpool_free() and conc_procpool_finish(). In a child
+ * of fork() all say CONC_FORKED, but conc_procpool_free(), which gives back what it can.
  * ========================================================================================== */
 
 #ifndef CONC__PROCPOOL_H
@@ -3753,55 +3760,61 @@ typedef struct conc_procpool conc_procpool;
 typedef struct conc_procpool_desc {
     const char *name;           /* its workers are NAME-1, NAME-2, ...; copied, cut at 20 bytes. NULL: "procpool" */
     conc_process_method method;
-    size_t queue_capacity;      /* tasks that may wait beside one for each worker; 0: unbounded; or CONC_POOL_NO_QUEUE */
+    size_t queue_capacity;      /* tasks that may wait beside one for each worker; 0: unbounded; or
+                                   CONC_POOL_NO_QUEUE */
     conc_reject on_reject;      /* not CONC_REJECT_CALLER_RUNS: the caller is not a process of its own */
     double block_seconds;       /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
-    conc_fn initialize;         /* called in each worker before its tasks, on a copy of these bytes, which it may keep. If it does not
-                                   return 0 the worker has died before it was ready */
+    conc_fn initialize;         /* called in each worker before its tasks, on a copy of these bytes, which it may
+                                   keep. If it does not return 0 the worker has died before it was ready */
     const void *init_arg;       /* copied by conc_procpool_new() */
     size_t init_size;
     size_t max_tasks;           /* a worker ends after so many, and is replaced; 0: never */
     double time_limit;          /* seconds that one task may run; 0: no limit. See conc_procpool_task, too */
-    size_t memory_limit;        /* bytes that a worker may have more than at its beginning: then its malloc() fails. 0: no limit. Linux,
-                                   Windows; elsewhere conc_procpool_new() says CONC_INVALID */
-    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB, or 256 MiB where
-                                   a size_t has 32 bits */
+    size_t memory_limit;        /* bytes that a worker may have more than at its beginning: then its malloc() fails.
+                                   0: no limit. Linux, Windows; elsewhere conc_procpool_new() says CONC_INVALID */
+    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB, or 256 MiB
+                                   where a size_t has 32 bits */
     size_t buffer_size;         /* bytes of shared memory for conc_procpool_buffer(); 0: none */
     bool daemon;                /* the program's end neither closes the pool nor waits for its tasks */
 } conc_procpool_desc;
 
-/* `workers` processes (0: conc_cpu_count()). NULL: CONC_INVALID (conc_error_detail() says what is wrong), CONC_NO_MEMORY, and if not
- * all could be started, CONC_REJECTED (descriptors), CONC_NO_THREADS (processes, threads), CONC_SYSTEM. Does not wait for their
- * initialisers. */
+/* `workers` processes (0: conc_cpu_count()). NULL: CONC_INVALID (conc_error_detail() says what is wrong),
+ * CONC_NO_MEMORY, and if not all could be started, CONC_REJECTED (descriptors), CONC_NO_THREADS (processes, threads),
+ * CONC_SYSTEM. Does not wait for their initialisers. */
 CONC_API conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *desc);
 
 /* ---- handing in --------------------------------------------------------------------------------
- * Fire and forget: fn is run once, on a copy of the `size` bytes at `arg` (NULL if size is 0), which the call has made when it returns.
- * CONC_OK: accepted (or discarded, as the policy says). Else it will not run: CONC_INVALID: no function, one that is not registered and would have to be
- * spawned, no argument, or one of more than size_max bytes; CONC_REJECTED: so says the policy; CONC_TIMEOUT, CONC_CANCELED:
- * CONC_REJECT_BLOCK has waited for room in vain; CONC_CLOSED: the pool is closed, or has given up (conc_error_detail()); CONC_NO_MEMORY;
- * CONC_FORKED. */
+ * Fire and forget: fn is run once, on a copy of the `size` bytes at `arg` (NULL if size is 0), which the call has
+ * made when it returns. CONC_OK: accepted (or discarded, as the policy says). Else it will not run: CONC_INVALID: no
+ * function, one that is not registered and would have to be spawned, no argument, or one of more than size_max bytes;
+ * CONC_REJECTED: so says the policy; CONC_TIMEOUT, CONC_CANCELED: CONC_REJECT_BLOCK has waited for room in vain;
+ * CONC_CLOSED: the pool is closed, or has given up (conc_error_detail()); CONC_NO_MEMORY; CONC_FORKED. */
 CONC_API conc_result conc_procpool_run(conc_procpool *pool, conc_fn fn, const void *arg, size_t size);
-/* With a future for it, which is the caller's to release. The bytes come back to `arg`, which must stay, and is not to be touched, until it
- * has ended. NULL, with conc_error_result(): as above. With a callback: conc_future_then(f, done, user), and
- * release f. */
+/* With a future for it, which is the caller's to release. The bytes come back to `arg`, which must stay, and is not
+ * to be touched, until it has ended. NULL, with conc_error_result(): as above. With a callback: conc_future_then(f,
+ * done, user), and release f. */
 CONC_API conc_future *conc_procpool_submit(conc_procpool *pool, conc_fn fn, void *arg, size_t size);
 
 typedef struct conc_procpool_task {
-    bool copy;           /* `arg` is copied by the call, and nothing comes back to it (what conc_procpool_reply() gives does) */
+    bool copy;           /* `arg` is copied by the call, and nothing comes back to it (what conc_procpool_reply()
+                            gives does) */
     double time_limit;   /* seconds that it may run, instead of the pool's; 0: as the pool's */
-    conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
+    conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all
+                            zero: not given */
 } conc_procpool_task;
 /* The same with options; `task` NULL: none. */
-CONC_API conc_result conc_procpool_run_ex(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task);
-CONC_API conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg, size_t size, const conc_procpool_task *task);
+CONC_API conc_result conc_procpool_run_ex(conc_procpool *pool, conc_fn fn, const void *arg, size_t size,
+                                          const conc_procpool_task *task);
+CONC_API conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg, size_t size,
+                                              const conc_procpool_task *task);
 
-/* Runs it and waits for it: CONC_OK; or as its future would end; or as conc_procpool_run(), and it has not run. `*code`: what it
- * returned (NULL: a failure is in the call's result alone). If the caller's token fires, the task is killed: CONC_CANCELED. */
+/* Runs it and waits for it: CONC_OK; or as its future would end; or as conc_procpool_run(), and it has not run.
+ * `*code`: what it returned (NULL: a failure is in the call's result alone). If the caller's token fires, the task is
+ * killed: CONC_CANCELED. */
 CONC_API conc_result conc_procpool_call(conc_procpool *pool, conc_fn fn, void *arg, size_t size, int *code);
 
-/* conc_procpool_run() as an op: completes when the pool has accepted the task, waiting for room whatever the policy. What `job` points to must
- * stay until then. */
+/* conc_procpool_run() as an op: completes when the pool has accepted the task, waiting for room whatever the policy.
+ * What `job` points to must stay until then. */
 typedef struct conc_procpool_job {
     conc_fn fn;
     const void *arg;
@@ -3809,53 +3822,60 @@ typedef struct conc_procpool_job {
 } conc_procpool_job;
 CONC_API conc_op conc_op_procpool_run(conc_procpool *pool, const conc_procpool_job *job);
 
-/* Ends a task now: one that waits is canceled; one that runs is killed with its process. Its future ends with CONC_CANCELED, if it has not
- * returned meanwhile. CONC_OK (it ends soon); CONC_CLOSED: it has ended; CONC_INVALID: NULL, or not a future of such a pool. Does
- * not wait. (conc_future_cancel() leaves a task that runs alone, and says CONC_BUSY.) */
+/* Ends a task now: one that waits is canceled; one that runs is killed with its process. Its future ends with
+ * CONC_CANCELED, if it has not returned meanwhile. CONC_OK (it ends soon); CONC_CLOSED: it has ended; CONC_INVALID:
+ * NULL, or not a future of such a pool. Does not wait. (conc_future_cancel() leaves a task that runs alone, and says
+ * CONC_BUSY.) */
 CONC_API conc_result conc_procpool_kill(conc_future *f);
 
 /* ---- in a task ---------------------------------------------------------------------------------
- * Adds `size` bytes to what this task gives beside its argument's: results of any size, that nobody knows before. Waits while the parent takes them.
- * CONC_OK; CONC_INVALID: NULL, not in a task that was submitted (one of a map's is not), or more than size_max in all; CONC_CLOSED:
- * the parent is gone. */
+ * Adds `size` bytes to what this task gives beside its argument's: results of any size, that nobody knows before.
+ * Waits while the parent takes them. CONC_OK; CONC_INVALID: NULL, not in a task that was submitted (one of a map's is
+ * not), or more than size_max in all; CONC_CLOSED: the parent is gone. */
 CONC_API conc_result conc_procpool_reply(const void *data, size_t size);
-/* What it has replied, once the future has ended; `*size` bytes, which live as long as the future, aligned as by malloc(). NULL, and 0: nothing. If it did
- * not return, nothing is there. */
+/* What it has replied, once the future has ended; `*size` bytes, which live as long as the future, aligned as by
+ * malloc(). NULL, and 0: nothing. If it did not return, nothing is there. */
 CONC_API void *conc_procpool_replied(const conc_future *f, size_t *size);
 /* In a worker: its number, from 1 to the number of workers, which its replacement gets as well. 0: not in a worker. */
 CONC_API unsigned conc_procpool_worker(void);
 
 /* ---- map ---------------------------------------------------------------------------------------
- * conc_procpool_map(pool, in, out, n, fn, arg, arg_size, chunk): fn(&in[i], &out[i], arg) for each i, in workers, `chunk` items at a
- * time (0: chosen by their number and size); `arg` there is a copy of these bytes (NULL, 0: none). Waits for all of them: CONC_OK; or how the first in the array that did
- * not end well has ended: CONC_FAILED, CONC_CRASHED, CONC_TIMEOUT (time_limit counts for each item), and conc_error_detail() says which and why. All others are done all the same, and in `out`.
- * CONC_CANCELED: the caller's token has fired; what runs is killed, the rest is not begun. Or as conc_procpool_run(); the items do not
- * count for the queue's capacity. To be spawned, fn has to be registered by conc_procpool_register_map(), as by
- * conc_process_register(). */
+ * conc_procpool_map(pool, in, out, n, fn, arg, arg_size, chunk): fn(&in[i], &out[i], arg) for each i, in workers,
+ * `chunk` items at a time (0: chosen by their number and size); `arg` there is a copy of these bytes (NULL, 0: none).
+ * Waits for all of them: CONC_OK; or how the first in the array that did not end well has ended: CONC_FAILED,
+ * CONC_CRASHED, CONC_TIMEOUT (time_limit counts for each item), and conc_error_detail() says which and why. All
+ * others are done all the same, and in `out`. CONC_CANCELED: the caller's token has fired; what runs is killed, the
+ * rest is not begun. Or as conc_procpool_run(); the items do not count for the queue's capacity. To be spawned, fn
+ * has to be registered by conc_procpool_register_map(), as by conc_process_register(). */
 #define conc_procpool_map(pool, in, out, n, fn, arg, arg_size, chunk)                              \
     conc_procpool_map_bytes((pool), (in), sizeof *(in), (out), sizeof *(out), (n), (fn), (arg), (arg_size), (chunk))
-CONC_API conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
+CONC_API conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t in_size, void *out,
+                                             size_t out_size, size_t n,
                                              conc_pool_map_fn fn, const void *arg, size_t arg_size, size_t chunk);
 CONC_API conc_result conc_procpool_register_map(const char *name, conc_pool_map_fn fn);
 
-/* The same from an iterator to an iterator, whose items are of `out_type`: in the order of their items, or as they are completed.
- * At most `window` items (0: four chunks for each worker, or four each) have been taken from `it` and not yet been given; they are taken by the thread
- * that asks for results, which fills the window before it gives any. `chunk` items go over together (0: 1); a last one that is not full waits for nothing.
+/* The same from an iterator to an iterator, whose items are of `out_type`: in the order of their items, or as they
+ * are completed. At most `window` items (0: four chunks for each worker, or four each) have been taken from `it` and
+ * not yet been given; they are taken by the thread that asks for results, which fills the window before it gives any.
+ * `chunk` items go over together (0: 1); a last one that is not full waits for nothing.
  *
- * THE END is as that of conc_pool_imap(): what `it` ended with comes after the results of all its items. If an item fails, results that come before are
- * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED, CONC_CRASHED or CONC_TIMEOUT, which
- * conc_error_detail() explains; if the wait is canceled, with CONC_CANCELED; CONC_NO_MEMORY, CONC_CLOSED. Then, or when it is closed before its end, what has not begun is not begun, and what runs
- * is waited for by close(). The pool must outlive the iterator. */
+ * THE END is as that of conc_pool_imap(): what `it` ended with comes after the results of all its items. If an item
+ * fails, results that come before are still given (in order: those of the items before it), and the iterator ends
+ * with CONC_FAILED, CONC_CRASHED or CONC_TIMEOUT, which conc_error_detail() explains; if the wait is canceled, with
+ * CONC_CANCELED; CONC_NO_MEMORY, CONC_CLOSED. Then, or when it is closed before its end, what has not begun is not
+ * begun, and what runs is waited for by close(). The pool must outlive the iterator. */
 #define conc_procpool_imap(pool, it, fn, out_type, window, arg, arg_size, chunk)                   \
     conc_procpool_imap_bytes((pool), (it), (fn), sizeof(out_type[1]), (window), (arg), (arg_size), (chunk), true)
 #define conc_procpool_imap_unordered(pool, it, fn, out_type, window, arg, arg_size, chunk)         \
     conc_procpool_imap_bytes((pool), (it), (fn), sizeof(out_type[1]), (window), (arg), (arg_size), (chunk), false)
-CONC_API conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window,
+CONC_API conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_pool_map_fn fn,
+                                             size_t out_size, size_t window,
                                              const void *arg, size_t arg_size, size_t chunk, bool in_order);
 
 /* ---- buffers: without any copy ----------------------------------------------------------------
- * `size` bytes that the pool's workers see, too, aligned to 64, from the desc's buffer_size. An argument that lies within such a buffer is not
- * copied: the task gets these very bytes (where they are there), and what it writes is here at once; also if it dies half way. NULL: CONC_NO_MEMORY (there is no room left), CONC_INVALID, CONC_FORKED. */
+ * `size` bytes that the pool's workers see, too, aligned to 64, from the desc's buffer_size. An argument that lies
+ * within such a buffer is not copied: the task gets these very bytes (where they are there), and what it writes is
+ * here at once; also if it dies half way. NULL: CONC_NO_MEMORY (there is no room left), CONC_INVALID, CONC_FORKED. */
 CONC_API void *conc_procpool_buffer(conc_procpool *pool, size_t size);
 /* Gives it back; not while a task has it. CONC_INVALID: not such a buffer. NULL is CONC_OK. */
 CONC_API conc_result conc_procpool_buffer_free(conc_procpool *pool, void *buffer);
@@ -3867,15 +3887,15 @@ CONC_API conc_result conc_procpool_close(conc_procpool *pool);
 CONC_API conc_result conc_procpool_close_now(conc_procpool *pool);
 /* Closes it and kills its workers: all that has not ended ends with CONC_CANCELED. Does not wait for that. */
 CONC_API conc_result conc_procpool_terminate(conc_procpool *pool);
-/* Waits until all its tasks, its workers and its thread have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
- * CONC_DEADLOCK: the caller is a callback of a process pool's. CONC_TIMEOUT, CONC_CANCELED. */
+/* Waits until all its tasks, its workers and its thread have ended: CONC_OK, also when called again. CONC_INVALID: it
+ * is not closed. CONC_DEADLOCK: the caller is a callback of a process pool's. CONC_TIMEOUT, CONC_CANCELED. */
 CONC_API conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline);
 CONC_API conc_op conc_op_procpool_end(conc_procpool *pool);
-/* Frees it. CONC_BUSY, and nothing happens: it has not ended (close and join it first), or an iterator over it is open. NULL is CONC_OK. Its futures stay as
- * they are, until they are released; its buffers go. */
+/* Frees it. CONC_BUSY, and nothing happens: it has not ended (close and join it first), or an iterator over it is
+ * open. NULL is CONC_OK. Its futures stay as they are, until they are released; its buffers go. */
 CONC_API conc_result conc_procpool_free(conc_procpool *pool);
-/* Closes, joins for as long as it takes, and frees: CONC_OK; or, and it is closed and not freed, CONC_CANCELED, CONC_DEADLOCK, CONC_BUSY. NULL is
- * CONC_OK. */
+/* Closes, joins for as long as it takes, and frees: CONC_OK; or, and it is closed and not freed, CONC_CANCELED,
+ * CONC_DEADLOCK, CONC_BUSY. NULL is CONC_OK. */
 CONC_API conc_result conc_procpool_finish(conc_procpool *pool);
 
 /* ---- looking ------------------------------------------------------------------------------------ */
@@ -3885,8 +3905,10 @@ typedef struct conc_procpool_stats {
     unsigned busy;      /* those that have a task */
     size_t waiting;     /* tasks that have not begun */
     uint64_t started;   /* processes, since the beginning */
-    uint64_t crashed;   /* of these: ended before their task returned, killed ones included, or before they were ready */
-    /* Tasks (an item of a map is one), since the beginning. `accepted` is the sum of the next four, and of those that have not ended. */
+    uint64_t crashed;   /* of these: ended before their task returned, killed ones included, or before they were ready
+                           */
+    /* Tasks (an item of a map is one), since the beginning. `accepted` is the sum of the next four, and of those that
+     * have not ended. */
     uint64_t accepted;
     uint64_t completed; /* returned, well or not */
     uint64_t canceled;  /* before they began, or discarded as the oldest */
@@ -3896,7 +3918,8 @@ typedef struct conc_procpool_stats {
 } conc_procpool_stats;
 /* Each number is right for some moment during the call; all together, once nothing goes on. Zeros for NULL. */
 CONC_API conc_procpool_stats conc_procpool_stats_of(conc_procpool *pool);
-CONC_API const conc_procpool_desc *conc_procpool_desc_of(const conc_procpool *pool); /* as it was made, the defaults filled in */
+/* as it was made, the defaults filled in */
+CONC_API const conc_procpool_desc *conc_procpool_desc_of(const conc_procpool *pool);
 CONC_API const char *conc_procpool_name(const conc_procpool *pool);
 /* Whether it has been closed; false for NULL. */
 CONC_API bool conc_procpool_is_closed(const conc_procpool *pool);
@@ -26172,28 +26195,34 @@ void conc_shared_free(conc_shared *s) {
 /* ============================================================================================
  * procpool_ring: what a process pool's parent and one of its workers share, and how they speak. Private.
  *
- * One block of memory for each worker: a page of words, a ring of slots, a ring of bytes for replies, and an area for arguments.
+ * One block of memory for each worker: a page of words, a ring of slots, a ring of bytes for replies, and an area for
+ * arguments.
  *
- * TASKS. The parent fills the next slot, and stores `posted`, one more. The worker takes the slots in their order. It claims one by
- * changing its state from POSTED to BEGUN, does what it says, writes what came of it into the slot, and stores `done`, one more. So a slot and the
- * argument's bytes belong to the parent until `posted` counts them, then to the worker, until `done` counts them: each of the two words
- * publishes what was written before it (release, acquire). The bytes are in the slot itself, if they fit, or in the area, or in
- * the pool's buffers; the function works on them where they are.
- *    The parent may take a slot back, by changing POSTED to RETRACTED: one of the two changes succeeds. The worker then passes over
- * it. So at any time, and above all when a worker has died, the state says exactly what had begun: BEGUN, and not counted by `done`.
- *    With HALT the parent stops a worker, within a slot of many items, before it begins the next one: it stores HALT and then reads `begun`; the worker
- * stores `begun` and then reads the state (both sequentially consistent): one of them sees the other's.
+ * TASKS. The parent fills the next slot, and stores `posted`, one more. The worker takes the slots in their order. It
+ * claims one by changing its state from POSTED to BEGUN, does what it says, writes what came of it into the slot, and
+ * stores `done`, one more. So a slot and the argument's bytes belong to the parent until `posted` counts them, then
+ * to the worker, until `done` counts them: each of the two words publishes what was written before it (release,
+ * acquire). The bytes are in the slot itself, if they fit, or in the area, or in the pool's buffers; the function
+ * works on them where they are.
+ *    The parent may take a slot back, by changing POSTED to RETRACTED: one of the two changes succeeds. The worker
+ * then passes over it. So at any time, and above all when a worker has died, the state says exactly what had begun:
+ * BEGUN, and not counted by `done`.
+ *    With HALT the parent stops a worker, within a slot of many items, before it begins the next one: it stores HALT
+ * and then reads `begun`; the worker stores `begun` and then reads the state (both sequentially consistent): one of
+ * them sees the other's.
  *
- * REPLIES. A stream of bytes from the worker to the parent: `replied` counts what has been written, `room` what has been taken. What a
- * slot says of its length is written before `done` counts the slot.
+ * REPLIES. A stream of bytes from the worker to the parent: `replied` counts what has been written, `room` what has
+ * been taken. What a slot says of its length is written before `done` counts the slot.
  *
- * SLEEP. Who finds nothing looks for a while, and then sleeps until a byte comes through the channel. The worker stores `asleep`, and then looks at `posted`
- * and `stop` once more; the parent stores one of these, and then reads `asleep`. It is the same with `blocked` and `room`; and, the other way
- * round, with `wants`, which the parent stores before it reads `done` and `replied`, and sleeps. All of these are sequentially consistent, so
- * that of each two one sees the other; whoever sees it takes the flag away and sends one byte.
+ * SLEEP. Who finds nothing looks for a while, and then sleeps until a byte comes through the channel. The worker
+ * stores `asleep`, and then looks at `posted` and `stop` once more; the parent stores one of these, and then reads
+ * `asleep`. It is the same with `blocked` and `room`; and, the other way round, with `wants`, which the parent stores
+ * before it reads `done` and `replied`, and sleeps. All of these are sequentially consistent, so that of each two one
+ * sees the other; whoever sees it takes the flag away and sends one byte.
  *
- * TRUST. The worker trusts the parent. The parent reads nothing but `done`, `replied`, the state and the results; it checks all counts
- * and lengths, and keeps everything else, the arguments too, for itself as well: a worker may have written anywhere.
+ * TRUST. The worker trusts the parent. The parent reads nothing but `done`, `replied`, the state and the results; it
+ * checks all counts and lengths, and keeps everything else, the arguments too, for itself as well: a worker may have
+ * written anywhere.
  * ========================================================================================== */
 
 #ifndef CONC__PROCPOOL_RING_H
@@ -26251,7 +26280,8 @@ typedef struct conc__pp_words {
 } conc__pp_words;
 
 #define CONC__PP_SLOTS_AT 4096u
-#define CONC__PP_NAMES_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot)) /* of functions; each is there before it is used */
+/* of functions; each is there before it is used */
+#define CONC__PP_NAMES_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot))
 #define CONC__PP_NAMES 512u
 #define CONC__PP_REPLY_AT (CONC__PP_NAMES_AT + CONC__PP_NAMES * 64u)
 #define CONC__PP_AREA_AT (CONC__PP_REPLY_AT + CONC__PP_REPLY)
@@ -26293,7 +26323,8 @@ typedef struct conc__pp_stream {
     bool no_memory;           /* there was none for all of it */
 } conc__pp_stream;
 
-/* What a pool has to do: a task; or some items of a map. Guarded by the pool's lock until it has ended. (There may be very many.) */
+/* What a pool has to do: a task; or some items of a map. Guarded by the pool's lock until it has ended. (There may be
+ * very many.) */
 typedef struct conc__pp_item {
     conc_procpool *pool;
     char *text;                         /* its own; NULL: none */
@@ -26311,7 +26342,8 @@ typedef struct conc__pp_item {
     bool back;                          /* the bytes come back to `arg` */
     bool owned;                         /* `arg` is to be freed */
     bool has_future;                    /* it is part of a conc__pp_future */
-    signed char reason;                 /* what it is to end with if its worker is killed for its sake; CONC_OK: it is not */
+    signed char reason;                 /* what it is to end with if its worker is killed for its sake; CONC_OK: it is
+                                           not */
     int code;
     conc_result result;                 /* how it, or the first of it that failed, has ended */
 } conc__pp_item;
@@ -26336,13 +26368,14 @@ typedef struct conc__pp_map {
 CONC__LIB conc_result conc__procpool_wrong(const conc_procpool *pool, const char *call);
 /* The number of a map's function in a pool's workers; 0, with the error recorded: there is none. */
 CONC__LIB uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const char *call);
-/* Hands in those that are linked by `next`, whatever the pool's capacity. CONC_OK: each will end; CONC_CLOSED: none has begun. `more`: of
- * a map that has others, which have not ended: always CONC_OK. */
+/* Hands in those that are linked by `next`, whatever the pool's capacity. CONC_OK: each will end; CONC_CLOSED: none
+ * has begun. `more`: of a map that has others, which have not ended: always CONC_OK. */
 CONC__LIB conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first, bool more);
-/* Ends one, or all of a map that have not ended: what has not begun ends with CONC_CANCELED; with `kill`, what runs is killed. */
+/* Ends one, or all of a map that have not ended: what has not begun ends with CONC_CANCELED; with `kill`, what runs
+ * is killed. */
 CONC__LIB void conc__procpool_cancel(conc_procpool *pool, conc__pp_item *const *items, size_t n, bool kill);
-/* For who waits for something of the pool: does what there is to do; false: nothing. And looks for a while, until `over` says that it may
- * stop: true. */
+/* For who waits for something of the pool: does what there is to do; false: nothing. And looks for a while, until
+ * `over` says that it may stop: true. */
 CONC__LIB bool conc__procpool_visit(conc_procpool *pool);
 CONC__LIB bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *arg);
 CONC__LIB int64_t conc__procpool_limit(const conc_procpool *pool); /* the time limit, in nanoseconds; 0: none */
@@ -26361,7 +26394,7 @@ CONC__LIB void conc__pp_item_clear(conc__pp_item *item); /* frees its text and i
  * procpool_worker: the worker's side of procpool_ring.h.
  * ========================================================================================== */
 
-static struct { /* of a worker process; written once, but for the last ones */
+static struct {            /* of a worker process; written once, but for the last ones */
     conc__pp_words *words; /* NULL: this process is none */
     conc__pp_slot *slots;
     char *names, *replies, *area, *buffers;
@@ -26377,10 +26410,12 @@ static struct { /* of a worker process; written once, but for the last ones */
 } conc__pp_here;
 
 unsigned conc_procpool_worker(void) {
-    return conc__pp_here.words != NULL && conc__pp_here.generation == conc__fork_generation() ? conc__pp_here.number : 0;
+    return conc__pp_here.words != NULL && conc__pp_here.generation == conc__fork_generation()
+               ? conc__pp_here.number
+               : 0;
 }
 
-/* ---- sleeping and waking ------------------------------------------------------------------------------------- */
+/* ---- sleeping and waking ------------------------------------------------------------------------------- */
 
 /* The descriptor is the worker's own, unless a task has closed it: then the parent, that sees it closed, ends us. */
 static void conc__pp_ring_parent(void) {
@@ -26398,7 +26433,8 @@ static bool conc__pp_sleep(void) {
     look.fd = conc__pp_here.fd;
     look.want = CONC__PORT_READ;
     look.got = 0;
-    if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX, &e) < 0) {
+    if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX,
+                        &e) < 0) {
         conc__port_yield(); /* the system is short of memory */
     }
     if ((look.got & CONC__PORT_BAD) != 0) return false;
@@ -26408,7 +26444,8 @@ static bool conc__pp_sleep(void) {
 
 static bool conc__pp_has_work(void) {
     const conc__pp_words *w = conc__pp_here.words;
-    return conc__load32(&w->posted, CONC__SEQ_CST) != conc__pp_here.taken || conc__load32(&w->stop, CONC__SEQ_CST) != 0;
+    return conc__load32(&w->posted, CONC__SEQ_CST) != conc__pp_here.taken ||
+           conc__load32(&w->stop, CONC__SEQ_CST) != 0;
 }
 
 static bool conc__pp_has_room(void) {
@@ -26434,7 +26471,8 @@ static bool conc__pp_await(bool (*ready)(void), uint32_t *flag, bool ring) {
     while (!ready()) {
         conc__store32(flag, 1, CONC__SEQ_CST);
         if (ready()) {
-            conc__store32(flag, 0, CONC__RELAXED); /* a byte may come all the same, and ends a later sleep for nothing */
+            /* A byte may come all the same, and ends a later sleep for nothing. */
+            conc__store32(flag, 0, CONC__RELAXED);
             break;
         }
         if (ring) conc__pp_ring_parent();
@@ -26443,7 +26481,7 @@ static bool conc__pp_await(bool (*ready)(void), uint32_t *flag, bool ring) {
     return true;
 }
 
-/* ---- replies ---------------------------------------------------------------------------------------------------- */
+/* ---- replies ------------------------------------------------------------------------------------------- */
 
 static bool conc__pp_write(const char *data, size_t size) {
     conc__pp_words *w = conc__pp_here.words;
@@ -26465,7 +26503,8 @@ static bool conc__pp_write(const char *data, size_t size) {
 conc_result conc_procpool_reply(const void *data, size_t size) {
     conc__pp_slot *slot = conc__pp_here.slot;
     if (conc_procpool_worker() == 0 || slot == NULL || (slot->place & CONC__PP_REPLIES) == 0) {
-        return conc__fail(CONC_INVALID, "conc_procpool_reply: this is no task that was submitted to a process pool");
+        return conc__fail(CONC_INVALID,
+                          "conc_procpool_reply: this is no task that was submitted to a process pool");
     }
     if (data == NULL && size != 0) return conc__fail(CONC_INVALID, "conc_procpool_reply: NULL");
     if (size > conc__pp_here.reply_max - slot->reply) {
@@ -26476,7 +26515,7 @@ conc_result conc_procpool_reply(const void *data, size_t size) {
     return conc__pp_write((const char *)data, size) ? CONC_OK : CONC_CLOSED;
 }
 
-/* ---- tasks -------------------------------------------------------------------------------------------------------- */
+/* ---- tasks --------------------------------------------------------------------------------------------- */
 
 static conc_fn conc__pp_function(uint64_t fn) {
     if (fn != conc__pp_here.last_number) {
@@ -26503,7 +26542,8 @@ static char *conc__pp_bytes(conc__pp_slot *slot) {
 /* One item is about to begin; false: the parent has halted this. */
 static bool conc__pp_begins(conc__pp_slot *slot, uint32_t number) {
     if ((slot->place & CONC__PP_TIMED) != 0) {
-        conc__store32(&conc__pp_here.words->since, (uint32_t)(conc__port_clock_ns() / 1000000), CONC__RELAXED);
+        conc__store32(&conc__pp_here.words->since, (uint32_t)(conc__port_clock_ns() / 1000000),
+                      CONC__RELAXED);
     }
     conc__store32(&slot->begun, number, CONC__SEQ_CST);
     return conc__load32(&slot->state, CONC__SEQ_CST) != CONC__PP_HALT;
@@ -26543,7 +26583,8 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
             continue;
         }
         conc__self_fast()->detail[0] = '\0';
-        conc__pp_returned(slot, fn(bytes + p.in + i * (size_t)head->in_size, bytes + p.out + i * (size_t)head->out_size,
+        conc__pp_returned(slot, fn(bytes + p.in + i * (size_t)head->in_size,
+                                   bytes + p.out + i * (size_t)head->out_size,
                                    head->arg_size != 0 ? bytes + p.arg : NULL));
     }
 }
@@ -26574,7 +26615,9 @@ static bool conc__pp_work(void) {
     for (;;) {
         uint32_t posted = conc__load32(&w->posted, CONC__ACQUIRE);
         if (posted == conc__pp_here.taken) {
-            if (conc__load32(&w->stop, CONC__ACQUIRE) != 0 && conc__load32(&w->posted, CONC__ACQUIRE) == posted) return true;
+            if (conc__load32(&w->stop, CONC__ACQUIRE) != 0 &&
+                conc__load32(&w->posted, CONC__ACQUIRE) == posted)
+                return true;
             if (!conc__pp_await(conc__pp_has_work, &w->asleep, false)) return false;
             continue;
         }
@@ -26583,7 +26626,8 @@ static bool conc__pp_work(void) {
             uint32_t is = CONC__PP_POSTED;
             if (conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__ACQ_REL)) conc__pp_do(slot);
             conc__store32(&w->done, ++conc__pp_here.taken, CONC__SEQ_CST);
-            if (conc__load32(&w->wants, CONC__SEQ_CST) != 0 && conc__swap32(&w->wants, 0, CONC__ACQ_REL) != 0) conc__pp_ring_parent();
+            if (conc__load32(&w->wants, CONC__SEQ_CST) != 0 && conc__swap32(&w->wants, 0, CONC__ACQ_REL) != 0)
+                conc__pp_ring_parent();
         }
     }
 }
@@ -26643,60 +26687,65 @@ int conc__procpool_worker(void *params) {
 /* ============================================================================================
  * procpool: see procpool.h; how a worker and its parent speak is in procpool_ring.h. This is the parent's side.
  *
- * ONE LOCK guards all of a pool, here; nothing is locked between processes. Under it tasks go into a worker's ring, or into the queue if
- * there is no room in any, and results are taken out of the rings. What a task has to be told (its future's end, its callbacks) is collected in a list and
- * done after the lock.
+ * ONE LOCK guards all of a pool, here; nothing is locked between processes. Under it tasks go into a worker's ring,
+ * or into the queue if there is no room in any, and results are taken out of the rings. What a task has to be told
+ * (its future's end, its callbacks) is collected in a list and done after the lock.
  *
- * WHO TAKES RESULTS. Whoever comes by: a thread that waits for a future (it looks for some 50 microseconds before it sleeps,
- * so that short tasks cost no sleep and no wake), one that hands in when rings are half full, and the pool's own thread, the keeper. That sleeps in a
- * poller, which tells of workers that ring and of workers that end. Before it sleeps it asks all to ring (`wants`), and looks once more. But while others take the results,
- * it only naps for some hundred microseconds at a time, and nobody rings for it. A thread that has looked in vain and goes to sleep ends that nap.
+ * WHO TAKES RESULTS. Whoever comes by: a thread that waits for a future (it looks for some 50 microseconds before it
+ * sleeps, so that short tasks cost no sleep and no wake), one that hands in when rings are half full, and the pool's
+ * own thread, the keeper. That sleeps in a poller, which tells of workers that ring and of workers that end. Before
+ * it sleeps it asks all to ring (`wants`), and looks once more. But while others take the results, it only naps for
+ * some hundred microseconds at a time, and nobody rings for it. A thread that has looked in vain and goes to sleep
+ * ends that nap.
  *
- * A WORKER'S END. The keeper reaps it, takes what it had published, and finds the slot that it was in. That one task is lost. The others in
- * its ring were kept here, too, and go back to the head of the queue. Before a worker is killed for a task's sake, all others are taken back from it, and
- * a map's further items are halted: so no other task can begin in it meanwhile, and be lost.
+ * A WORKER'S END. The keeper reaps it, takes what it had published, and finds the slot that it was in. That one task
+ * is lost. The others in its ring were kept here, too, and go back to the head of the queue. Before a worker is
+ * killed for a task's sake, all others are taken back from it, and a map's further items are halted: so no other task
+ * can begin in it meanwhile, and be lost.
  *
- * ORDER. Tasks go to the worker that has the fewest. One that has nothing while others have tasks that have not begun gets
- * half of those.
+ * ORDER. Tasks go to the worker that has the fewest. One that has nothing while others have tasks that have not begun
+ * gets half of those.
  * ========================================================================================== */
 
 enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
-#define CONC__PP_AREA_SOFT ((size_t)262144) /* as much of the area is used as long as that is enough: it stays in the caches */
+#define CONC__PP_AREA_SOFT ((size_t)262144) /* of the area, as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
-#define CONC__PP_PATROL_NS 1000000000       /* looks after who has a task: it may have written over what makes it ring */
-#define CONC__PP_GRACE 5.0                  /* seconds that a worker has to end when it has been stopped */
+#define CONC__PP_PATROL_NS 1000000000 /* looks after who has a task: it may have written over what makes it ring */
+#define CONC__PP_GRACE 5.0            /* seconds that a worker has to end when it has been stopped */
 #if !defined(CONC__PP_PATIENCE)
-#define CONC__PP_PATIENCE 0.01               /* after the first of them; each time twice as long */
+#define CONC__PP_PATIENCE 0.01 /* after the first of them; each time twice as long */
 #endif
-#define CONC__PP_TRIES 8                    /* workers that die before they are ready, one after the other */
+#define CONC__PP_TRIES 8 /* workers that die before they are ready, one after the other */
 
 typedef struct conc__pp_worker {
-    conc_process *process;      /* NULL: there is none now, and all below but the last three means nothing */
+    conc_process *process; /* NULL: there is none now, and all below but the last three means nothing */
     conc__pp_params *params;
     conc_shared *shared;
     conc__pp_words *words;
     conc__pp_slot *slots;
     char *names, *replies, *area;
-    size_t area_size, soft, begin, end, in_area; /* bytes in use are from begin to end, perhaps around, if in_area is not 0 */
+    /* Bytes in use are from begin to end, perhaps around, if in_area is not 0. */
+    size_t area_size, soft, begin, end, in_area;
     intptr_t channel, end_fd;
     uint32_t posted, taken, replied;
-    uint32_t held;              /* tasks in its ring */
-    size_t given;               /* tasks in its life */
-    bool rang, ended;           /* the poller has told so: `ended`: its end of the channel is closed, or it is no more */
-    bool condemned;             /* it is being killed */
-    bool broken;                /* what it shares is not what it should be */
-    bool stopping;              /* it has been told to end */
-    bool grows;                 /* it is to be replaced by one with a larger area, once it has nothing to do */
-    bool progress;              /* it has begun something */
-    bool owed;                  /* it could not be rung for */
-    bool blind;                 /* the poller does not look after it */
+    uint32_t held;    /* tasks in its ring */
+    size_t given;     /* tasks in its life */
+    bool rang, ended; /* the poller has told so: `ended`: its end of the channel is closed, or it is no more
+                                   */
+    bool condemned;   /* it is being killed */
+    bool broken;      /* what it shares is not what it should be */
+    bool stopping;    /* it has been told to end */
+    bool grows;       /* it is to be replaced by one with a larger area, once it has nothing to do */
+    bool progress;    /* it has begun something */
+    bool owed;        /* it could not be rung for */
+    bool blind;       /* the poller does not look after it */
     conc_deadline stop_due;
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
     size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
-    unsigned number;            /* constant */
-    conc_deadline start_at;     /* when there is none: when there may be one; */
-    size_t next_area;           /* and with how large an area */
+    unsigned number;                      /* constant */
+    conc_deadline start_at;               /* when there is none: when there may be one; */
+    size_t next_area;                     /* and with how large an area */
 } conc__pp_worker;
 
 typedef struct conc__pp_range {
@@ -26704,7 +26753,7 @@ typedef struct conc__pp_range {
 } conc__pp_range;
 
 struct conc_procpool {
-    conc_procpool_desc desc;    /* constant, as all up to the lock */
+    conc_procpool_desc desc; /* constant, as all up to the lock */
     char name[24];
     void *init;
     uint32_t generation;
@@ -26712,32 +26761,33 @@ struct conc_procpool {
     bool forks;
     conc_shared *buffers;
     conc_thread *keeper;
-    uint32_t refs;              /* atomic: the handle, and each future */
-    uint32_t keeper_is;         /* atomic: the keeper's owner; 0: it has not begun */
+    uint32_t refs;      /* atomic: the handle, and each future */
+    uint32_t keeper_is; /* atomic: the keeper's owner; 0: it has not begun */
     conc__port_poller poller;
     conc_event ended;
-    conc_waiters room;          /* who waits for it */
-    conc__lock lock;            /* guards all below */
+    conc_waiters room; /* who waits for it */
+    conc__lock lock;   /* guards all below */
     int phase;
-    bool discards;              /* what has not begun, will not */
-    bool exiting;               /* no worker is started any more */
+    bool discards; /* what has not begun, will not */
+    bool exiting;  /* no worker is started any more */
     bool gave_up;
-    bool napping;               /* the keeper is */
+    bool napping; /* the keeper is */
     bool room_wanted;
     conc__pp_item *first, **last;
-    size_t queued;              /* tasks in the queue */
-    size_t outstanding;         /* tasks that have not ended */
-    size_t unfinished;          /* conc__pp_items that have not ended, or whose end has not been told */
+    size_t queued;                /* tasks in the queue */
+    size_t outstanding;           /* tasks that have not ended */
+    size_t unfinished;            /* conc__pp_items that have not ended, or whose end has not been told */
     uint32_t visits, visits_seen; /* by others than the keeper, with a result; those that it knows of */
-    int64_t look_at;            /* when the keeper will look by itself */
-    unsigned failures;          /* workers that died before they were ready, or could not be started, since one was ready */
-    conc__pp_item *spare;       /* to be used again */
+    int64_t look_at;              /* when the keeper will look by itself */
+    unsigned failures;    /* workers that died before they were ready, or could not be started, since one was
+                                   ready */
+    conc__pp_item *spare; /* to be used again */
     size_t spares;
-    conc__pp_range *ranges;     /* of buffers that are given out, by their place */
+    conc__pp_range *ranges; /* of buffers that are given out, by their place */
     size_t range_count, range_room;
     size_t iterators;
-    conc_procpool_stats stats;  /* all but the first three */
-    char why[300];              /* it gave up */
+    conc_procpool_stats stats;   /* all but the first three */
+    char why[300];               /* it gave up */
     conc_procpool *next, **link; /* in the list of all pools; guarded by that list's lock */
     conc__pp_worker workers[1];
 };
@@ -26767,7 +26817,7 @@ typedef struct conc__pp_ended {
     struct conc__pp_ended *outer; /* what the same thread was telling when a callback brought it here */
 } conc__pp_ended;
 
-/* ---- the list of pools ------------------------------------------------------------------------------------------ */
+/* ---- the list of pools --------------------------------------------------------------------------------- */
 
 static conc__lock conc__procpools_lock; /* guards the list */
 static conc_procpool *conc__procpools;
@@ -26810,7 +26860,8 @@ bool conc__procpool_is_forked(const conc_procpool *pool) {
 
 conc_result conc__procpool_wrong(const conc_procpool *pool, const char *call) {
     if (pool == NULL) return conc__fail(CONC_INVALID, "%s: no pool", call);
-    if (conc__procpool_is_forked(pool)) return conc__fail(CONC_FORKED, "%s: the pool's workers are another process's", call);
+    if (conc__procpool_is_forked(pool))
+        return conc__fail(CONC_FORKED, "%s: the pool's workers are another process's", call);
     return CONC_OK;
 }
 
@@ -26826,7 +26877,7 @@ static void conc__pp_unuse(conc_procpool *pool) {
     conc__free(pool);
 }
 
-/* ---- items that have ended: with the lock held, but for the telling ----------------------------------------------- */
+/* ---- items that have ended: with the lock held, but for the telling ------------------------------------ */
 
 static uint32_t conc__pp_weight(const conc__pp_item *item) {
     return item->count != 0 ? item->count : 1;
@@ -26884,7 +26935,8 @@ static void conc__pp_report(conc_procpool *pool, const conc__pp_item *item) {
                  item->text != NULL ? item->text : conc_strerror(item->result));
 }
 
-/* The ends of `n` have been told; the pool's may come with the last. (The poke within the lock: the poller is there until then.) */
+/* The ends of `n` have been told; the pool's may come with the last. (The poke within the lock: the poller is there
+ * until then.) */
 static void conc__pp_told(conc_procpool *pool, size_t n, conc__pp_item *spares) {
     conc__lock_take(&pool->lock);
     pool->unfinished -= n;
@@ -26908,7 +26960,8 @@ static void conc__pp_tell_one(conc__pp_ended *list, conc__pp_item *item) {
     if (item->map != NULL) {
         item->map->ended(item);
     } else if (item->has_future) {
-        conc_future *f = &((conc__pp_future *)(void *)((char *)item - offsetof(conc__pp_future, item)))->future;
+        conc_future *f =
+            &((conc__pp_future *)(void *)((char *)item - offsetof(conc__pp_future, item)))->future;
         conc__future_end(f, item->result, item->code, item->text);
         conc_future_release(f);
     } else {
@@ -26919,7 +26972,8 @@ static void conc__pp_tell_one(conc__pp_ended *list, conc__pp_item *item) {
     }
 }
 
-/* All that this thread is telling. (A callback that waits may wait for one that is next in the list that it is called for.) */
+/* All that this thread is telling. (A callback that waits may wait for one that is next in the list that it is called
+ * for.) */
 static void conc__pp_tell_rest(conc__agent *me) {
     conc__pp_ended *list;
     for (list = me->telling; list != NULL; list = list->outer) {
@@ -26948,7 +27002,7 @@ static void conc__pp_tell(conc_procpool *pool, conc__pp_ended *list) {
     conc__pp_unuse(pool);
 }
 
-/* ---- the queue: with the lock held, as all up to the keeper --------------------------------------------------------- */
+/* ---- the queue: with the lock held, as all up to the keeper -------------------------------------------- */
 
 static void conc__pp_enqueue(conc_procpool *pool, conc__pp_item *item) {
     item->next = NULL;
@@ -26995,26 +27049,31 @@ static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp
     }
 }
 
-/* ---- giving tasks to workers ------------------------------------------------------------------------------------------ */
+/* ---- giving tasks to workers --------------------------------------------------------------------------- */
 
 static void conc__pp_ring(conc__pp_worker *w) {
     size_t n;
-    w->owed = conc__port_socket_send(w->channel, "", 1, &n) != 0; /* the keeper tries again; or it is dead, which is told otherwise */
+    /* If it fails, the keeper tries again; or it is dead, which is told otherwise. */
+    w->owed = conc__port_socket_send(w->channel, "", 1, &n) != 0;
 }
 
 static void conc__pp_wake(conc__pp_worker *w) {
-    if (CONC__UNLIKELY(conc__load32(&w->words->asleep, CONC__SEQ_CST) != 0) && conc__swap32(&w->words->asleep, 0, CONC__ACQ_REL) != 0) conc__pp_ring(w);
+    if (CONC__UNLIKELY(conc__load32(&w->words->asleep, CONC__SEQ_CST) != 0) &&
+        conc__swap32(&w->words->asleep, 0, CONC__ACQ_REL) != 0)
+        conc__pp_ring(w);
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
-    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
+    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows &&
+           w->posted - w->taken < CONC__PP_SLOTS;
 }
 
 static bool conc__pp_in_buffers(const conc_procpool *pool, const conc__pp_item *item, uint64_t *at) {
     const char *begin, *p = (const char *)item->arg;
     if (pool->buffers == NULL || item->count != 0 || item->size == 0) return false;
     begin = (const char *)conc_shared_data(pool->buffers);
-    if ((uintptr_t)p < (uintptr_t)begin || (uintptr_t)p >= (uintptr_t)begin + pool->desc.buffer_size) return false;
+    if ((uintptr_t)p < (uintptr_t)begin || (uintptr_t)p >= (uintptr_t)begin + pool->desc.buffer_size)
+        return false;
     *at = (uint64_t)(p - begin);
     return item->size <= pool->desc.buffer_size - *at;
 }
@@ -27137,7 +27196,9 @@ static void conc__pp_grow(conc_procpool *pool, size_t size) {
         w = &pool->workers[i];
         if (w->process == NULL && w->next_area / 2 >= size) return; /* it is on its way */
         if (w->process != NULL && w->grows && w->next_area / 2 >= size) return;
-        if (w->process != NULL && !w->grows && !w->condemned && !w->stopping && (best == NULL || w->held < best->held)) best = w;
+        if (w->process != NULL && !w->grows && !w->condemned && !w->stopping &&
+            (best == NULL || w->held < best->held))
+            best = w;
     }
     for (i = 0; best == NULL && i < pool->count; i++) { /* all are about to be replaced anyway */
         if (!pool->workers[i].grows) best = &pool->workers[i];
@@ -27183,7 +27244,8 @@ static bool conc__pp_retract(conc_procpool *pool, conc__pp_worker *w, uint32_t n
         uint32_t i = --number % CONC__PP_SLOTS, is = CONC__PP_POSTED;
         conc__pp_item *item = w->items[i];
         if (item == NULL) continue;
-        if (!conc__cas32(&w->slots[i].state, &is, CONC__PP_RETRACTED, CONC__ACQ_REL)) break; /* nor will those before it */
+        /* nor will those before it */
+        if (!conc__cas32(&w->slots[i].state, &is, CONC__PP_RETRACTED, CONC__ACQ_REL)) break;
         w->items[i] = NULL;
         w->held--;
         w->given -= conc__pp_weight(item);
@@ -27208,7 +27270,7 @@ static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
     }
 }
 
-/* ---- taking results ------------------------------------------------------------------------------------------------ */
+/* ---- taking results ------------------------------------------------------------------------------------ */
 
 static void conc__pp_broken(conc__pp_worker *w) {
     w->broken = w->condemned = true;
@@ -27247,7 +27309,9 @@ static bool conc__pp_hear(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
         n -= piece;
     }
     conc__store32(&w->words->room, w->replied, CONC__SEQ_CST);
-    if (conc__load32(&w->words->blocked, CONC__SEQ_CST) != 0 && conc__swap32(&w->words->blocked, 0, CONC__ACQ_REL) != 0) conc__pp_ring(w);
+    if (conc__load32(&w->words->blocked, CONC__SEQ_CST) != 0 &&
+        conc__swap32(&w->words->blocked, 0, CONC__ACQ_REL) != 0)
+        conc__pp_ring(w);
     return true;
 }
 
@@ -27268,7 +27332,8 @@ static char *conc__pp_bytes_of(conc__pp_worker *w, uint32_t i, size_t size) {
 }
 
 /* `n` items of a map have returned. What is left is a smaller one. */
-static void conc__pp_advance(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item, uint32_t n) {
+static void conc__pp_advance(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item,
+                             uint32_t n) {
     conc__pp_map_places p;
     const conc__pp_map *m = item->map;
     conc__pp_some *some = conc__pp_some_of(item);
@@ -27284,7 +27349,8 @@ static void conc__pp_advance(conc_procpool *pool, conc__pp_worker *w, uint32_t i
 /* An item that is over, or is to go on elsewhere. */
 static void conc__pp_go_on(conc_procpool *pool, conc__pp_ended *list, conc__pp_item *item) {
     item->worker = NULL;
-    if (item->map != NULL && item->count != 0 && (item->reason == CONC_CANCELED || (item->map->stops && item->result != CONC_OK))) {
+    if (item->map != NULL && item->count != 0 &&
+        (item->reason == CONC_CANCELED || (item->map->stops && item->result != CONC_OK))) {
         pool->stats.canceled += item->count;
         item->count = 0;
     }
@@ -27303,17 +27369,21 @@ static char *conc__pp_returned_text(conc_procpool *pool, int code) {
 }
 
 /* What its next task has replied, or said when it failed. False: that cannot be. */
-static bool conc__pp_heard(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t reply, uint32_t text_size, uint32_t failed, int code) {
+static bool conc__pp_heard(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t reply,
+                           uint32_t text_size, uint32_t failed, int code) {
     uint64_t before = item->stream != NULL ? item->stream->size : 0;
     const conc__pp_stream *s;
-    if (text_size > sizeof w->words->text || reply > pool->desc.size_max || (reply != 0 && !item->has_future) || reply + text_size < before ||
+    if (text_size > sizeof w->words->text || reply > pool->desc.size_max ||
+        (reply != 0 && !item->has_future) || reply + text_size < before ||
         !conc__pp_hear(pool, w, item, reply + text_size - before)) {
         return false;
     }
     s = item->stream;
     if (s != NULL) item->stream->reply = (size_t)reply;
     if (failed != 0) {
-        char *text = s != NULL && !s->no_memory && text_size != 0 ? conc__pp_copy_text(s->data + reply, text_size) : NULL;
+        char *text = s != NULL && !s->no_memory && text_size != 0
+                         ? conc__pp_copy_text(s->data + reply, text_size)
+                         : NULL;
         if (text == NULL) text = conc__pp_returned_text(pool, code);
         conc__pp_fails(item, failed - 1, CONC_FAILED, code, text);
     } else if (s != NULL && s->no_memory) {
@@ -27374,7 +27444,8 @@ static bool conc__pp_take(conc_procpool *pool, conc__pp_worker *w, conc__pp_ende
     uint32_t done, there, before;
     bool any = false, sane;
     if (w->process == NULL || w->broken) return false;
-    /* First this, then `done`: so what is left of it is of the one that `done` does not count, and not of one after that. */
+    /* First this, then `done`: so what is left of it is of the one that `done` does not count, and not of one after
+     * that. */
     before = w->replied;
     there = conc__load32(&w->words->replied, CONC__ACQUIRE) - before;
     done = conc__load32(&w->words->done, CONC__ACQUIRE);
@@ -27384,7 +27455,8 @@ static bool conc__pp_take(conc_procpool *pool, conc__pp_worker *w, conc__pp_ende
         while (sane && w->taken != done) sane = conc__pp_take_slot(pool, w, list);
     }
     there = there > w->replied - before ? there - (w->replied - before) : 0;
-    if (sane && CONC__UNLIKELY(there != 0) && w->taken != w->posted) { /* what its current task has replied so far */
+    /* What its current task has replied so far: */
+    if (sane && CONC__UNLIKELY(there != 0) && w->taken != w->posted) {
         conc__pp_item *item = w->items[w->taken % CONC__PP_SLOTS];
         any = true;
         sane = item != NULL && conc__pp_hear(pool, w, item, there);
@@ -27402,23 +27474,25 @@ static bool conc__pp_take_all(conc_procpool *pool, conc__pp_ended *list) {
     return any;
 }
 
-/* ---- ending workers ---------------------------------------------------------------------------------------------------- */
+/* ---- ending workers ------------------------------------------------------------------------------------ */
 
-/* Kills the worker that this runs in, for `reason`; what has not begun there is safe. With a time limit: only if the map's
- * item that has begun, number `begun`, has not returned. False: it has. */
-static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_result reason, uint32_t begun, conc__pp_ended *list) {
+/* Kills the worker that this runs in, for `reason`; what has not begun there is safe. With a time limit: only if the
+ * map's item that has begun, number `begun`, has not returned. False: it has. */
+static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_result reason, uint32_t begun,
+                             conc__pp_ended *list) {
     conc__pp_worker *w = item->worker;
     conc__pp_slot *slot = &w->slots[item->number % CONC__PP_SLOTS];
     uint32_t is = CONC__PP_BEGUN;
     if (w->condemned) return true; /* for its own sake, or it was lost before */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
-    /* It may have returned since we looked, and the next one may have begun before it could be taken back. If that is so, we see it:
-     * `done` was stored before that one's state. */
+    /* It may have returned since we looked, and the next one may have begun before it could be taken back. If that is
+     * so, we see it: `done` was stored before that one's state. */
     if ((int32_t)(conc__load32(&w->words->done, CONC__SEQ_CST) - item->number) > 0) return false;
     (void)conc__cas32(&slot->state, &is, CONC__PP_HALT, CONC__SEQ_CST);
     if (begun != 0 && conc__load32(&slot->begun, CONC__SEQ_CST) != begun) {
         is = CONC__PP_HALT;
-        (void)conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__SEQ_CST); /* if it has seen it, it stops, and the rest goes elsewhere */
+        /* If it has seen it, it stops, and the rest goes elsewhere. */
+        (void)conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__SEQ_CST);
         return false;
     }
     item->reason = (signed char)reason;
@@ -27428,8 +27502,8 @@ static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_resu
 }
 
 /* The item that the dead worker was in. */
-static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item, const char *why, int code,
-                          conc__pp_ended *list) {
+static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item,
+                          const char *why, int code, conc__pp_ended *list) {
     conc__pp_slot *slot = &w->slots[i];
     conc_result r = item->reason != CONC_OK ? (conc_result)item->reason : CONC_CRASHED;
     char text[600];
@@ -27439,12 +27513,14 @@ static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, c
         done = conc__load32(&slot->begun, CONC__ACQUIRE);
         done = done == 0 || done > item->count ? 0 : done - 1;
         if (slot->failed != 0 && slot->failed <= done) {
-            conc__pp_fails(item, slot->failed - 1, CONC_FAILED, slot->code, conc__pp_returned_text(pool, slot->code));
+            conc__pp_fails(item, slot->failed - 1, CONC_FAILED, slot->code,
+                           conc__pp_returned_text(pool, slot->code));
         }
         conc__pp_advance(pool, w, i, item, done);
     }
     if (r == CONC_TIMEOUT) {
-        n = snprintf(text, sizeof text, "a task of the process pool \"%s\" ran longer than its time limit of %g s", pool->name,
+        n = snprintf(text, sizeof text,
+                     "a task of the process pool \"%s\" ran longer than its time limit of %g s", pool->name,
                      (double)item->limit * 1e-9);
     } else if (r == CONC_CANCELED) {
         n = snprintf(text, sizeof text, "a task of the process pool \"%s\" was killed", pool->name);
@@ -27456,7 +27532,8 @@ static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, c
     } else {
         pool->stats.killed++;
     }
-    conc__pp_fails(item, 0, r, r == CONC_CRASHED ? code : 0, conc__pp_copy_text(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1));
+    conc__pp_fails(item, 0, r, r == CONC_CRASHED ? code : 0,
+                   conc__pp_copy_text(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1));
     if (item->map != NULL) {
         conc__pp_some *some = conc__pp_some_of(item);
         some->in += item->map->in_size;
@@ -27471,7 +27548,8 @@ static bool conc__pp_any_ready(const conc_procpool *pool) {
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         const conc__pp_worker *w = &pool->workers[i];
-        if (w->process != NULL && !w->condemned && conc__load32(&w->words->ready, CONC__ACQUIRE) == 1) return true;
+        if (w->process != NULL && !w->condemned && conc__load32(&w->words->ready, CONC__ACQUIRE) == 1)
+            return true;
     }
     return false;
 }
@@ -27479,7 +27557,8 @@ static bool conc__pp_any_ready(const conc_procpool *pool) {
 /* Workers cannot be had. */
 static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ended *list) {
     unsigned i;
-    (void)snprintf(pool->why, sizeof pool->why, "the process pool \"%s\" has given up: %.200s", pool->name, why);
+    (void)snprintf(pool->why, sizeof pool->why, "the process pool \"%s\" has given up: %.200s", pool->name,
+                   why);
     pool->gave_up = true;
     pool->phase = CONC__PP_CLOSED;
     for (i = 0; i < pool->count; i++) {
@@ -27500,22 +27579,27 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
 static void conc__pp_failed(conc_procpool *pool, conc__pp_worker *w, const char *why, conc__pp_ended *list) {
     unsigned n = pool->failures++;
     w->start_at = conc_after(n < 7 ? CONC__PP_PATIENCE * (double)(1u << n) : CONC__PP_PATIENCE * 100);
-    if (n + 1 >= CONC__PP_TRIES && !conc__pp_any_ready(pool) && !pool->gave_up) conc__pp_give_up(pool, why, list);
+    if (n + 1 >= CONC__PP_TRIES && !conc__pp_any_ready(pool) && !pool->gave_up)
+        conc__pp_give_up(pool, why, list);
 }
 
 /* Its process has ended, and been joined: `r`, `code`, and in words. */
-static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result r, int code, const char *text, conc__pp_ended *list) {
+static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result r, int code,
+                            const char *text, conc__pp_ended *list) {
     uint32_t ready = conc__load32(&w->words->ready, CONC__ACQUIRE);
     char why[500];
     bool clean = w->stopping && r == CONC_OK && code == 0 && w->held == 0;
     if (r == CONC_OK) {
         if (ready == 2 && memchr(w->words->text, '\0', sizeof w->words->text) != NULL) {
-            (void)snprintf(why, sizeof why, "the initialiser returned %d%s%s", code, w->words->text[0] != '\0' ? ": " : "", w->words->text);
+            (void)snprintf(why, sizeof why, "the initialiser returned %d%s%s", code,
+                           w->words->text[0] != '\0' ? ": " : "", w->words->text);
         } else {
-            (void)snprintf(why, sizeof why, "process \"%s-%u\" ended before its task returned", pool->name, w->number);
+            (void)snprintf(why, sizeof why, "process \"%s-%u\" ended before its task returned", pool->name,
+                           w->number);
         }
     } else {
-        (void)snprintf(why, sizeof why, "%s", w->broken ? "a task has written over what its process shares with the pool" : text);
+        (void)snprintf(why, sizeof why, "%s",
+                       w->broken ? "a task has written over what its process shares with the pool" : text);
     }
     if (w->taken != w->posted) {
         uint32_t number = w->posted;
@@ -27524,7 +27608,8 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
             conc__pp_item *item = w->items[i];
             w->items[i] = NULL;
             if (item == NULL) continue;
-            if (state != CONC__PP_POSTED || (number == w->taken && w->broken)) { /* (of a sane one that is the first alone) */
+            /* (of a sane one that is the first alone) */
+            if (state != CONC__PP_POSTED || (number == w->taken && w->broken)) {
                 w->progress = true;
                 conc__pp_lost(pool, w, i, item, why, code, list);
             } else {
@@ -27546,11 +27631,12 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
     }
 }
 
-/* ---- the keeper ------------------------------------------------------------------------------------------------------- */
+/* ---- the keeper ---------------------------------------------------------------------------------------- */
 
 static void conc__pp_watch_fds(conc_procpool *pool, conc__pp_worker *w) {
     w->blind = conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ) != 0;
-    if (w->end_fd >= 0 && conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ) != 0) w->blind = true;
+    if (w->end_fd >= 0 && conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ) != 0)
+        w->blind = true;
 }
 
 /* Whether its process has ended, or is ending: then it is buried as soon as it can be. */
@@ -27578,8 +27664,8 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
         conc__pp_buried(pool, w, r, code, text, list);
         return;
     }
-    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return, still. (Not
-     * condemned: whether it was ready counts.) */
+    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return,
+     * still. (Not condemned: whether it was ready counts.) */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
     if (w->condemned || w->held == 0) (void)conc_process_kill(w->process);
     /* (Beside this, it is looked at again and again.) */
@@ -27587,11 +27673,13 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
 }
 
 /* The time limit of what runs there; the time to look again. */
-static int64_t conc__pp_look_at_limit(conc_procpool *pool, conc__pp_worker *w, int64_t now, conc__pp_ended *list) {
+static int64_t conc__pp_look_at_limit(conc_procpool *pool, conc__pp_worker *w, int64_t now,
+                                      conc__pp_ended *list) {
     conc__pp_item *item = w->taken != w->posted ? w->items[w->taken % CONC__PP_SLOTS] : NULL;
     const conc__pp_slot *slot = &w->slots[w->taken % CONC__PP_SLOTS];
     uint32_t begun, ran;
-    if (w->condemned || item == NULL || item->limit == 0) return INT64_MAX; /* when the next one begins, this one rings */
+    /* When the next one begins, this one rings. */
+    if (w->condemned || item == NULL || item->limit == 0) return INT64_MAX;
     begun = conc__load32(&slot->begun, CONC__ACQUIRE);
     if (begun == 0) return now + item->limit;
     ran = (uint32_t)(now / 1000000) - conc__load32(&w->words->since, CONC__ACQUIRE);
@@ -27613,18 +27701,23 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     conc__lock_give(&pool->lock);
     shared[0] = conc_shared_new(CONC__PP_AREA_AT + area);
     shared[1] = pool->buffers;
-    params = shared[0] != NULL ? (conc__pp_params *)conc__alloc(CONC__PP_PARAMS + pool->desc.init_size, 1, "a worker") : NULL;
+    params = shared[0] != NULL
+                 ? (conc__pp_params *)conc__alloc(CONC__PP_PARAMS + pool->desc.init_size, 1, "a worker")
+                 : NULL;
     if (params != NULL) {
         params->number = w->number;
         params->forked = pool->forks;
-        params->initialize = pool->desc.initialize != NULL ? conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new") : 0;
+        params->initialize = pool->desc.initialize != NULL
+                                 ? conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new")
+                                 : 0;
         params->init_size = pool->desc.init_size;
         params->memory_limit = pool->desc.memory_limit;
         params->reply_max = pool->desc.size_max;
         if (!pool->forks && params->initialize != 0) {
             conc__pp_name((char *)conc_shared_data(shared[0]) + CONC__PP_NAMES_AT, params->initialize);
         }
-        if (pool->desc.init_size != 0) memcpy((char *)params + CONC__PP_PARAMS, pool->init, pool->desc.init_size);
+        if (pool->desc.init_size != 0)
+            memcpy((char *)params + CONC__PP_PARAMS, pool->init, pool->desc.init_size);
         (void)snprintf(name, sizeof name, "%s-%u", pool->name, w->number);
         memset(&desc, 0, sizeof desc);
         desc.name = name;
@@ -27633,7 +27726,8 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
         desc.channel = true;
         desc.shared = shared;
         desc.shared_count = pool->buffers != NULL ? 2 : 1;
-        process = conc_process_start(conc__procpool_worker, params, CONC__PP_PARAMS + pool->desc.init_size, &desc);
+        process =
+            conc_process_start(conc__procpool_worker, params, CONC__PP_PARAMS + pool->desc.init_size, &desc);
     }
     if (process == NULL) {
         conc_shared_free(shared[0]);
@@ -27656,7 +27750,8 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed = w->blind = false;
+    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed =
+        w->blind = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
@@ -27675,12 +27770,14 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         conc__pp_worker *w = &pool->workers[i];
         int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
-        if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind))
+            conc__pp_look_for_end(pool, w, list);
         if (w->process != NULL && w->owed) conc__pp_ring(w);
         if (w->process != NULL) {
             *over = false;
             if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
-            if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX) w->stop_due = conc_after(CONC__PP_GRACE);
+            if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX)
+                w->stop_due = conc_after(CONC__PP_GRACE);
             if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
@@ -27706,7 +27803,8 @@ static void conc__pp_start_those_due(conc_procpool *pool, conc__pp_ended *list) 
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
-        if (w->process != NULL || !conc_deadline_passed(w->start_at)) continue; /* (only this thread changes these) */
+        if (w->process != NULL || !conc_deadline_passed(w->start_at))
+            continue; /* (only this thread changes these) */
         if (conc__pp_start(pool, w) != CONC_OK) {
             char why[240];
             (void)snprintf(why, sizeof why, "%.239s", conc_error_detail());
@@ -27717,15 +27815,17 @@ static void conc__pp_start_those_due(conc_procpool *pool, conc__pp_ended *list) 
     }
 }
 
-/* Asks all to ring, as those that have nothing may be given something meanwhile; false: there is something to be taken already. The lock
- * is held. */
+/* Asks all to ring, as those that have nothing may be given something meanwhile; false: there is something to be
+ * taken already. The lock is held. */
 static bool conc__pp_ask_to_ring(conc_procpool *pool) {
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
         if (w->process == NULL || w->broken) continue;
         conc__store32(&w->words->wants, 1, CONC__SEQ_CST);
-        if (conc__load32(&w->words->done, CONC__SEQ_CST) != w->taken || conc__load32(&w->words->replied, CONC__SEQ_CST) != w->replied) return false;
+        if (conc__load32(&w->words->done, CONC__SEQ_CST) != w->taken ||
+            conc__load32(&w->words->replied, CONC__SEQ_CST) != w->replied)
+            return false;
     }
     return true;
 }
@@ -27783,7 +27883,7 @@ static int conc__pp_keep(void *arg) {
     return 0;
 }
 
-/* ---- who comes by ---------------------------------------------------------------------------------------------------------- */
+/* ---- who comes by -------------------------------------------------------------------------------------- */
 
 bool conc__procpool_visit(conc_procpool *pool) {
     conc__pp_ended list;
@@ -27839,7 +27939,7 @@ bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *ar
     return true;
 }
 
-/* ---- futures ----------------------------------------------------------------------------------------------------------------- */
+/* ---- futures ------------------------------------------------------------------------------------------- */
 
 static conc__pp_item *conc__pp_item_of(const conc_future *f) {
     return &((conc__pp_future *)(void *)(uintptr_t)f)->item;
@@ -27894,11 +27994,14 @@ static conc_result conc__pp_cancel(conc_future *f) {
     conc__pp_item *item = conc__pp_item_of(f);
     conc_result r = CONC_CLOSED;
     if (conc__future_is_ended(f)) return CONC_CLOSED;
-    if (conc__procpool_is_forked(item->pool)) return conc__fail(CONC_FORKED, "conc_future_cancel: the pool's workers are another process's");
+    if (conc__procpool_is_forked(item->pool))
+        return conc__fail(CONC_FORKED, "conc_future_cancel: the pool's workers are another process's");
     (void)conc_future_retain(f);
     conc__procpool_cancel(item->pool, &item, 1, false);
-    if (!conc__future_is_ended(f)) r = CONC_BUSY;
-    else if (f->result == CONC_CANCELED) r = CONC_OK;
+    if (!conc__future_is_ended(f))
+        r = CONC_BUSY;
+    else if (f->result == CONC_CANCELED)
+        r = CONC_OK;
     conc_future_release(f);
     return r;
 }
@@ -27909,14 +28012,17 @@ static void conc__pp_freed(conc_future *f) {
     conc__pp_unuse(item->pool);
 }
 
-static const conc__future_class conc__pp_futures = { conc__pp_help, NULL, NULL, conc__pp_cancel, conc__pp_freed };
+static const conc__future_class conc__pp_futures = {conc__pp_help, NULL, NULL, conc__pp_cancel,
+                                                    conc__pp_freed};
 
 conc_result conc_procpool_kill(conc_future *f) {
     conc__pp_item *item;
-    if (f == NULL || f->cls != &conc__pp_futures) return conc__fail(CONC_INVALID, "conc_procpool_kill: this is no future of a process pool");
+    if (f == NULL || f->cls != &conc__pp_futures)
+        return conc__fail(CONC_INVALID, "conc_procpool_kill: this is no future of a process pool");
     if (conc__future_is_ended(f)) return CONC_CLOSED;
     item = conc__pp_item_of(f);
-    if (conc__procpool_is_forked(item->pool)) return conc__fail(CONC_FORKED, "conc_procpool_kill: the pool's workers are another process's");
+    if (conc__procpool_is_forked(item->pool))
+        return conc__fail(CONC_FORKED, "conc_procpool_kill: the pool's workers are another process's");
     (void)conc_future_retain(f);
     conc__procpool_cancel(item->pool, &item, 1, true);
     conc_future_release(f);
@@ -27926,12 +28032,13 @@ conc_result conc_procpool_kill(conc_future *f) {
 void *conc_procpool_replied(const conc_future *f, size_t *size) {
     const conc__pp_item *item = NULL;
     if (f != NULL && f->cls == &conc__pp_futures && conc__future_is_ended(f)) item = conc__pp_item_of(f);
-    if (item != NULL && (item->stream == NULL || item->stream->reply == 0 || item->stream->no_memory)) item = NULL;
+    if (item != NULL && (item->stream == NULL || item->stream->reply == 0 || item->stream->no_memory))
+        item = NULL;
     if (size != NULL) *size = item != NULL ? item->stream->reply : 0;
     return item != NULL ? item->stream->data : NULL;
 }
 
-/* ---- handing in ------------------------------------------------------------------------------------------------------------------ */
+/* ---- handing in ---------------------------------------------------------------------------------------- */
 
 uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const char *call) {
     uint64_t number;
@@ -27941,15 +28048,20 @@ uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const ch
     }
     if (pool->forks) {
         uintptr_t address = 0;
-        memcpy(&address, &fn, sizeof fn < sizeof address ? sizeof fn : sizeof address); /* ISO C has no cast between the two */
+        /* ISO C has no cast between the two */
+        memcpy(&address, &fn, sizeof fn < sizeof address ? sizeof fn : sizeof address);
         return (uint64_t)address;
     }
     number = conc__task_number_of(fn);
     if (number >= CONC__PP_NAMES) {
         number = 0;
-        (void)conc__fail(CONC_INVALID, "%s: only the first %u functions that are registered can be a pool's", call, CONC__PP_NAMES - 1u);
+        (void)conc__fail(CONC_INVALID, "%s: only the first %u functions that are registered can be a pool's",
+                         call, CONC__PP_NAMES - 1u);
     } else if (number == 0) {
-        (void)conc__fail(CONC_INVALID, "%s: the pool's workers are spawned, and the function is not registered by conc_process_register()", call);
+        (void)conc__fail(CONC_INVALID,
+                         "%s: the pool's workers are spawned, and the function is not registered by "
+                         "conc_process_register()",
+                         call);
     }
     return number;
 }
@@ -27993,7 +28105,8 @@ static conc_result conc__pp_place(conc_procpool *pool, conc__pp_item *item, cons
         conc__pp_accept(pool, item);
         conc__pp_feed(pool);
         take = pool->first != NULL;
-        for (i = 0; !take && i < pool->count; i++) take = pool->workers[i].posted - pool->workers[i].taken > CONC__PP_SLOTS / 2;
+        for (i = 0; !take && i < pool->count; i++)
+            take = pool->workers[i].posted - pool->workers[i].taken > CONC__PP_SLOTS / 2;
         if (take && !finishing && conc__pp_take_all(pool, &list)) {
             pool->visits++;
             conc__pp_feed(pool);
@@ -28018,7 +28131,8 @@ static bool conc__pp_drop_oldest(conc_procpool *pool) {
         if (w->process == NULL) continue;
         for (n = w->taken; n != w->posted; n++) {
             item = w->items[n % CONC__PP_SLOTS];
-            if (item != NULL && item->map == NULL && conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED) {
+            if (item != NULL && item->map == NULL &&
+                conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED) {
                 if (oldest == NULL || (int64_t)(item->order - oldest->order) < 0) oldest = item;
                 break;
             }
@@ -28038,7 +28152,8 @@ static bool conc__pp_drop_oldest(conc_procpool *pool) {
 
 /* What an op has: the item to be placed, and the name of the call. */
 static conc_result conc__pp_room_attempt(conc_op *op) {
-    conc_result r = conc__pp_place((conc_procpool *)op->object, (conc__pp_item *)op->data, "conc_procpool_run");
+    conc_result r =
+        conc__pp_place((conc_procpool *)op->object, (conc__pp_item *)op->data, "conc_procpool_run");
     return r == CONC_FULL ? CONC_PENDING : r;
 }
 
@@ -28054,17 +28169,22 @@ static bool conc__pp_room_arm(conc_op *op, conc_node *node) {
     return wait;
 }
 
-static const conc_op_class conc__pp_room_op = { "process pool run", CONC_REJECTED, conc__pp_room_attempt, conc__pp_room_arm, NULL, NULL };
+static const conc_op_class conc__pp_room_op = {"process pool run", CONC_REJECTED, conc__pp_room_attempt,
+                                               conc__pp_room_arm,  NULL,          NULL};
 
 /* Places it as the policy says. CONC_OK; CONC_REJECTED with *discarded: it is not run, and the call succeeds. */
-static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, const conc_procpool_task *task, bool *discarded) {
+static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, const conc_procpool_task *task,
+                                    bool *discarded) {
     conc_result r = conc__pp_place(pool, item, "conc_procpool_run");
     *discarded = false;
-    while (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_DISCARD_OLDEST && conc__pp_drop_oldest(pool)) {
+    while (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_DISCARD_OLDEST &&
+           conc__pp_drop_oldest(pool)) {
         r = conc__pp_place(pool, item, "conc_procpool_run");
     }
-    if (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_BLOCK && conc__self()->telling == NULL) { /* a callback keeps others from their end */
-        conc_deadline until = pool->desc.block_seconds > 0 ? conc_after(pool->desc.block_seconds) : CONC_FOREVER;
+    /* a callback keeps others from their end */
+    if (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_BLOCK && conc__self()->telling == NULL) {
+        conc_deadline until =
+            pool->desc.block_seconds > 0 ? conc_after(pool->desc.block_seconds) : CONC_FOREVER;
         conc_op op = conc_op_make(&conc__pp_room_op, pool, item);
         if (task != NULL && task->until.ns != 0) until = task->until;
         r = conc__wait_op(&op, until);
@@ -28073,7 +28193,8 @@ static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, co
     if (r == CONC_FULL || r == CONC_REJECTED) {
         *discarded = pool->desc.on_reject == CONC_REJECT_DISCARD;
         r = *discarded ? CONC_REJECTED
-                       : conc__fail(CONC_REJECTED, "pool full: the process pool \"%s\" has %zu tasks waiting", pool->name, pool->outstanding);
+                       : conc__fail(CONC_REJECTED, "pool full: the process pool \"%s\" has %zu tasks waiting",
+                                    pool->name, pool->outstanding);
     }
     if (r != CONC_OK) {
         conc__lock_take(&pool->lock);
@@ -28092,18 +28213,21 @@ int64_t conc__procpool_limit(const conc_procpool *pool) {
 }
 
 /* What every task begins with. `bytes`: room for a copy of a small argument; NULL: there is none. */
-static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, conc_fn fn, const void *arg, size_t size,
-                                    const conc_procpool_task *task, bool copy, char *bytes, const char *call) {
+static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, conc_fn fn, const void *arg,
+                                    size_t size, const conc_procpool_task *task, bool copy, char *bytes,
+                                    const char *call) {
     if (arg == NULL && size != 0) return conc__fail(CONC_INVALID, "%s: no argument", call);
     if (size > pool->desc.size_max) {
-        return conc__fail(CONC_INVALID, "%s: an argument of %zu bytes, where the pool's size_max allows %zu", call, size, pool->desc.size_max);
+        return conc__fail(CONC_INVALID, "%s: an argument of %zu bytes, where the pool's size_max allows %zu",
+                          call, size, pool->desc.size_max);
     }
     item->fn = conc__procpool_function(pool, fn, call);
     if (item->fn == 0) return CONC_INVALID;
     item->pool = pool;
     item->arg = (void *)(uintptr_t)arg;
     item->size = size;
-    item->limit = task != NULL && task->time_limit > 0 ? conc__pp_nanoseconds(task->time_limit) : conc__procpool_limit(pool);
+    item->limit = task != NULL && task->time_limit > 0 ? conc__pp_nanoseconds(task->time_limit)
+                                                       : conc__procpool_limit(pool);
     item->back = !copy;
     if (copy && size != 0) {
         uint64_t at;
@@ -28122,7 +28246,8 @@ static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, co
 }
 
 /* One without a future, prepared. NULL, with the error recorded. */
-static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task) {
+static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const void *arg, size_t size,
+                                        const conc_procpool_task *task) {
     conc__pp_item *item;
     conc__pp_run *run;
     conc__lock_take(&pool->lock);
@@ -28139,7 +28264,8 @@ static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const v
         run = (conc__pp_run *)conc__alloc(1, sizeof *run, "a task");
         item = run != NULL ? &run->item : NULL;
     }
-    if (item != NULL && conc__pp_prepare(pool, item, fn, arg, size, task, true, run->bytes, "conc_procpool_run") != CONC_OK) {
+    if (item != NULL &&
+        conc__pp_prepare(pool, item, fn, arg, size, task, true, run->bytes, "conc_procpool_run") != CONC_OK) {
         conc__free(item);
         item = NULL;
     }
@@ -28151,7 +28277,8 @@ static void conc__pp_item_free(conc__pp_item *item) {
     conc__free(item);
 }
 
-conc_result conc_procpool_run_ex(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task) {
+conc_result conc_procpool_run_ex(conc_procpool *pool, conc_fn fn, const void *arg, size_t size,
+                                 const conc_procpool_task *task) {
     conc_result r = conc__procpool_wrong(pool, "conc_procpool_run");
     conc__pp_item *item;
     bool discarded;
@@ -28168,7 +28295,8 @@ conc_result conc_procpool_run(conc_procpool *pool, conc_fn fn, const void *arg, 
     return conc_procpool_run_ex(pool, fn, arg, size, NULL);
 }
 
-conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg, size_t size, const conc_procpool_task *task) {
+conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg, size_t size,
+                                     const conc_procpool_task *task) {
     conc__pp_future *f;
     conc_result r;
     bool discarded = false;
@@ -28179,7 +28307,8 @@ conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg,
     f->future.state = CONC__BEGUN; /* nobody but the pool ends it */
     f->future.users = 2;
     f->item.has_future = true;
-    r = conc__pp_prepare(pool, &f->item, fn, arg, size, task, task != NULL && task->copy, NULL, "conc_procpool_submit");
+    r = conc__pp_prepare(pool, &f->item, fn, arg, size, task, task != NULL && task->copy, NULL,
+                         "conc_procpool_submit");
     if (r == CONC_OK) {
         (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
         r = conc__pp_hand_in(pool, &f->item, task, &discarded);
@@ -28232,7 +28361,8 @@ static conc_result conc__pp_run_attempt(conc_op *op) {
 }
 
 conc_op conc_op_procpool_run(conc_procpool *pool, const conc_procpool_job *job) {
-    static const conc_op_class cls = { "process pool run", CONC_REJECTED, conc__pp_run_attempt, conc__pp_room_arm, NULL, NULL };
+    static const conc_op_class cls = {"process pool run", CONC_REJECTED, conc__pp_run_attempt,
+                                      conc__pp_room_arm,  NULL,          NULL};
     return conc_op_make(&cls, pool, (void *)(uintptr_t)job);
 }
 
@@ -28257,14 +28387,15 @@ conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first, bool m
     return r;
 }
 
-/* ---- buffers --------------------------------------------------------------------------------------------------------------------- */
+/* ---- buffers ------------------------------------------------------------------------------------------- */
 
 void *conc_procpool_buffer(conc_procpool *pool, size_t size) {
     char *data = NULL;
     size_t i, at = 0;
     if (conc__procpool_wrong(pool, "conc_procpool_buffer") != CONC_OK) return NULL;
     if (size == 0 || pool->buffers == NULL) {
-        (void)conc__fail(CONC_INVALID, "conc_procpool_buffer: %s", size == 0 ? "no size" : "the pool has no buffer_size");
+        (void)conc__fail(CONC_INVALID, "conc_procpool_buffer: %s",
+                         size == 0 ? "no size" : "the pool has no buffer_size");
         return NULL;
     }
     if (size > pool->desc.buffer_size) size = pool->desc.buffer_size + 1;
@@ -28272,7 +28403,8 @@ void *conc_procpool_buffer(conc_procpool *pool, size_t size) {
     conc__lock_take(&pool->lock);
     if (pool->range_count == pool->range_room) {
         size_t room = pool->range_room == 0 ? 16 : pool->range_room * 2;
-        conc__pp_range *more = (conc__pp_range *)conc__realloc(pool->ranges, room, sizeof *more, "a process pool's buffers");
+        conc__pp_range *more =
+            (conc__pp_range *)conc__realloc(pool->ranges, room, sizeof *more, "a process pool's buffers");
         if (more == NULL) {
             conc__lock_give(&pool->lock);
             return NULL;
@@ -28280,7 +28412,8 @@ void *conc_procpool_buffer(conc_procpool *pool, size_t size) {
         pool->ranges = more;
         pool->range_room = room;
     }
-    for (i = 0; i < pool->range_count && pool->ranges[i].begin - at < size; i++) at = pool->ranges[i].begin + pool->ranges[i].size;
+    for (i = 0; i < pool->range_count && pool->ranges[i].begin - at < size; i++)
+        at = pool->ranges[i].begin + pool->ranges[i].size;
     if (i < pool->range_count || size <= pool->desc.buffer_size - at) {
         memmove(pool->ranges + i + 1, pool->ranges + i, (pool->range_count - i) * sizeof *pool->ranges);
         pool->ranges[i].begin = at;
@@ -28289,7 +28422,9 @@ void *conc_procpool_buffer(conc_procpool *pool, size_t size) {
         data = (char *)conc_shared_data(pool->buffers) + at;
     }
     conc__lock_give(&pool->lock);
-    if (data == NULL) (void)conc__fail(CONC_NO_MEMORY, "conc_procpool_buffer: no room for %zu bytes in the pool's %zu", size, pool->desc.buffer_size);
+    if (data == NULL)
+        (void)conc__fail(CONC_NO_MEMORY, "conc_procpool_buffer: no room for %zu bytes in the pool's %zu",
+                         size, pool->desc.buffer_size);
     return data;
 }
 
@@ -28311,7 +28446,7 @@ conc_result conc_procpool_buffer_free(conc_procpool *pool, void *buffer) {
     return r == CONC_OK ? r : conc__fail(r, "conc_procpool_buffer_free: this is no buffer of the pool");
 }
 
-/* ---- making ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- making -------------------------------------------------------------------------------------------- */
 
 /* At exit(): closes all, and waits for their tasks. */
 static void conc__procpools_at_exit(void) {
@@ -28338,7 +28473,8 @@ static void conc__procpools_at_exit(void) {
         if (pool == NULL) return;
         (void)conc_procpool_close(pool);
         op = conc_op_event(&pool->ended);
-        if (conc__self()->telling == NULL) (void)conc__wait_uncanceled(&op, CONC_FOREVER); /* (a callback that calls exit() keeps it from its end) */
+        /* (a callback that calls exit() keeps it from its end) */
+        if (conc__self()->telling == NULL) (void)conc__wait_uncanceled(&op, CONC_FOREVER);
         conc__pp_unuse(pool);
     }
 }
@@ -28346,9 +28482,11 @@ static void conc__procpools_at_exit(void) {
 static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned workers) {
     if (workers > CONC_PROCPOOL_MAX_WORKERS) return "more workers than CONC_PROCPOOL_MAX_WORKERS";
     if (!(d->block_seconds >= 0) || !(d->time_limit >= 0)) return "a negative time";
-    if (d->on_reject == CONC_REJECT_CALLER_RUNS) return "the caller cannot run tasks: it is not a process of its own";
+    if (d->on_reject == CONC_REJECT_CALLER_RUNS)
+        return "the caller cannot run tasks: it is not a process of its own";
     if ((unsigned)d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
-    if (d->queue_capacity == CONC_POOL_NO_QUEUE && d->on_reject == CONC_REJECT_DISCARD_OLDEST) return "without a queue there is no oldest to be discarded";
+    if (d->queue_capacity == CONC_POOL_NO_QUEUE && d->on_reject == CONC_REJECT_DISCARD_OLDEST)
+        return "without a queue there is no oldest to be discarded";
     if (d->init_size != 0 && d->init_arg == NULL) return "no argument for the initialiser";
     if (d->size_max > SIZE_MAX / 4 - CONC__PP_AREA_AT || d->buffer_size > SIZE_MAX / 4) return "too large";
     if (d->memory_limit != 0 && !CONC__PROCESS_LIMITS) return "there are no memory limits on this system";
@@ -28366,8 +28504,11 @@ static void conc__pp_undo(conc_procpool *pool) {
         conc__pp_stop(w);
         (void)conc_channel_close(conc_process_channel(w->process));
         (void)conc_process_kill(w->process);
-        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until)) (void)conc_sleep(conc_after(0.001));
-        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY) (void)conc_process_detach(w->process); /* it cannot be killed */
+        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until))
+            (void)conc_sleep(conc_after(0.001));
+        /* it cannot be killed */
+        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY)
+            (void)conc_process_detach(w->process);
         conc_shared_free(w->shared);
         conc__free(w->params);
     }
@@ -28389,7 +28530,9 @@ static bool conc__pp_begin(conc_procpool *pool) {
         pool->buffers = conc_shared_new(pool->desc.buffer_size);
         if (pool->buffers == NULL) return false;
     }
-    if (pool->desc.initialize != NULL && conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new: the initialiser") == 0) return false;
+    if (pool->desc.initialize != NULL &&
+        conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new: the initialiser") == 0)
+        return false;
     for (i = 0; i < pool->count; i++) {
         pool->workers[i].number = i + 1;
         pool->workers[i].next_area = CONC__PP_AREA;
@@ -28412,13 +28555,15 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     if (workers == 0) workers = conc_cpu_count();
     if (d.name == NULL) d.name = "procpool";
     if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) < 8 ? 28 : 30);
-    if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
+    if (d.method == CONC_PROCESS_DEFAULT)
+        d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
     wrong = conc__pp_desc_wrong(&d, workers);
     if (wrong != NULL) {
         (void)conc__fail(CONC_INVALID, "conc_procpool_new: %s", wrong);
         return NULL;
     }
-    pool = (conc_procpool *)conc__alloc(1, sizeof *pool + (workers - 1) * sizeof *pool->workers, "a process pool");
+    pool = (conc_procpool *)conc__alloc(1, sizeof *pool + (workers - 1) * sizeof *pool->workers,
+                                        "a process pool");
     if (pool == NULL) return NULL;
     pool->desc = d;
     (void)snprintf(pool->name, sizeof pool->name, "%.20s", d.name);
@@ -28433,7 +28578,8 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     e = conc__port_poller_open(&pool->poller);
     if (e != 0) {
         conc__pp_unuse(pool);
-        (void)conc__fail_system(conc__port_kind_of(e) == CONC__PORT_TABLE_FULL ? CONC_REJECTED : CONC_SYSTEM, e, "cannot make a process pool's poller");
+        (void)conc__fail_system(conc__port_kind_of(e) == CONC__PORT_TABLE_FULL ? CONC_REJECTED : CONC_SYSTEM,
+                                e, "cannot make a process pool's poller");
         return NULL;
     }
     conc__on_fork(CONC__RESET_PROCPOOLS, conc__procpools_reset);
@@ -28456,7 +28602,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     return NULL;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------------------------------------- */
 
 /* CONC_OK: it was open. */
 static conc_result conc__pp_shut(conc_procpool *pool, bool discards, bool kills) {
@@ -28482,7 +28628,8 @@ static conc_result conc__pp_shut(conc_procpool *pool, bool discards, bool kills)
             if (w->process == NULL) continue;
             (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, &list);
             if (!kills) continue;
-            for (number = w->taken; number != w->posted; number++) { /* those that have returned by now, and the one that runs */
+            /* Those that have returned by now, and the one that runs: */
+            for (number = w->taken; number != w->posted; number++) {
                 conc__pp_item *item = w->items[number % CONC__PP_SLOTS];
                 if (item != NULL && item->reason == CONC_OK) item->reason = CONC_CANCELED;
             }
@@ -28520,11 +28667,16 @@ static conc_result conc__pp_end_attempt(conc_op *op) {
     bool open;
     if (r != CONC_OK) return r;
     if (conc_event_is_set(&pool->ended)) return CONC_OK;
-    if (conc__self()->telling != NULL) return conc__fail(CONC_DEADLOCK, "conc_procpool_join: the caller is a callback, and keeps the pool from its end");
+    if (conc__self()->telling != NULL)
+        return conc__fail(CONC_DEADLOCK,
+                          "conc_procpool_join: the caller is a callback, and keeps the pool from its end");
     conc__lock_take(&pool->lock);
     open = pool->phase == CONC__PP_OPEN;
     conc__lock_give(&pool->lock);
-    if (open) return conc__fail(CONC_INVALID, "conc_procpool_join: the pool \"%s\" is open, and would go on: close it first", pool->name);
+    if (open)
+        return conc__fail(CONC_INVALID,
+                          "conc_procpool_join: the pool \"%s\" is open, and would go on: close it first",
+                          pool->name);
     return CONC_PENDING;
 }
 
@@ -28534,7 +28686,8 @@ static bool conc__pp_end_arm(conc_op *op, conc_node *node) {
 }
 
 conc_op conc_op_procpool_end(conc_procpool *pool) {
-    static const conc_op_class cls = { "process pool end", CONC_BUSY, conc__pp_end_attempt, conc__pp_end_arm, NULL, NULL };
+    static const conc_op_class cls = {"process pool end", CONC_BUSY, conc__pp_end_attempt,
+                                      conc__pp_end_arm,   NULL,      NULL};
     return conc_op_make(&cls, pool, NULL);
 }
 
@@ -28544,7 +28697,8 @@ static bool conc__pp_event_is_set(void *event) {
 
 conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline) {
     conc_op op = conc_op_procpool_end(pool);
-    if (pool != NULL && !conc__procpool_is_forked(pool) && deadline.ns != INT64_MIN && conc_procpool_is_closed(pool) && conc__self()->telling == NULL) {
+    if (pool != NULL && !conc__procpool_is_forked(pool) && deadline.ns != INT64_MIN &&
+        conc_procpool_is_closed(pool) && conc__self()->telling == NULL) {
         (void)conc__procpool_watch(pool, conc__pp_event_is_set, &pool->ended);
     }
     return conc__wait_op(&op, deadline);
@@ -28558,12 +28712,15 @@ conc_result conc_procpool_free(conc_procpool *pool) {
         return CONC_OK;
     }
     if (!conc_event_is_set(&pool->ended)) {
-        return conc__fail(CONC_BUSY, "conc_procpool_free: the pool \"%s\" has not ended: close and join it first", pool->name);
+        return conc__fail(CONC_BUSY,
+                          "conc_procpool_free: the pool \"%s\" has not ended: close and join it first",
+                          pool->name);
     }
     conc__lock_take(&pool->lock);
     if (pool->iterators != 0) {
         conc__lock_give(&pool->lock);
-        return conc__fail(CONC_BUSY, "conc_procpool_free: an iterator over the pool \"%s\" is still open", pool->name);
+        return conc__fail(CONC_BUSY, "conc_procpool_free: an iterator over the pool \"%s\" is still open",
+                          pool->name);
     }
     conc__lock_give(&pool->lock);
     {
@@ -28588,7 +28745,7 @@ conc_result conc_procpool_finish(conc_procpool *pool) {
     return r == CONC_OK ? conc_procpool_free(pool) : r;
 }
 
-/* ---- looking ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------------------------- */
 
 conc_procpool_stats conc_procpool_stats_of(conc_procpool *pool) {
     conc_procpool_stats s;
@@ -28606,7 +28763,9 @@ conc_procpool_stats conc_procpool_stats_of(conc_procpool *pool) {
         if (w->held != 0) s.busy++;
         for (n = w->taken; n != w->posted; n++) {
             const conc__pp_item *item = w->items[n % CONC__PP_SLOTS];
-            if (item != NULL && conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED) s.waiting += conc__pp_weight(item);
+            if (item != NULL &&
+                conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED)
+                s.waiting += conc__pp_weight(item);
         }
     }
     conc__lock_give(&pool->lock);
@@ -28633,7 +28792,8 @@ bool conc_procpool_is_closed(const conc_procpool *pool) {
 
 long conc_procpool_pid(conc_procpool *pool, unsigned number) {
     long pid = 0;
-    if (conc__procpool_wrong(pool, "conc_procpool_pid") != CONC_OK || number == 0 || number > pool->count) return 0;
+    if (conc__procpool_wrong(pool, "conc_procpool_pid") != CONC_OK || number == 0 || number > pool->count)
+        return 0;
     conc__lock_take(&pool->lock);
     if (pool->workers[number - 1].process != NULL) pid = conc_process_pid(pool->workers[number - 1].process);
     conc__lock_give(&pool->lock);
@@ -28663,7 +28823,7 @@ void conc__procpool_iterated(conc_procpool *pool, bool begins) {
  * ========================================================================================== */
 
 #define CONC__PP_CHUNK_BYTES ((size_t)1 << 20) /* of a chunk whose size is chosen, at most */
-#define CONC__PP_PARTS 64u                     /* of a map, for each worker, that have been handed in and have not ended */
+#define CONC__PP_PARTS 64u /* of a map, for each worker, that have been handed in and have not ended */
 
 static conc_fn conc__pp_map_task(conc_pool_map_fn fn) {
     conc_fn task;
@@ -28678,8 +28838,10 @@ conc_result conc_procpool_register_map(const char *name, conc_pool_map_fn fn) {
 /* `n` items may go over together; 0: not even one, with the error recorded. */
 static size_t conc__pp_chunk(const conc_procpool *pool, const conc__pp_map *map, size_t n, const char *call) {
     size_t max = conc_procpool_desc_of(pool)->size_max, each, fixed = sizeof(conc__pp_map_head) + 64;
-    if (map->in_size > max || map->out_size > max - map->in_size || map->arg_size > max - map->in_size - map->out_size) {
-        (void)conc__fail(CONC_INVALID, "%s: items and argument of more than the pool's size_max of %zu bytes", call, max);
+    if (map->in_size > max || map->out_size > max - map->in_size ||
+        map->arg_size > max - map->in_size - map->out_size) {
+        (void)conc__fail(CONC_INVALID, "%s: items and argument of more than the pool's size_max of %zu bytes",
+                         call, max);
         return 0;
     }
     each = map->in_size + map->out_size;
@@ -28690,7 +28852,7 @@ static size_t conc__pp_chunk(const conc_procpool *pool, const conc__pp_map *map,
     return n < INT32_MAX ? n : INT32_MAX;
 }
 
-/* ---- map ---------------------------------------------------------------------------------------------------------- */
+/* ---- map ----------------------------------------------------------------------------------------------- */
 
 typedef struct conc__pp_mapping {
     conc__pp_map map; /* first */
@@ -28701,10 +28863,10 @@ typedef struct conc__pp_mapping {
     uint64_t fn;
     int64_t limit;
     conc_event ended;
-    conc__lock lock;  /* guards all below */
-    size_t next;      /* the first that has not been handed in */
-    size_t left;      /* parts that have not ended */
-    size_t failed;    /* the first that has failed, and how */
+    conc__lock lock; /* guards all below */
+    size_t next;     /* the first that has not been handed in */
+    size_t left;     /* parts that have not ended */
+    size_t failed;   /* the first that has failed, and how */
     conc_result result;
     int code;
     char *text;
@@ -28768,7 +28930,8 @@ static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_some *parts, siz
     bool canceled = false;
     size_t i;
     conc_op op;
-    if (!conc__procpool_watch(m->pool, conc__pp_mapping_over, m)) canceled = conc_event_wait(&m->ended, CONC_FOREVER) == CONC_CANCELED;
+    if (!conc__procpool_watch(m->pool, conc__pp_mapping_over, m))
+        canceled = conc_event_wait(&m->ended, CONC_FOREVER) == CONC_CANCELED;
     if (canceled) {
         conc__lock_take(&m->lock);
         m->next = m->n;
@@ -28784,8 +28947,9 @@ static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_some *parts, siz
     return !canceled;
 }
 
-conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
-                                    conc_pool_map_fn fn, const void *arg, size_t arg_size, size_t chunk) {
+conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t in_size, void *out,
+                                    size_t out_size, size_t n, conc_pool_map_fn fn, const void *arg,
+                                    size_t arg_size, size_t chunk) {
     conc_result r = conc__procpool_wrong(pool, "conc_procpool_map");
     conc__pp_mapping *m;
     conc__pp_some *parts = NULL;
@@ -28793,7 +28957,8 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
     size_t count, i;
     bool all;
     if (r != CONC_OK) return r;
-    if (fn == NULL || in_size == 0 || out_size == 0 || (n != 0 && (in == NULL || out == NULL)) || (arg == NULL && arg_size != 0)) {
+    if (fn == NULL || in_size == 0 || out_size == 0 || (n != 0 && (in == NULL || out == NULL)) ||
+        (arg == NULL && arg_size != 0)) {
         return conc__fail(CONC_INVALID, "conc_procpool_map: no function, no items or no argument");
     }
     if (n == 0) return CONC_OK;
@@ -28818,7 +28983,8 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
     }
     m->chunk = m->fn != 0 ? conc__pp_chunk(pool, &m->map, chunk, "conc_procpool_map") : 0;
     count = m->chunk != 0 ? (n - 1) / m->chunk + 1 : 0;
-    if (count > conc__procpool_width(pool) * CONC__PP_PARTS) count = conc__procpool_width(pool) * CONC__PP_PARTS;
+    if (count > conc__procpool_width(pool) * CONC__PP_PARTS)
+        count = conc__procpool_width(pool) * CONC__PP_PARTS;
     if (m->chunk != 0) parts = (conc__pp_some *)conc__alloc(count, sizeof *parts, "the parts of a map");
     if (parts == NULL) {
         conc__free(m);
@@ -28835,7 +29001,8 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
         all = conc__pp_mapping_wait(m, parts, count);
         r = all ? m->result : CONC_CANCELED;
         if (r != CONC_OK && r != CONC_CANCELED) {
-            r = conc__fail(r, "conc_procpool_map: item %zu: %s", m->failed, m->text != NULL ? m->text : conc_strerror(r));
+            r = conc__fail(r, "conc_procpool_map: item %zu: %s", m->failed,
+                           m->text != NULL ? m->text : conc_strerror(r));
         }
         conc__lock_take(&m->lock); /* who has set the event has let go of it */
         conc__lock_give(&m->lock);
@@ -28846,7 +29013,7 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
     return r;
 }
 
-/* ---- imap --------------------------------------------------------------------------------------------------------------- */
+/* ---- imap ---------------------------------------------------------------------------------------------- */
 
 typedef struct conc__pp_imap conc__pp_imap;
 typedef struct conc__pp_part {
@@ -28855,7 +29022,7 @@ typedef struct conc__pp_part {
     struct conc__pp_part *next, *prev; /* in their order; or among the free. The asking thread's */
     struct conc__pp_part *next_done;   /* guarded by the lock, as is the next */
     bool done;
-    size_t begin, count, given;        /* the asking thread's */
+    size_t begin, count, given; /* the asking thread's */
     char *in, *out;
 } conc__pp_part;
 
@@ -28869,10 +29036,10 @@ struct conc__pp_imap {
     bool in_order, over;
     uint32_t generation;
     conc__pp_part *first, *last, *free;
-    size_t taken, count;     /* items: that have been taken and not given; in all */
-    conc_result from_end;    /* what `from` ended with */
-    conc_event event;        /* auto reset: set when `awaited` is done */
-    conc__lock lock;         /* guards all below */
+    size_t taken, count;             /* items: that have been taken and not given; in all */
+    conc_result from_end;            /* what `from` ended with */
+    conc_event event;                /* auto reset: set when `awaited` is done */
+    conc__lock lock;                 /* guards all below */
     conc__pp_part *done, *done_last; /* in the order in which they ended; not in_order */
     size_t running;
     bool awaited;
@@ -28894,20 +29061,23 @@ static void conc__pp_imap_ended(conc__pp_item *item) {
     self->running--;
     wake = self->awaited;
     self->awaited = false;
-    if (wake) (void)conc_event_set(&self->event); /* within the lock: whoever closes it takes that once more */
+    if (wake)
+        (void)conc_event_set(&self->event); /* within the lock: whoever closes it takes that once more */
     conc__lock_give(&self->lock);
 }
 
 static conc__pp_part *conc__pp_part_new(conc__pp_imap *self) {
     conc__pp_part *part = self->free;
-    size_t in_at = conc__pp_align(sizeof *part, 16), out_at = conc__pp_align(in_at + self->chunk * self->map.in_size, 16);
+    size_t in_at = conc__pp_align(sizeof *part, 16),
+           out_at = conc__pp_align(in_at + self->chunk * self->map.in_size, 16);
     if (part != NULL) {
         self->free = part->next;
         memset(&part->some, 0, sizeof part->some);
         part->done = false;
         part->given = 0;
     } else {
-        part = (conc__pp_part *)conc__alloc(1, out_at + self->chunk * self->map.out_size, "items of conc_procpool_imap");
+        part = (conc__pp_part *)conc__alloc(1, out_at + self->chunk * self->map.out_size,
+                                            "items of conc_procpool_imap");
         if (part == NULL) return NULL;
     }
     part->of = self;
@@ -28917,10 +29087,14 @@ static conc__pp_part *conc__pp_part_new(conc__pp_imap *self) {
 }
 
 static void conc__pp_part_drop(conc__pp_imap *self, conc__pp_part *part) {
-    if (part->prev == NULL) self->first = part->next;
-    else part->prev->next = part->next;
-    if (part->next == NULL) self->last = part->prev;
-    else part->next->prev = part->prev;
+    if (part->prev == NULL)
+        self->first = part->next;
+    else
+        part->prev->next = part->next;
+    if (part->next == NULL)
+        self->last = part->prev;
+    else
+        part->next->prev = part->prev;
     conc__pp_item_clear(&part->some.item);
     part->next = self->free;
     self->free = part;
@@ -28934,8 +29108,10 @@ static void conc__pp_imap_hand_in(conc__pp_imap *self, conc__pp_part *part) {
     self->taken += part->count;
     part->next = NULL;
     part->prev = self->last;
-    if (self->last == NULL) self->first = part;
-    else self->last->next = part;
+    if (self->last == NULL)
+        self->first = part;
+    else
+        self->last->next = part;
     self->last = part;
     memset(part->out, 0, part->count * self->map.out_size);
     item->pool = self->pool;
@@ -28967,7 +29143,8 @@ static void conc__pp_imap_fill(conc__pp_imap *self) {
         }
         part->count = 0;
         while (part->count < self->chunk && self->from_end == CONC_OK) {
-            size_t n = self->from->next(self->from, part->in + part->count * self->map.in_size, self->chunk - part->count);
+            size_t n = self->from->next(self->from, part->in + part->count * self->map.in_size,
+                                        self->chunk - part->count);
             part->count += n;
             if (n == 0) self->from_end = self->from->result == CONC_OK ? CONC_CLOSED : self->from->result;
         }
@@ -29008,7 +29185,8 @@ static conc_result conc__pp_imap_await(conc__pp_imap *self, conc__pp_part **read
         self->awaited = conc__pp_imap_ready(self) == NULL;
         r = self->awaited ? CONC_PENDING : CONC_OK;
         conc__lock_give(&self->lock);
-        if (r == CONC_PENDING && conc_event_wait(&self->event, CONC_FOREVER) == CONC_CANCELED) return CONC_CANCELED;
+        if (r == CONC_PENDING && conc_event_wait(&self->event, CONC_FOREVER) == CONC_CANCELED)
+            return CONC_CANCELED;
     }
 }
 
@@ -29025,7 +29203,8 @@ static size_t conc__pp_imap_fails(conc__pp_imap *self, conc_result r, const conc
     self->iter.result = r;
     conc__pp_imap_stop(self);
     if (part != NULL && r != CONC_CANCELED) {
-        (void)conc__fail(r, "conc_procpool_imap: item %zu: %s", part->some.failed, part->some.item.text != NULL ? part->some.item.text : conc_strerror(r));
+        (void)conc__fail(r, "conc_procpool_imap: item %zu: %s", part->some.failed,
+                         part->some.item.text != NULL ? part->some.item.text : conc_strerror(r));
     }
     return 0;
 }
@@ -29052,7 +29231,8 @@ static size_t conc__pp_imap_next(conc_iter *iter, void *items, size_t n) {
         r = conc__pp_imap_await(self, &part);
         if (r != CONC_OK) return conc__pp_imap_fails(self, r, NULL);
         left = conc__pp_part_left(part);
-        if (left == 0 && part->some.item.result != CONC_OK) return conc__pp_imap_fails(self, part->some.item.result, part);
+        if (left == 0 && part->some.item.result != CONC_OK)
+            return conc__pp_imap_fails(self, part->some.item.result, part);
         given = left < n ? left : n;
         memcpy(items, part->out + part->given * iter->item_size, given * iter->item_size);
         part->given += given;
@@ -29095,11 +29275,13 @@ static void conc__pp_imap_close(conc_iter *iter) {
     conc__free(self);
 }
 
-conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window,
-                                    const void *arg, size_t arg_size, size_t chunk, bool in_order) {
+conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size,
+                                    size_t window, const void *arg, size_t arg_size, size_t chunk,
+                                    bool in_order) {
     conc__pp_imap *self = NULL;
     conc_result r;
-    if (it == NULL) return conc_iter_failed(conc__fail(CONC_INVALID, "conc_procpool_imap: the iterator is NULL"));
+    if (it == NULL)
+        return conc_iter_failed(conc__fail(CONC_INVALID, "conc_procpool_imap: the iterator is NULL"));
     r = conc__procpool_wrong(pool, "conc_procpool_imap");
     if (r == CONC_OK && (fn == NULL || out_size == 0 || (arg == NULL && arg_size != 0))) {
         r = conc__fail(CONC_INVALID, "conc_procpool_imap: no function, no argument, or items of 0 bytes");

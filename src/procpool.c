@@ -1,21 +1,24 @@
 /* ============================================================================================
  * procpool: see procpool.h; how a worker and its parent speak is in procpool_ring.h. This is the parent's side.
  *
- * ONE LOCK guards all of a pool, here; nothing is locked between processes. Under it tasks go into a worker's ring, or into the queue if
- * there is no room in any, and results are taken out of the rings. What a task has to be told (its future's end, its callbacks) is collected in a list and
- * done after the lock.
+ * ONE LOCK guards all of a pool, here; nothing is locked between processes. Under it tasks go into a worker's ring,
+ * or into the queue if there is no room in any, and results are taken out of the rings. What a task has to be told
+ * (its future's end, its callbacks) is collected in a list and done after the lock.
  *
- * WHO TAKES RESULTS. Whoever comes by: a thread that waits for a future (it looks for some 50 microseconds before it sleeps,
- * so that short tasks cost no sleep and no wake), one that hands in when rings are half full, and the pool's own thread, the keeper. That sleeps in a
- * poller, which tells of workers that ring and of workers that end. Before it sleeps it asks all to ring (`wants`), and looks once more. But while others take the results,
- * it only naps for some hundred microseconds at a time, and nobody rings for it. A thread that has looked in vain and goes to sleep ends that nap.
+ * WHO TAKES RESULTS. Whoever comes by: a thread that waits for a future (it looks for some 50 microseconds before it
+ * sleeps, so that short tasks cost no sleep and no wake), one that hands in when rings are half full, and the pool's
+ * own thread, the keeper. That sleeps in a poller, which tells of workers that ring and of workers that end. Before
+ * it sleeps it asks all to ring (`wants`), and looks once more. But while others take the results, it only naps for
+ * some hundred microseconds at a time, and nobody rings for it. A thread that has looked in vain and goes to sleep
+ * ends that nap.
  *
- * A WORKER'S END. The keeper reaps it, takes what it had published, and finds the slot that it was in. That one task is lost. The others in
- * its ring were kept here, too, and go back to the head of the queue. Before a worker is killed for a task's sake, all others are taken back from it, and
- * a map's further items are halted: so no other task can begin in it meanwhile, and be lost.
+ * A WORKER'S END. The keeper reaps it, takes what it had published, and finds the slot that it was in. That one task
+ * is lost. The others in its ring were kept here, too, and go back to the head of the queue. Before a worker is
+ * killed for a task's sake, all others are taken back from it, and a map's further items are halted: so no other task
+ * can begin in it meanwhile, and be lost.
  *
- * ORDER. Tasks go to the worker that has the fewest. One that has nothing while others have tasks that have not begun gets
- * half of those.
+ * ORDER. Tasks go to the worker that has the fewest. One that has nothing while others have tasks that have not begun
+ * gets half of those.
  * ========================================================================================== */
 
 #include "procpool_ring.h"
@@ -24,41 +27,43 @@
 
 enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
-#define CONC__PP_AREA_SOFT ((size_t)262144) /* as much of the area is used as long as that is enough: it stays in the caches */
+#define CONC__PP_AREA_SOFT ((size_t)262144) /* of the area, as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
-#define CONC__PP_PATROL_NS 1000000000       /* looks after who has a task: it may have written over what makes it ring */
-#define CONC__PP_GRACE 5.0                  /* seconds that a worker has to end when it has been stopped */
+#define CONC__PP_PATROL_NS 1000000000 /* looks after who has a task: it may have written over what makes it ring */
+#define CONC__PP_GRACE 5.0            /* seconds that a worker has to end when it has been stopped */
 #if !defined(CONC__PP_PATIENCE)
-#define CONC__PP_PATIENCE 0.01               /* after the first of them; each time twice as long */
+#define CONC__PP_PATIENCE 0.01 /* after the first of them; each time twice as long */
 #endif
-#define CONC__PP_TRIES 8                    /* workers that die before they are ready, one after the other */
+#define CONC__PP_TRIES 8 /* workers that die before they are ready, one after the other */
 
 typedef struct conc__pp_worker {
-    conc_process *process;      /* NULL: there is none now, and all below but the last three means nothing */
+    conc_process *process; /* NULL: there is none now, and all below but the last three means nothing */
     conc__pp_params *params;
     conc_shared *shared;
     conc__pp_words *words;
     conc__pp_slot *slots;
     char *names, *replies, *area;
-    size_t area_size, soft, begin, end, in_area; /* bytes in use are from begin to end, perhaps around, if in_area is not 0 */
+    /* Bytes in use are from begin to end, perhaps around, if in_area is not 0. */
+    size_t area_size, soft, begin, end, in_area;
     intptr_t channel, end_fd;
     uint32_t posted, taken, replied;
-    uint32_t held;              /* tasks in its ring */
-    size_t given;               /* tasks in its life */
-    bool rang, ended;           /* the poller has told so: `ended`: its end of the channel is closed, or it is no more */
-    bool condemned;             /* it is being killed */
-    bool broken;                /* what it shares is not what it should be */
-    bool stopping;              /* it has been told to end */
-    bool grows;                 /* it is to be replaced by one with a larger area, once it has nothing to do */
-    bool progress;              /* it has begun something */
-    bool owed;                  /* it could not be rung for */
-    bool blind;                 /* the poller does not look after it */
+    uint32_t held;    /* tasks in its ring */
+    size_t given;     /* tasks in its life */
+    bool rang, ended; /* the poller has told so: `ended`: its end of the channel is closed, or it is no more
+                                   */
+    bool condemned;   /* it is being killed */
+    bool broken;      /* what it shares is not what it should be */
+    bool stopping;    /* it has been told to end */
+    bool grows;       /* it is to be replaced by one with a larger area, once it has nothing to do */
+    bool progress;    /* it has begun something */
+    bool owed;        /* it could not be rung for */
+    bool blind;       /* the poller does not look after it */
     conc_deadline stop_due;
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
     size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
-    unsigned number;            /* constant */
-    conc_deadline start_at;     /* when there is none: when there may be one; */
-    size_t next_area;           /* and with how large an area */
+    unsigned number;                      /* constant */
+    conc_deadline start_at;               /* when there is none: when there may be one; */
+    size_t next_area;                     /* and with how large an area */
 } conc__pp_worker;
 
 typedef struct conc__pp_range {
@@ -66,7 +71,7 @@ typedef struct conc__pp_range {
 } conc__pp_range;
 
 struct conc_procpool {
-    conc_procpool_desc desc;    /* constant, as all up to the lock */
+    conc_procpool_desc desc; /* constant, as all up to the lock */
     char name[24];
     void *init;
     uint32_t generation;
@@ -74,32 +79,33 @@ struct conc_procpool {
     bool forks;
     conc_shared *buffers;
     conc_thread *keeper;
-    uint32_t refs;              /* atomic: the handle, and each future */
-    uint32_t keeper_is;         /* atomic: the keeper's owner; 0: it has not begun */
+    uint32_t refs;      /* atomic: the handle, and each future */
+    uint32_t keeper_is; /* atomic: the keeper's owner; 0: it has not begun */
     conc__port_poller poller;
     conc_event ended;
-    conc_waiters room;          /* who waits for it */
-    conc__lock lock;            /* guards all below */
+    conc_waiters room; /* who waits for it */
+    conc__lock lock;   /* guards all below */
     int phase;
-    bool discards;              /* what has not begun, will not */
-    bool exiting;               /* no worker is started any more */
+    bool discards; /* what has not begun, will not */
+    bool exiting;  /* no worker is started any more */
     bool gave_up;
-    bool napping;               /* the keeper is */
+    bool napping; /* the keeper is */
     bool room_wanted;
     conc__pp_item *first, **last;
-    size_t queued;              /* tasks in the queue */
-    size_t outstanding;         /* tasks that have not ended */
-    size_t unfinished;          /* conc__pp_items that have not ended, or whose end has not been told */
+    size_t queued;                /* tasks in the queue */
+    size_t outstanding;           /* tasks that have not ended */
+    size_t unfinished;            /* conc__pp_items that have not ended, or whose end has not been told */
     uint32_t visits, visits_seen; /* by others than the keeper, with a result; those that it knows of */
-    int64_t look_at;            /* when the keeper will look by itself */
-    unsigned failures;          /* workers that died before they were ready, or could not be started, since one was ready */
-    conc__pp_item *spare;       /* to be used again */
+    int64_t look_at;              /* when the keeper will look by itself */
+    unsigned failures;    /* workers that died before they were ready, or could not be started, since one was
+                                   ready */
+    conc__pp_item *spare; /* to be used again */
     size_t spares;
-    conc__pp_range *ranges;     /* of buffers that are given out, by their place */
+    conc__pp_range *ranges; /* of buffers that are given out, by their place */
     size_t range_count, range_room;
     size_t iterators;
-    conc_procpool_stats stats;  /* all but the first three */
-    char why[300];              /* it gave up */
+    conc_procpool_stats stats;   /* all but the first three */
+    char why[300];               /* it gave up */
     conc_procpool *next, **link; /* in the list of all pools; guarded by that list's lock */
     conc__pp_worker workers[1];
 };
@@ -129,7 +135,7 @@ typedef struct conc__pp_ended {
     struct conc__pp_ended *outer; /* what the same thread was telling when a callback brought it here */
 } conc__pp_ended;
 
-/* ---- the list of pools ------------------------------------------------------------------------------------------ */
+/* ---- the list of pools --------------------------------------------------------------------------------- */
 
 static conc__lock conc__procpools_lock; /* guards the list */
 static conc_procpool *conc__procpools;
@@ -172,7 +178,8 @@ bool conc__procpool_is_forked(const conc_procpool *pool) {
 
 conc_result conc__procpool_wrong(const conc_procpool *pool, const char *call) {
     if (pool == NULL) return conc__fail(CONC_INVALID, "%s: no pool", call);
-    if (conc__procpool_is_forked(pool)) return conc__fail(CONC_FORKED, "%s: the pool's workers are another process's", call);
+    if (conc__procpool_is_forked(pool))
+        return conc__fail(CONC_FORKED, "%s: the pool's workers are another process's", call);
     return CONC_OK;
 }
 
@@ -188,7 +195,7 @@ static void conc__pp_unuse(conc_procpool *pool) {
     conc__free(pool);
 }
 
-/* ---- items that have ended: with the lock held, but for the telling ----------------------------------------------- */
+/* ---- items that have ended: with the lock held, but for the telling ------------------------------------ */
 
 static uint32_t conc__pp_weight(const conc__pp_item *item) {
     return item->count != 0 ? item->count : 1;
@@ -246,7 +253,8 @@ static void conc__pp_report(conc_procpool *pool, const conc__pp_item *item) {
                  item->text != NULL ? item->text : conc_strerror(item->result));
 }
 
-/* The ends of `n` have been told; the pool's may come with the last. (The poke within the lock: the poller is there until then.) */
+/* The ends of `n` have been told; the pool's may come with the last. (The poke within the lock: the poller is there
+ * until then.) */
 static void conc__pp_told(conc_procpool *pool, size_t n, conc__pp_item *spares) {
     conc__lock_take(&pool->lock);
     pool->unfinished -= n;
@@ -270,7 +278,8 @@ static void conc__pp_tell_one(conc__pp_ended *list, conc__pp_item *item) {
     if (item->map != NULL) {
         item->map->ended(item);
     } else if (item->has_future) {
-        conc_future *f = &((conc__pp_future *)(void *)((char *)item - offsetof(conc__pp_future, item)))->future;
+        conc_future *f =
+            &((conc__pp_future *)(void *)((char *)item - offsetof(conc__pp_future, item)))->future;
         conc__future_end(f, item->result, item->code, item->text);
         conc_future_release(f);
     } else {
@@ -281,7 +290,8 @@ static void conc__pp_tell_one(conc__pp_ended *list, conc__pp_item *item) {
     }
 }
 
-/* All that this thread is telling. (A callback that waits may wait for one that is next in the list that it is called for.) */
+/* All that this thread is telling. (A callback that waits may wait for one that is next in the list that it is called
+ * for.) */
 static void conc__pp_tell_rest(conc__agent *me) {
     conc__pp_ended *list;
     for (list = me->telling; list != NULL; list = list->outer) {
@@ -310,7 +320,7 @@ static void conc__pp_tell(conc_procpool *pool, conc__pp_ended *list) {
     conc__pp_unuse(pool);
 }
 
-/* ---- the queue: with the lock held, as all up to the keeper --------------------------------------------------------- */
+/* ---- the queue: with the lock held, as all up to the keeper -------------------------------------------- */
 
 static void conc__pp_enqueue(conc_procpool *pool, conc__pp_item *item) {
     item->next = NULL;
@@ -357,26 +367,31 @@ static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp
     }
 }
 
-/* ---- giving tasks to workers ------------------------------------------------------------------------------------------ */
+/* ---- giving tasks to workers --------------------------------------------------------------------------- */
 
 static void conc__pp_ring(conc__pp_worker *w) {
     size_t n;
-    w->owed = conc__port_socket_send(w->channel, "", 1, &n) != 0; /* the keeper tries again; or it is dead, which is told otherwise */
+    /* If it fails, the keeper tries again; or it is dead, which is told otherwise. */
+    w->owed = conc__port_socket_send(w->channel, "", 1, &n) != 0;
 }
 
 static void conc__pp_wake(conc__pp_worker *w) {
-    if (CONC__UNLIKELY(conc__load32(&w->words->asleep, CONC__SEQ_CST) != 0) && conc__swap32(&w->words->asleep, 0, CONC__ACQ_REL) != 0) conc__pp_ring(w);
+    if (CONC__UNLIKELY(conc__load32(&w->words->asleep, CONC__SEQ_CST) != 0) &&
+        conc__swap32(&w->words->asleep, 0, CONC__ACQ_REL) != 0)
+        conc__pp_ring(w);
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
-    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
+    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows &&
+           w->posted - w->taken < CONC__PP_SLOTS;
 }
 
 static bool conc__pp_in_buffers(const conc_procpool *pool, const conc__pp_item *item, uint64_t *at) {
     const char *begin, *p = (const char *)item->arg;
     if (pool->buffers == NULL || item->count != 0 || item->size == 0) return false;
     begin = (const char *)conc_shared_data(pool->buffers);
-    if ((uintptr_t)p < (uintptr_t)begin || (uintptr_t)p >= (uintptr_t)begin + pool->desc.buffer_size) return false;
+    if ((uintptr_t)p < (uintptr_t)begin || (uintptr_t)p >= (uintptr_t)begin + pool->desc.buffer_size)
+        return false;
     *at = (uint64_t)(p - begin);
     return item->size <= pool->desc.buffer_size - *at;
 }
@@ -499,7 +514,9 @@ static void conc__pp_grow(conc_procpool *pool, size_t size) {
         w = &pool->workers[i];
         if (w->process == NULL && w->next_area / 2 >= size) return; /* it is on its way */
         if (w->process != NULL && w->grows && w->next_area / 2 >= size) return;
-        if (w->process != NULL && !w->grows && !w->condemned && !w->stopping && (best == NULL || w->held < best->held)) best = w;
+        if (w->process != NULL && !w->grows && !w->condemned && !w->stopping &&
+            (best == NULL || w->held < best->held))
+            best = w;
     }
     for (i = 0; best == NULL && i < pool->count; i++) { /* all are about to be replaced anyway */
         if (!pool->workers[i].grows) best = &pool->workers[i];
@@ -545,7 +562,8 @@ static bool conc__pp_retract(conc_procpool *pool, conc__pp_worker *w, uint32_t n
         uint32_t i = --number % CONC__PP_SLOTS, is = CONC__PP_POSTED;
         conc__pp_item *item = w->items[i];
         if (item == NULL) continue;
-        if (!conc__cas32(&w->slots[i].state, &is, CONC__PP_RETRACTED, CONC__ACQ_REL)) break; /* nor will those before it */
+        /* nor will those before it */
+        if (!conc__cas32(&w->slots[i].state, &is, CONC__PP_RETRACTED, CONC__ACQ_REL)) break;
         w->items[i] = NULL;
         w->held--;
         w->given -= conc__pp_weight(item);
@@ -570,7 +588,7 @@ static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
     }
 }
 
-/* ---- taking results ------------------------------------------------------------------------------------------------ */
+/* ---- taking results ------------------------------------------------------------------------------------ */
 
 static void conc__pp_broken(conc__pp_worker *w) {
     w->broken = w->condemned = true;
@@ -609,7 +627,9 @@ static bool conc__pp_hear(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
         n -= piece;
     }
     conc__store32(&w->words->room, w->replied, CONC__SEQ_CST);
-    if (conc__load32(&w->words->blocked, CONC__SEQ_CST) != 0 && conc__swap32(&w->words->blocked, 0, CONC__ACQ_REL) != 0) conc__pp_ring(w);
+    if (conc__load32(&w->words->blocked, CONC__SEQ_CST) != 0 &&
+        conc__swap32(&w->words->blocked, 0, CONC__ACQ_REL) != 0)
+        conc__pp_ring(w);
     return true;
 }
 
@@ -630,7 +650,8 @@ static char *conc__pp_bytes_of(conc__pp_worker *w, uint32_t i, size_t size) {
 }
 
 /* `n` items of a map have returned. What is left is a smaller one. */
-static void conc__pp_advance(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item, uint32_t n) {
+static void conc__pp_advance(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item,
+                             uint32_t n) {
     conc__pp_map_places p;
     const conc__pp_map *m = item->map;
     conc__pp_some *some = conc__pp_some_of(item);
@@ -646,7 +667,8 @@ static void conc__pp_advance(conc_procpool *pool, conc__pp_worker *w, uint32_t i
 /* An item that is over, or is to go on elsewhere. */
 static void conc__pp_go_on(conc_procpool *pool, conc__pp_ended *list, conc__pp_item *item) {
     item->worker = NULL;
-    if (item->map != NULL && item->count != 0 && (item->reason == CONC_CANCELED || (item->map->stops && item->result != CONC_OK))) {
+    if (item->map != NULL && item->count != 0 &&
+        (item->reason == CONC_CANCELED || (item->map->stops && item->result != CONC_OK))) {
         pool->stats.canceled += item->count;
         item->count = 0;
     }
@@ -665,17 +687,21 @@ static char *conc__pp_returned_text(conc_procpool *pool, int code) {
 }
 
 /* What its next task has replied, or said when it failed. False: that cannot be. */
-static bool conc__pp_heard(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t reply, uint32_t text_size, uint32_t failed, int code) {
+static bool conc__pp_heard(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t reply,
+                           uint32_t text_size, uint32_t failed, int code) {
     uint64_t before = item->stream != NULL ? item->stream->size : 0;
     const conc__pp_stream *s;
-    if (text_size > sizeof w->words->text || reply > pool->desc.size_max || (reply != 0 && !item->has_future) || reply + text_size < before ||
+    if (text_size > sizeof w->words->text || reply > pool->desc.size_max ||
+        (reply != 0 && !item->has_future) || reply + text_size < before ||
         !conc__pp_hear(pool, w, item, reply + text_size - before)) {
         return false;
     }
     s = item->stream;
     if (s != NULL) item->stream->reply = (size_t)reply;
     if (failed != 0) {
-        char *text = s != NULL && !s->no_memory && text_size != 0 ? conc__pp_copy_text(s->data + reply, text_size) : NULL;
+        char *text = s != NULL && !s->no_memory && text_size != 0
+                         ? conc__pp_copy_text(s->data + reply, text_size)
+                         : NULL;
         if (text == NULL) text = conc__pp_returned_text(pool, code);
         conc__pp_fails(item, failed - 1, CONC_FAILED, code, text);
     } else if (s != NULL && s->no_memory) {
@@ -736,7 +762,8 @@ static bool conc__pp_take(conc_procpool *pool, conc__pp_worker *w, conc__pp_ende
     uint32_t done, there, before;
     bool any = false, sane;
     if (w->process == NULL || w->broken) return false;
-    /* First this, then `done`: so what is left of it is of the one that `done` does not count, and not of one after that. */
+    /* First this, then `done`: so what is left of it is of the one that `done` does not count, and not of one after
+     * that. */
     before = w->replied;
     there = conc__load32(&w->words->replied, CONC__ACQUIRE) - before;
     done = conc__load32(&w->words->done, CONC__ACQUIRE);
@@ -746,7 +773,8 @@ static bool conc__pp_take(conc_procpool *pool, conc__pp_worker *w, conc__pp_ende
         while (sane && w->taken != done) sane = conc__pp_take_slot(pool, w, list);
     }
     there = there > w->replied - before ? there - (w->replied - before) : 0;
-    if (sane && CONC__UNLIKELY(there != 0) && w->taken != w->posted) { /* what its current task has replied so far */
+    /* What its current task has replied so far: */
+    if (sane && CONC__UNLIKELY(there != 0) && w->taken != w->posted) {
         conc__pp_item *item = w->items[w->taken % CONC__PP_SLOTS];
         any = true;
         sane = item != NULL && conc__pp_hear(pool, w, item, there);
@@ -764,23 +792,25 @@ static bool conc__pp_take_all(conc_procpool *pool, conc__pp_ended *list) {
     return any;
 }
 
-/* ---- ending workers ---------------------------------------------------------------------------------------------------- */
+/* ---- ending workers ------------------------------------------------------------------------------------ */
 
-/* Kills the worker that this runs in, for `reason`; what has not begun there is safe. With a time limit: only if the map's
- * item that has begun, number `begun`, has not returned. False: it has. */
-static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_result reason, uint32_t begun, conc__pp_ended *list) {
+/* Kills the worker that this runs in, for `reason`; what has not begun there is safe. With a time limit: only if the
+ * map's item that has begun, number `begun`, has not returned. False: it has. */
+static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_result reason, uint32_t begun,
+                             conc__pp_ended *list) {
     conc__pp_worker *w = item->worker;
     conc__pp_slot *slot = &w->slots[item->number % CONC__PP_SLOTS];
     uint32_t is = CONC__PP_BEGUN;
     if (w->condemned) return true; /* for its own sake, or it was lost before */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
-    /* It may have returned since we looked, and the next one may have begun before it could be taken back. If that is so, we see it:
-     * `done` was stored before that one's state. */
+    /* It may have returned since we looked, and the next one may have begun before it could be taken back. If that is
+     * so, we see it: `done` was stored before that one's state. */
     if ((int32_t)(conc__load32(&w->words->done, CONC__SEQ_CST) - item->number) > 0) return false;
     (void)conc__cas32(&slot->state, &is, CONC__PP_HALT, CONC__SEQ_CST);
     if (begun != 0 && conc__load32(&slot->begun, CONC__SEQ_CST) != begun) {
         is = CONC__PP_HALT;
-        (void)conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__SEQ_CST); /* if it has seen it, it stops, and the rest goes elsewhere */
+        /* If it has seen it, it stops, and the rest goes elsewhere. */
+        (void)conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__SEQ_CST);
         return false;
     }
     item->reason = (signed char)reason;
@@ -790,8 +820,8 @@ static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_resu
 }
 
 /* The item that the dead worker was in. */
-static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item, const char *why, int code,
-                          conc__pp_ended *list) {
+static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item,
+                          const char *why, int code, conc__pp_ended *list) {
     conc__pp_slot *slot = &w->slots[i];
     conc_result r = item->reason != CONC_OK ? (conc_result)item->reason : CONC_CRASHED;
     char text[600];
@@ -801,12 +831,14 @@ static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, c
         done = conc__load32(&slot->begun, CONC__ACQUIRE);
         done = done == 0 || done > item->count ? 0 : done - 1;
         if (slot->failed != 0 && slot->failed <= done) {
-            conc__pp_fails(item, slot->failed - 1, CONC_FAILED, slot->code, conc__pp_returned_text(pool, slot->code));
+            conc__pp_fails(item, slot->failed - 1, CONC_FAILED, slot->code,
+                           conc__pp_returned_text(pool, slot->code));
         }
         conc__pp_advance(pool, w, i, item, done);
     }
     if (r == CONC_TIMEOUT) {
-        n = snprintf(text, sizeof text, "a task of the process pool \"%s\" ran longer than its time limit of %g s", pool->name,
+        n = snprintf(text, sizeof text,
+                     "a task of the process pool \"%s\" ran longer than its time limit of %g s", pool->name,
                      (double)item->limit * 1e-9);
     } else if (r == CONC_CANCELED) {
         n = snprintf(text, sizeof text, "a task of the process pool \"%s\" was killed", pool->name);
@@ -818,7 +850,8 @@ static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, c
     } else {
         pool->stats.killed++;
     }
-    conc__pp_fails(item, 0, r, r == CONC_CRASHED ? code : 0, conc__pp_copy_text(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1));
+    conc__pp_fails(item, 0, r, r == CONC_CRASHED ? code : 0,
+                   conc__pp_copy_text(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1));
     if (item->map != NULL) {
         conc__pp_some *some = conc__pp_some_of(item);
         some->in += item->map->in_size;
@@ -833,7 +866,8 @@ static bool conc__pp_any_ready(const conc_procpool *pool) {
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         const conc__pp_worker *w = &pool->workers[i];
-        if (w->process != NULL && !w->condemned && conc__load32(&w->words->ready, CONC__ACQUIRE) == 1) return true;
+        if (w->process != NULL && !w->condemned && conc__load32(&w->words->ready, CONC__ACQUIRE) == 1)
+            return true;
     }
     return false;
 }
@@ -841,7 +875,8 @@ static bool conc__pp_any_ready(const conc_procpool *pool) {
 /* Workers cannot be had. */
 static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ended *list) {
     unsigned i;
-    (void)snprintf(pool->why, sizeof pool->why, "the process pool \"%s\" has given up: %.200s", pool->name, why);
+    (void)snprintf(pool->why, sizeof pool->why, "the process pool \"%s\" has given up: %.200s", pool->name,
+                   why);
     pool->gave_up = true;
     pool->phase = CONC__PP_CLOSED;
     for (i = 0; i < pool->count; i++) {
@@ -862,22 +897,27 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
 static void conc__pp_failed(conc_procpool *pool, conc__pp_worker *w, const char *why, conc__pp_ended *list) {
     unsigned n = pool->failures++;
     w->start_at = conc_after(n < 7 ? CONC__PP_PATIENCE * (double)(1u << n) : CONC__PP_PATIENCE * 100);
-    if (n + 1 >= CONC__PP_TRIES && !conc__pp_any_ready(pool) && !pool->gave_up) conc__pp_give_up(pool, why, list);
+    if (n + 1 >= CONC__PP_TRIES && !conc__pp_any_ready(pool) && !pool->gave_up)
+        conc__pp_give_up(pool, why, list);
 }
 
 /* Its process has ended, and been joined: `r`, `code`, and in words. */
-static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result r, int code, const char *text, conc__pp_ended *list) {
+static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result r, int code,
+                            const char *text, conc__pp_ended *list) {
     uint32_t ready = conc__load32(&w->words->ready, CONC__ACQUIRE);
     char why[500];
     bool clean = w->stopping && r == CONC_OK && code == 0 && w->held == 0;
     if (r == CONC_OK) {
         if (ready == 2 && memchr(w->words->text, '\0', sizeof w->words->text) != NULL) {
-            (void)snprintf(why, sizeof why, "the initialiser returned %d%s%s", code, w->words->text[0] != '\0' ? ": " : "", w->words->text);
+            (void)snprintf(why, sizeof why, "the initialiser returned %d%s%s", code,
+                           w->words->text[0] != '\0' ? ": " : "", w->words->text);
         } else {
-            (void)snprintf(why, sizeof why, "process \"%s-%u\" ended before its task returned", pool->name, w->number);
+            (void)snprintf(why, sizeof why, "process \"%s-%u\" ended before its task returned", pool->name,
+                           w->number);
         }
     } else {
-        (void)snprintf(why, sizeof why, "%s", w->broken ? "a task has written over what its process shares with the pool" : text);
+        (void)snprintf(why, sizeof why, "%s",
+                       w->broken ? "a task has written over what its process shares with the pool" : text);
     }
     if (w->taken != w->posted) {
         uint32_t number = w->posted;
@@ -886,7 +926,8 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
             conc__pp_item *item = w->items[i];
             w->items[i] = NULL;
             if (item == NULL) continue;
-            if (state != CONC__PP_POSTED || (number == w->taken && w->broken)) { /* (of a sane one that is the first alone) */
+            /* (of a sane one that is the first alone) */
+            if (state != CONC__PP_POSTED || (number == w->taken && w->broken)) {
                 w->progress = true;
                 conc__pp_lost(pool, w, i, item, why, code, list);
             } else {
@@ -908,11 +949,12 @@ static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result
     }
 }
 
-/* ---- the keeper ------------------------------------------------------------------------------------------------------- */
+/* ---- the keeper ---------------------------------------------------------------------------------------- */
 
 static void conc__pp_watch_fds(conc_procpool *pool, conc__pp_worker *w) {
     w->blind = conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ) != 0;
-    if (w->end_fd >= 0 && conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ) != 0) w->blind = true;
+    if (w->end_fd >= 0 && conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ) != 0)
+        w->blind = true;
 }
 
 /* Whether its process has ended, or is ending: then it is buried as soon as it can be. */
@@ -940,8 +982,8 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
         conc__pp_buried(pool, w, r, code, text, list);
         return;
     }
-    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return, still. (Not
-     * condemned: whether it was ready counts.) */
+    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return,
+     * still. (Not condemned: whether it was ready counts.) */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
     if (w->condemned || w->held == 0) (void)conc_process_kill(w->process);
     /* (Beside this, it is looked at again and again.) */
@@ -949,11 +991,13 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
 }
 
 /* The time limit of what runs there; the time to look again. */
-static int64_t conc__pp_look_at_limit(conc_procpool *pool, conc__pp_worker *w, int64_t now, conc__pp_ended *list) {
+static int64_t conc__pp_look_at_limit(conc_procpool *pool, conc__pp_worker *w, int64_t now,
+                                      conc__pp_ended *list) {
     conc__pp_item *item = w->taken != w->posted ? w->items[w->taken % CONC__PP_SLOTS] : NULL;
     const conc__pp_slot *slot = &w->slots[w->taken % CONC__PP_SLOTS];
     uint32_t begun, ran;
-    if (w->condemned || item == NULL || item->limit == 0) return INT64_MAX; /* when the next one begins, this one rings */
+    /* When the next one begins, this one rings. */
+    if (w->condemned || item == NULL || item->limit == 0) return INT64_MAX;
     begun = conc__load32(&slot->begun, CONC__ACQUIRE);
     if (begun == 0) return now + item->limit;
     ran = (uint32_t)(now / 1000000) - conc__load32(&w->words->since, CONC__ACQUIRE);
@@ -975,18 +1019,23 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     conc__lock_give(&pool->lock);
     shared[0] = conc_shared_new(CONC__PP_AREA_AT + area);
     shared[1] = pool->buffers;
-    params = shared[0] != NULL ? (conc__pp_params *)conc__alloc(CONC__PP_PARAMS + pool->desc.init_size, 1, "a worker") : NULL;
+    params = shared[0] != NULL
+                 ? (conc__pp_params *)conc__alloc(CONC__PP_PARAMS + pool->desc.init_size, 1, "a worker")
+                 : NULL;
     if (params != NULL) {
         params->number = w->number;
         params->forked = pool->forks;
-        params->initialize = pool->desc.initialize != NULL ? conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new") : 0;
+        params->initialize = pool->desc.initialize != NULL
+                                 ? conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new")
+                                 : 0;
         params->init_size = pool->desc.init_size;
         params->memory_limit = pool->desc.memory_limit;
         params->reply_max = pool->desc.size_max;
         if (!pool->forks && params->initialize != 0) {
             conc__pp_name((char *)conc_shared_data(shared[0]) + CONC__PP_NAMES_AT, params->initialize);
         }
-        if (pool->desc.init_size != 0) memcpy((char *)params + CONC__PP_PARAMS, pool->init, pool->desc.init_size);
+        if (pool->desc.init_size != 0)
+            memcpy((char *)params + CONC__PP_PARAMS, pool->init, pool->desc.init_size);
         (void)snprintf(name, sizeof name, "%s-%u", pool->name, w->number);
         memset(&desc, 0, sizeof desc);
         desc.name = name;
@@ -995,7 +1044,8 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
         desc.channel = true;
         desc.shared = shared;
         desc.shared_count = pool->buffers != NULL ? 2 : 1;
-        process = conc_process_start(conc__procpool_worker, params, CONC__PP_PARAMS + pool->desc.init_size, &desc);
+        process =
+            conc_process_start(conc__procpool_worker, params, CONC__PP_PARAMS + pool->desc.init_size, &desc);
     }
     if (process == NULL) {
         conc_shared_free(shared[0]);
@@ -1018,7 +1068,8 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed = w->blind = false;
+    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed =
+        w->blind = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
@@ -1037,12 +1088,14 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         conc__pp_worker *w = &pool->workers[i];
         int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
-        if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind))
+            conc__pp_look_for_end(pool, w, list);
         if (w->process != NULL && w->owed) conc__pp_ring(w);
         if (w->process != NULL) {
             *over = false;
             if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
-            if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX) w->stop_due = conc_after(CONC__PP_GRACE);
+            if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX)
+                w->stop_due = conc_after(CONC__PP_GRACE);
             if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
             due = conc__pp_look_at_limit(pool, w, now, list);
             if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
@@ -1068,7 +1121,8 @@ static void conc__pp_start_those_due(conc_procpool *pool, conc__pp_ended *list) 
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
-        if (w->process != NULL || !conc_deadline_passed(w->start_at)) continue; /* (only this thread changes these) */
+        if (w->process != NULL || !conc_deadline_passed(w->start_at))
+            continue; /* (only this thread changes these) */
         if (conc__pp_start(pool, w) != CONC_OK) {
             char why[240];
             (void)snprintf(why, sizeof why, "%.239s", conc_error_detail());
@@ -1079,15 +1133,17 @@ static void conc__pp_start_those_due(conc_procpool *pool, conc__pp_ended *list) 
     }
 }
 
-/* Asks all to ring, as those that have nothing may be given something meanwhile; false: there is something to be taken already. The lock
- * is held. */
+/* Asks all to ring, as those that have nothing may be given something meanwhile; false: there is something to be
+ * taken already. The lock is held. */
 static bool conc__pp_ask_to_ring(conc_procpool *pool) {
     unsigned i;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
         if (w->process == NULL || w->broken) continue;
         conc__store32(&w->words->wants, 1, CONC__SEQ_CST);
-        if (conc__load32(&w->words->done, CONC__SEQ_CST) != w->taken || conc__load32(&w->words->replied, CONC__SEQ_CST) != w->replied) return false;
+        if (conc__load32(&w->words->done, CONC__SEQ_CST) != w->taken ||
+            conc__load32(&w->words->replied, CONC__SEQ_CST) != w->replied)
+            return false;
     }
     return true;
 }
@@ -1145,7 +1201,7 @@ static int conc__pp_keep(void *arg) {
     return 0;
 }
 
-/* ---- who comes by ---------------------------------------------------------------------------------------------------------- */
+/* ---- who comes by -------------------------------------------------------------------------------------- */
 
 bool conc__procpool_visit(conc_procpool *pool) {
     conc__pp_ended list;
@@ -1201,7 +1257,7 @@ bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *ar
     return true;
 }
 
-/* ---- futures ----------------------------------------------------------------------------------------------------------------- */
+/* ---- futures ------------------------------------------------------------------------------------------- */
 
 static conc__pp_item *conc__pp_item_of(const conc_future *f) {
     return &((conc__pp_future *)(void *)(uintptr_t)f)->item;
@@ -1256,11 +1312,14 @@ static conc_result conc__pp_cancel(conc_future *f) {
     conc__pp_item *item = conc__pp_item_of(f);
     conc_result r = CONC_CLOSED;
     if (conc__future_is_ended(f)) return CONC_CLOSED;
-    if (conc__procpool_is_forked(item->pool)) return conc__fail(CONC_FORKED, "conc_future_cancel: the pool's workers are another process's");
+    if (conc__procpool_is_forked(item->pool))
+        return conc__fail(CONC_FORKED, "conc_future_cancel: the pool's workers are another process's");
     (void)conc_future_retain(f);
     conc__procpool_cancel(item->pool, &item, 1, false);
-    if (!conc__future_is_ended(f)) r = CONC_BUSY;
-    else if (f->result == CONC_CANCELED) r = CONC_OK;
+    if (!conc__future_is_ended(f))
+        r = CONC_BUSY;
+    else if (f->result == CONC_CANCELED)
+        r = CONC_OK;
     conc_future_release(f);
     return r;
 }
@@ -1271,14 +1330,17 @@ static void conc__pp_freed(conc_future *f) {
     conc__pp_unuse(item->pool);
 }
 
-static const conc__future_class conc__pp_futures = { conc__pp_help, NULL, NULL, conc__pp_cancel, conc__pp_freed };
+static const conc__future_class conc__pp_futures = {conc__pp_help, NULL, NULL, conc__pp_cancel,
+                                                    conc__pp_freed};
 
 conc_result conc_procpool_kill(conc_future *f) {
     conc__pp_item *item;
-    if (f == NULL || f->cls != &conc__pp_futures) return conc__fail(CONC_INVALID, "conc_procpool_kill: this is no future of a process pool");
+    if (f == NULL || f->cls != &conc__pp_futures)
+        return conc__fail(CONC_INVALID, "conc_procpool_kill: this is no future of a process pool");
     if (conc__future_is_ended(f)) return CONC_CLOSED;
     item = conc__pp_item_of(f);
-    if (conc__procpool_is_forked(item->pool)) return conc__fail(CONC_FORKED, "conc_procpool_kill: the pool's workers are another process's");
+    if (conc__procpool_is_forked(item->pool))
+        return conc__fail(CONC_FORKED, "conc_procpool_kill: the pool's workers are another process's");
     (void)conc_future_retain(f);
     conc__procpool_cancel(item->pool, &item, 1, true);
     conc_future_release(f);
@@ -1288,12 +1350,13 @@ conc_result conc_procpool_kill(conc_future *f) {
 void *conc_procpool_replied(const conc_future *f, size_t *size) {
     const conc__pp_item *item = NULL;
     if (f != NULL && f->cls == &conc__pp_futures && conc__future_is_ended(f)) item = conc__pp_item_of(f);
-    if (item != NULL && (item->stream == NULL || item->stream->reply == 0 || item->stream->no_memory)) item = NULL;
+    if (item != NULL && (item->stream == NULL || item->stream->reply == 0 || item->stream->no_memory))
+        item = NULL;
     if (size != NULL) *size = item != NULL ? item->stream->reply : 0;
     return item != NULL ? item->stream->data : NULL;
 }
 
-/* ---- handing in ------------------------------------------------------------------------------------------------------------------ */
+/* ---- handing in ---------------------------------------------------------------------------------------- */
 
 uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const char *call) {
     uint64_t number;
@@ -1303,15 +1366,20 @@ uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const ch
     }
     if (pool->forks) {
         uintptr_t address = 0;
-        memcpy(&address, &fn, sizeof fn < sizeof address ? sizeof fn : sizeof address); /* ISO C has no cast between the two */
+        /* ISO C has no cast between the two */
+        memcpy(&address, &fn, sizeof fn < sizeof address ? sizeof fn : sizeof address);
         return (uint64_t)address;
     }
     number = conc__task_number_of(fn);
     if (number >= CONC__PP_NAMES) {
         number = 0;
-        (void)conc__fail(CONC_INVALID, "%s: only the first %u functions that are registered can be a pool's", call, CONC__PP_NAMES - 1u);
+        (void)conc__fail(CONC_INVALID, "%s: only the first %u functions that are registered can be a pool's",
+                         call, CONC__PP_NAMES - 1u);
     } else if (number == 0) {
-        (void)conc__fail(CONC_INVALID, "%s: the pool's workers are spawned, and the function is not registered by conc_process_register()", call);
+        (void)conc__fail(CONC_INVALID,
+                         "%s: the pool's workers are spawned, and the function is not registered by "
+                         "conc_process_register()",
+                         call);
     }
     return number;
 }
@@ -1355,7 +1423,8 @@ static conc_result conc__pp_place(conc_procpool *pool, conc__pp_item *item, cons
         conc__pp_accept(pool, item);
         conc__pp_feed(pool);
         take = pool->first != NULL;
-        for (i = 0; !take && i < pool->count; i++) take = pool->workers[i].posted - pool->workers[i].taken > CONC__PP_SLOTS / 2;
+        for (i = 0; !take && i < pool->count; i++)
+            take = pool->workers[i].posted - pool->workers[i].taken > CONC__PP_SLOTS / 2;
         if (take && !finishing && conc__pp_take_all(pool, &list)) {
             pool->visits++;
             conc__pp_feed(pool);
@@ -1380,7 +1449,8 @@ static bool conc__pp_drop_oldest(conc_procpool *pool) {
         if (w->process == NULL) continue;
         for (n = w->taken; n != w->posted; n++) {
             item = w->items[n % CONC__PP_SLOTS];
-            if (item != NULL && item->map == NULL && conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED) {
+            if (item != NULL && item->map == NULL &&
+                conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED) {
                 if (oldest == NULL || (int64_t)(item->order - oldest->order) < 0) oldest = item;
                 break;
             }
@@ -1400,7 +1470,8 @@ static bool conc__pp_drop_oldest(conc_procpool *pool) {
 
 /* What an op has: the item to be placed, and the name of the call. */
 static conc_result conc__pp_room_attempt(conc_op *op) {
-    conc_result r = conc__pp_place((conc_procpool *)op->object, (conc__pp_item *)op->data, "conc_procpool_run");
+    conc_result r =
+        conc__pp_place((conc_procpool *)op->object, (conc__pp_item *)op->data, "conc_procpool_run");
     return r == CONC_FULL ? CONC_PENDING : r;
 }
 
@@ -1416,17 +1487,22 @@ static bool conc__pp_room_arm(conc_op *op, conc_node *node) {
     return wait;
 }
 
-static const conc_op_class conc__pp_room_op = { "process pool run", CONC_REJECTED, conc__pp_room_attempt, conc__pp_room_arm, NULL, NULL };
+static const conc_op_class conc__pp_room_op = {"process pool run", CONC_REJECTED, conc__pp_room_attempt,
+                                               conc__pp_room_arm,  NULL,          NULL};
 
 /* Places it as the policy says. CONC_OK; CONC_REJECTED with *discarded: it is not run, and the call succeeds. */
-static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, const conc_procpool_task *task, bool *discarded) {
+static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, const conc_procpool_task *task,
+                                    bool *discarded) {
     conc_result r = conc__pp_place(pool, item, "conc_procpool_run");
     *discarded = false;
-    while (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_DISCARD_OLDEST && conc__pp_drop_oldest(pool)) {
+    while (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_DISCARD_OLDEST &&
+           conc__pp_drop_oldest(pool)) {
         r = conc__pp_place(pool, item, "conc_procpool_run");
     }
-    if (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_BLOCK && conc__self()->telling == NULL) { /* a callback keeps others from their end */
-        conc_deadline until = pool->desc.block_seconds > 0 ? conc_after(pool->desc.block_seconds) : CONC_FOREVER;
+    /* a callback keeps others from their end */
+    if (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_BLOCK && conc__self()->telling == NULL) {
+        conc_deadline until =
+            pool->desc.block_seconds > 0 ? conc_after(pool->desc.block_seconds) : CONC_FOREVER;
         conc_op op = conc_op_make(&conc__pp_room_op, pool, item);
         if (task != NULL && task->until.ns != 0) until = task->until;
         r = conc__wait_op(&op, until);
@@ -1435,7 +1511,8 @@ static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, co
     if (r == CONC_FULL || r == CONC_REJECTED) {
         *discarded = pool->desc.on_reject == CONC_REJECT_DISCARD;
         r = *discarded ? CONC_REJECTED
-                       : conc__fail(CONC_REJECTED, "pool full: the process pool \"%s\" has %zu tasks waiting", pool->name, pool->outstanding);
+                       : conc__fail(CONC_REJECTED, "pool full: the process pool \"%s\" has %zu tasks waiting",
+                                    pool->name, pool->outstanding);
     }
     if (r != CONC_OK) {
         conc__lock_take(&pool->lock);
@@ -1454,18 +1531,21 @@ int64_t conc__procpool_limit(const conc_procpool *pool) {
 }
 
 /* What every task begins with. `bytes`: room for a copy of a small argument; NULL: there is none. */
-static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, conc_fn fn, const void *arg, size_t size,
-                                    const conc_procpool_task *task, bool copy, char *bytes, const char *call) {
+static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, conc_fn fn, const void *arg,
+                                    size_t size, const conc_procpool_task *task, bool copy, char *bytes,
+                                    const char *call) {
     if (arg == NULL && size != 0) return conc__fail(CONC_INVALID, "%s: no argument", call);
     if (size > pool->desc.size_max) {
-        return conc__fail(CONC_INVALID, "%s: an argument of %zu bytes, where the pool's size_max allows %zu", call, size, pool->desc.size_max);
+        return conc__fail(CONC_INVALID, "%s: an argument of %zu bytes, where the pool's size_max allows %zu",
+                          call, size, pool->desc.size_max);
     }
     item->fn = conc__procpool_function(pool, fn, call);
     if (item->fn == 0) return CONC_INVALID;
     item->pool = pool;
     item->arg = (void *)(uintptr_t)arg;
     item->size = size;
-    item->limit = task != NULL && task->time_limit > 0 ? conc__pp_nanoseconds(task->time_limit) : conc__procpool_limit(pool);
+    item->limit = task != NULL && task->time_limit > 0 ? conc__pp_nanoseconds(task->time_limit)
+                                                       : conc__procpool_limit(pool);
     item->back = !copy;
     if (copy && size != 0) {
         uint64_t at;
@@ -1484,7 +1564,8 @@ static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, co
 }
 
 /* One without a future, prepared. NULL, with the error recorded. */
-static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task) {
+static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const void *arg, size_t size,
+                                        const conc_procpool_task *task) {
     conc__pp_item *item;
     conc__pp_run *run;
     conc__lock_take(&pool->lock);
@@ -1501,7 +1582,8 @@ static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const v
         run = (conc__pp_run *)conc__alloc(1, sizeof *run, "a task");
         item = run != NULL ? &run->item : NULL;
     }
-    if (item != NULL && conc__pp_prepare(pool, item, fn, arg, size, task, true, run->bytes, "conc_procpool_run") != CONC_OK) {
+    if (item != NULL &&
+        conc__pp_prepare(pool, item, fn, arg, size, task, true, run->bytes, "conc_procpool_run") != CONC_OK) {
         conc__free(item);
         item = NULL;
     }
@@ -1513,7 +1595,8 @@ static void conc__pp_item_free(conc__pp_item *item) {
     conc__free(item);
 }
 
-conc_result conc_procpool_run_ex(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task) {
+conc_result conc_procpool_run_ex(conc_procpool *pool, conc_fn fn, const void *arg, size_t size,
+                                 const conc_procpool_task *task) {
     conc_result r = conc__procpool_wrong(pool, "conc_procpool_run");
     conc__pp_item *item;
     bool discarded;
@@ -1530,7 +1613,8 @@ conc_result conc_procpool_run(conc_procpool *pool, conc_fn fn, const void *arg, 
     return conc_procpool_run_ex(pool, fn, arg, size, NULL);
 }
 
-conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg, size_t size, const conc_procpool_task *task) {
+conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg, size_t size,
+                                     const conc_procpool_task *task) {
     conc__pp_future *f;
     conc_result r;
     bool discarded = false;
@@ -1541,7 +1625,8 @@ conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg,
     f->future.state = CONC__BEGUN; /* nobody but the pool ends it */
     f->future.users = 2;
     f->item.has_future = true;
-    r = conc__pp_prepare(pool, &f->item, fn, arg, size, task, task != NULL && task->copy, NULL, "conc_procpool_submit");
+    r = conc__pp_prepare(pool, &f->item, fn, arg, size, task, task != NULL && task->copy, NULL,
+                         "conc_procpool_submit");
     if (r == CONC_OK) {
         (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
         r = conc__pp_hand_in(pool, &f->item, task, &discarded);
@@ -1594,7 +1679,8 @@ static conc_result conc__pp_run_attempt(conc_op *op) {
 }
 
 conc_op conc_op_procpool_run(conc_procpool *pool, const conc_procpool_job *job) {
-    static const conc_op_class cls = { "process pool run", CONC_REJECTED, conc__pp_run_attempt, conc__pp_room_arm, NULL, NULL };
+    static const conc_op_class cls = {"process pool run", CONC_REJECTED, conc__pp_run_attempt,
+                                      conc__pp_room_arm,  NULL,          NULL};
     return conc_op_make(&cls, pool, (void *)(uintptr_t)job);
 }
 
@@ -1619,14 +1705,15 @@ conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first, bool m
     return r;
 }
 
-/* ---- buffers --------------------------------------------------------------------------------------------------------------------- */
+/* ---- buffers ------------------------------------------------------------------------------------------- */
 
 void *conc_procpool_buffer(conc_procpool *pool, size_t size) {
     char *data = NULL;
     size_t i, at = 0;
     if (conc__procpool_wrong(pool, "conc_procpool_buffer") != CONC_OK) return NULL;
     if (size == 0 || pool->buffers == NULL) {
-        (void)conc__fail(CONC_INVALID, "conc_procpool_buffer: %s", size == 0 ? "no size" : "the pool has no buffer_size");
+        (void)conc__fail(CONC_INVALID, "conc_procpool_buffer: %s",
+                         size == 0 ? "no size" : "the pool has no buffer_size");
         return NULL;
     }
     if (size > pool->desc.buffer_size) size = pool->desc.buffer_size + 1;
@@ -1634,7 +1721,8 @@ void *conc_procpool_buffer(conc_procpool *pool, size_t size) {
     conc__lock_take(&pool->lock);
     if (pool->range_count == pool->range_room) {
         size_t room = pool->range_room == 0 ? 16 : pool->range_room * 2;
-        conc__pp_range *more = (conc__pp_range *)conc__realloc(pool->ranges, room, sizeof *more, "a process pool's buffers");
+        conc__pp_range *more =
+            (conc__pp_range *)conc__realloc(pool->ranges, room, sizeof *more, "a process pool's buffers");
         if (more == NULL) {
             conc__lock_give(&pool->lock);
             return NULL;
@@ -1642,7 +1730,8 @@ void *conc_procpool_buffer(conc_procpool *pool, size_t size) {
         pool->ranges = more;
         pool->range_room = room;
     }
-    for (i = 0; i < pool->range_count && pool->ranges[i].begin - at < size; i++) at = pool->ranges[i].begin + pool->ranges[i].size;
+    for (i = 0; i < pool->range_count && pool->ranges[i].begin - at < size; i++)
+        at = pool->ranges[i].begin + pool->ranges[i].size;
     if (i < pool->range_count || size <= pool->desc.buffer_size - at) {
         memmove(pool->ranges + i + 1, pool->ranges + i, (pool->range_count - i) * sizeof *pool->ranges);
         pool->ranges[i].begin = at;
@@ -1651,7 +1740,9 @@ void *conc_procpool_buffer(conc_procpool *pool, size_t size) {
         data = (char *)conc_shared_data(pool->buffers) + at;
     }
     conc__lock_give(&pool->lock);
-    if (data == NULL) (void)conc__fail(CONC_NO_MEMORY, "conc_procpool_buffer: no room for %zu bytes in the pool's %zu", size, pool->desc.buffer_size);
+    if (data == NULL)
+        (void)conc__fail(CONC_NO_MEMORY, "conc_procpool_buffer: no room for %zu bytes in the pool's %zu",
+                         size, pool->desc.buffer_size);
     return data;
 }
 
@@ -1673,7 +1764,7 @@ conc_result conc_procpool_buffer_free(conc_procpool *pool, void *buffer) {
     return r == CONC_OK ? r : conc__fail(r, "conc_procpool_buffer_free: this is no buffer of the pool");
 }
 
-/* ---- making ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- making -------------------------------------------------------------------------------------------- */
 
 /* At exit(): closes all, and waits for their tasks. */
 static void conc__procpools_at_exit(void) {
@@ -1700,7 +1791,8 @@ static void conc__procpools_at_exit(void) {
         if (pool == NULL) return;
         (void)conc_procpool_close(pool);
         op = conc_op_event(&pool->ended);
-        if (conc__self()->telling == NULL) (void)conc__wait_uncanceled(&op, CONC_FOREVER); /* (a callback that calls exit() keeps it from its end) */
+        /* (a callback that calls exit() keeps it from its end) */
+        if (conc__self()->telling == NULL) (void)conc__wait_uncanceled(&op, CONC_FOREVER);
         conc__pp_unuse(pool);
     }
 }
@@ -1708,9 +1800,11 @@ static void conc__procpools_at_exit(void) {
 static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned workers) {
     if (workers > CONC_PROCPOOL_MAX_WORKERS) return "more workers than CONC_PROCPOOL_MAX_WORKERS";
     if (!(d->block_seconds >= 0) || !(d->time_limit >= 0)) return "a negative time";
-    if (d->on_reject == CONC_REJECT_CALLER_RUNS) return "the caller cannot run tasks: it is not a process of its own";
+    if (d->on_reject == CONC_REJECT_CALLER_RUNS)
+        return "the caller cannot run tasks: it is not a process of its own";
     if ((unsigned)d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
-    if (d->queue_capacity == CONC_POOL_NO_QUEUE && d->on_reject == CONC_REJECT_DISCARD_OLDEST) return "without a queue there is no oldest to be discarded";
+    if (d->queue_capacity == CONC_POOL_NO_QUEUE && d->on_reject == CONC_REJECT_DISCARD_OLDEST)
+        return "without a queue there is no oldest to be discarded";
     if (d->init_size != 0 && d->init_arg == NULL) return "no argument for the initialiser";
     if (d->size_max > SIZE_MAX / 4 - CONC__PP_AREA_AT || d->buffer_size > SIZE_MAX / 4) return "too large";
     if (d->memory_limit != 0 && !CONC__PROCESS_LIMITS) return "there are no memory limits on this system";
@@ -1728,8 +1822,11 @@ static void conc__pp_undo(conc_procpool *pool) {
         conc__pp_stop(w);
         (void)conc_channel_close(conc_process_channel(w->process));
         (void)conc_process_kill(w->process);
-        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until)) (void)conc_sleep(conc_after(0.001));
-        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY) (void)conc_process_detach(w->process); /* it cannot be killed */
+        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until))
+            (void)conc_sleep(conc_after(0.001));
+        /* it cannot be killed */
+        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY)
+            (void)conc_process_detach(w->process);
         conc_shared_free(w->shared);
         conc__free(w->params);
     }
@@ -1751,7 +1848,9 @@ static bool conc__pp_begin(conc_procpool *pool) {
         pool->buffers = conc_shared_new(pool->desc.buffer_size);
         if (pool->buffers == NULL) return false;
     }
-    if (pool->desc.initialize != NULL && conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new: the initialiser") == 0) return false;
+    if (pool->desc.initialize != NULL &&
+        conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new: the initialiser") == 0)
+        return false;
     for (i = 0; i < pool->count; i++) {
         pool->workers[i].number = i + 1;
         pool->workers[i].next_area = CONC__PP_AREA;
@@ -1774,13 +1873,15 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     if (workers == 0) workers = conc_cpu_count();
     if (d.name == NULL) d.name = "procpool";
     if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) < 8 ? 28 : 30);
-    if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
+    if (d.method == CONC_PROCESS_DEFAULT)
+        d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
     wrong = conc__pp_desc_wrong(&d, workers);
     if (wrong != NULL) {
         (void)conc__fail(CONC_INVALID, "conc_procpool_new: %s", wrong);
         return NULL;
     }
-    pool = (conc_procpool *)conc__alloc(1, sizeof *pool + (workers - 1) * sizeof *pool->workers, "a process pool");
+    pool = (conc_procpool *)conc__alloc(1, sizeof *pool + (workers - 1) * sizeof *pool->workers,
+                                        "a process pool");
     if (pool == NULL) return NULL;
     pool->desc = d;
     (void)snprintf(pool->name, sizeof pool->name, "%.20s", d.name);
@@ -1795,7 +1896,8 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     e = conc__port_poller_open(&pool->poller);
     if (e != 0) {
         conc__pp_unuse(pool);
-        (void)conc__fail_system(conc__port_kind_of(e) == CONC__PORT_TABLE_FULL ? CONC_REJECTED : CONC_SYSTEM, e, "cannot make a process pool's poller");
+        (void)conc__fail_system(conc__port_kind_of(e) == CONC__PORT_TABLE_FULL ? CONC_REJECTED : CONC_SYSTEM,
+                                e, "cannot make a process pool's poller");
         return NULL;
     }
     conc__on_fork(CONC__RESET_PROCPOOLS, conc__procpools_reset);
@@ -1818,7 +1920,7 @@ conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *des
     return NULL;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------------------------------------- */
 
 /* CONC_OK: it was open. */
 static conc_result conc__pp_shut(conc_procpool *pool, bool discards, bool kills) {
@@ -1844,7 +1946,8 @@ static conc_result conc__pp_shut(conc_procpool *pool, bool discards, bool kills)
             if (w->process == NULL) continue;
             (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, &list);
             if (!kills) continue;
-            for (number = w->taken; number != w->posted; number++) { /* those that have returned by now, and the one that runs */
+            /* Those that have returned by now, and the one that runs: */
+            for (number = w->taken; number != w->posted; number++) {
                 conc__pp_item *item = w->items[number % CONC__PP_SLOTS];
                 if (item != NULL && item->reason == CONC_OK) item->reason = CONC_CANCELED;
             }
@@ -1882,11 +1985,16 @@ static conc_result conc__pp_end_attempt(conc_op *op) {
     bool open;
     if (r != CONC_OK) return r;
     if (conc_event_is_set(&pool->ended)) return CONC_OK;
-    if (conc__self()->telling != NULL) return conc__fail(CONC_DEADLOCK, "conc_procpool_join: the caller is a callback, and keeps the pool from its end");
+    if (conc__self()->telling != NULL)
+        return conc__fail(CONC_DEADLOCK,
+                          "conc_procpool_join: the caller is a callback, and keeps the pool from its end");
     conc__lock_take(&pool->lock);
     open = pool->phase == CONC__PP_OPEN;
     conc__lock_give(&pool->lock);
-    if (open) return conc__fail(CONC_INVALID, "conc_procpool_join: the pool \"%s\" is open, and would go on: close it first", pool->name);
+    if (open)
+        return conc__fail(CONC_INVALID,
+                          "conc_procpool_join: the pool \"%s\" is open, and would go on: close it first",
+                          pool->name);
     return CONC_PENDING;
 }
 
@@ -1896,7 +2004,8 @@ static bool conc__pp_end_arm(conc_op *op, conc_node *node) {
 }
 
 conc_op conc_op_procpool_end(conc_procpool *pool) {
-    static const conc_op_class cls = { "process pool end", CONC_BUSY, conc__pp_end_attempt, conc__pp_end_arm, NULL, NULL };
+    static const conc_op_class cls = {"process pool end", CONC_BUSY, conc__pp_end_attempt,
+                                      conc__pp_end_arm,   NULL,      NULL};
     return conc_op_make(&cls, pool, NULL);
 }
 
@@ -1906,7 +2015,8 @@ static bool conc__pp_event_is_set(void *event) {
 
 conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline) {
     conc_op op = conc_op_procpool_end(pool);
-    if (pool != NULL && !conc__procpool_is_forked(pool) && deadline.ns != INT64_MIN && conc_procpool_is_closed(pool) && conc__self()->telling == NULL) {
+    if (pool != NULL && !conc__procpool_is_forked(pool) && deadline.ns != INT64_MIN &&
+        conc_procpool_is_closed(pool) && conc__self()->telling == NULL) {
         (void)conc__procpool_watch(pool, conc__pp_event_is_set, &pool->ended);
     }
     return conc__wait_op(&op, deadline);
@@ -1920,12 +2030,15 @@ conc_result conc_procpool_free(conc_procpool *pool) {
         return CONC_OK;
     }
     if (!conc_event_is_set(&pool->ended)) {
-        return conc__fail(CONC_BUSY, "conc_procpool_free: the pool \"%s\" has not ended: close and join it first", pool->name);
+        return conc__fail(CONC_BUSY,
+                          "conc_procpool_free: the pool \"%s\" has not ended: close and join it first",
+                          pool->name);
     }
     conc__lock_take(&pool->lock);
     if (pool->iterators != 0) {
         conc__lock_give(&pool->lock);
-        return conc__fail(CONC_BUSY, "conc_procpool_free: an iterator over the pool \"%s\" is still open", pool->name);
+        return conc__fail(CONC_BUSY, "conc_procpool_free: an iterator over the pool \"%s\" is still open",
+                          pool->name);
     }
     conc__lock_give(&pool->lock);
     {
@@ -1950,7 +2063,7 @@ conc_result conc_procpool_finish(conc_procpool *pool) {
     return r == CONC_OK ? conc_procpool_free(pool) : r;
 }
 
-/* ---- looking ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------------------------- */
 
 conc_procpool_stats conc_procpool_stats_of(conc_procpool *pool) {
     conc_procpool_stats s;
@@ -1968,7 +2081,9 @@ conc_procpool_stats conc_procpool_stats_of(conc_procpool *pool) {
         if (w->held != 0) s.busy++;
         for (n = w->taken; n != w->posted; n++) {
             const conc__pp_item *item = w->items[n % CONC__PP_SLOTS];
-            if (item != NULL && conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED) s.waiting += conc__pp_weight(item);
+            if (item != NULL &&
+                conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED)
+                s.waiting += conc__pp_weight(item);
         }
     }
     conc__lock_give(&pool->lock);
@@ -1995,7 +2110,8 @@ bool conc_procpool_is_closed(const conc_procpool *pool) {
 
 long conc_procpool_pid(conc_procpool *pool, unsigned number) {
     long pid = 0;
-    if (conc__procpool_wrong(pool, "conc_procpool_pid") != CONC_OK || number == 0 || number > pool->count) return 0;
+    if (conc__procpool_wrong(pool, "conc_procpool_pid") != CONC_OK || number == 0 || number > pool->count)
+        return 0;
     conc__lock_take(&pool->lock);
     if (pool->workers[number - 1].process != NULL) pid = conc_process_pid(pool->workers[number - 1].process);
     conc__lock_give(&pool->lock);

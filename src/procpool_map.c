@@ -5,7 +5,7 @@
 #include "procpool_ring.h"
 
 #define CONC__PP_CHUNK_BYTES ((size_t)1 << 20) /* of a chunk whose size is chosen, at most */
-#define CONC__PP_PARTS 64u                     /* of a map, for each worker, that have been handed in and have not ended */
+#define CONC__PP_PARTS 64u /* of a map, for each worker, that have been handed in and have not ended */
 
 static conc_fn conc__pp_map_task(conc_pool_map_fn fn) {
     conc_fn task;
@@ -20,8 +20,10 @@ conc_result conc_procpool_register_map(const char *name, conc_pool_map_fn fn) {
 /* `n` items may go over together; 0: not even one, with the error recorded. */
 static size_t conc__pp_chunk(const conc_procpool *pool, const conc__pp_map *map, size_t n, const char *call) {
     size_t max = conc_procpool_desc_of(pool)->size_max, each, fixed = sizeof(conc__pp_map_head) + 64;
-    if (map->in_size > max || map->out_size > max - map->in_size || map->arg_size > max - map->in_size - map->out_size) {
-        (void)conc__fail(CONC_INVALID, "%s: items and argument of more than the pool's size_max of %zu bytes", call, max);
+    if (map->in_size > max || map->out_size > max - map->in_size ||
+        map->arg_size > max - map->in_size - map->out_size) {
+        (void)conc__fail(CONC_INVALID, "%s: items and argument of more than the pool's size_max of %zu bytes",
+                         call, max);
         return 0;
     }
     each = map->in_size + map->out_size;
@@ -32,7 +34,7 @@ static size_t conc__pp_chunk(const conc_procpool *pool, const conc__pp_map *map,
     return n < INT32_MAX ? n : INT32_MAX;
 }
 
-/* ---- map ---------------------------------------------------------------------------------------------------------- */
+/* ---- map ----------------------------------------------------------------------------------------------- */
 
 typedef struct conc__pp_mapping {
     conc__pp_map map; /* first */
@@ -43,10 +45,10 @@ typedef struct conc__pp_mapping {
     uint64_t fn;
     int64_t limit;
     conc_event ended;
-    conc__lock lock;  /* guards all below */
-    size_t next;      /* the first that has not been handed in */
-    size_t left;      /* parts that have not ended */
-    size_t failed;    /* the first that has failed, and how */
+    conc__lock lock; /* guards all below */
+    size_t next;     /* the first that has not been handed in */
+    size_t left;     /* parts that have not ended */
+    size_t failed;   /* the first that has failed, and how */
     conc_result result;
     int code;
     char *text;
@@ -110,7 +112,8 @@ static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_some *parts, siz
     bool canceled = false;
     size_t i;
     conc_op op;
-    if (!conc__procpool_watch(m->pool, conc__pp_mapping_over, m)) canceled = conc_event_wait(&m->ended, CONC_FOREVER) == CONC_CANCELED;
+    if (!conc__procpool_watch(m->pool, conc__pp_mapping_over, m))
+        canceled = conc_event_wait(&m->ended, CONC_FOREVER) == CONC_CANCELED;
     if (canceled) {
         conc__lock_take(&m->lock);
         m->next = m->n;
@@ -126,8 +129,9 @@ static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_some *parts, siz
     return !canceled;
 }
 
-conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
-                                    conc_pool_map_fn fn, const void *arg, size_t arg_size, size_t chunk) {
+conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t in_size, void *out,
+                                    size_t out_size, size_t n, conc_pool_map_fn fn, const void *arg,
+                                    size_t arg_size, size_t chunk) {
     conc_result r = conc__procpool_wrong(pool, "conc_procpool_map");
     conc__pp_mapping *m;
     conc__pp_some *parts = NULL;
@@ -135,7 +139,8 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
     size_t count, i;
     bool all;
     if (r != CONC_OK) return r;
-    if (fn == NULL || in_size == 0 || out_size == 0 || (n != 0 && (in == NULL || out == NULL)) || (arg == NULL && arg_size != 0)) {
+    if (fn == NULL || in_size == 0 || out_size == 0 || (n != 0 && (in == NULL || out == NULL)) ||
+        (arg == NULL && arg_size != 0)) {
         return conc__fail(CONC_INVALID, "conc_procpool_map: no function, no items or no argument");
     }
     if (n == 0) return CONC_OK;
@@ -160,7 +165,8 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
     }
     m->chunk = m->fn != 0 ? conc__pp_chunk(pool, &m->map, chunk, "conc_procpool_map") : 0;
     count = m->chunk != 0 ? (n - 1) / m->chunk + 1 : 0;
-    if (count > conc__procpool_width(pool) * CONC__PP_PARTS) count = conc__procpool_width(pool) * CONC__PP_PARTS;
+    if (count > conc__procpool_width(pool) * CONC__PP_PARTS)
+        count = conc__procpool_width(pool) * CONC__PP_PARTS;
     if (m->chunk != 0) parts = (conc__pp_some *)conc__alloc(count, sizeof *parts, "the parts of a map");
     if (parts == NULL) {
         conc__free(m);
@@ -177,7 +183,8 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
         all = conc__pp_mapping_wait(m, parts, count);
         r = all ? m->result : CONC_CANCELED;
         if (r != CONC_OK && r != CONC_CANCELED) {
-            r = conc__fail(r, "conc_procpool_map: item %zu: %s", m->failed, m->text != NULL ? m->text : conc_strerror(r));
+            r = conc__fail(r, "conc_procpool_map: item %zu: %s", m->failed,
+                           m->text != NULL ? m->text : conc_strerror(r));
         }
         conc__lock_take(&m->lock); /* who has set the event has let go of it */
         conc__lock_give(&m->lock);
@@ -188,7 +195,7 @@ conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t 
     return r;
 }
 
-/* ---- imap --------------------------------------------------------------------------------------------------------------- */
+/* ---- imap ---------------------------------------------------------------------------------------------- */
 
 typedef struct conc__pp_imap conc__pp_imap;
 typedef struct conc__pp_part {
@@ -197,7 +204,7 @@ typedef struct conc__pp_part {
     struct conc__pp_part *next, *prev; /* in their order; or among the free. The asking thread's */
     struct conc__pp_part *next_done;   /* guarded by the lock, as is the next */
     bool done;
-    size_t begin, count, given;        /* the asking thread's */
+    size_t begin, count, given; /* the asking thread's */
     char *in, *out;
 } conc__pp_part;
 
@@ -211,10 +218,10 @@ struct conc__pp_imap {
     bool in_order, over;
     uint32_t generation;
     conc__pp_part *first, *last, *free;
-    size_t taken, count;     /* items: that have been taken and not given; in all */
-    conc_result from_end;    /* what `from` ended with */
-    conc_event event;        /* auto reset: set when `awaited` is done */
-    conc__lock lock;         /* guards all below */
+    size_t taken, count;             /* items: that have been taken and not given; in all */
+    conc_result from_end;            /* what `from` ended with */
+    conc_event event;                /* auto reset: set when `awaited` is done */
+    conc__lock lock;                 /* guards all below */
     conc__pp_part *done, *done_last; /* in the order in which they ended; not in_order */
     size_t running;
     bool awaited;
@@ -236,20 +243,23 @@ static void conc__pp_imap_ended(conc__pp_item *item) {
     self->running--;
     wake = self->awaited;
     self->awaited = false;
-    if (wake) (void)conc_event_set(&self->event); /* within the lock: whoever closes it takes that once more */
+    if (wake)
+        (void)conc_event_set(&self->event); /* within the lock: whoever closes it takes that once more */
     conc__lock_give(&self->lock);
 }
 
 static conc__pp_part *conc__pp_part_new(conc__pp_imap *self) {
     conc__pp_part *part = self->free;
-    size_t in_at = conc__pp_align(sizeof *part, 16), out_at = conc__pp_align(in_at + self->chunk * self->map.in_size, 16);
+    size_t in_at = conc__pp_align(sizeof *part, 16),
+           out_at = conc__pp_align(in_at + self->chunk * self->map.in_size, 16);
     if (part != NULL) {
         self->free = part->next;
         memset(&part->some, 0, sizeof part->some);
         part->done = false;
         part->given = 0;
     } else {
-        part = (conc__pp_part *)conc__alloc(1, out_at + self->chunk * self->map.out_size, "items of conc_procpool_imap");
+        part = (conc__pp_part *)conc__alloc(1, out_at + self->chunk * self->map.out_size,
+                                            "items of conc_procpool_imap");
         if (part == NULL) return NULL;
     }
     part->of = self;
@@ -259,10 +269,14 @@ static conc__pp_part *conc__pp_part_new(conc__pp_imap *self) {
 }
 
 static void conc__pp_part_drop(conc__pp_imap *self, conc__pp_part *part) {
-    if (part->prev == NULL) self->first = part->next;
-    else part->prev->next = part->next;
-    if (part->next == NULL) self->last = part->prev;
-    else part->next->prev = part->prev;
+    if (part->prev == NULL)
+        self->first = part->next;
+    else
+        part->prev->next = part->next;
+    if (part->next == NULL)
+        self->last = part->prev;
+    else
+        part->next->prev = part->prev;
     conc__pp_item_clear(&part->some.item);
     part->next = self->free;
     self->free = part;
@@ -276,8 +290,10 @@ static void conc__pp_imap_hand_in(conc__pp_imap *self, conc__pp_part *part) {
     self->taken += part->count;
     part->next = NULL;
     part->prev = self->last;
-    if (self->last == NULL) self->first = part;
-    else self->last->next = part;
+    if (self->last == NULL)
+        self->first = part;
+    else
+        self->last->next = part;
     self->last = part;
     memset(part->out, 0, part->count * self->map.out_size);
     item->pool = self->pool;
@@ -309,7 +325,8 @@ static void conc__pp_imap_fill(conc__pp_imap *self) {
         }
         part->count = 0;
         while (part->count < self->chunk && self->from_end == CONC_OK) {
-            size_t n = self->from->next(self->from, part->in + part->count * self->map.in_size, self->chunk - part->count);
+            size_t n = self->from->next(self->from, part->in + part->count * self->map.in_size,
+                                        self->chunk - part->count);
             part->count += n;
             if (n == 0) self->from_end = self->from->result == CONC_OK ? CONC_CLOSED : self->from->result;
         }
@@ -350,7 +367,8 @@ static conc_result conc__pp_imap_await(conc__pp_imap *self, conc__pp_part **read
         self->awaited = conc__pp_imap_ready(self) == NULL;
         r = self->awaited ? CONC_PENDING : CONC_OK;
         conc__lock_give(&self->lock);
-        if (r == CONC_PENDING && conc_event_wait(&self->event, CONC_FOREVER) == CONC_CANCELED) return CONC_CANCELED;
+        if (r == CONC_PENDING && conc_event_wait(&self->event, CONC_FOREVER) == CONC_CANCELED)
+            return CONC_CANCELED;
     }
 }
 
@@ -367,7 +385,8 @@ static size_t conc__pp_imap_fails(conc__pp_imap *self, conc_result r, const conc
     self->iter.result = r;
     conc__pp_imap_stop(self);
     if (part != NULL && r != CONC_CANCELED) {
-        (void)conc__fail(r, "conc_procpool_imap: item %zu: %s", part->some.failed, part->some.item.text != NULL ? part->some.item.text : conc_strerror(r));
+        (void)conc__fail(r, "conc_procpool_imap: item %zu: %s", part->some.failed,
+                         part->some.item.text != NULL ? part->some.item.text : conc_strerror(r));
     }
     return 0;
 }
@@ -394,7 +413,8 @@ static size_t conc__pp_imap_next(conc_iter *iter, void *items, size_t n) {
         r = conc__pp_imap_await(self, &part);
         if (r != CONC_OK) return conc__pp_imap_fails(self, r, NULL);
         left = conc__pp_part_left(part);
-        if (left == 0 && part->some.item.result != CONC_OK) return conc__pp_imap_fails(self, part->some.item.result, part);
+        if (left == 0 && part->some.item.result != CONC_OK)
+            return conc__pp_imap_fails(self, part->some.item.result, part);
         given = left < n ? left : n;
         memcpy(items, part->out + part->given * iter->item_size, given * iter->item_size);
         part->given += given;
@@ -437,11 +457,13 @@ static void conc__pp_imap_close(conc_iter *iter) {
     conc__free(self);
 }
 
-conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window,
-                                    const void *arg, size_t arg_size, size_t chunk, bool in_order) {
+conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size,
+                                    size_t window, const void *arg, size_t arg_size, size_t chunk,
+                                    bool in_order) {
     conc__pp_imap *self = NULL;
     conc_result r;
-    if (it == NULL) return conc_iter_failed(conc__fail(CONC_INVALID, "conc_procpool_imap: the iterator is NULL"));
+    if (it == NULL)
+        return conc_iter_failed(conc__fail(CONC_INVALID, "conc_procpool_imap: the iterator is NULL"));
     r = conc__procpool_wrong(pool, "conc_procpool_imap");
     if (r == CONC_OK && (fn == NULL || out_size == 0 || (arg == NULL && arg_size != 0))) {
         r = conc__fail(CONC_INVALID, "conc_procpool_imap: no function, no argument, or items of 0 bytes");

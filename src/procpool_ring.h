@@ -1,28 +1,34 @@
 /* ============================================================================================
  * procpool_ring: what a process pool's parent and one of its workers share, and how they speak. Private.
  *
- * One block of memory for each worker: a page of words, a ring of slots, a ring of bytes for replies, and an area for arguments.
+ * One block of memory for each worker: a page of words, a ring of slots, a ring of bytes for replies, and an area for
+ * arguments.
  *
- * TASKS. The parent fills the next slot, and stores `posted`, one more. The worker takes the slots in their order. It claims one by
- * changing its state from POSTED to BEGUN, does what it says, writes what came of it into the slot, and stores `done`, one more. So a slot and the
- * argument's bytes belong to the parent until `posted` counts them, then to the worker, until `done` counts them: each of the two words
- * publishes what was written before it (release, acquire). The bytes are in the slot itself, if they fit, or in the area, or in
- * the pool's buffers; the function works on them where they are.
- *    The parent may take a slot back, by changing POSTED to RETRACTED: one of the two changes succeeds. The worker then passes over
- * it. So at any time, and above all when a worker has died, the state says exactly what had begun: BEGUN, and not counted by `done`.
- *    With HALT the parent stops a worker, within a slot of many items, before it begins the next one: it stores HALT and then reads `begun`; the worker
- * stores `begun` and then reads the state (both sequentially consistent): one of them sees the other's.
+ * TASKS. The parent fills the next slot, and stores `posted`, one more. The worker takes the slots in their order. It
+ * claims one by changing its state from POSTED to BEGUN, does what it says, writes what came of it into the slot, and
+ * stores `done`, one more. So a slot and the argument's bytes belong to the parent until `posted` counts them, then
+ * to the worker, until `done` counts them: each of the two words publishes what was written before it (release,
+ * acquire). The bytes are in the slot itself, if they fit, or in the area, or in the pool's buffers; the function
+ * works on them where they are.
+ *    The parent may take a slot back, by changing POSTED to RETRACTED: one of the two changes succeeds. The worker
+ * then passes over it. So at any time, and above all when a worker has died, the state says exactly what had begun:
+ * BEGUN, and not counted by `done`.
+ *    With HALT the parent stops a worker, within a slot of many items, before it begins the next one: it stores HALT
+ * and then reads `begun`; the worker stores `begun` and then reads the state (both sequentially consistent): one of
+ * them sees the other's.
  *
- * REPLIES. A stream of bytes from the worker to the parent: `replied` counts what has been written, `room` what has been taken. What a
- * slot says of its length is written before `done` counts the slot.
+ * REPLIES. A stream of bytes from the worker to the parent: `replied` counts what has been written, `room` what has
+ * been taken. What a slot says of its length is written before `done` counts the slot.
  *
- * SLEEP. Who finds nothing looks for a while, and then sleeps until a byte comes through the channel. The worker stores `asleep`, and then looks at `posted`
- * and `stop` once more; the parent stores one of these, and then reads `asleep`. It is the same with `blocked` and `room`; and, the other way
- * round, with `wants`, which the parent stores before it reads `done` and `replied`, and sleeps. All of these are sequentially consistent, so
- * that of each two one sees the other; whoever sees it takes the flag away and sends one byte.
+ * SLEEP. Who finds nothing looks for a while, and then sleeps until a byte comes through the channel. The worker
+ * stores `asleep`, and then looks at `posted` and `stop` once more; the parent stores one of these, and then reads
+ * `asleep`. It is the same with `blocked` and `room`; and, the other way round, with `wants`, which the parent stores
+ * before it reads `done` and `replied`, and sleeps. All of these are sequentially consistent, so that of each two one
+ * sees the other; whoever sees it takes the flag away and sends one byte.
  *
- * TRUST. The worker trusts the parent. The parent reads nothing but `done`, `replied`, the state and the results; it checks all counts
- * and lengths, and keeps everything else, the arguments too, for itself as well: a worker may have written anywhere.
+ * TRUST. The worker trusts the parent. The parent reads nothing but `done`, `replied`, the state and the results; it
+ * checks all counts and lengths, and keeps everything else, the arguments too, for itself as well: a worker may have
+ * written anywhere.
  * ========================================================================================== */
 
 #ifndef CONC__PROCPOOL_RING_H
@@ -83,7 +89,8 @@ typedef struct conc__pp_words {
 } conc__pp_words;
 
 #define CONC__PP_SLOTS_AT 4096u
-#define CONC__PP_NAMES_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot)) /* of functions; each is there before it is used */
+/* of functions; each is there before it is used */
+#define CONC__PP_NAMES_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot))
 #define CONC__PP_NAMES 512u
 #define CONC__PP_REPLY_AT (CONC__PP_NAMES_AT + CONC__PP_NAMES * 64u)
 #define CONC__PP_AREA_AT (CONC__PP_REPLY_AT + CONC__PP_REPLY)
@@ -125,7 +132,8 @@ typedef struct conc__pp_stream {
     bool no_memory;           /* there was none for all of it */
 } conc__pp_stream;
 
-/* What a pool has to do: a task; or some items of a map. Guarded by the pool's lock until it has ended. (There may be very many.) */
+/* What a pool has to do: a task; or some items of a map. Guarded by the pool's lock until it has ended. (There may be
+ * very many.) */
 typedef struct conc__pp_item {
     conc_procpool *pool;
     char *text;                         /* its own; NULL: none */
@@ -143,7 +151,8 @@ typedef struct conc__pp_item {
     bool back;                          /* the bytes come back to `arg` */
     bool owned;                         /* `arg` is to be freed */
     bool has_future;                    /* it is part of a conc__pp_future */
-    signed char reason;                 /* what it is to end with if its worker is killed for its sake; CONC_OK: it is not */
+    signed char reason;                 /* what it is to end with if its worker is killed for its sake; CONC_OK: it is
+                                           not */
     int code;
     conc_result result;                 /* how it, or the first of it that failed, has ended */
 } conc__pp_item;
@@ -168,13 +177,14 @@ typedef struct conc__pp_map {
 CONC__LIB conc_result conc__procpool_wrong(const conc_procpool *pool, const char *call);
 /* The number of a map's function in a pool's workers; 0, with the error recorded: there is none. */
 CONC__LIB uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const char *call);
-/* Hands in those that are linked by `next`, whatever the pool's capacity. CONC_OK: each will end; CONC_CLOSED: none has begun. `more`: of
- * a map that has others, which have not ended: always CONC_OK. */
+/* Hands in those that are linked by `next`, whatever the pool's capacity. CONC_OK: each will end; CONC_CLOSED: none
+ * has begun. `more`: of a map that has others, which have not ended: always CONC_OK. */
 CONC__LIB conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first, bool more);
-/* Ends one, or all of a map that have not ended: what has not begun ends with CONC_CANCELED; with `kill`, what runs is killed. */
+/* Ends one, or all of a map that have not ended: what has not begun ends with CONC_CANCELED; with `kill`, what runs
+ * is killed. */
 CONC__LIB void conc__procpool_cancel(conc_procpool *pool, conc__pp_item *const *items, size_t n, bool kill);
-/* For who waits for something of the pool: does what there is to do; false: nothing. And looks for a while, until `over` says that it may
- * stop: true. */
+/* For who waits for something of the pool: does what there is to do; false: nothing. And looks for a while, until
+ * `over` says that it may stop: true. */
 CONC__LIB bool conc__procpool_visit(conc_procpool *pool);
 CONC__LIB bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *arg);
 CONC__LIB int64_t conc__procpool_limit(const conc_procpool *pool); /* the time limit, in nanoseconds; 0: none */

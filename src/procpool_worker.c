@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-static struct { /* of a worker process; written once, but for the last ones */
+static struct {            /* of a worker process; written once, but for the last ones */
     conc__pp_words *words; /* NULL: this process is none */
     conc__pp_slot *slots;
     char *names, *replies, *area, *buffers;
@@ -22,10 +22,12 @@ static struct { /* of a worker process; written once, but for the last ones */
 } conc__pp_here;
 
 unsigned conc_procpool_worker(void) {
-    return conc__pp_here.words != NULL && conc__pp_here.generation == conc__fork_generation() ? conc__pp_here.number : 0;
+    return conc__pp_here.words != NULL && conc__pp_here.generation == conc__fork_generation()
+               ? conc__pp_here.number
+               : 0;
 }
 
-/* ---- sleeping and waking ------------------------------------------------------------------------------------- */
+/* ---- sleeping and waking ------------------------------------------------------------------------------- */
 
 /* The descriptor is the worker's own, unless a task has closed it: then the parent, that sees it closed, ends us. */
 static void conc__pp_ring_parent(void) {
@@ -43,7 +45,8 @@ static bool conc__pp_sleep(void) {
     look.fd = conc__pp_here.fd;
     look.want = CONC__PORT_READ;
     look.got = 0;
-    if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX, &e) < 0) {
+    if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX,
+                        &e) < 0) {
         conc__port_yield(); /* the system is short of memory */
     }
     if ((look.got & CONC__PORT_BAD) != 0) return false;
@@ -53,7 +56,8 @@ static bool conc__pp_sleep(void) {
 
 static bool conc__pp_has_work(void) {
     const conc__pp_words *w = conc__pp_here.words;
-    return conc__load32(&w->posted, CONC__SEQ_CST) != conc__pp_here.taken || conc__load32(&w->stop, CONC__SEQ_CST) != 0;
+    return conc__load32(&w->posted, CONC__SEQ_CST) != conc__pp_here.taken ||
+           conc__load32(&w->stop, CONC__SEQ_CST) != 0;
 }
 
 static bool conc__pp_has_room(void) {
@@ -79,7 +83,8 @@ static bool conc__pp_await(bool (*ready)(void), uint32_t *flag, bool ring) {
     while (!ready()) {
         conc__store32(flag, 1, CONC__SEQ_CST);
         if (ready()) {
-            conc__store32(flag, 0, CONC__RELAXED); /* a byte may come all the same, and ends a later sleep for nothing */
+            /* A byte may come all the same, and ends a later sleep for nothing. */
+            conc__store32(flag, 0, CONC__RELAXED);
             break;
         }
         if (ring) conc__pp_ring_parent();
@@ -88,7 +93,7 @@ static bool conc__pp_await(bool (*ready)(void), uint32_t *flag, bool ring) {
     return true;
 }
 
-/* ---- replies ---------------------------------------------------------------------------------------------------- */
+/* ---- replies ------------------------------------------------------------------------------------------- */
 
 static bool conc__pp_write(const char *data, size_t size) {
     conc__pp_words *w = conc__pp_here.words;
@@ -110,7 +115,8 @@ static bool conc__pp_write(const char *data, size_t size) {
 conc_result conc_procpool_reply(const void *data, size_t size) {
     conc__pp_slot *slot = conc__pp_here.slot;
     if (conc_procpool_worker() == 0 || slot == NULL || (slot->place & CONC__PP_REPLIES) == 0) {
-        return conc__fail(CONC_INVALID, "conc_procpool_reply: this is no task that was submitted to a process pool");
+        return conc__fail(CONC_INVALID,
+                          "conc_procpool_reply: this is no task that was submitted to a process pool");
     }
     if (data == NULL && size != 0) return conc__fail(CONC_INVALID, "conc_procpool_reply: NULL");
     if (size > conc__pp_here.reply_max - slot->reply) {
@@ -121,7 +127,7 @@ conc_result conc_procpool_reply(const void *data, size_t size) {
     return conc__pp_write((const char *)data, size) ? CONC_OK : CONC_CLOSED;
 }
 
-/* ---- tasks -------------------------------------------------------------------------------------------------------- */
+/* ---- tasks --------------------------------------------------------------------------------------------- */
 
 static conc_fn conc__pp_function(uint64_t fn) {
     if (fn != conc__pp_here.last_number) {
@@ -148,7 +154,8 @@ static char *conc__pp_bytes(conc__pp_slot *slot) {
 /* One item is about to begin; false: the parent has halted this. */
 static bool conc__pp_begins(conc__pp_slot *slot, uint32_t number) {
     if ((slot->place & CONC__PP_TIMED) != 0) {
-        conc__store32(&conc__pp_here.words->since, (uint32_t)(conc__port_clock_ns() / 1000000), CONC__RELAXED);
+        conc__store32(&conc__pp_here.words->since, (uint32_t)(conc__port_clock_ns() / 1000000),
+                      CONC__RELAXED);
     }
     conc__store32(&slot->begun, number, CONC__SEQ_CST);
     return conc__load32(&slot->state, CONC__SEQ_CST) != CONC__PP_HALT;
@@ -188,7 +195,8 @@ static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
             continue;
         }
         conc__self_fast()->detail[0] = '\0';
-        conc__pp_returned(slot, fn(bytes + p.in + i * (size_t)head->in_size, bytes + p.out + i * (size_t)head->out_size,
+        conc__pp_returned(slot, fn(bytes + p.in + i * (size_t)head->in_size,
+                                   bytes + p.out + i * (size_t)head->out_size,
                                    head->arg_size != 0 ? bytes + p.arg : NULL));
     }
 }
@@ -219,7 +227,9 @@ static bool conc__pp_work(void) {
     for (;;) {
         uint32_t posted = conc__load32(&w->posted, CONC__ACQUIRE);
         if (posted == conc__pp_here.taken) {
-            if (conc__load32(&w->stop, CONC__ACQUIRE) != 0 && conc__load32(&w->posted, CONC__ACQUIRE) == posted) return true;
+            if (conc__load32(&w->stop, CONC__ACQUIRE) != 0 &&
+                conc__load32(&w->posted, CONC__ACQUIRE) == posted)
+                return true;
             if (!conc__pp_await(conc__pp_has_work, &w->asleep, false)) return false;
             continue;
         }
@@ -228,7 +238,8 @@ static bool conc__pp_work(void) {
             uint32_t is = CONC__PP_POSTED;
             if (conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__ACQ_REL)) conc__pp_do(slot);
             conc__store32(&w->done, ++conc__pp_here.taken, CONC__SEQ_CST);
-            if (conc__load32(&w->wants, CONC__SEQ_CST) != 0 && conc__swap32(&w->wants, 0, CONC__ACQ_REL) != 0) conc__pp_ring_parent();
+            if (conc__load32(&w->wants, CONC__SEQ_CST) != 0 && conc__swap32(&w->wants, 0, CONC__ACQ_REL) != 0)
+                conc__pp_ring_parent();
         }
     }
 }
