@@ -31472,6 +31472,19 @@ static void conc__hand_done(conc__hand *h, const conc_download_record *record) {
     conc__dl_stir(h->crew->w);
 }
 
+/* Gives a process's handle back, once it has ended; if nobody can wait for that, without waiting. */
+static conc_result conc__hand_bury(conc__hand *h, conc_deadline deadline) {
+    int code;
+    conc_result r = conc_process_join(h->process, &code, deadline);
+    if (r == CONC_TIMEOUT) r = conc_process_stop(h->process, &code, CONC_NOW);
+    if (r != CONC_OK && r != CONC_CRASHED) {
+        (void)conc_process_kill(h->process);
+        (void)conc_process_detach(h->process);
+    }
+    h->process = NULL;
+    return r;
+}
+
 /* The process could not be started, or has died: perhaps the next one does better. */
 static void conc__hand_failed(conc__hand *h, conc_result r) {
     conc__download *dl = h->dl;
@@ -31506,8 +31519,7 @@ static bool conc__hand_hears(conc__hand *h) {
 }
 
 /* One item. */
-CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told;
-          int code;) {
+CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told;) {
     CO_BEGIN;
     self->r = conc__hand_hire(self->h);
     if (self->r == CONC_OK && !self->h->greeted) {
@@ -31554,14 +31566,13 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
         if (self->r == CONC_CLOSED || self->r == CONC_BROKEN) self->r = CONC_CRASHED;
         if (self->r != CONC_CRASHED) {
             conc__hand_failed(self->h, self->r);
-            (void)conc_process_join(self->h->process, &self->code, CONC_FOREVER);
+            (void)conc__hand_bury(self->h, CONC_FOREVER);
         } else {
-            if (conc_process_join(self->h->process, &self->code, CONC_FOREVER) == CONC_OK) { /* else its sentence says how */
+            if (conc__hand_bury(self->h, CONC_FOREVER) == CONC_OK) { /* else its sentence says how */
                 (void)conc__fail(CONC_CRASHED, "a process of downloads has ended before its time");
             }
             conc__hand_failed(self->h, self->r);
         }
-        self->h->process = NULL;
     }
     CO_END;
 }
@@ -31623,17 +31634,13 @@ static int64_t conc__crew_turn(conc__crew *crew) {
 /* All are asked to end before any is waited for. */
 static void conc__crew_dismiss(conc__crew *crew) {
     unsigned i;
-    int code;
     for (i = 0; i < crew->w->slots; i++) {
         if (crew->hands[i] != NULL && crew->hands[i]->process != NULL)
             (void)conc_channel_close(crew->hands[i]->channel);
     }
     for (i = 0; i < crew->w->slots; i++) {
         if (crew->hands[i] == NULL || crew->hands[i]->process == NULL) continue;
-        if (conc_process_join(crew->hands[i]->process, &code, conc_after(5)) == CONC_TIMEOUT) {
-            (void)conc_process_stop(crew->hands[i]->process, &code, CONC_NOW);
-        }
-        crew->hands[i]->process = NULL;
+        (void)conc__hand_bury(crew->hands[i], conc_after(5));
     }
 }
 
