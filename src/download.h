@@ -134,7 +134,8 @@ typedef struct conc_download_desc {
 
     /* Files. */
     bool discard_parts;            /* what is not whole is removed at the end, also if one could go on with it */
-    bool sync;                     /* a file is on the disk, also after a loss of power, before it gets its name */
+    bool sync;                     /* a file is on the disk before it gets its name, and its name before it has ended. (If that
+                                      last step alone fails, it is there, and the result is CONC_SYSTEM) */
     unsigned mode;                 /* its permissions, once whole; 0: 0666 less the umask. Not on Windows */
 
     /* Watching. All are called in one thread at a time, none at the same time as another: in the loop's thread, the session's, or that of

@@ -217,11 +217,39 @@ CONC_CORO(conc__dl_watch, conc__dl_socket *s; size_t n; conc_op ops[3];) {
     CO_END;
 }
 
-/* libcurl: what it wants to know of a socket from now on. */
+static void conc__engine_unwatched(conc__engine *e, CURL *easy);
+
+/* A new socket; false: there is no memory for it. */
+static bool conc__engine_watch(conc__engine *e, curl_socket_t fd, int what) {
+    conc__dl_watch frame = CONC_FRAME_ZERO(conc__dl_watch);
+    conc__dl_socket *s = e->sockets;
+    if (s != NULL) {
+        e->sockets = s->next;
+    } else {
+        s = (conc__dl_socket *)conc__alloc(1, sizeof *s, "a socket's watch");
+        if (s == NULL) return false;
+    }
+    memset(s, 0, sizeof *s);
+    s->e = e;
+    s->fd = fd;
+    s->want = what;
+    frame.s = s;
+    if (CONC__FAULT("curl_multi_assign", CURLM_OUT_OF_MEMORY) == 0 && curl_multi_assign(e->multi, fd, s) == CURLM_OK) {
+        if (conc__co_go(CONC_SPAWN_FRAME(e->w->loop, NULL, conc__dl_watch, frame)) == CONC_OK) {
+            e->watchers++;
+            return true;
+        }
+        (void)curl_multi_assign(e->multi, fd, NULL);
+    }
+    s->next = e->sockets;
+    e->sockets = s;
+    return false;
+}
+
+/* libcurl: what it wants to know of a socket from now on. (An error here would end all transfers there are, and all to come.) */
 static int conc__engine_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void *known) {
     conc__engine *e = (conc__engine *)engine;
     conc__dl_socket *s = (conc__dl_socket *)known;
-    (void)easy;
     if (what == CURL_POLL_REMOVE) {
         if (s == NULL) return 0;
         s->gone = s->changed = true;
@@ -230,27 +258,7 @@ static int conc__engine_socket(CURL *easy, curl_socket_t fd, int what, void *eng
         return 0;
     }
     if (s == NULL) {
-        conc__dl_watch frame = CONC_FRAME_ZERO(conc__dl_watch);
-        s = e->sockets;
-        if (s != NULL) {
-            e->sockets = s->next;
-        } else {
-            s = (conc__dl_socket *)conc__alloc(1, sizeof *s, "a socket's watch");
-            if (s == NULL) return -1;
-        }
-        memset(s, 0, sizeof *s);
-        s->e = e;
-        s->fd = fd;
-        s->want = what;
-        frame.s = s;
-        if (CONC__FAULT("curl_multi_assign", CURLM_OUT_OF_MEMORY) != 0 || curl_multi_assign(e->multi, fd, s) != CURLM_OK ||
-            conc__co_go(CONC_SPAWN_FRAME(e->w->loop, NULL, conc__dl_watch, frame)) != CONC_OK) {
-            (void)curl_multi_assign(e->multi, fd, NULL);
-            s->next = e->sockets;
-            e->sockets = s;
-            return -1;
-        }
-        e->watchers++;
+        if (!conc__engine_watch(e, fd, what)) conc__engine_unwatched(e, easy);
         return 0;
     }
     if (s->want != what) {
@@ -283,6 +291,17 @@ static void conc__job_fails(conc__job_dl *job, conc_result r, bool again, const 
 /* With this thread's sentence. */
 static void conc__job_fails_so(conc__job_dl *job, conc_result r, bool again) {
     conc__job_fails(job, r, again, conc_error_detail());
+}
+
+/* A transfer whose socket cannot be watched ends in the pump's next round. */
+static void conc__engine_unwatched(conc__engine *e, CURL *easy) {
+    char *t = NULL;
+    (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
+    if (t != NULL && ((conc__transfer *)(void *)t)->job != NULL) {
+        conc__job_fails(((conc__transfer *)(void *)t)->job, CONC_NO_MEMORY, false, "no memory to watch a socket");
+    }
+    e->alarms--;
+    conc__engine_stir(e);
 }
 
 static bool conc__job_can_resume(const conc__job_dl *job) {

@@ -379,11 +379,10 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
     if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
     e = conc__port_part_publish(&file->part, file->name, file->target, mode);
     if (e != 0) return conc__dl_file_failed(e, "make", file->target);
-    if (sync) e = conc__port_directory_sync(file->target);
-    if (e != 0) return conc__dl_file_failed(e, "bring to the disk the directory of", file->target);
     conc__free(file->name);
     file->name = file->note = NULL;
-    return CONC_OK;
+    if (sync) e = conc__port_directory_sync(file->target);
+    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "bring to the disk the directory of", file->target);
 }
 
 #endif

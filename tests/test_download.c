@@ -276,7 +276,7 @@ static char directory[64];
 
 /* Good until the 32nd call after it. */
 static const char *at(const char *name) {
-    static char text[32][128];
+    static char text[32][400];
     static int i;
     i = (i + 1) % 32;
     snprintf(text[i], sizeof text[i], "%s/%s", directory, name);
@@ -731,11 +731,16 @@ static void many_threads(void) { many(CONC_DOWNLOAD_THREADS); }
 static void many_processes(void) { many(CONC_DOWNLOAD_PROCESSES); }
 
 /* A process that is killed half-way: another one begins anew. */
+static void kill_it(void *arg) { /* in the loop's thread, whose it is */
+    conc_downloader *dl = arg;
+    CHECK_OK(conc_process_kill(((conc__crew *)dl->workers->engine)->hands[0]->process));
+}
+
 static int kill_half_way(void *arg) {
     conc_downloader *dl = arg;
     CHECK_OK(conc_wait(conc_op_event(&half), PATIENCE));
     wait_for_bytes("f.part", 500);
-    CHECK_OK(conc_process_kill(((conc__crew *)dl->workers->engine)->hands[0]->process));
+    CHECK_OK(conc_loop_post(dl->workers->loop, kill_it, dl));
     return 0;
 }
 
