@@ -71,7 +71,7 @@ struct conc__transfer {
     bool foreign;                 /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
     int64_t moved;                /* when bytes last came, or it began */
-    char etag[256], modified[64], range[96]; /* of the answer */
+    char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
     int64_t date;                 /* of the answer; 0: none */
     bool accepts_ranges;
     char *url;                    /* a redirect's, or NULL */
@@ -415,7 +415,7 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
         break;
     case 'E':
     case 'e':
-        if (conc__header_is(line, n, "etag:", t->etag, sizeof t->etag) && t->etag[0] != '"') t->etag[0] = '\0'; /* a weak one, or none */
+        (void)conc__header_is(line, n, "etag:", t->etag, sizeof t->etag);
         break;
     case 'L':
     case 'l': (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified); break;
@@ -451,6 +451,21 @@ static bool conc__range_parse(const char *text, uint64_t *from, uint64_t *total)
 static bool conc__date_is_good(const conc__transfer *t) {
     time_t when = t->modified[0] != '\0' ? curl_getdate(t->modified, NULL) : (time_t)-1;
     return when != (time_t)-1 && t->date != 0 && t->date - (int64_t)when >= 2;
+}
+
+/* Whether a part that has come may be one of another version: there are servers that know no If-Range. */
+static bool conc__answer_is_other(const conc__transfer *t) {
+    const conc__dl_file *file = &t->job->file;
+    if (file->etag[0] != '\0' && t->etag[0] != '\0') return strcmp(file->etag, t->etag) != 0;
+    return file->date[0] != '\0' && t->modified[0] != '\0' && strcmp(file->date, t->modified) != 0;
+}
+
+/* What an answer says of the version, for the next If-Range: that wants a strong tag. */
+static void conc__answer_version(const conc__transfer *t) {
+    conc__dl_file *file = &t->job->file;
+    file->etag[0] = file->date[0] = '\0';
+    if (t->etag[0] == '"') memcpy(file->etag, t->etag, sizeof file->etag);
+    if (conc__date_is_good(t)) memcpy(file->date, t->modified, sizeof file->date);
 }
 
 /* What is fetched in several pieces: the rest of the file, from `at` on. */
@@ -498,6 +513,11 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
             conc__job_fails(job, CONC_BROKEN, true, "the server gave another part than was asked for (206)");
             return false;
         }
+        if (conc__answer_is_other(t)) {
+            job->afresh = true;
+            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server, and it gave a part nevertheless (206)");
+            return false;
+        }
     } else {
         curl_off_t length = -1;
         if (curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length) != CURLE_OK || length < 0) {
@@ -534,10 +554,11 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         conc__job_fails(job, CONC_REJECTED, false, "the file is longer than max_bytes");
         return false;
     }
-    if (strcmp(file->etag, t->etag) != 0 || file->has_length != has_total || file->length != total) file->is_note_right = false;
-    memcpy(file->etag, t->etag, sizeof file->etag);
-    file->date[0] = '\0';
-    if (conc__date_is_good(t)) memcpy(file->date, t->modified, sizeof file->date);
+    if (code != 206 || (file->etag[0] == '\0' && file->date[0] == '\0')) { /* (a part's answer need not repeat all) */
+        conc__answer_version(t);
+        file->is_note_right = false;
+    }
+    if (file->has_length != has_total || file->length != total) file->is_note_right = false;
     file->has_length = has_total;
     file->length = total;
     if (has_total && total >= CONC__DL_RESERVE && (file->part.size == 0 || t->from == 0)) {
