@@ -5595,6 +5595,8 @@ CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target
 CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
 /* Begins anew: empty, and nothing known. */
 CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
+/* Has so many bytes of it, and no more. */
+CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
 /* Has the system keep room for its length. */
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
@@ -25836,12 +25838,11 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     }
     conc__free(text);
     conc__port_file_close(fd);
-    if (!fits) {
+    if (!fits || (file->has_length && file->part.size > file->length)) {
         conc__dl_file_forget(file);
         return;
     }
     file->kept = file->part.size;
-    if (file->has_length && file->kept > file->length) file->kept = file->length;
     if (file->piece_count != 0) {
         unsigned i;
         file->kept = file->length;
@@ -25873,7 +25874,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     }
     if (file->part.is_new) return CONC_OK;
     conc__dl_file_recall(file, url);
-    if (file->kept == 0 && file->part.size > 0) {
+    if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);
         if (r != CONC_OK) {
             conc__dl_file_close(file, url, true);
@@ -25888,10 +25889,20 @@ conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t si
     return e == 0 ? CONC_OK : conc__dl_file_failed(e, "write to", file->name);
 }
 
+/* The note first: what it says is not true of what is written from now on. */
 conc_result conc__dl_file_restart(conc__dl_file *file) {
-    int e = conc__port_part_truncate(&file->part, 0);
+    int e = file->is_noted ? conc__port_file_remove(file->note) : 0;
     conc__dl_file_forget(file);
-    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "empty", file->name);
+    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING) return conc__dl_file_failed(e, "remove", file->note);
+    file->is_noted = false;
+    return conc__dl_file_cut(file, 0);
+}
+
+conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size) {
+    int e = conc__port_part_truncate(&file->part, size);
+    if (e != 0) return conc__dl_file_failed(e, "cut", file->name);
+    file->part.size = size;
+    return CONC_OK;
 }
 
 conc_result conc__dl_file_reserve(conc__dl_file *file) {
@@ -26439,6 +26450,11 @@ static void conc__job_divide(conc__transfer *t) {
     }
     file->piece_count = n;
     file->is_note_right = false;
+    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) { /* it says that there are no gaps */
+        file->piece_count = 0;
+        job->next_piece = 0;
+        return;
+    }
     t->piece = 0;
     job->hashes = false;
     if (job->link == NULL) {
@@ -26484,7 +26500,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
             conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server while it was fetched in pieces");
             return false;
         }
-        if (file->part.size > 0 || t->from > 0 || file->kept > 0) {
+        if (file->part.size > 0 || t->from > 0 || file->kept > 0 || file->is_noted) {
             r = conc__dl_file_restart(file);
             job->before = 0;
             job->dl->item->record.resumed_from = 0;
@@ -26972,6 +26988,13 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
         job->file.kept = job->before = job->file.pieces[0].at;
         job->file.piece_count = 0;
         job->file.is_note_right = false;
+        r = conc__dl_file_cut(&job->file, job->file.kept); /* what is behind a gap is not the rest of what is before it */
+    }
+    if (r != CONC_OK) {
+        job->afresh = true;
+        conc__job_fails_so(job, r, false);
+        conc__job_end(job);
+        return;
     }
     if (job->file.has_length && job->before == job->file.length && job->before > 0) job->file.kept--; /* whole, as it seems: one byte will tell */
     if (!conc__transfer_start(job, -1, job->file.kept)) conc__job_end(job);

@@ -485,6 +485,11 @@ static void conc__job_divide(conc__transfer *t) {
     }
     file->piece_count = n;
     file->is_note_right = false;
+    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) { /* it says that there are no gaps */
+        file->piece_count = 0;
+        job->next_piece = 0;
+        return;
+    }
     t->piece = 0;
     job->hashes = false;
     if (job->link == NULL) {
@@ -530,7 +535,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
             conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server while it was fetched in pieces");
             return false;
         }
-        if (file->part.size > 0 || t->from > 0 || file->kept > 0) {
+        if (file->part.size > 0 || t->from > 0 || file->kept > 0 || file->is_noted) {
             r = conc__dl_file_restart(file);
             job->before = 0;
             job->dl->item->record.resumed_from = 0;
@@ -1018,6 +1023,13 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
         job->file.kept = job->before = job->file.pieces[0].at;
         job->file.piece_count = 0;
         job->file.is_note_right = false;
+        r = conc__dl_file_cut(&job->file, job->file.kept); /* what is behind a gap is not the rest of what is before it */
+    }
+    if (r != CONC_OK) {
+        job->afresh = true;
+        conc__job_fails_so(job, r, false);
+        conc__job_end(job);
+        return;
     }
     if (job->file.has_length && job->before == job->file.length && job->before > 0) job->file.kept--; /* whole, as it seems: one byte will tell */
     if (!conc__transfer_start(job, -1, job->file.kept)) conc__job_end(job);

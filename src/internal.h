@@ -699,6 +699,8 @@ CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target
 CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
 /* Begins anew: empty, and nothing known. */
 CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
+/* Has so many bytes of it, and no more. */
+CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
 /* Has the system keep room for its length. */
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
