@@ -68,6 +68,7 @@ struct conc__transfer {
     bool is_paused;
     uint64_t grant;               /* so much may come, although others wait */
     bool cut;                     /* we have ended it, and that is no error */
+    unsigned redirects;           /* followed */
     bool foreign;                 /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
     int64_t moved;                /* when bytes last came, or it began */
@@ -536,6 +537,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
             return false;
         }
         if (file->part.size > 0 || t->from > 0 || file->kept > 0 || file->is_noted) {
+            if (t->from > 0) job->dl->lost++;
             r = conc__dl_file_restart(file);
             job->before = 0;
             job->dl->item->record.resumed_from = 0;
@@ -773,6 +775,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->piece = piece;
     t->from = t->at = from;
     t->foreign = false;
+    t->redirects = 0;
     t->grant = 0;
     t->moved = conc__port_clock_ns();
     if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(job->e->multi, t->easy)) != CURLM_OK) {
@@ -819,7 +822,8 @@ static void conc__job_end(conc__job_dl *job) {
         record->bytes = job->file.kept;
     } else {
         bool kept = !job->afresh && conc__job_can_resume(job) && job->file.kept > 0;
-        dl->fruitless = kept && job->file.kept > job->before ? 0 : dl->fruitless + 1;
+        dl->fruitless = kept && job->file.kept > job->before ? dl->lost : dl->fruitless + 1;
+        if (!kept && job->file.kept > 0) dl->lost++;
         if (r != CONC_CANCELED) delay = conc__job_delay(job);
         if (delay >= 0 && desc->total_timeout > 0 &&
             conc__port_clock_ns() + (int64_t)(delay * 1e9) - dl->began > (int64_t)(desc->total_timeout * 1e9)) {
@@ -1066,7 +1070,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     char *names;
     bool was_https = false, is_https = false;
     conc_result r;
-    if (desc->max_redirects < 0 || (int)record->redirects >= desc->max_redirects) {
+    if (desc->max_redirects < 0 || t->redirects >= (unsigned)desc->max_redirects) {
         char text[80];
         (void)snprintf(text, sizeof text, "more than %d redirects", desc->max_redirects < 0 ? 0 : desc->max_redirects);
         conc__job_fails(job, CONC_REJECTED, false, text);
@@ -1093,7 +1097,8 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
         conc__job_fails(job, CONC_REJECTED, false, text);
     } else {
         if (strcmp(names, names + 8192) != 0 || was_https != is_https) t->foreign = true;
-        record->redirects++;
+        t->redirects++;
+        if (t->redirects > record->redirects) record->redirects = t->redirects;
         if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(t->e->multi, t->easy)) != CURLM_OK) {
             conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a redirect");
             r = CONC_NO_MEMORY;

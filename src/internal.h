@@ -742,6 +742,7 @@ struct conc__download {
     int64_t began;                 /* its first turn; 0: not yet */
     int64_t waits_since;           /* for its turn */
     unsigned fruitless;            /* attempts in a row that have brought nothing */
+    unsigned lost;                 /* those after which what had come was of no use: they count for ever */
     bool starts_over;              /* it has been begun anew for a reason for which that is done once */
     /* Guarded by the session's lock: */
     conc__download *next, *prev;   /* in the list `list` */
