@@ -26916,7 +26916,9 @@ static void conc__job_less(conc__job_dl *job) {
 /* Begins pieces that are due, as far as there is room. */
 static void conc__job_pieces(conc__job_dl *job) {
     conc__engine *e = job->e;
+    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK; /* (conc__engine_stop() sees transfers) */
     unsigned i;
+    if (stopped != CONC_OK) conc__job_fails(job, stopped, false, conc_strerror(stopped));
     for (i = 0; i < job->file.piece_count && job->result == CONC_OK; i++) {
         uint64_t bit = (uint64_t)1 << i;
         bool extra = job->transfers > 0;
@@ -28490,6 +28492,12 @@ static void conc__dl_fired(conc_future *f) {
         (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
         if (dl->state == CONC__DL_PAUSED) d->aborts++;
         conc__dl_stir(dl->worker != NULL ? dl->worker : d->workers);
+    } else if (dl->state == CONC__DL_QUEUED && dl->began != 0 && dl->list != NULL) { /* for another turn */
+        conc__dl_dequeue(dl);
+        conc__dl_record(dl, CONC_CANCELED, NULL);
+        conc__dl_is_done(dl);
+        d->workers->idle = false;
+        conc__dl_stir(d->workers);
     }
     conc__lock_give(&d->lock);
 }
@@ -28541,8 +28549,14 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
     while (d->paused.first != NULL && d->paused.first->due <= now) {
         conc__download *due = d->paused.first;
         conc__dl_remove(due);
-        if (due->abort) d->aborts--;
-        conc__dl_enqueue(due, true);
+        if (!due->abort) {
+            conc__dl_enqueue(due, true);
+            continue;
+        }
+        d->aborts--;
+        conc__dl_record(due, CONC_CANCELED, NULL);
+        conc__dl_is_done(due);
+        conc__dl_stir(w); /* to tell it */
     }
     if (d->paused.first != NULL) *until = d->paused.first->due;
     while (dl == NULL && d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel) {

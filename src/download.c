@@ -421,6 +421,12 @@ static void conc__dl_fired(conc_future *f) {
         (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
         if (dl->state == CONC__DL_PAUSED) d->aborts++;
         conc__dl_stir(dl->worker != NULL ? dl->worker : d->workers);
+    } else if (dl->state == CONC__DL_QUEUED && dl->began != 0 && dl->list != NULL) { /* for another turn */
+        conc__dl_dequeue(dl);
+        conc__dl_record(dl, CONC_CANCELED, NULL);
+        conc__dl_is_done(dl);
+        d->workers->idle = false;
+        conc__dl_stir(d->workers);
     }
     conc__lock_give(&d->lock);
 }
@@ -472,8 +478,14 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
     while (d->paused.first != NULL && d->paused.first->due <= now) {
         conc__download *due = d->paused.first;
         conc__dl_remove(due);
-        if (due->abort) d->aborts--;
-        conc__dl_enqueue(due, true);
+        if (!due->abort) {
+            conc__dl_enqueue(due, true);
+            continue;
+        }
+        d->aborts--;
+        conc__dl_record(due, CONC_CANCELED, NULL);
+        conc__dl_is_done(due);
+        conc__dl_stir(w); /* to tell it */
     }
     if (d->paused.first != NULL) *until = d->paused.first->due;
     while (dl == NULL && d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel) {
