@@ -4692,6 +4692,7 @@ typedef struct conc__port_part {
  * user's is an error. */
 CONC__LIB int conc__port_part_open(const char *path, conc__port_part *part);
 CONC__LIB void conc__port_part_close(conc__port_part *part);
+CONC__LIB bool conc__port_part_is_at(const conc__port_part *part, const char *path); /* false: that name is another file's now */
 CONC__LIB int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset); /* all of it */
 CONC__LIB int conc__port_part_truncate(const conc__port_part *part, uint64_t size);
 /* Has the system keep room for a length; what is no error where it cannot. The size stays. */
@@ -9590,7 +9591,10 @@ static void conc__pf_close_quietly(intptr_t fd) {
 }
 
 void conc__port_part_close(conc__port_part *part) {
-    conc__pf_close_quietly(part->fd); /* and the lock goes */
+    int saved = errno;
+    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN); /* a child of fork() that has it too does not keep it locked */
+    errno = saved;
+    conc__pf_close_quietly(part->fd);
     part->fd = -1;
 }
 
@@ -9635,6 +9639,14 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
     }
     errno = saved;
     return e == CONC__PART_AGAIN ? EWOULDBLOCK : e;
+}
+
+bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
+    struct stat mine, there;
+    int saved = errno;
+    bool is = part->fd >= 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    errno = saved;
+    return is;
 }
 
 int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset) {
@@ -9769,12 +9781,22 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
+static bool conc__pf_is_ours(int fd) {
+    struct stat s;
+    return fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_nlink == 1 && (unsigned)s.st_uid == conc__pf_geteuid();
+}
+
 /* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     int saved = errno, e = CONC__FAULT("open: note", EACCES, ENOSPC, EMFILE);
     if (e != 0) return e;
     note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | CONC__O_PLAIN, 0600);
+    if (note.fd >= 0 && !conc__pf_is_ours((int)note.fd)) { /* not a note, or not ours alone */
+        conc__pf_close_quietly(note.fd);
+        (void)conc__pf_unlink(path);
+        note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | O_EXCL | CONC__O_PLAIN, 0600);
+    }
     e = conc__pf_end((long)note.fd, saved);
     if (e != 0) return e;
     e = conc__port_part_write(&note, text, size, 0);
@@ -9926,6 +9948,13 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
 void conc__port_part_close(conc__port_part *part) {
     conc__port_file_close(part->fd);
     part->fd = -1;
+}
+
+/* As long as it is open nobody else can give its name to another one. */
+bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
+    (void)part;
+    (void)path;
+    return true;
 }
 
 static void conc__wf_at(OVERLAPPED *at, uint64_t offset) {
@@ -25941,7 +25970,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
     if (keep && !file->is_note_right && conc__dl_file_note(file, url) != CONC_OK) keep = false;
     if (!keep) { /* while it is locked */
         if (file->is_noted) (void)conc__port_file_remove(file->note);
-        (void)conc__port_file_remove(file->name);
+        if (conc__port_part_is_at(&file->part, file->name)) (void)conc__port_file_remove(file->name);
     }
     conc__port_part_close(&file->part);
     conc__free(file->name);
@@ -25951,6 +25980,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
     int e = sync ? conc__port_part_sync(&file->part) : 0;
     if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
+    if (!conc__port_part_is_at(&file->part, file->name)) return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
     if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
     e = conc__port_part_publish(&file->part, file->name, file->target, mode);
     if (e != 0) return conc__dl_file_failed(e, "make", file->target);
@@ -29424,21 +29454,22 @@ conc_result conc_downloader_finish(conc_downloader *d) {
 /* ---- one call ------------------------------------------------------------------------------------------------------------------------ */
 
 /* What the records say, in one result and one sentence. */
-static conc_result conc__dl_sum(const conc_download_item *items, size_t n) {
+static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_result stopped) {
     conc_result r = CONC_OK;
     size_t bad = 0, i, first = n;
     for (i = 0; i < n; i++) {
         conc_result one = items[i].record.result;
         if (one == CONC_OK) continue;
         if (bad++ == 0) first = i;
-        if (one == CONC_CANCELED) r = CONC_CANCELED;
+        if (one == CONC_CANCELED || (one == CONC_TIMEOUT && stopped == CONC_TIMEOUT)) r = one;
     }
     if (bad == 0) return CONC_OK;
     return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n, items[first].url,
                       items[first].record.error);
 }
 
-static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc) {
+/* `stopped`: CONC_OK, or why all that was left was given up. */
+static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc, conc_result *stopped) {
     conc_download_desc mine;
     conc_loop *loop = NULL;
     conc_downloader *d;
@@ -29478,9 +29509,11 @@ static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const con
         (void)conc_downloader_join(d, CONC_FOREVER);
         (void)conc_cancel_use(token);
     }
+    if (r == CONC_OK || r == CONC_CANCELED) r = d->stopped; /* (it has ended: nobody writes that any more) */
     (void)conc_downloader_free(d);
     (void)conc_loop_free(loop);
-    return r == CONC_CANCELED ? CONC_OK : r; /* the records say it */
+    *stopped = r;
+    return r == CONC_CANCELED || r == CONC_TIMEOUT ? CONC_OK : r; /* the records say it */
 }
 
 static conc_result conc__dl_here(const char *what) {
@@ -29489,7 +29522,7 @@ static conc_result conc__dl_here(const char *what) {
 }
 
 conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
-    conc_result r = conc__dl_here("conc_download_all");
+    conc_result r = conc__dl_here("conc_download_all"), stopped;
     size_t i;
     if (r != CONC_OK) return r;
     if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
@@ -29498,19 +29531,19 @@ conc_result conc_download_all(conc_download_item *items, size_t n, const conc_do
             return conc__fail(CONC_INVALID, "conc_download_all: item %zu has no %s", i, items[i].url == NULL ? "url" : "path");
         }
     }
-    r = conc__dl_fetch(items, n, desc);
-    return r == CONC_OK ? conc__dl_sum(items, n) : r;
+    r = conc__dl_fetch(items, n, desc, &stopped);
+    return r == CONC_OK ? conc__dl_sum(items, n, stopped) : r;
 }
 
 conc_result conc_download(const char *url, const char *path, const conc_download_desc *desc) {
     conc_download_item item;
-    conc_result r = conc__dl_here("conc_download");
+    conc_result r = conc__dl_here("conc_download"), stopped;
     if (r != CONC_OK) return r;
     if (url == NULL || path == NULL) return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
     memset(&item, 0, sizeof item);
     item.url = url;
     item.path = path;
-    r = conc__dl_fetch(&item, 1, desc);
+    r = conc__dl_fetch(&item, 1, desc, &stopped);
     if (r != CONC_OK || item.record.result == CONC_OK) return r;
     return conc__fail(item.record.result, "%s", item.record.error);
 }

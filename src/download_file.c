@@ -375,7 +375,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
     if (keep && !file->is_note_right && conc__dl_file_note(file, url) != CONC_OK) keep = false;
     if (!keep) { /* while it is locked */
         if (file->is_noted) (void)conc__port_file_remove(file->note);
-        (void)conc__port_file_remove(file->name);
+        if (conc__port_part_is_at(&file->part, file->name)) (void)conc__port_file_remove(file->name);
     }
     conc__port_part_close(&file->part);
     conc__free(file->name);
@@ -385,6 +385,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
     int e = sync ? conc__port_part_sync(&file->part) : 0;
     if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
+    if (!conc__port_part_is_at(&file->part, file->name)) return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
     if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
     e = conc__port_part_publish(&file->part, file->name, file->target, mode);
     if (e != 0) return conc__dl_file_failed(e, "make", file->target);
