@@ -956,7 +956,7 @@ static size_t conc__dl_length(const char *text) {
 
 static bool conc__dl_is_line(const char *text) {
     for (; text != NULL && *text != '\0'; text++) {
-        if (*text == '\r' || *text == '\n') return false;
+        if (((unsigned char)*text < ' ' && *text != '\t') || *text == 127) return false;
     }
     return true;
 }
@@ -979,7 +979,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
         return conc__fail(CONC_INVALID, "downloads: a time that is negative, or none");
     }
     if (!conc__dl_is_line(desc->user_agent) || !conc__dl_is_line(desc->proxy)) {
-        return conc__fail(CONC_INVALID, "downloads: a line's end in user_agent or proxy");
+        return conc__fail(CONC_INVALID, "downloads: a control character in user_agent or proxy");
     }
     for (i = 0; desc->headers != NULL && desc->headers[i] != NULL; i++) {
         if (!conc__dl_is_line(desc->headers[i]) || strchr(desc->headers[i], ':') == NULL) {

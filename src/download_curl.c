@@ -409,6 +409,7 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
     char text[64];
     n *= size;
     t->moved = conc__port_clock_ns();
+    if (t->body == CONC__BODY_TAKEN) return n; /* behind the body: nothing that we want to know */
     switch (n > 0 ? line[0] : '\0') {
     case 'H':
     case 'h':
