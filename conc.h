@@ -5640,6 +5640,7 @@ struct conc__download {
     int64_t waits_since;           /* for its turn */
     unsigned fruitless;            /* attempts in a row that have brought nothing */
     unsigned lost;                 /* those after which what had come was of no use: they count for ever */
+    bool in_one;                   /* pieces of it were not of one file: no more of them */
     bool starts_over;              /* it has been begun anew for a reason for which that is done once */
     /* Guarded by the session's lock: */
     conc__download *next, *prev;   /* in the list `list` */
@@ -26473,7 +26474,7 @@ static void conc__job_divide(conc__transfer *t) {
     unsigned n = job->e->d->desc.segments, i;
     uint64_t rest = file->length - t->at, size;
     if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min || rest / n == 0) return;
-    if (!t->accepts_ranges && t->from == 0) return;
+    if ((!t->accepts_ranges && t->from == 0) || job->dl->in_one) return;
     if (file->etag[0] == '\0' && file->date[0] == '\0') return;
     size = rest / n;
     for (i = 0; i < n; i++) {
@@ -26504,8 +26505,9 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     conc__job_dl *job = t->job;
     conc__dl_file *file = &job->file;
     uint64_t from = 0, total = 0, wanted = job->dl->item->size;
-    bool has_total = true;
+    bool has_total = true, whole = job->dl->in_one;
     conc_result r = CONC_OK;
+    job->dl->in_one = whole || t->piece >= 0; /* until it is seen that this one is right */
     if (code == 206) {
         if (t->from == 0 && t->piece < 0) {
             conc__job_fails(job, CONC_BROKEN, true, "the server gave a part that was not asked for (206)");
@@ -26542,6 +26544,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         t->at = t->from = 0;
         file->kept = 0;
     }
+    job->dl->in_one = whole;
     if (r != CONC_OK) {
         conc__job_fails_so(job, r, false);
         return false;

@@ -743,6 +743,7 @@ struct conc__download {
     int64_t waits_since;           /* for its turn */
     unsigned fruitless;            /* attempts in a row that have brought nothing */
     unsigned lost;                 /* those after which what had come was of no use: they count for ever */
+    bool in_one;                   /* pieces of it were not of one file: no more of them */
     bool starts_over;              /* it has been begun anew for a reason for which that is done once */
     /* Guarded by the session's lock: */
     conc__download *next, *prev;   /* in the list `list` */
