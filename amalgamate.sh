@@ -8,11 +8,12 @@
 #   ./amalgamate.sh -o FILE    writes (or, with --check, compares) FILE instead of conc.h
 
 # The files, floor upon floor: each may include only what stands before it.
-DECLARATIONS='manual.h config.h core.h frame.h wait.h sync.h thread.h queue.h iter.h future.h pool.h parallel.h gen.h coro.h loop.h net.h process.h download.h sim.h'
+DECLARATIONS='manual.h config.h core.h frame.h wait.h sync.h thread.h queue.h iter.h future.h pool.h parallel.h gen.h coro.h loop.h net.h process.h procpool.h download.h sim.h'
 IMPLEMENTATION='places_off.h port.h port_sim.h internal.h core.c fault.c port_posix.c port_win32.c port_net_posix.c port_net_win32.c
                 port_poller.c port_process_posix.c port_process_win32.c port_file_posix.c port_file_win32.c port_sim.c wait.c sync.c sync_debug.c thread.c timer.c queue.c
                 iter.c future.c pool.c job.c pool_group.c parallel.c frame.c gen.c wheel.c loop.c group.c offload.c report.c net.c
-                channel.c process.c download_file.c download_curl.c download_process.c download_bars.c download.c sim.c'
+                channel.c process.c procpool_ring.h procpool_worker.c procpool.c procpool_map.c download_file.c download_curl.c
+                download_process.c download_bars.c download.c sim.c'
 AFTERWORDS='places.h license.h'
 
 set -eu

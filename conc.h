@@ -5,8 +5,9 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
  * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
- * coroutines with an event loop, sockets, processes, downloads; and one way to wait for any of them. C99 or later, C++11 or
- * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads (downloads: libcurl).
+ * coroutines with an event loop, sockets, processes and pools of them, downloads; and one way to wait for any of them.
+ * C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads
+ * (downloads: libcurl).
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -520,6 +521,50 @@
  * conc_channel_put(c, "hello", 6, CONC_FOREVER);   // a message comes as a whole or not at all
  * conc_op ops[] = { conc_op_process_end(p), conc_op_sleep(2) };
  * if (conc_select(ops, 2, CONC_FOREVER) == 1) conc_process_kill(p);
+ * ```
+ *
+ * ---- POOLS OF PROCESSES -------------------------------------------------------------------- procpool.h below
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int square(void *arg) { // in a worker process: the argument's bytes go there, and come back
+ *     long *x = arg;
+ *     *x *= *x;
+ *     return 0;
+ * }
+ *
+ * int main(int argc, char **argv) {
+ *     conc_process_register("square", square); // as for processes: with these two lines workers are spawned, else forked
+ *     conc_process_main(argc, argv);
+ *     conc_procpool *pool = conc_procpool_new(4, &(conc_procpool_desc){ .time_limit = 10, .max_tasks = 1000 });
+ *     if (pool == NULL) return fprintf(stderr, "%s\n", conc_error_detail()), 1;
+ *     long x = 12;
+ *     conc_future *f = conc_procpool_submit(pool, square, &x, sizeof x); // x has to stay until f has ended
+ *     if (conc_future_wait(f, CONC_FOREVER) == CONC_OK) printf("%ld\n", x);
+ *     else puts(conc_future_detail(f));                      // CONC_CRASHED, CONC_TIMEOUT, CONC_FAILED
+ *     conc_future_release(f);
+ *     return conc_procpool_finish(pool) != CONC_OK;
+ * }
+ * ```
+ * ```output
+ * 144
+ * ```
+ *
+ * What crashes, hangs, or takes all memory is one failed task: its worker is replaced, the tasks behind it go to others, and none
+ * is begun twice. Futures are those of thread pools: conc_wait_all(), conc_as_completed(), conc_future_then(), conc_op_future().
+ * conc_procpool_run() copies the argument, and brings nothing back; conc_procpool_call() waits; conc_procpool_map(pool, in, out, n, fn,
+ * arg, arg_size, chunk) calls fn(&in[i], &out[i], arg) for all of an array, conc_procpool_imap() from an iterator to an iterator.
+ *
+ * ```c
+ * conc_procpool *pool = conc_procpool_new(2, &(conc_procpool_desc){ .buffer_size = 1 << 20 });
+ * double *big = conc_procpool_buffer(pool, 8000);  // shared: as an argument it is not copied
+ * conc_future *f = conc_procpool_submit(pool, work, big, 8000);
+ * size_t size;                                     // what work() gave to conc_procpool_reply(): of any size
+ * if (conc_future_wait(f, conc_after(1)) == CONC_OK) use(conc_procpool_replied(f, &size));
+ * else conc_procpool_kill(f);                      // conc_future_cancel() would let it go on, if it runs
  * ```
  *
  * ---- DOWNLOADS ------------------------------------------------------------------------------ download.h below
@@ -3497,36 +3542,40 @@ CONC_API conc_op conc_op_writable(intptr_t fd);
 /* ============================================================================================
  * process: a task in a process of its own: start, join, terminate; channels of messages; shared memory.
  *
- * The task's function runs on a copy of the argument's bytes, and those bytes come back, as it has left them, when it is
- * joined. So what runs in a thread runs in a process if its argument is a plain value: what pointers in it point to does not
- * come along.
+ * The task's function runs on a copy of the argument's bytes, and those bytes come back, as it has left them, when it
+ * is joined. So what runs in a thread runs in a process if its argument is a plain value: what pointers in it point
+ * to does not come along.
  *
  * HOW A PROCESS IS STARTED. Two ways:
- *  - CONC_PROCESS_FORK (not on Windows): the child is a copy of the whole program at that moment: any function can run, and it
- *    sees all that was in memory. It has the calling thread alone. Everything of this library works there, new; objects that
- *    the parent's threads used at that moment say CONC_FORKED or are as they were. But locks that others held in
- *    other libraries stay locked for ever. So fork is safe while the program has one thread, or while the others hold nothing
- *    that the task wants.
+ *  - CONC_PROCESS_FORK (not on Windows): the child is a copy of the whole program at that moment: any function can
+ *    run, and it sees all that was in memory. It has the calling thread alone. Everything of this library works there,
+ *    new; objects that the parent's threads used at that moment say CONC_FORKED or are as they were. But locks that
+ *    others held in other libraries stay locked for ever. So fork is safe while the program has one thread, or while
+ *    the others hold nothing that the task wants.
  *  - CONC_PROCESS_SPAWN: the program is started anew, and runs nothing but the task. For that, main begins with
  *        conc_process_register("work", work);     // each task function, by a name
  *        conc_process_main(argc, argv);           // in a child: runs its task, and never returns
  *    It is safe with threads, sees no variables of the parent's, and is the only way on Windows. (Whoever can start the
  *    program can start its registered tasks: this is not for programs that have more rights than those who start them.)
- * CONC_PROCESS_DEFAULT is spawn if conc_process_main() has been called and the function is registered, and fork otherwise: a
- * program that has the lines does the same everywhere, and safely; one without them needs nothing but this call.
+ * CONC_PROCESS_DEFAULT is spawn if conc_process_main() has been called and the function is registered, and fork
+ * otherwise: a program that has the lines does the same everywhere, and safely; one without them needs nothing but
+ * this call.
  *
- * THE END OF A TASK'S PROCESS. When the function has returned, the process waits for its own threads and processes that are no
- * daemons, flushes stdout and stderr, and ends: by exit() if it was spawned; if it was forked by _exit(), since what
- * the parent has registered with atexit(), and what is in its streams' buffers, is the parent's. A task that leaves by
- * exit() or a signal, or whose process is killed, has crashed: CONC_CRASHED, and its argument stays as it was.
+ * THE END OF A TASK'S PROCESS. When the function has returned, the process waits for its own threads and processes
+ * that are no daemons, flushes stdout and stderr, and ends: by exit() if it was spawned; if it was forked by _exit(),
+ * since what the parent has registered with atexit(), and what is in its streams' buffers, is the parent's. A task
+ * that leaves by exit() or a signal, or whose process is killed, has crashed: CONC_CRASHED, and its argument stays as
+ * it was.
  *
- * THE END OF THE PROGRAM. When main returns or calls exit(), the program waits for every process that is no daemon, and
- * kills those that are. If the program dies in any other way, even by SIGKILL, its processes end at once, wherever they are.
+ * THE END OF THE PROGRAM. When main returns or calls exit(), the program closes its ends of channels, waits for every
+ * process that is no daemon, and kills those that are. If the program dies in any other way, even by SIGKILL, its
+ * processes end at once, wherever they are (but not what else they have started, or have become by exec()).
  *
- * WHAT IT LEAVES ALONE. No signal's disposition is changed, there is no handler for SIGCHLD, no process is waited for but those
- * started here; if SIGCHLD is ignored, or somebody else has taken a child's status, the answers differ in their sentence only.
- * Descriptors made here are closed in programs that are started, and in other children. stdout and stderr are flushed at each start
- * and before the program's end waits, so that all that is printed comes in its order.
+ * WHAT IT LEAVES ALONE. No signal's disposition is changed, there is no handler for SIGCHLD, no process is waited for
+ * but those started here; if SIGCHLD is ignored, or somebody else has taken a child's status, the answers differ in
+ * their sentence only. Descriptors made here are closed in programs that are started, and in other children. stdout
+ * and stderr are flushed at each start and before the program's end waits, so that all that is printed comes in its
+ * order.
  * ========================================================================================== */
 
 #ifndef CONC__PROCESS_H
@@ -3555,78 +3604,85 @@ typedef struct conc_process_desc {
 } conc_process_desc;
 
 /* Starts fn on a copy of the `size` bytes at `arg` in a new process. `arg` may be NULL if size is 0; else it is where
- * conc_process_join() puts the bytes, and must live until then. The handle is the caller's until it is joined or detached. Blocks
- * for as long as the system takes. NULL, with conc_error_result(): CONC_INVALID (no fn, no arg; to be spawned and not
- * registered; to be forked on Windows), CONC_NO_MEMORY, CONC_REJECTED (no more descriptors), CONC_NO_THREADS (no more
- * processes), CONC_SYSTEM; then fn never runs. */
+ * conc_process_join() puts the bytes, and must live until then. The handle is the caller's until it is joined or
+ * detached. Blocks for as long as the system takes. NULL, with conc_error_result(): CONC_INVALID (no fn, no arg; to
+ * be spawned and not registered; to be forked on Windows), CONC_NO_MEMORY, CONC_REJECTED (no more descriptors),
+ * CONC_NO_THREADS (no more processes), CONC_CLOSED (the program has ended), CONC_SYSTEM; then fn never runs. */
 CONC_API conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_process_desc *desc);
 
 /* Waits until its process has ended, gives the handle back, with its channel, and tells how it went:
  *   CONC_OK       the function returned *code, and the bytes are in `arg`
  *   CONC_CRASHED  it did not return. *code: -9 if signal 9 ended it, else the process's exit code, or -1 if that is
  *                 not known; conc_error_detail() says it in words ("process "p" was ended by signal 11 (SIGSEGV)")
- * The handle stays with CONC_TIMEOUT, CONC_BUSY (CONC_NOW; or somebody waits on its channel, which is closed now),
- * CONC_CANCELED. CONC_INVALID: NULL, or joined or detached already. CONC_FORKED: the parent's. If `code` is NULL, what is not 0 goes
- * to the error hook. */
+ * CONC_CANCELED. CONC_INVALID: NULL, or joined or detached already. CONC_FORKED: the parent's. CONC_SYSTEM: there is no
+ * descriptor left to wait with; nothing was done. If `code` is NULL, what
+ * is not 0 goes to the error hook. */
 CONC_API conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline);
 
-/* Gives the handle back, with its channel, without waiting. The process goes on (and the program's end still waits for it unless
- * it is a daemon); nothing is copied back; if it fails the error hook is told, when that is found. CONC_INVALID, CONC_FORKED as for join. */
+/* Gives the handle back, with its channel, without waiting. The process goes on (and the program's end still waits
+ * for it unless it is a daemon); nothing is copied back; if it fails the error hook is told. That is found, and what the
+ * system keeps of it is given back, by the next start or detach, or at the end of the program. CONC_INVALID, CONC_FORKED as for join. */
 CONC_API conc_result conc_process_detach(conc_process *p);
 
-/* Completes with CONC_OK when the process has ended; it still has to be joined or detached, after that. Instead: CONC_INVALID and
- * CONC_FORKED as for join. */
+/* Completes with CONC_OK when the process has ended; it still has to be joined or detached, after that. Instead:
+ * CONC_INVALID and CONC_FORKED as for join. */
 CONC_API conc_op conc_op_process_end(conc_process *p);
 
-/* Asks it to end (SIGTERM, and SIGCONT for one that is stopped), which it can refuse; ends it (SIGKILL), which it cannot. On Windows
- * both end it. CONC_OK, also if it has ended before; CONC_INVALID, CONC_FORKED as for join; CONC_SYSTEM. Do not wait. */
+/* Asks it to end (SIGTERM, and SIGCONT for one that is stopped), which it can refuse; ends it (SIGKILL), which it
+ * cannot. On Windows both end it. CONC_OK, also if it has ended before; CONC_INVALID, CONC_FORKED as for join;
+ * CONC_SYSTEM. Do not wait. */
 CONC_API conc_result conc_process_terminate(conc_process *p);
 CONC_API conc_result conc_process_kill(conc_process *p);
 
-/* All of it: closes its channel, asks it to end, waits until the deadline, then kills it; and joins it, with the results of
- * conc_process_join(), but for CONC_TIMEOUT and, with CONC_NOW, CONC_BUSY: it always ends. */
+/* All of it: closes its channel, asks it to end, waits until the deadline, then kills it; and joins it, with the
+ * results of conc_process_join(), but for CONC_TIMEOUT and, with CONC_NOW, CONC_BUSY: it always ends. */
 CONC_API conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline);
 
-/* Questions about a process; NULL is the calling one. None blocks. Of a handle that is no more: false, 0, "?". The number that the system gives it; its name ("main" of
- * one not started here), which lives as long as the handle; whether it has not ended; whether it is a daemon. */
+/* Questions about a process; NULL is the calling one. None blocks. Of a handle that is no more: false, 0, "?". The
+ * number that the system gives it; its name ("main" of one not started here), which lives as long as the handle;
+ * whether it has not ended; whether it is a daemon. */
 CONC_API long conc_process_pid(const conc_process *p);
 CONC_API const char *conc_process_name(const conc_process *p);
 CONC_API bool conc_process_is_alive(conc_process *p);
 CONC_API bool conc_process_is_daemon(const conc_process *p);
 
 /* ---- spawning --------------------------------------------------------------------------------------------------
- * Names a function that can be spawned; in main, before conc_process_main(), the same in parent and child. `name`, at most 63
- * bytes, is not copied. Again with the same function is harmless. CONC_INVALID (NULL, too long, the name is another's), CONC_NO_MEMORY. */
+ * Names a function that can be spawned; in main, before conc_process_main(), the same in parent and child. `name`, at
+ * most 63 bytes, is not copied. Again with the same function is harmless. CONC_INVALID (NULL, too long, the name is
+ * another's), CONC_NO_MEMORY. */
 CONC_API conc_result conc_process_register(const char *name, conc_fn fn);
 /* One line at the top of main. In a process that was spawned, runs its task and ends the process; else returns. */
 CONC_API void conc_process_main(int argc, char **argv);
 
 /* ---- channels --------------------------------------------------------------------------------------------------
- * Messages of any bytes, in both directions, between a process and its parent. Each message comes as a whole or not at all, in the order
- * in which they were put. Bounded: what neither the system's buffers nor the other side takes makes put wait. Each end may be used by several
- * threads and coroutines. An end is closed by conc_channel_close(), and when its process ends. It goes with the process's
- * handle: take the messages out before conc_process_join().
+ * Messages of any bytes, in both directions, between a process and its parent. Each message comes as a whole or not at
+ * all, in the order in which they were put. Bounded: what neither the system's buffers nor the other side takes makes
+ * put wait. Each end may be used by several threads and coroutines. An end is closed by conc_channel_close(), and when
+ * its process ends. It goes with the process's handle: take the messages out before conc_process_join(). Who waits on it
+ * when that is given back gets CONC_CLOSED; nobody may use it any more.
  *
  * The parent's end of p's channel; NULL (the calling process): its own end, to its parent. NULL: there is none. */
 CONC_API conc_channel *conc_process_channel(conc_process *p);
 
-/* Sends the out->size bytes (0 to message_max) at out->data. CONC_OK: the system has all of it. CONC_CLOSED: an end is closed.
- * CONC_INVALID: NULL, or too large. CONC_FORKED, CONC_NO_MEMORY, CONC_SYSTEM. If the wait ends when a part has gone already, the message counts as
- * put: the result is CONC_OK (in a select: that op's), and the rest follows while others put or get on this end. */
+/* Sends the out->size bytes (0 to message_max) at out->data. CONC_OK: the system has all of it. CONC_CLOSED: an end
+ * is closed. CONC_INVALID: NULL, or too large. CONC_FORKED, CONC_NO_MEMORY, CONC_SYSTEM. If the wait ends when a part
+ * has gone already, the message counts as put: the result is CONC_OK (in a select: that op's), and the rest follows
+ * while others put or get on this end. */
 CONC_API conc_op conc_op_channel_put(conc_channel *c, conc_out *out);
 CONC_API conc_result conc_channel_put(conc_channel *c, const void *data, size_t size, conc_deadline deadline);
-/* Receives the next message into io->data, of io->size bytes; io->done is its length. CONC_FULL: it is longer, and stays.
- * CONC_CLOSED: an end is closed, and all that was sent has been taken. CONC_BROKEN: the other side died in the middle of a message, or
- * what came is none. CONC_FORKED, CONC_INVALID, CONC_NO_MEMORY, CONC_SYSTEM. */
+/* Receives the next message into io->data, of io->size bytes; io->done is its length. CONC_FULL: it is longer, and
+ * stays. CONC_CLOSED: an end is closed, and all that was sent has been taken. CONC_BROKEN: the other side died in the
+ * middle of a message, or what came is none. CONC_FORKED, CONC_INVALID, CONC_NO_MEMORY, CONC_SYSTEM. */
 CONC_API conc_op conc_op_channel_get(conc_channel *c, conc_io *io);
 CONC_API conc_result conc_channel_get(conc_channel *c, void *buffer, size_t size, size_t *length, conc_deadline deadline);
-/* By anybody, at any time: here, all waits end, now and later, with CONC_CLOSED; there, when what was sent has been taken.
- * Again is harmless. CONC_INVALID: NULL. */
+/* By anybody, at any time: here, all waits end, now and later, with CONC_CLOSED; there, when what was sent has been
+ * taken. Again is harmless. CONC_INVALID: NULL. */
 CONC_API conc_result conc_channel_close(conc_channel *c);
 
 /* ---- shared memory ---------------------------------------------------------------------------------------------
- * A block of `size` bytes, zero at first, that processes share: those that get it by their desc, and forked ones that are started while it is
- * there. Nothing but atomics, or the order of messages, says who may touch it when; a process that dies leaves it half done.
+ * A block of `size` bytes, zero at first, that processes share: those that get it by their desc, and forked ones that
+ * are started while it is there. Nothing but atomics, or the order of messages, says who may touch it when; a process
+ * that dies leaves it half done.
  * The handle is the caller's. NULL: CONC_INVALID (size 0), CONC_NO_MEMORY, CONC_REJECTED, CONC_SYSTEM. */
 CONC_API conc_shared *conc_shared_new(size_t size);
 /* Where it is here, aligned to a page; in a spawned process that may be elsewhere. NULL, and 0, of NULL. */
@@ -3640,6 +3696,214 @@ CONC_API conc_shared *conc_process_shared(size_t i);
 #endif
 
 /* ==== end src/process.h ==== */
+
+/* ==== begin src/procpool.h ==== */
+
+/* ============================================================================================
+ * procpool: a pool of processes: tasks that may crash, hang, leak or take all memory, and harm nobody but themselves.
+ *
+ * The same tasks as a thread pool's, whose argument is a plain value: its bytes are copied to a worker process, the function works
+ * on them in place there, and they come back as it has left them. So a program moves from threads to processes by one line:
+ *      conc_pool_submit(pool, fn, &arg)    becomes    conc_procpool_submit(pool, fn, &arg, sizeof arg)
+ * What pointers in the argument point to does not come along. Futures are those of future.h.
+ *
+ * EVERY TASK IS REPORTED, ONCE. Its future, or the result of the call that waits for it, ends with
+ *      CONC_OK, CONC_FAILED   it returned 0, or something else: conc_future_code(). conc_future_detail() is its
+ *                             conc_error_detail() there, if it has left one
+ *      CONC_CRASHED           its process ended before it returned: "... was ended by signal 11 (SIGSEGV)". Only the one task that
+ *                             had begun is lost with a process: those that wait behind it go to others. None is begun twice. (If
+ *                             it has written over what its process shares with the pool, all that this had been given is lost)
+ *      CONC_TIMEOUT           it ran longer than its time limit, and its process was killed
+ *      CONC_CANCELED          it was canceled before it began, or killed by conc_procpool_kill() or conc_procpool_terminate()
+ *      CONC_REJECTED          the policy discarded it
+ * If it did not return 0, its argument here is as it was before, but with CONC_FAILED, where it is as the task has left it. What nobody can see otherwise (the failure of
+ * a task that has no future) goes to the error hook.
+ *
+ * THE WORKERS are processes of process.h, forked or spawned as said there: a pool whose method is CONC_PROCESS_DEFAULT is spawned if
+ * conc_process_main() has been called, and forked otherwise. A spawned pool takes registered functions only. A forked worker sees
+ * the program's memory as it was when it was started, and one that has died is replaced by a fork of the program as it is then: where other threads run, spawn. They are
+ * all started by conc_procpool_new(), and stay until the pool's end; one that has died, or has done max_tasks, is replaced at once.
+ * If workers die before they are ready, one after the other, each next attempt waits longer (from 10 ms to 1 s), and after 8 the pool gives up:
+ * it closes, and all its tasks end with CONC_CRASHED and the reason.
+ * They end with the program, however it ends; they do not get Ctrl-C, which is for the program to answer: when it ends, so do they.
+ * In a worker, this pool and all others of its parent say CONC_FORKED.
+ *
+ * THE THREAD. A pool has one thread of its own in this process, which looks after its workers and ends what nobody waits for. Callbacks
+ * (conc_future_then()) are called by it, or by a thread that submits to the pool or waits for one of its futures.
+ *
+ * MEMORY. Arguments and results go through memory that parent and worker share, of each worker its own; nothing is
+ * locked between processes. One task's bytes may be of any size up to size_max: a worker whose memory is too small for it is replaced.
+ *
+ * THE END is as that of a thread pool: conc_procpool_close(), conc_procpool_join(), conc_procpool_free(), or all three:
+ * conc_procpool_finish(). A pool that is open when the program ends is closed and joined then, unless its desc says `daemon`.
+ *
+ * Any thread may make any call here at any time, but for conc_procpool_free() and conc_procpool_finish(). In a child of fork() all
+ * say CONC_FORKED, but conc_procpool_free(), which gives back what it can.
+ * ========================================================================================== */
+
+#ifndef CONC__PROCPOOL_H
+#define CONC__PROCPOOL_H
+
+typedef struct conc_procpool conc_procpool;
+
+#define CONC_PROCPOOL_MAX_WORKERS 256
+
+typedef struct conc_procpool_desc {
+    const char *name;           /* its workers are NAME-1, NAME-2, ...; copied, cut at 20 bytes. NULL: "procpool" */
+    conc_process_method method;
+    size_t queue_capacity;      /* tasks that may wait beside one for each worker; 0: unbounded; or CONC_POOL_NO_QUEUE */
+    conc_reject on_reject;      /* not CONC_REJECT_CALLER_RUNS: the caller is not a process of its own */
+    double block_seconds;       /* CONC_REJECT_BLOCK: how long at most; 0: for ever */
+    conc_fn initialize;         /* called in each worker before its tasks, on a copy of these bytes, which it may keep. If it does not
+                                   return 0 the worker has died before it was ready */
+    const void *init_arg;       /* copied by conc_procpool_new() */
+    size_t init_size;
+    size_t max_tasks;           /* a worker ends after so many, and is replaced; 0: never */
+    double time_limit;          /* seconds that one task may run; 0: no limit. See conc_procpool_task, too */
+    size_t memory_limit;        /* bytes that a worker may have more than at its beginning: then its malloc() fails. 0: no limit. Linux,
+                                   Windows; elsewhere conc_procpool_new() says CONC_INVALID */
+    size_t size_max;            /* bytes that a task's argument, and what it replies, may have; 0: 1 GiB, or 256 MiB where
+                                   a size_t has 32 bits */
+    size_t buffer_size;         /* bytes of shared memory for conc_procpool_buffer(); 0: none */
+    bool daemon;                /* the program's end neither closes the pool nor waits for its tasks */
+} conc_procpool_desc;
+
+/* `workers` processes (0: conc_cpu_count()). NULL: CONC_INVALID (conc_error_detail() says what is wrong), CONC_NO_MEMORY, and if not
+ * all could be started, CONC_REJECTED (descriptors), CONC_NO_THREADS (processes, threads), CONC_SYSTEM. Does not wait for their
+ * initialisers. */
+CONC_API conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *desc);
+
+/* ---- handing in --------------------------------------------------------------------------------
+ * Fire and forget: fn is run once, on a copy of the `size` bytes at `arg` (NULL if size is 0), which the call has made when it returns.
+ * CONC_OK: accepted (or discarded, as the policy says). Else it will not run: CONC_INVALID: no function, one that is not registered and would have to be
+ * spawned, no argument, or one of more than size_max bytes; CONC_REJECTED: so says the policy; CONC_TIMEOUT, CONC_CANCELED:
+ * CONC_REJECT_BLOCK has waited for room in vain; CONC_CLOSED: the pool is closed, or has given up (conc_error_detail()); CONC_NO_MEMORY;
+ * CONC_FORKED. */
+CONC_API conc_result conc_procpool_run(conc_procpool *pool, conc_fn fn, const void *arg, size_t size);
+/* With a future for it, which is the caller's to release. The bytes come back to `arg`, which must stay, and is not to be touched, until it
+ * has ended. NULL, with conc_error_result(): as above. With a callback: conc_future_then(f, done, user), and
+ * release f. */
+CONC_API conc_future *conc_procpool_submit(conc_procpool *pool, conc_fn fn, void *arg, size_t size);
+
+typedef struct conc_procpool_task {
+    bool copy;           /* `arg` is copied by the call, and nothing comes back to it (what conc_procpool_reply() gives does) */
+    double time_limit;   /* seconds that it may run, instead of the pool's; 0: as the pool's */
+    conc_deadline until; /* only with CONC_REJECT_BLOCK: waits for room until then, instead of block_seconds; all zero: not given */
+} conc_procpool_task;
+/* The same with options; `task` NULL: none. */
+CONC_API conc_result conc_procpool_run_ex(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task);
+CONC_API conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg, size_t size, const conc_procpool_task *task);
+
+/* Runs it and waits for it: CONC_OK; or as its future would end; or as conc_procpool_run(), and it has not run. `*code`: what it
+ * returned (NULL: a failure is in the call's result alone). If the caller's token fires, the task is killed: CONC_CANCELED. */
+CONC_API conc_result conc_procpool_call(conc_procpool *pool, conc_fn fn, void *arg, size_t size, int *code);
+
+/* conc_procpool_run() as an op: completes when the pool has accepted the task, waiting for room whatever the policy. What `job` points to must
+ * stay until then. */
+typedef struct conc_procpool_job {
+    conc_fn fn;
+    const void *arg;
+    size_t size;
+} conc_procpool_job;
+CONC_API conc_op conc_op_procpool_run(conc_procpool *pool, const conc_procpool_job *job);
+
+/* Ends a task now: one that waits is canceled; one that runs is killed with its process. Its future ends with CONC_CANCELED, if it has not
+ * returned meanwhile. CONC_OK (it ends soon); CONC_CLOSED: it has ended; CONC_INVALID: NULL, or not a future of such a pool. Does
+ * not wait. (conc_future_cancel() leaves a task that runs alone, and says CONC_BUSY.) */
+CONC_API conc_result conc_procpool_kill(conc_future *f);
+
+/* ---- in a task ---------------------------------------------------------------------------------
+ * Adds `size` bytes to what this task gives beside its argument's: results of any size, that nobody knows before. Waits while the parent takes them.
+ * CONC_OK; CONC_INVALID: NULL, not in a task that was submitted (one of a map's is not), or more than size_max in all; CONC_CLOSED:
+ * the parent is gone. */
+CONC_API conc_result conc_procpool_reply(const void *data, size_t size);
+/* What it has replied, once the future has ended; `*size` bytes, which live as long as the future, aligned as by malloc(). NULL, and 0: nothing. If it did
+ * not return, nothing is there. */
+CONC_API void *conc_procpool_replied(const conc_future *f, size_t *size);
+/* In a worker: its number, from 1 to the number of workers, which its replacement gets as well. 0: not in a worker. */
+CONC_API unsigned conc_procpool_worker(void);
+
+/* ---- map ---------------------------------------------------------------------------------------
+ * conc_procpool_map(pool, in, out, n, fn, arg, arg_size, chunk): fn(&in[i], &out[i], arg) for each i, in workers, `chunk` items at a
+ * time (0: chosen by their number and size); `arg` there is a copy of these bytes (NULL, 0: none). Waits for all of them: CONC_OK; or how the first in the array that did
+ * not end well has ended: CONC_FAILED, CONC_CRASHED, CONC_TIMEOUT (time_limit counts for each item), and conc_error_detail() says which and why. All others are done all the same, and in `out`.
+ * CONC_CANCELED: the caller's token has fired; what runs is killed, the rest is not begun. Or as conc_procpool_run(); the items do not
+ * count for the queue's capacity. To be spawned, fn has to be registered by conc_procpool_register_map(), as by
+ * conc_process_register(). */
+#define conc_procpool_map(pool, in, out, n, fn, arg, arg_size, chunk)                              \
+    conc_procpool_map_bytes((pool), (in), sizeof *(in), (out), sizeof *(out), (n), (fn), (arg), (arg_size), (chunk))
+CONC_API conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
+                                             conc_pool_map_fn fn, const void *arg, size_t arg_size, size_t chunk);
+CONC_API conc_result conc_procpool_register_map(const char *name, conc_pool_map_fn fn);
+
+/* The same from an iterator to an iterator, whose items are of `out_type`: in the order of their items, or as they are completed.
+ * At most `window` items (0: four chunks for each worker, or four each) have been taken from `it` and not yet been given; they are taken by the thread
+ * that asks for results, which fills the window before it gives any. `chunk` items go over together (0: 1); a last one that is not full waits for nothing.
+ *
+ * THE END is as that of conc_pool_imap(): what `it` ended with comes after the results of all its items. If an item fails, results that come before are
+ * still given (in order: those of the items before it), and the iterator ends with CONC_FAILED, CONC_CRASHED or CONC_TIMEOUT, which
+ * conc_error_detail() explains; if the wait is canceled, with CONC_CANCELED; CONC_NO_MEMORY, CONC_CLOSED. Then, or when it is closed before its end, what has not begun is not begun, and what runs
+ * is waited for by close(). The pool must outlive the iterator. */
+#define conc_procpool_imap(pool, it, fn, out_type, window, arg, arg_size, chunk)                   \
+    conc_procpool_imap_bytes((pool), (it), (fn), sizeof(out_type[1]), (window), (arg), (arg_size), (chunk), true)
+#define conc_procpool_imap_unordered(pool, it, fn, out_type, window, arg, arg_size, chunk)         \
+    conc_procpool_imap_bytes((pool), (it), (fn), sizeof(out_type[1]), (window), (arg), (arg_size), (chunk), false)
+CONC_API conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window,
+                                             const void *arg, size_t arg_size, size_t chunk, bool in_order);
+
+/* ---- buffers: without any copy ----------------------------------------------------------------
+ * `size` bytes that the pool's workers see, too, aligned to 64, from the desc's buffer_size. An argument that lies within such a buffer is not
+ * copied: the task gets these very bytes (where they are there), and what it writes is here at once; also if it dies half way. NULL: CONC_NO_MEMORY (there is no room left), CONC_INVALID, CONC_FORKED. */
+CONC_API void *conc_procpool_buffer(conc_procpool *pool, size_t size);
+/* Gives it back; not while a task has it. CONC_INVALID: not such a buffer. NULL is CONC_OK. */
+CONC_API conc_result conc_procpool_buffer_free(conc_procpool *pool, void *buffer);
+
+/* ---- the end -----------------------------------------------------------------------------------
+ * No more tasks from now on: CONC_OK, or CONC_CLOSED if it was closed. Does not wait. */
+CONC_API conc_result conc_procpool_close(conc_procpool *pool);
+/* Closes it; what has not begun ends with CONC_CANCELED. Does not wait for what runs. */
+CONC_API conc_result conc_procpool_close_now(conc_procpool *pool);
+/* Closes it and kills its workers: all that has not ended ends with CONC_CANCELED. Does not wait for that. */
+CONC_API conc_result conc_procpool_terminate(conc_procpool *pool);
+/* Waits until all its tasks, its workers and its thread have ended: CONC_OK, also when called again. CONC_INVALID: it is not closed.
+ * CONC_DEADLOCK: the caller is a callback that the pool's own thread calls. CONC_TIMEOUT, CONC_CANCELED. */
+CONC_API conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline);
+CONC_API conc_op conc_op_procpool_end(conc_procpool *pool);
+/* Frees it. CONC_BUSY, and nothing happens: it has not ended (close and join it first), or an iterator over it is open. NULL is CONC_OK. Its futures stay as
+ * they are, until they are released; its buffers go. */
+CONC_API conc_result conc_procpool_free(conc_procpool *pool);
+/* Closes, joins for as long as it takes, and frees: CONC_OK; or, and it is closed and not freed, CONC_CANCELED, CONC_DEADLOCK, CONC_BUSY. NULL is
+ * CONC_OK. */
+CONC_API conc_result conc_procpool_finish(conc_procpool *pool);
+
+/* ---- looking ------------------------------------------------------------------------------------ */
+
+typedef struct conc_procpool_stats {
+    unsigned workers;   /* processes that are there now */
+    unsigned busy;      /* those that have a task */
+    size_t waiting;     /* tasks that have not begun */
+    uint64_t started;   /* processes, since the beginning */
+    uint64_t crashed;   /* of these: ended before their task returned, killed ones included, or before they were ready */
+    /* Tasks (an item of a map is one), since the beginning. `accepted` is the sum of the next four, and of those that have not ended. */
+    uint64_t accepted;
+    uint64_t completed; /* returned, well or not */
+    uint64_t canceled;  /* before they began, or discarded as the oldest */
+    uint64_t lost;      /* ended with CONC_CRASHED */
+    uint64_t killed;    /* by a time limit, conc_procpool_kill(), conc_procpool_terminate() */
+    uint64_t rejected;  /* not accepted */
+} conc_procpool_stats;
+/* Each number is right for some moment during the call; all together, once nothing goes on. Zeros for NULL. */
+CONC_API conc_procpool_stats conc_procpool_stats_of(conc_procpool *pool);
+CONC_API const conc_procpool_desc *conc_procpool_desc_of(const conc_procpool *pool); /* as it was made, the defaults filled in */
+CONC_API const char *conc_procpool_name(const conc_procpool *pool);
+/* Whether it has been closed; false for NULL. */
+CONC_API bool conc_procpool_is_closed(const conc_procpool *pool);
+/* The pid of the process that is worker `number` (1, ...) now; 0: there is none at the moment. */
+CONC_API long conc_procpool_pid(conc_procpool *pool, unsigned number);
+
+#endif
+
+/* ==== end src/procpool.h ==== */
 
 /* ==== begin src/download.h ==== */
 
@@ -3770,6 +4034,7 @@ typedef struct conc_download_desc {
     /* Limits. Time in the queue counts in none of them but the deadline. */
     double connect_timeout;        /* for name, connection and TLS; 0: 15 */
     double stall_timeout;          /* as long without a byte; 0: 30 */
+    uint64_t min_speed;            /* bytes a second; one that was slower over the last stall_timeout has stalled. 0: any speed will do */
     double total_timeout;          /* of one item, from its first start, with all attempts; 0: none */
     conc_deadline deadline;        /* of everything; all zero: none */
     conc_cancel *cancel;           /* fired: as conc_downloader_cancel(). Must outlive the session */
@@ -4113,6 +4378,19 @@ CONC_API void conc__sim_at(const char *file, int line, const char *call);
 #undef conc_pool_reduce_bytes
 #undef conc_pool_sort
 #undef conc_pool_map_bytes
+#undef conc_procpool_run
+#undef conc_procpool_submit
+#undef conc_procpool_run_ex
+#undef conc_procpool_submit_ex
+#undef conc_procpool_call
+#undef conc_procpool_kill
+#undef conc_procpool_map_bytes
+#undef conc_procpool_close
+#undef conc_procpool_close_now
+#undef conc_procpool_terminate
+#undef conc_procpool_join
+#undef conc_procpool_free
+#undef conc_procpool_finish
 #undef conc__co_go
 #undef conc__co_await
 #undef conc__co_await_any
@@ -4613,7 +4891,7 @@ CONC__LIB conc__port_found conc__port_lookup(const char *host, unsigned port, co
 typedef struct conc__port_process {
     long pid;
     intptr_t end;              /* POLLED: readable from the end on; */
-    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed */
+    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed; or -1 */
     void *handle[2];           /* not POLLED; as are the next two, which are set before it is started: */
     void (*ended)(void *arg);  /* called once, in any thread, when it has ended, or shortly before close() returns */
     void *arg;
@@ -4648,6 +4926,16 @@ CONC__LIB long conc__port_pid(void);
 /* Ends this process without anything that exit() does. */
 CONC__LIB void conc__port_exit(int code) CONC__NORETURN;
 CONC__LIB const char *conc__port_signal_name(int number); /* "SIGSEGV", or NULL */
+/* In a process of ours: Ctrl-C is not for it. */
+CONC__LIB void conc__port_ignore_interrupt(void);
+/* From now on this process gets no more than `more` bytes of memory beside what it has. Where this is not possible it is
+ * conc__port_unsupported(). */
+#if CONC_OS_LINUX || CONC_OS_WINDOWS
+#define CONC__PROCESS_LIMITS 1
+#else
+#define CONC__PROCESS_LIMITS 0
+#endif
+CONC__LIB int conc__port_limit_memory(uint64_t more);
 
 /* A lifeline: children of the process that holds life[1] watch life[0], and die with it, whatever they do. */
 CONC__LIB int conc__port_life_open(intptr_t life[2]);
@@ -4984,6 +5272,7 @@ typedef struct conc__agent {
     struct conc__worker *worker;   /* what it is in a pool, while it takes part in one; */
     struct conc__running *running; /* and the tasks that it is in, the innermost first */
     conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
+    uint32_t finishing;  /* it is in the midst of ending futures of a process pool */
     uint32_t scopes;     /* blocks of CONC_WITH_LOCK(), CONC_WITH_CANCEL() and CONC_FOREACH() that it is in */
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
@@ -5030,6 +5319,7 @@ typedef enum conc__reset_place {
     CONC__RESET_OFFLOAD,
     CONC__RESET_BLOCKED,
     CONC__RESET_POOLS,
+    CONC__RESET_PROCPOOLS,
     CONC__RESET_PROCESSES,
     CONC__RESET_DEBUG,
     CONC__RESETS
@@ -5051,6 +5341,8 @@ CONC__LIB void conc__debug_begin(void);
 CONC__LIB bool conc__is_gone(uint32_t owner);
 /* How many forks lie between the first process and this one. */
 CONC__LIB uint32_t conc__fork_generation(void);
+/* In the child of a fork() that nobody else has told of: all is made new. */
+CONC__LIB void conc__forked(void);
 
 /* ---- core: errors ----------------------------------------------------------------------------- */
 
@@ -5110,6 +5402,11 @@ CONC__LIB conc_node *conc__bucket_next(conc__bucket *b, conc_node *node);
 CONC__LIB bool conc__bucket_has(conc__bucket *b, const void *key, unsigned tag);
 /* Whether anybody waits for it. Takes the bucket's lock itself. */
 CONC__LIB bool conc__is_waited_for(const void *key);
+/* The tags of those who wait for a mutex, and of those who wait for a reader-writer lock. */
+#define CONC__PATIENT 0u
+#define CONC__STARVING 1u
+#define CONC__TAG_READER 1u
+#define CONC__TAG_WRITER 2u
 
 /* Wakes collected under a lock, done after it. */
 #define CONC__WAKES 16
@@ -5130,6 +5427,9 @@ CONC__LIB bool conc__claim(conc__bucket *b, conc_node *node, unsigned grant, con
 CONC__LIB bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag, unsigned grant, conc__wakes *w);
 /* Wakes up to `n` waiters of `key`, taking and leaving the bucket's lock; returns how many. */
 CONC__LIB size_t conc__wake_waiters(const void *key, unsigned tag, size_t n);
+/* The same, until none is left if n is CONC_ALL, for waiters who have set the bits `kind` in *asleep under the bucket's
+ * lock, before they were entered there: the bits are cleared once nobody waits. */
+CONC__LIB void conc__wake_asleep(const void *key, uint32_t *asleep, uint32_t kind, size_t n);
 #define CONC__ANY_TAG 0xffu
 #define CONC__SWEPT 0x80u /* as a grant: one claimed with all others; told to the wait itself, not to the op */
 
@@ -5190,8 +5490,9 @@ CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 #define CONC__SPIN_SHORT 1
 
 /* ---- thread: the end of the program ----------------------------------------------------------------------
- * `fn` is called at exit(), before it waits for the threads. One place for one user: the pools. */
-CONC__LIB void conc__before_exit(void (*fn)(void));
+ * `fn` is called at exit(), before it waits for the threads. One place for each user, in this order. */
+typedef enum conc__exit_place { CONC__EXIT_POOLS, CONC__EXIT_PROCPOOLS, CONC__EXITS } conc__exit_place;
+CONC__LIB void conc__before_exit(conc__exit_place place, void (*fn)(void));
 /* `fn` is called at exit(), after it has waited for the threads: the processes. False: the system will not call it. */
 CONC__LIB bool conc__after_exit(void (*fn)(void));
 /* What exit() does, for a process that does not end by it. */
@@ -5220,9 +5521,9 @@ typedef struct conc__note {
 typedef struct conc__future_class {
     bool (*help)(conc_future *f);      /* runs it here if it is still to begin and the caller may do that; false: it has not */
     void (*canceled)(conc_future *f);  /* it was claimed, to be canceled, before it began */
-    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL, as may the next two */
-    void (*fired)(conc_future *f);     /* its token has just been fired, perhaps again */
-    void (*gone)(conc_future *f);      /* nobody has it any more: its memory is about to be freed */
+    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL */
+    conc_result (*cancel)(conc_future *f); /* all of conc_future_cancel(), for one that is claimed from the beginning. Else NULL */
+    void (*freed)(conc_future *f);     /* it is about to be freed. May be NULL */
 } conc__future_class;
 
 struct conc_future {
@@ -5245,9 +5546,9 @@ struct conc_future {
     conc_future *next;  /* in the pool's list of what is due; guarded by the pool's lock */
 };
 
-/* The same, in zeroed memory that begins with it, and is freed with it. */
-CONC__LIB void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
 CONC__LIB conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
+/* In memory that is zero, allocated by conc__alloc(), and begins with it. */
+CONC__LIB void conc__future_init(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
 /* Makes it the caller's to run or to end: true for one caller. */
 CONC__LIB bool conc__future_claim(conc_future *f);
 /* Ends one that the caller has claimed, and calls whoever waits. The caller has a reference. `detail` is copied; NULL: none. */
@@ -5544,12 +5845,31 @@ CONC__LIB void conc__polled_drained(uint64_t word);
 /* ---- processes: their channels ----------------------------------------------------------------------
  * One end of it; `fd` is its own from here on, also if there is no memory: NULL. */
 CONC__LIB conc_channel *conc__channel_new(intptr_t fd, size_t message_max);
-/* Closes it; false: somebody waits on it. */
-CONC__LIB bool conc__channel_end(conc_channel *c);
 /* What was begun to be sent, as far as the system takes it. */
 CONC__LIB void conc__channel_flush(conc_channel *c);
+/* Gives the handle back: when the last op on it has ended it is closed and freed. NULL is harmless. */
 CONC__LIB void conc__channel_free(conc_channel *c);
+/* In a child of fork(), of the parent's: closes its descriptor here. */
+CONC__LIB void conc__channel_forked(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
+
+/* ---- processes: what the process pool uses ---------------------------------------------------------------
+ * A descriptor that becomes readable when it has ended; -1: there is none that does not do so earlier. */
+CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
+/* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
+CONC__LIB intptr_t conc__process_becomes_worker(void);
+/* Whether conc_process_main() has been called; a registered function's number, or 0; the name of a number, or ""; the function of a name,
+ * or NULL. */
+CONC__LIB bool conc__process_may_spawn(void);
+CONC__LIB uint32_t conc__task_number_of(conc_fn fn);
+CONC__LIB const char *conc__task_name_of_number(uint32_t number);
+CONC__LIB conc_fn conc__task_of_name(const char *name);
+/* In a child of fork(): it is not there any more. Its handle stays. */
+CONC__LIB void conc__shared_leave(conc_shared *s);
+/* The process pool's: what its workers run. */
+CONC__LIB int conc__procpool_worker(void *params);
+/* For conc_dump(): calls visit() for each pool that has not been freed. */
+CONC__LIB void conc__procpool_each(void (*visit)(conc_procpool *pool, void *arg), void *arg);
 
 /* ---- downloads -------------------------------------------------------------------------------------------
  * download.c has the queue and the turns, download_file.c the files, download_curl.c the transfers. */
@@ -5948,7 +6268,7 @@ static void conc__signal_end(conc__agent *agent) {
     agent->has_signal = false;
 }
 
-static void conc__forked(void) {
+void conc__forked(void) {
     conc__forks++;
     conc__survivor = conc__self()->owner;
     conc__signal_end(conc__self()); /* the parent has it too */
@@ -7275,7 +7595,7 @@ void CONC__PORT(signal_clear)(conc__port_signal *s) {
  * here, so that nothing goes round at the end. */
 static int conc__net_poll(struct pollfd *fds, size_t n, int64_t deadline_ns) {
     int64_t left = -1;
-    int e = CONC__FAULT("poll", EINTR, ENOMEM);
+    int e = CONC__FAULT("poll", ENOMEM); /* (always interrupted it would never tell; tests use a real signal) */
     if (e != 0) {
         errno = e;
         return -1;
@@ -7311,8 +7631,10 @@ int CONC__PORT(poll_in)(void *scratch, conc__port_pollfd *fds, size_t n, int64_t
     }
     ready = conc__net_poll(p, n, deadline_ns);
     if (ready < 0) {
-        *error = conc__net_end(-1, saved);
-        return *error == EINTR || *error == EAGAIN ? 0 : -1;
+        int e = conc__net_end(-1, saved);
+        if (e == EINTR || e == EAGAIN) return 0;
+        *error = e;
+        return -1;
     }
     for (i = 0; ready > 0 && i < n; i++) {
         int got = p[i].revents;
@@ -8649,7 +8971,9 @@ void CONC__PORT(poller_signal)(conc__port_poller *p) {
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 
@@ -8670,6 +8994,7 @@ int conc__ps_pipe2(int *fds, int flags) __asm__("pipe2");
 int conc__ps_socketpair(int family, int type, int protocol, int *fds) __asm__("socketpair");
 int conc__ps_poll(struct pollfd *fds, unsigned long n, int ms) __asm__("poll");
 long conc__ps_read(int fd, void *data, size_t size) __asm__("read");
+void conc__ps_purge(FILE *stream) __asm__("__fpurge"); /* (glibc, musl, uClibc, Bionic) */
 extern char **conc__ps_environ __asm__("environ");
 #if defined(__cplusplus)
 }
@@ -8685,6 +9010,12 @@ extern char **conc__ps_environ __asm__("environ");
 #define conc__ps_socketpair socketpair
 #define conc__ps_read read
 #define conc__ps_environ environ
+#if defined(__sun)
+#include <stdio_ext.h>
+#define conc__ps_purge __fpurge
+#else
+#define conc__ps_purge (void)fpurge
+#endif
 extern char **environ;
 #endif
 
@@ -8695,6 +9026,14 @@ extern char **environ;
 #define CONC__SIGCONT SIGCONT
 #else
 #define CONC__SIGCONT 18
+#endif
+
+/* Whether the numbers of conc__port_life_watch() are this machine's: these have their own. */
+#if CONC_OS_LINUX && !CONC_PORT_PORTABLE && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__) && \
+        !defined(__hppa__)
+#define CONC__ASYNC_PIPES 1
+#else
+#define CONC__ASYNC_PIPES 0
 #endif
 
 #if CONC_OS_LINUX && !CONC_PORT_PORTABLE
@@ -8712,6 +9051,23 @@ static int conc__ps_end(long result, int saved) {
 }
 
 /* ---- pipes and sockets, close-on-exec -------------------------------------------------------------- */
+
+/* A descriptor just made, on another number if it is 0, 1 or 2: a program that has closed these reads and prints there all
+ * the same. (If there is no other it stays.) */
+static void conc__ps_not_standard(intptr_t *fd) {
+    int saved = errno, other;
+    if (*fd < 0 || *fd > 2) return;
+#if CONC_OS_LINUX
+    other = conc__ps_fcntl((int)*fd, 1030 /* F_DUPFD_CLOEXEC */, 3);
+#else
+    other = fcntl((int)*fd, F_DUPFD, 3);
+#endif
+    if (other >= 0) {
+        conc__port_socket_close(*fd);
+        *fd = other;
+    }
+    errno = saved;
+}
 
 #if !CONC_OS_LINUX
 static int conc__ps_dress(int fd, bool waits) {
@@ -8738,9 +9094,11 @@ static int conc__ps_pipe(intptr_t fd[2]) {
     if (e != 0) return e;
     fd[0] = fds[0];
     fd[1] = fds[1];
+    conc__ps_not_standard(&fd[0]);
+    conc__ps_not_standard(&fd[1]);
 #if !CONC_OS_LINUX
-    e = conc__ps_dress(fds[0], true);
-    if (e == 0) e = conc__ps_dress(fds[1], true);
+    e = conc__ps_dress((int)fd[0], true);
+    if (e == 0) e = conc__ps_dress((int)fd[1], true);
     errno = saved;
     if (e != 0) {
         conc__port_socket_close(fd[0]);
@@ -8756,16 +9114,19 @@ int conc__port_socket_pair(intptr_t fd[2]) {
     fd[0] = fd[1] = -1;
     if (e != 0) return e;
 #if CONC_OS_LINUX
-    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, (int)SOCK_STREAM | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC, 0, fds), saved);
+    e = (int)SOCK_STREAM | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC;
+    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, e, 0, fds), saved);
 #else
     e = conc__ps_end(conc__ps_socketpair(AF_UNIX, SOCK_STREAM, 0, fds), saved);
 #endif
     if (e != 0) return e;
     fd[0] = fds[0];
     fd[1] = fds[1];
+    conc__ps_not_standard(&fd[0]);
+    conc__ps_not_standard(&fd[1]);
 #if !CONC_OS_LINUX
-    e = conc__ps_dress(fds[0], false);
-    if (e == 0) e = conc__ps_dress(fds[1], false);
+    e = conc__ps_dress((int)fd[0], false);
+    if (e == 0) e = conc__ps_dress((int)fd[1], false);
     errno = saved;
     if (e != 0) {
         conc__port_socket_close(fd[0]);
@@ -8803,25 +9164,30 @@ static void conc__life_main(void *fd) {
     if (errno != EBADF) conc__ps_orphaned(); /* a task that closes all descriptors has cut its lifeline */
 }
 
-/* On Linux the kernel itself does it: the last writer's end of a pipe is an input event, for which a descriptor can ask for any
- * signal, SIGKILL as well. It needs a description of its own, as the owner is a property of that. (PR_SET_PDEATHSIG would kill the
- * process when the *thread* ends that made it.) */
+/* On Linux the kernel itself does it: the last writer's end of a pipe is an input event, for which a descriptor can
+ * ask for any signal, SIGKILL as well. It needs a description of its own, as the owner is a property of that.
+ * (PR_SET_PDEATHSIG would kill the process when the *thread* ends that made it.) */
 int conc__port_life_watch(intptr_t life) {
     static conc__port_thread thread;
     int saved = errno, e = 0;
-#if CONC_OS_LINUX && !CONC_PORT_PORTABLE
+#if CONC__ASYNC_PIPES
     char path[40];
+    intptr_t own;
     int fd;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", (int)life);
-    fd = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
+    own = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
+    conc__ps_not_standard(&own);
+    fd = (int)own;
     if (fd >= 0) {
-        if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 && conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
+        if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 &&
+            conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
             conc__ps_fcntl(fd, F_SETFL, O_NONBLOCK | 020000 /* O_ASYNC */) == 0) {
             struct pollfd look;
             look.fd = fd;
             look.events = POLLIN;
             look.revents = 0;
-            if (conc__ps_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0) conc__ps_orphaned(); /* it was over before */
+            /* it was over before */
+            if (conc__ps_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0) conc__ps_orphaned();
             conc__port_socket_close(life);
             errno = saved;
             return 0;
@@ -8842,6 +9208,7 @@ static int conc__ps_pidfd(int pid, intptr_t *fd) {
     int saved = errno;
     long n = conc__ps_syscall(CONC__SYS_PIDFD_OPEN, (long)pid, 0L);
     *fd = n >= 0 ? (intptr_t)n : -1;
+    conc__ps_not_standard(fd);
     return conc__ps_end(n, saved);
 }
 #endif
@@ -8877,13 +9244,10 @@ static int conc__ps_begun(conc__port_process *p, int pid, intptr_t keep, int e) 
         conc__port_socket_close(p->end);
         p->end = -1;
         if (e == 0) {
-            e = conc__ps_pidfd(pid, &p->end);
-            if (e == ESRCH) e = 0; /* it has ended, and nobody is to be told: `end` is -1 */
-            if (e != 0) {
-                (void)conc__ps_kill(pid, CONC__SIGKILL);
-                while (conc__ps_waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-                }
-            }
+            int none = CONC__FAULT("pidfd_open: child", EMFILE);
+            if (none == 0) none = conc__ps_pidfd(pid, &p->end);
+            /* ESRCH: it has ended, and nobody is to be told. Else others have taken the place: nobody tells us. */
+            p->early = none != 0 && none != ESRCH;
         }
     }
 #endif
@@ -8903,14 +9267,17 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
     }
     if (pid == 0) {
         conc__port_process_close(p);
+        /* What other threads have printed since the flush is theirs to write. */
+        conc__ps_purge(stdout);
+        conc__ps_purge(stderr);
         *child = true;
         return 0;
     }
     return conc__ps_begun(p, pid, *keep, e);
 }
 
-/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back. (That on itself it
- * loses it as well is not so with glibc before 2.29.) */
+/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back.
+ * (That on itself it loses it as well is not so with glibc before 2.29.) */
 static int conc__ps_hand_on(posix_spawn_file_actions_t *actions, intptr_t fd, intptr_t between) {
     int e;
     if (fd < 0) return 0;
@@ -8937,7 +9304,8 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     e = CONC__FAULT("posix_spawn", EAGAIN, ENOMEM, ENOENT);
     if (e == 0) e = posix_spawn_file_actions_init(&actions);
     if (e == 0) {
-        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end); /* `end` is nothing there */
+        /* `end` is nothing there */
+        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end);
         if (e == 0) e = conc__ps_hand_on(&actions, socket, p->end);
         if (e == 0) e = conc__ps_hand_on(&actions, keep, p->end);
         if (e == 0) e = posix_spawn_file_actions_addclose(&actions, (int)p->end);
@@ -9030,6 +9398,38 @@ void conc__port_exit(int code) {
     for (;;) conc__ps_exit(code);
 }
 
+void conc__port_ignore_interrupt(void) {
+    (void)signal(2 /* SIGINT */, SIG_IGN);
+}
+
+/* What it has is the size of its address space, which is what the limit is about. */
+int conc__port_limit_memory(uint64_t more) {
+#if CONC_OS_LINUX
+    struct rlimit limit;
+    unsigned long long has = 0;
+    char line[128];
+    int saved = errno, e = CONC__FAULT("setrlimit", EPERM);
+    FILE *f = e == 0 ? fopen("/proc/self/status", "r") : NULL;
+    if (e == 0 && f == NULL) e = errno;
+    while (f != NULL && fgets(line, (int)sizeof line, f) != NULL) {
+        if (sscanf(line, "VmSize: %llu", &has) == 1) break;
+    }
+    if (f != NULL) (void)fclose(f);
+    has *= 1024;
+    if (e == 0 && getrlimit(RLIMIT_AS, &limit) != 0) e = errno;
+    if (e == 0 && more < UINT64_MAX - has && (uint64_t)(rlim_t)(has + more) == has + more &&
+        (limit.rlim_max == RLIM_INFINITY || (rlim_t)(has + more) < limit.rlim_max)) { /* else what there is is less */
+        limit.rlim_cur = limit.rlim_max = (rlim_t)(has + more);
+        if (setrlimit(RLIMIT_AS, &limit) != 0) e = errno;
+    }
+    errno = saved;
+    return e;
+#else
+    (void)more;
+    return conc__port_unsupported();
+#endif
+}
+
 const char *conc__port_signal_name(int number) {
     switch (number) {
     case 1: return "SIGHUP";
@@ -9072,11 +9472,16 @@ const char *conc__port_signal_name(int number) {
 #define CONC__MAP_ANONYMOUS 0x20
 #endif
 
-/* A file without a name, of `size` zeros. */
+/* A file without a name, of `size` zeros. (Beyond the limit to files' sizes there would be SIGXFSZ.) */
 static int conc__ps_file(size_t size, intptr_t *fd) {
+    struct rlimit limit;
     int saved = errno, e;
     *fd = -1;
     if (size > (size_t)INT64_MAX || size > SIZE_MAX / 2) return ENOMEM;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        (uint64_t)size > (uint64_t)limit.rlim_cur) {
+        return EFBIG;
+    }
 #if CONC_OS_LINUX
 #if defined(SYS_memfd_create) && defined(SYS_ftruncate)
     *fd = (intptr_t)conc__ps_syscall(SYS_memfd_create, "conc", 1UL /* MFD_CLOEXEC */);
@@ -9090,7 +9495,8 @@ static int conc__ps_file(size_t size, intptr_t *fd) {
     {
         static uint32_t count; /* atomic */
         char name[40];
-        (void)snprintf(name, sizeof name, "/conc-%ld-%u", (long)getpid(), (unsigned)conc__add32(&count, 1, CONC__RELAXED));
+        (void)snprintf(name, sizeof name, "/conc-%ld-%u", (long)getpid(),
+                       (unsigned)conc__add32(&count, 1, CONC__RELAXED));
         *fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600); /* is close-on-exec */
         e = *fd < 0 ? errno : 0;
         if (e == 0 && shm_unlink(name) < 0) e = errno;
@@ -9102,6 +9508,7 @@ static int conc__ps_file(size_t size, intptr_t *fd) {
         conc__port_socket_close(*fd);
         *fd = -1;
     }
+    conc__ps_not_standard(fd);
     return e;
 }
 
@@ -9131,10 +9538,13 @@ int conc__port_block_new(conc__port_block *b, size_t size, bool spawns) {
 }
 
 int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size) {
-    int e = CONC__FAULT("mmap: open", ENOMEM);
+    struct stat file;
+    int saved = errno, e = CONC__FAULT("mmap: open", ENOMEM);
     b->data = NULL;
     b->size = size;
     b->fd = fd;
+    if (e == 0) e = conc__ps_end(fstat((int)fd, &file), saved);
+    if (e == 0 && (file.st_size < 0 || (uint64_t)file.st_size < size)) e = EINVAL; /* the numbers were a stranger's */
     return e != 0 ? e : conc__ps_map(b);
 }
 
@@ -9308,7 +9718,8 @@ static void conc__win_standard(STARTUPINFOW *s, HANDLE *list, DWORD *count) {
     s->hStdError = copies[2];
 }
 
-static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD count, STARTUPINFOEXW *start, PROCESS_INFORMATION *info) {
+static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD count, STARTUPINFOEXW *start,
+                            PROCESS_INFORMATION *info) {
     uint64_t memory[64]; /* a list of one attribute is 48 bytes */
     SIZE_T size = 0;
     int e = 0;
@@ -9316,7 +9727,8 @@ static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD cou
     (void)InitializeProcThreadAttributeList(NULL, 1, 0, &size);
     if (size > sizeof memory) return ERROR_NOT_ENOUGH_MEMORY;
     if (!InitializeProcThreadAttributeList(start->lpAttributeList, 1, 0, &size)) return (int)GetLastError();
-    if (!UpdateProcThreadAttribute(start->lpAttributeList, 0, CONC__WIN_HANDLE_LIST, list, count * sizeof *list, NULL, NULL) ||
+    if (!UpdateProcThreadAttribute(start->lpAttributeList, 0, CONC__WIN_HANDLE_LIST, list, count * sizeof *list, NULL,
+                                   NULL) ||
         !CreateProcessW(program, line, NULL, NULL, TRUE, CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT, NULL, NULL,
                         &start->StartupInfo, info)) {
         e = (int)GetLastError();
@@ -9432,6 +9844,31 @@ long conc__port_pid(void) {
 
 void conc__port_exit(int code) {
     for (;;) (void)TerminateProcess(GetCurrentProcess(), (UINT)code);
+}
+
+void conc__port_ignore_interrupt(void) {
+    DWORD saved = GetLastError();
+    (void)SetConsoleCtrlHandler(NULL, TRUE);
+    SetLastError(saved);
+}
+
+/* A job of its own within its parent's. What it has at its beginning is little. */
+int conc__port_limit_memory(uint64_t more) {
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("CreateJobObjectW: limit", ERROR_NOT_ENOUGH_MEMORY);
+    HANDLE job = e == 0 ? CreateJobObjectW(NULL, NULL) : NULL;
+    if (e == 0 && job == NULL) return conc__win_error(saved);
+    if (e != 0) return e;
+    memset(&limits, 0, sizeof limits);
+    limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_PROCESS_MEMORY;
+    limits.ProcessMemoryLimit = more > SIZE_MAX - ((SIZE_T)16 << 20) ? SIZE_MAX : (SIZE_T)more + ((SIZE_T)16 << 20);
+    if (!SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits) ||
+        !AssignProcessToJobObject(job, GetCurrentProcess())) {
+        e = conc__win_error(saved);
+    }
+    SetLastError(saved);
+    return e; /* (the job stays until the process ends) */
 }
 
 const char *conc__port_signal_name(int number) {
@@ -9563,7 +10000,8 @@ unsigned conc__pf_geteuid(void) __asm__("geteuid");
 #else
 #define CONC__O_CLOEXEC 0
 #endif
-#define CONC__O_PLAIN (CONC__O_NOFOLLOW | CONC__O_CLOEXEC | O_NONBLOCK | O_NOCTTY) /* a fifo in its place does not hold us up */
+#define CONC__O_PLAIN                                                                                                  \
+    (CONC__O_NOFOLLOW | CONC__O_CLOEXEC | O_NONBLOCK | O_NOCTTY) /* a fifo in its place does not hold us up */
 
 static int conc__pf_end(long result, int saved) {
     int e = result < 0 ? errno : 0;
@@ -9583,7 +10021,7 @@ conc__port_file_kind conc__port_file_kind_of(int error) {
     }
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 static void conc__pf_close_quietly(intptr_t fd) {
     int saved = errno;
@@ -9624,7 +10062,8 @@ static int conc__part_try(const char *path, conc__port_part *part) {
     if (fstat((int)part->fd, &mine) < 0) return errno;
     if (stat(path, &there) < 0) return errno == ENOENT ? CONC__PART_AGAIN : errno;
     if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) return CONC__PART_AGAIN;
-    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid())) return EEXIST;
+    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid()))
+        return EEXIST;
     part->size = (uint64_t)mine.st_size;
     part->id = (uint64_t)mine.st_ino;
     return (mine.st_mode & 077) != 0 && conc__pf_fchmod((int)part->fd, 0600) < 0 ? errno : 0;
@@ -9636,7 +10075,9 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
         part->fd = -1;
         part->size = part->id = 0;
         e = conc__part_try(path, part);
-        if (e != 0) conc__port_part_close(part);
+        if (e == 0) break;
+        if (part->is_new && part->fd >= 0 && e != CONC__PART_AGAIN && e != EWOULDBLOCK) (void)conc__pf_unlink(path);
+        conc__port_part_close(part);
     }
     errno = saved;
     return e == CONC__PART_AGAIN ? EWOULDBLOCK : e;
@@ -9740,7 +10181,7 @@ int conc__port_directory_sync(const char *path) {
     return e;
 }
 
-/* ---- other files -------------------------------------------------------------------------------------------- */
+/* ---- other files ----------------------------------------------------------------------------------------- */
 
 int conc__port_file_remove(const char *path) {
     int saved = errno, e = CONC__FAULT("unlink", EACCES);
@@ -9896,7 +10337,8 @@ static HANDLE conc__wf_handle(intptr_t fd) {
 }
 
 /* A link is opened itself, and then is no plain file. */
-static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size, uint64_t *id) {
+static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size,
+                         uint64_t *id) {
     BY_HANDLE_FILE_INFORMATION info;
     DWORD saved = GetLastError();
     WCHAR *wide = conc__wf_path(path);
@@ -9930,18 +10372,20 @@ void conc__port_file_close(intptr_t fd) {
     SetLastError(saved);
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 int conc__port_part_open(const char *path, conc__port_part *part) {
     int e = CONC__FAULT("open: part", ERROR_ACCESS_DENIED);
     part->fd = -1;
     part->is_new = true;
     if (e == 0) {
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size, &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size,
+                          &part->id);
     }
     if (e == ERROR_FILE_EXISTS) {
         part->is_new = false;
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size, &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size,
+                          &part->id);
     }
     return e;
 }
@@ -9972,7 +10416,8 @@ int conc__port_part_write(const conc__port_part *part, const void *data, size_t 
         OVERLAPPED at;
         DWORD n = 0;
         conc__wf_at(&at, offset);
-        e = conc__wf_end(WriteFile(conc__wf_handle(part->fd), from, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
+        e = conc__wf_end(
+            WriteFile(conc__wf_handle(part->fd), from, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
         from += n;
         size -= n;
         offset += n;
@@ -9996,7 +10441,8 @@ int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
     int e = CONC__FAULT("fallocate", ERROR_DISK_FULL);
     if (e != 0) return e;
     room.AllocationSize.QuadPart = (LONGLONG)size;
-    e = conc__wf_end(SetFileInformationByHandle(conc__wf_handle(part->fd), FileAllocationInfo, &room, (DWORD)sizeof room), saved);
+    e = conc__wf_end(
+        SetFileInformationByHandle(conc__wf_handle(part->fd), FileAllocationInfo, &room, (DWORD)sizeof room), saved);
     return conc__port_file_kind_of(e) == CONC__FILE_DISK_FULL ? e : 0;
 }
 
@@ -10028,7 +10474,7 @@ int conc__port_directory_sync(const char *path) {
     return 0;
 }
 
-/* ---- other files -------------------------------------------------------------------------------------------- */
+/* ---- other files ----------------------------------------------------------------------------------------- */
 
 int conc__port_file_remove(const char *path) {
     DWORD saved = GetLastError();
@@ -10044,7 +10490,9 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
     uint64_t id;
     int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
     *fd = -1;
-    return e != 0 ? e : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, OPEN_EXISTING, fd, size, &id);
+    return e != 0 ? e
+                  : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                  OPEN_EXISTING, fd, size, &id);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -10054,7 +10502,8 @@ int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset
     *done = 0;
     if (e != 0) return e;
     conc__wf_at(&at, offset);
-    e = conc__wf_end(ReadFile(conc__wf_handle(fd), buffer, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
+    e = conc__wf_end(ReadFile(conc__wf_handle(fd), buffer, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at),
+                     saved);
     *done = n;
     return e == ERROR_HANDLE_EOF ? 0 : e;
 }
@@ -11905,6 +12354,22 @@ bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag, unsigned 
     return false;
 }
 
+void conc__wake_asleep(const void *key, uint32_t *asleep, uint32_t kind, size_t n) {
+    bool more = true;
+    while (more && n > 0) {
+        conc__wakes w;
+        conc__bucket *b = conc__bucket_lock(key);
+        w.count = 0;
+        while (more && n > 0 && w.count < CONC__WAKES) {
+            more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
+            if (more) n--;
+        }
+        if (conc__bucket_first(b, key) == NULL) (void)conc__and32(asleep, ~kind, CONC__RELAXED);
+        conc__bucket_unlock(b);
+        conc__wakes_run(&w);
+    }
+}
+
 size_t conc__wake_waiters(const void *key, unsigned tag, size_t n) {
     size_t woken = 0;
     bool more = true;
@@ -12524,8 +12989,6 @@ static conc_result conc__null(const char *what) {
 #define CONC__OWNER(word) ((word) & ~3u)
 #define CONC__ON_ITS_WAY 1u
 #define CONC__HANDED 2u
-#define CONC__PATIENT 0u /* tags */
-#define CONC__STARVING 1u
 #define CONC__STARVING_NS 1000000
 
 /* Takes the woken flag back; if nobody holds the mutex then, another waiter is woken instead. */
@@ -13004,8 +13467,6 @@ conc_result conc_cond_destroy(conc_cond *c) {
 #define CONC__WRITERS 0x40000000u /* writers may be in the table */
 #define CONC__READERS 0x20000000u /* readers may be in the table */
 #define CONC__COUNT(word) ((word) & 0x1fffffffu)
-#define CONC__TAG_READER 1u
-#define CONC__TAG_WRITER 2u
 
 /* Flags for kinds of waiters that are not there are taken off. Under the bucket's lock, as their setting. */
 static void conc__rwlock_tidy(conc_rwlock *l, conc__bucket *b) {
@@ -14286,12 +14747,12 @@ static void conc__thread_main(void *p) {
     conc__thread_end(me, t, t->fn(t->arg));
 }
 
-static void *conc__exit_first; /* atomic: the function of conc__before_exit() */
+static void *conc__exit_first[CONC__EXITS]; /* atomic: the functions of conc__before_exit() */
 
-void conc__before_exit(void (*fn)(void)) {
+void conc__before_exit(conc__exit_place place, void (*fn)(void)) {
     void *p;
     memcpy(&p, &fn, sizeof p); /* ISO C has no cast between the two */
-    conc__storep(&conc__exit_first, p, CONC__RELEASE);
+    conc__storep(&conc__exit_first[place], p, CONC__RELEASE);
 }
 
 static void *conc__exit_last; /* atomic: the function of conc__after_exit() */
@@ -14301,12 +14762,13 @@ static void conc__at_exit(void) {
     const conc_thread *me = (const conc_thread *)conc__self()->thread;
     conc_op all_ended = conc_op_latch(&conc__to_end);
     size_t i;
-    void *first = conc__loadp(&conc__exit_first, CONC__ACQUIRE), *last;
+    void *last;
     if (me != NULL && me->fn != NULL) return;
-    if (first != NULL) {
+    for (i = 0; i < CONC__EXITS; i++) {
+        void *first = conc__loadp(&conc__exit_first[i], CONC__ACQUIRE);
         void (*fn)(void);
         memcpy(&fn, &first, sizeof fn);
-        fn();
+        if (first != NULL) fn();
     }
     (void)conc__wait_uncanceled(&all_ended, CONC_FOREVER);
     /* Nobody will look at these any more. */
@@ -14987,20 +15449,7 @@ static const void *conc__sleepers_of(const uint32_t *asleep, uint32_t kind) {
 }
 
 static void conc__queue_wake_kind(uint32_t *asleep, uint32_t kind, size_t n) {
-    const void *key = conc__sleepers_of(asleep, kind);
-    bool more = true;
-    while (more && n > 0) {
-        conc__wakes w;
-        conc__bucket *b = conc__bucket_lock(key);
-        w.count = 0;
-        while (more && n > 0 && w.count < CONC__WAKES) {
-            more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
-            if (more) n--;
-        }
-        if (conc__bucket_first(b, key) == NULL) (void)conc__and32(asleep, ~kind, CONC__RELAXED);
-        conc__bucket_unlock(b);
-        conc__wakes_run(&w);
-    }
+    conc__wake_asleep(conc__sleepers_of(asleep, kind), asleep, kind, n);
 }
 
 /* Wakes up to `n` who wait under `asleep`, and all settlers. */
@@ -16620,7 +17069,13 @@ void conc_free_items(void *items) {
 
 /* ---- its life ---------------------------------------------------------------------------------- */
 
-void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
+conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
+    conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
+    if (f != NULL) conc__future_init(f, cls, pool, fn, arg);
+    return f;
+}
+
+void conc__future_init(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
     f->users = 1;
     f->cls = cls;
     f->fn = fn;
@@ -16629,12 +17084,6 @@ void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool
     f->notes_end = &f->notes;
     (void)conc__self(); /* fork() is watched for from here on */
     f->generation = conc__fork_generation();
-}
-
-conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
-    conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
-    if (f != NULL) conc__future_begin(f, cls, pool, fn, arg);
-    return f;
 }
 
 conc_future *conc_future_new(void) {
@@ -16665,7 +17114,7 @@ void conc_future_release(conc_future *f) {
     }
     conc__free(f->detail);
     conc__schedule_free(f->schedule);
-    if (f->cls != NULL && f->cls->gone != NULL) f->cls->gone(f);
+    if (f->cls != NULL && f->cls->freed != NULL) f->cls->freed(f);
     conc__free(f);
 }
 
@@ -16733,6 +17182,7 @@ conc_result conc_future_complete(conc_future *f, int code) {
 conc_result conc_future_cancel(conc_future *f) {
     conc_result ended = CONC_CLOSED;
     if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_cancel: NULL");
+    if (f->cls != NULL && f->cls->cancel != NULL) return f->cls->cancel(f);
     for (;;) {
         uint32_t state;
         if (conc__future_claim(f)) {
@@ -16744,7 +17194,6 @@ conc_result conc_future_cancel(conc_future *f) {
         }
         if (conc__future_is_ended(f) || f->cls == NULL) return ended; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
-        if (f->cls->fired != NULL) f->cls->fired(f);
         ended = CONC_BUSY; /* by that */
         /* A periodic task gives itself free again between two turns, then looks at its token. Both change the state: who is
          * second sees what the other has done before. */
@@ -17326,20 +17775,7 @@ static size_t conc__pool_queued(conc_pool *pool) {
 
 /* After each step that makes room: a task was taken, a thread has become idle, the maximum was raised. */
 static CONC__NOINLINE void conc__room_wake(conc_pool *pool, size_t n) {
-    conc__wakes w;
-    conc__bucket *b;
-    bool more = true;
-    while (more && n != 0) {
-        b = conc__bucket_lock(&pool->room_asleep);
-        w.count = 0;
-        while (more && n != 0 && w.count < CONC__WAKES) {
-            more = conc__claim_first(b, &pool->room_asleep, CONC__ANY_TAG, 0, &w);
-            if (more) n--;
-        }
-        if (conc__bucket_first(b, &pool->room_asleep) == NULL) conc__store32(&pool->room_asleep, 0, CONC__RELAXED);
-        conc__bucket_unlock(b);
-        conc__wakes_run(&w);
-    }
+    conc__wake_asleep(&pool->room_asleep, &pool->room_asleep, 1, n);
 }
 
 static void conc__room_made(conc_pool *pool) {
@@ -17448,7 +17884,7 @@ static void conc__pools_at_exit(void) {
 
 void conc__pools_begin(void) {
     conc__on_fork(CONC__RESET_POOLS, conc__pools_reset);
-    conc__before_exit(conc__pools_at_exit);
+    conc__before_exit(CONC__EXIT_POOLS, conc__pools_at_exit);
 }
 
 /* ---- sleepers: threads that are idle, and helpers. With the lock held, but for their ends ----------------- */
@@ -17532,7 +17968,7 @@ static conc__worker *conc__member_new(conc_pool *pool) {
 
 /* With the lock held: it is over, as far as the pool's own records go. */
 static void conc__pool_look_for_end(conc_pool *pool) {
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && conc__load32(&pool->threads, CONC__RELAXED) == 0 &&
+    if (conc__pool_is_closed(pool) && conc__load32(&pool->threads, CONC__RELAXED) == 0 &&
         pool->elsewhere == 0 && pool->scheduled == 0 && pool->due_first == NULL && conc__pool_queued(pool) == 0) {
         (void)conc_event_set(&pool->ended);
     }
@@ -17701,7 +18137,7 @@ static CONC__NOINLINE conc_result conc__pool_place_by_rules(conc_pool *pool, con
     for (;;) {
         uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED), max = conc__load32(&pool->max, CONC__RELAXED);
         conc__item next = *item;
-        if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+        if (conc__pool_is_closed(pool)) {
             r = CONC_CLOSED;
             break;
         }
@@ -17973,7 +18409,7 @@ typedef enum conc__retiring { CONC__STAYS, CONC__RETIRES, CONC__LOOKS_AGAIN } co
 static conc__retiring conc__thread_retires(conc__worker *w, bool patient) {
     conc_pool *pool = w->pool;
     uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED);
-    bool closed = conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN;
+    bool closed = conc__pool_is_closed(pool);
     if (!closed && threads <= conc__load32(&pool->max, CONC__RELAXED) &&
         !(patient && (pool->desc.core_time_out || threads > conc__load32(&pool->core, CONC__RELAXED)))) {
         return CONC__STAYS;
@@ -18111,7 +18547,7 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
     conc__worker *w = NULL;
     *r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !conc__pool_is_member(pool)) {
+    if (conc__pool_is_closed(pool) && !conc__pool_is_member(pool)) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
@@ -18178,7 +18614,7 @@ static void conc__queued_discard(conc_pool *pool, const conc__item *item, conc_r
 static conc_result conc__elsewhere_begin(conc_pool *pool) {
     conc_result r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+    if (conc__pool_is_closed(pool)) {
         r = conc__fail(CONC_CLOSED, "the pool \"%s\" is closed", pool->name);
     } else {
         pool->elsewhere++;
@@ -18426,7 +18862,7 @@ static conc_result conc__schedule_enter(conc_future *f) {
     conc_timer *before, *timer;
     conc_result r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+    if (conc__pool_is_closed(pool)) {
         r = CONC_CLOSED;
     } else if ((conc__load32(&f->state, CONC__RELAXED) & CONC__BEGUN) != 0) {
         r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock
@@ -18901,7 +19337,7 @@ unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
         conc__lock_take(&pool->lock);
         threads = conc__load32(&pool->threads, CONC__RELAXED);
         if (threads >= conc__load32(&pool->core, CONC__RELAXED) || (n != 0 && threads >= n) ||
-            conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+            conc__pool_is_closed(pool)) {
             break;
         }
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);
@@ -19164,27 +19600,26 @@ bool conc__steal_and_run(conc__worker *w) {
     return true;
 }
 
-/* Sequentially consistent, against conc__jobs_open(): see the top. */
-bool conc__jobs_wanted(conc__worker *w) {
-    conc__worker *victim = (conc__worker *)conc__loadp(&w->pool->workers, CONC__ACQUIRE);
+/* Whether somebody's jobs can be taken; `w`'s own are not counted, and if there is a `w`, others are asked for some.
+ * Sequentially consistent, against conc__jobs_open(): see the top. */
+static bool conc__jobs_look(conc_pool *pool, const conc__worker *w) {
+    conc__worker *victim = (conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE);
     bool some = false;
     for (; victim != NULL && !some; victim = victim->next) {
         uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
         if (victim == w) continue;
         some = conc__open_tail(open) < conc__open_split(open);
-        if (!some) conc__jobs_ask(victim);
+        if (!some && w != NULL) conc__jobs_ask(victim);
     }
     return some;
 }
 
+bool conc__jobs_wanted(conc__worker *w) {
+    return conc__jobs_look(w->pool, w);
+}
+
 bool conc__jobs_are_open(conc_pool *pool) {
-    conc__worker *victim = (conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE);
-    bool some = false;
-    for (; victim != NULL && !some; victim = victim->next) {
-        uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
-        some = conc__open_tail(open) < conc__open_split(open);
-    }
-    return some;
+    return conc__jobs_look(pool, NULL);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------ */
@@ -23405,6 +23840,15 @@ static void conc__pool_describe(conc_pool *pool, void *arg) {
     d->line(text, d->arg);
 }
 
+static void conc__procpool_describe(conc_procpool *pool, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    conc_procpool_stats s = conc_procpool_stats_of(pool);
+    char text[200];
+    (void)snprintf(text, sizeof text, "process pool \"%s\": %u workers, %u busy; %zu tasks waiting, %llu completed, %llu processes crashed",
+                   conc_procpool_name(pool), s.workers, s.busy, s.waiting, (unsigned long long)s.completed, (unsigned long long)s.crashed);
+    d->line(text, d->arg);
+}
+
 /* A loop that runs in another thread is asked to write its lines itself. Who asks waits until it has, or until it is too
  * late; then the loop drops the request. */
 enum { CONC__ASKED, CONC__ANSWERING, CONC__ANSWERED, CONC__GIVEN_UP };
@@ -23468,6 +23912,7 @@ void conc_dump(void (*line)(const char *text, void *arg), void *arg) {
     d.arg = arg;
     conc__agent_each(conc__thread_describe, &d);
     conc__pool_each(conc__pool_describe, &d);
+    conc__procpool_each(conc__procpool_describe, &d);
     conc__loop_each(conc__loop_dump, &d);
 }
 
@@ -24437,8 +24882,9 @@ conc_op conc_op_writable(intptr_t fd) {
 /* ============================================================================================
  * channel: see process.h.
  *
- * A stream of frames, each of 8 bytes of length and as many as that says. What one end has put goes from its buffer `rest`, which
- * is empty but while a frame is on its way; what the other receives comes into its buffer, out of which whole frames are handed.
+ * A stream of frames, each of 8 bytes of length and as many as that says. What one end has put goes from its buffer
+ * `rest`, which is empty but while a frame is on its way; what the other receives comes into its buffer, out of which
+ * whole frames are handed.
  * ========================================================================================== */
 
 #define CONC__FRAME_HEAD 8u
@@ -24462,6 +24908,7 @@ typedef struct conc__channel_side {
 
 struct conc_channel {
     conc__channel_side in, out;
+    uint32_t holds; /* atomic: the handle, and each op from its first attempt to its end; who takes the last frees it */
     intptr_t fd;
     size_t message_max;
     uint32_t generation;
@@ -24473,6 +24920,7 @@ conc_channel *conc__channel_new(intptr_t fd, size_t message_max) {
         conc__port_socket_close(fd);
         return NULL;
     }
+    c->holds = 1;
     c->fd = fd;
     c->message_max = message_max;
     c->generation = conc__fork_generation();
@@ -24485,8 +24933,13 @@ intptr_t conc__channel_fd(const conc_channel *c) {
     return c->fd;
 }
 
+void conc__channel_forked(conc_channel *c) {
+    conc__port_socket_close(c->fd);
+    c->fd = -1;
+}
+
 void conc__channel_free(conc_channel *c) {
-    if (c == NULL) return;
+    if (c == NULL || conc__sub32(&c->holds, 1, CONC__ACQ_REL) != 1) return;
     if (c->generation == conc__fork_generation()) conc__port_socket_close(c->fd);
     conc__free(c->in.data);
     conc__free(c->out.data);
@@ -24500,7 +24953,9 @@ static void conc__side_close(conc__channel_side *s, unsigned side) {
 
 conc_result conc_channel_close(conc_channel *c) {
     if (c == NULL) return conc__fail(CONC_INVALID, "conc_channel_close: no channel");
-    if (c->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "conc_channel_close: the channel is the parent's");
+    if (c->generation != conc__fork_generation()) {
+        return conc__fail(CONC_FORKED, "conc_channel_close: the channel is the parent's");
+    }
     if ((conc__load32(&c->in.state, CONC__ACQUIRE) & CONC__SIDE_CLOSED) != 0) return CONC_OK;
     conc__channel_flush(c);
     conc__side_close(&c->in, 0);
@@ -24509,18 +24964,30 @@ conc_result conc_channel_close(conc_channel *c) {
     return CONC_OK;
 }
 
-bool conc__channel_end(conc_channel *c) {
-    bool waited;
-    if (c == NULL) return true;
-    waited = conc__is_waited_for(conc__polled_key(c->fd, 0)) || conc__is_waited_for(conc__polled_key(c->fd, 1));
-    (void)conc_channel_close(c);
-    return !waited;
+static void conc__channel_let_go(conc_op *op, const conc_op_class *classes) {
+    op->cls = &classes[0];
+    conc__channel_free(((conc__channel_side *)op->object)->channel);
+}
+
+/* Whoever is woken by the close may come here when the handle is gone. So an op holds the channel from its first attempt
+ * until it is complete or abandoned. It does while its class is the second of the two at `classes`. */
+static conc_result conc__channel_attempt(conc_op *op, const conc_op_class *classes, conc_result (*attempt)(conc_op *op)) {
+    conc_result r;
+    if (op->object == NULL || op->data == NULL) {
+        return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
+    }
+    if (op->cls == &classes[0]) {
+        (void)conc__add32(&((conc__channel_side *)op->object)->channel->holds, 1, CONC__RELAXED);
+        op->cls = &classes[1];
+    }
+    r = attempt(op);
+    if (r != CONC_PENDING) conc__channel_let_go(op, classes);
+    return r;
 }
 
 /* What every attempt begins with. */
 static conc_result conc__channel_ready(const conc_op *op) {
     const conc__channel_side *s = (const conc__channel_side *)op->object;
-    if (s == NULL || op->data == NULL) return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
     if (s->channel->generation != conc__fork_generation()) {
         return conc__fail(CONC_FORKED, "conc_op_%s: the channel is the parent's", op->cls->name);
     }
@@ -24587,7 +25054,7 @@ void conc__channel_flush(conc_channel *c) {
 }
 
 /* out->done is not 0 once a part of the message has gone: then the rest is only waited for. */
-static conc_result conc__channel_put_attempt(conc_op *op) {
+static conc_result conc__channel_put_try(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_out *out = (conc_out *)op->data;
     conc_result r = conc__channel_ready(op);
@@ -24621,20 +25088,35 @@ static conc_result conc__channel_put_attempt(conc_op *op) {
     return e == 0 ? CONC_OK : conc__channel_fail(op, e, "cannot send a message");
 }
 
+static const conc_op_class *conc__channel_puts(void);
+
+static conc_result conc__channel_put_attempt(conc_op *op) {
+    return conc__channel_attempt(op, conc__channel_puts(), conc__channel_put_try);
+}
+
 static void conc__channel_put_abandon(conc_op *op) {
     conc_out *out = (conc_out *)op->data;
     conc__channel_side *s = (conc__channel_side *)op->object;
-    if (s == NULL || out == NULL || out->done == 0 || op->result != CONC_PENDING) return;
-    conc__lock_take(&s->lock);
-    conc__store32(&s->left, s->begin != s->end, CONC__RELAXED);
-    conc__lock_give(&s->lock);
-    out->done = out->size;
-    op->result = CONC_OK;
+    if (out->done != 0 && op->result == CONC_PENDING) {
+        conc__lock_take(&s->lock);
+        conc__store32(&s->left, s->begin != s->end, CONC__RELAXED);
+        conc__lock_give(&s->lock);
+        out->done = out->size;
+        op->result = CONC_OK;
+    }
+    conc__channel_let_go(op, conc__channel_puts());
+}
+
+static const conc_op_class *conc__channel_puts(void) {
+    static const conc_op_class classes[2] = {
+        { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, NULL },
+        { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, conc__channel_put_abandon }
+    };
+    return classes;
 }
 
 conc_op conc_op_channel_put(conc_channel *c, conc_out *out) {
-    static const conc_op_class cls = { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, conc__channel_put_abandon };
-    conc_op op = conc_op_make(&cls, c != NULL ? &c->out : NULL, out);
+    conc_op op = conc_op_make(conc__channel_puts(), c != NULL ? &c->out : NULL, out);
     if (out != NULL) out->done = 0;
     if (c != NULL) op.word = CONC__POLLED(c->fd, 1, c->out.number);
     return op;
@@ -24688,8 +25170,9 @@ static conc_result conc__channel_receive(conc_op *op, conc__channel_side *s, siz
     return CONC_OK;
 }
 
-/* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable any more. */
-static conc_result conc__channel_get_attempt(conc_op *op) {
+/* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable
+ * any more. */
+static conc_result conc__channel_get_try(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_io *io = (conc_io *)op->data;
     conc_result r = conc__channel_ready(op);
@@ -24698,7 +25181,8 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
     if (r != CONC_OK) return r;
     io->done = 0;
     op->due = CONC_FOREVER;
-    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) { /* the answer may hang on it: see again soon */
+    /* the answer may hang on it: see again soon */
+    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) {
         conc__channel_flush(s->channel);
         if (conc__load32(&s->channel->out.left, CONC__RELAXED) != 0) op->due = conc_after(0.005);
     }
@@ -24725,9 +25209,26 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
     return r;
 }
 
+static const conc_op_class *conc__channel_gets(void);
+
+static conc_result conc__channel_get_attempt(conc_op *op) {
+    return conc__channel_attempt(op, conc__channel_gets(), conc__channel_get_try);
+}
+
+static void conc__channel_get_abandon(conc_op *op) {
+    conc__channel_let_go(op, conc__channel_gets());
+}
+
+static const conc_op_class *conc__channel_gets(void) {
+    static const conc_op_class classes[2] = {
+        { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, NULL },
+        { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, conc__channel_get_abandon }
+    };
+    return classes;
+}
+
 conc_op conc_op_channel_get(conc_channel *c, conc_io *io) {
-    static const conc_op_class cls = { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, NULL };
-    conc_op op = conc_op_make(&cls, c != NULL ? &c->in : NULL, io);
+    conc_op op = conc_op_make(conc__channel_gets(), c != NULL ? &c->in : NULL, io);
     if (c != NULL) op.word = CONC__POLLED(c->fd, 0, c->in.number);
     return op;
 }
@@ -24751,14 +25252,14 @@ conc_result conc_channel_get(conc_channel *c, void *buffer, size_t size, size_t 
 /* ============================================================================================
  * process: see process.h.
  *
- * WHAT GOES OVER. Parent and child share one block of memory (conc__process_block): what the child is to do, the argument's bytes,
- * on which the task works in place, and how it went. The task's return is published by one store in it. So a result
- * of any size needs nobody who takes it while the process is ending, a process that dies half way has plainly not
- * stored that word, and how it ended is known even if its status is lost (SIGCHLD ignored).
+ * WHAT GOES OVER. Parent and child share one block of memory (conc__process_block): what the child is to do, the
+ * argument's bytes, on which the task works in place, and how it went. The task's return is published by one store in
+ * it. So a result of any size needs nobody who takes it while the process is ending, a process that dies half way has
+ * plainly not stored that word, and how it ended is known even if its status is lost (SIGCHLD ignored).
  *
- * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A child of any fork(),
- * also one that this module has not made, closes at its beginning, in conc__processes_reset(), the parent's lifeline and all the
- * parent's ends of channels.
+ * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A
+ * child of any fork(), also one that this module has not made, closes at its beginning, in conc__processes_reset(),
+ * the parent's lifeline, all the parent's ends of channels, and what another thread is just handing to a child.
  * ========================================================================================== */
 
 #define CONC__BLOCK_MAGIC 0x636f6e63u
@@ -24795,7 +25296,8 @@ struct conc_process {
     bool killed;                /* whether it was ended by the program's end */
     conc__port_ending ending;   /* written before `ended` */
     uint32_t ended;             /* atomic: publishes `ending`; written under the lock */
-    uint32_t told;              /* atomic: the port has told its end, where it does. Its waiters stand under its address */
+    uint32_t told;              /* atomic: the port has told its end, where it does. Its waiters stand under its
+                                   address */
     conc__port_process os;
     conc__port_block block;
     void *arg;                  /* constant, as all that follow */
@@ -24805,14 +25307,17 @@ struct conc_process {
     char name[32];
 };
 
-/* ---- this process's own --------------------------------------------------------------------------------- */
+/* ---- this process's own -------------------------------------------------------------------------------- */
 
 static conc__lock conc__processes;              /* guards the list, and the fields named above */
 static conc_process *conc__process_list;        /* started here, and not given back or not ended */
 static conc_process *conc__process_forked;      /* those of the parent */
-static conc__lock conc__process_starts;         /* held while one is started; guards the next two */
+static conc__lock conc__process_starts;         /* held while one is started; guards the next five */
+static bool conc__process_over;                 /* the program has ended: no more is started */
 static intptr_t conc__life[2];                  /* where conc__has_life */
 static bool conc__has_life;
+static intptr_t conc__starting = -1;            /* the child's end of a channel, until the child has it */
+static uint32_t conc__starter;                  /* the owner that starts it */
 static uint32_t conc__process_count;            /* atomic: for names */
 static uint32_t conc__process_generation;       /* that all of this is of */
 
@@ -24820,12 +25325,14 @@ typedef struct conc__task_name {
     struct conc__task_name *next;
     const char *name;
     conc_fn fn;
+    uint32_t number; /* from 1 on; in this process */
 } conc__task_name;
 static conc__task_name *conc__task_names;       /* guarded by the lock */
 static const char *conc__program;               /* set by conc_process_main(): how this program was called */
 
 static struct {                                 /* written by a child before its task begins */
     bool is_child, daemon;
+    bool worker;                                /* channel and shared memory are its pool's, and not for tasks */
     intptr_t keep;                              /* a descriptor, or -1 */
     conc_channel *channel;
     size_t shared_count;
@@ -24840,7 +25347,7 @@ static void conc__processes_reset(void) {
     conc__process_generation = conc__fork_generation();
     conc__processes = conc__process_starts = 0;
     for (p = conc__process_list; p != NULL; p = p->next) {
-        if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+        if (p->channel != NULL) conc__channel_forked(p->channel);
 #if CONC__PROCESS_FORKS
         conc__port_process_close(&p->os);
 #endif
@@ -24851,10 +25358,13 @@ static void conc__processes_reset(void) {
         conc__process_forked = conc__process_list;
         conc__process_list = NULL;
     }
+    if (conc__starting >= 0 && conc__starter != conc__self()->owner) conc__port_socket_close(conc__starting);
+    conc__starting = -1;
+    conc__process_over = false;
     if (conc__has_life) conc__port_life_close(conc__life[1]);
     conc__has_life = false; /* (the other end does no harm; it is a child's lifeline) */
     if (conc__here.is_child) { /* this is a child's child, made without us */
-        if (conc__here.channel != NULL) conc__port_socket_close(conc__channel_fd(conc__here.channel));
+        if (conc__here.channel != NULL) conc__channel_forked(conc__here.channel);
         if (conc__here.keep >= 0) conc__port_socket_close(conc__here.keep);
         conc__here.keep = -1;
     }
@@ -24864,7 +25374,7 @@ static void conc__processes_begin(void) {
     conc__on_fork(CONC__RESET_PROCESSES, conc__processes_reset);
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------------------------- */
 
 static bool conc__process_is_in(const conc_process *list, const conc_process *p) {
     while (list != NULL && list != p) list = list->next;
@@ -24935,8 +25445,8 @@ static conc_result conc__process_outcome(const conc_process *p, int *code, char 
     if (e->known && e->signaled) {
         name = conc__port_signal_name(e->code);
         *code = -e->code;
-        (void)snprintf(text, size, "process \"%s\" was ended by signal %d%s%s%s", p->name, e->code, name != NULL ? " (" : "",
-                       name != NULL ? name : "", name != NULL ? ")" : "");
+        (void)snprintf(text, size, "process \"%s\" was ended by signal %d%s%s%s", p->name, e->code,
+                       name != NULL ? " (" : "", name != NULL ? name : "", name != NULL ? ")" : "");
         return CONC_CRASHED;
     }
     if (state == CONC__TASK_RETURNED) {
@@ -24952,14 +25462,16 @@ static conc_result conc__process_outcome(const conc_process *p, int *code, char 
     } else if (e->known) {
         (void)snprintf(text, size, "process \"%s\" ended with exit code %d before its task returned", p->name, e->code);
     } else {
-        (void)snprintf(text, size, "process \"%s\" ended before its task returned; its status was taken by somebody else", p->name);
+        (void)snprintf(text, size, "process \"%s\" ended before its task returned; its status was taken by somebody else",
+                       p->name);
     }
     return CONC_CRASHED;
 }
 
 static void conc__process_report(const conc_process *p, conc_result r, int code, const char *text) {
     if (r == CONC_OK && code != 0) {
-        conc__report(CONC_FAILED, code, p->name, "the task of process \"%s\" returned %d, and nobody looked at it", p->name, code);
+        conc__report(CONC_FAILED, code, p->name, "the task of process \"%s\" returned %d, and nobody looked at it", p->name,
+                     code);
     } else if (r != CONC_OK) {
         conc__report(r, code, p->name, "%s", text);
     }
@@ -24984,13 +25496,15 @@ static void conc__processes_sweep(void) {
     }
 }
 
-/* ---- the end of one ----------------------------------------------------------------------------------------- */
+/* ---- the end of one ------------------------------------------------------------------------------------ */
 
 #if CONC__PROCESS_POLLED
 #define conc__process_arm conc__polled_arm
 
-/* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may have closed all
- * descriptors. Then we look again every few milliseconds, and sleep meanwhile on what never becomes readable. */
+/* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may
+ * have closed all descriptors. Then, and where there is no pipe, we look again every few milliseconds, and sleep meanwhile
+ * on what never becomes readable. And now and then in any case: another process may have the pipe, by a fork() at that
+ * moment. */
 static void conc__process_aim(conc_op *op, conc_process *p) {
     op->word = CONC__POLLED(p->os.end, 0, 0);
     if (p->os.early) {
@@ -24998,7 +25512,8 @@ static void conc__process_aim(conc_op *op, conc_process *p) {
         int error;
         look.fd = p->os.end;
         look.want = CONC__PORT_READ;
-        if (conc__port_poll(&look, 1, INT64_MIN, &error) > 0) {
+        op->due = conc_after(0.1);
+        if (p->os.end < 0 || conc__port_poll(&look, 1, INT64_MIN, &error) > 0) {
             op->word = CONC__POLLED(conc__life[1], 0, 0);
             op->due = conc_after(0.002);
         }
@@ -25057,7 +25572,8 @@ static conc_result conc__process_end_attempt(conc_op *op) {
 }
 
 conc_op conc_op_process_end(conc_process *p) {
-    static const conc_op_class cls = { "process_end", CONC_BUSY, conc__process_end_attempt, conc__process_arm, NULL, conc__process_end_abandon };
+    static const conc_op_class cls = { "process_end",     CONC_BUSY, conc__process_end_attempt,
+                                       conc__process_arm, NULL,      conc__process_end_abandon };
     return conc_op_make(&cls, p, NULL);
 }
 
@@ -25069,13 +25585,11 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
     bool mine;
     if (r != CONC_OK) return r;
     r = conc__wait_op(&op, deadline);
-    if (r == CONC_OK && !conc__channel_end(p->channel)) {
-        r = conc__fail(CONC_BUSY, "conc_process_join: somebody waits on the process's channel");
-    }
     if (r != CONC_OK) {
         conc__process_unuse(p);
         return r;
     }
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__lock_take(&conc__processes);
     mine = p->open;
     p->open = false;
@@ -25099,10 +25613,7 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
 conc_result conc_process_detach(conc_process *p) {
     conc_result r = conc__process_use(p, "conc_process_detach");
     if (r != CONC_OK) return r;
-    if (!conc__channel_end(p->channel)) {
-        conc__process_unuse(p);
-        return conc__fail(CONC_BUSY, "conc_process_detach: somebody waits on the process's channel");
-    }
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__lock_take(&conc__processes);
     if (!p->open) r = CONC_INVALID;
     p->open = false;
@@ -25136,7 +25647,7 @@ conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline
     conc_op op = conc_op_process_end(p);
     conc_result r = conc__process_use(p, "conc_process_stop");
     if (r != CONC_OK) return r;
-    (void)conc__channel_end(p->channel);
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__process_unuse(p);
     (void)conc_process_terminate(p);
     r = conc__wait_op(&op, deadline);
@@ -25144,7 +25655,7 @@ conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline
     return r == CONC_OK ? conc_process_join(p, code, CONC_FOREVER) : r;
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------ */
+/* ---- questions ----------------------------------------------------------------------------------------- */
 
 /* Whether `p` is an open handle, of this process or (its constant parts) of its parent. */
 static bool conc__process_is_known(const conc_process *p) {
@@ -25182,15 +25693,65 @@ bool conc_process_is_alive(conc_process *p) {
 }
 
 conc_channel *conc_process_channel(conc_process *p) {
-    if (p == NULL) return conc__here.channel;
+    if (p == NULL) return conc__here.worker ? NULL : conc__here.channel;
     return conc__process_is_known(p) ? p->channel : NULL;
 }
 
 conc_shared *conc_process_shared(size_t i) {
-    return i < conc__here.shared_count ? conc__here.shared[i] : NULL;
+    return i < conc__here.shared_count && !conc__here.worker ? conc__here.shared[i] : NULL;
 }
 
-/* ---- the end of the program -------------------------------------------------------------------------------------- */
+/* ---- for the process pool -------------------------------------------------------------------------------------------- */
+
+intptr_t conc__process_end_fd(const conc_process *p) {
+    return p->os.early ? -1 : p->os.end;
+}
+
+intptr_t conc__process_becomes_worker(void) {
+    conc__here.worker = true;
+    return conc__channel_fd(conc__here.channel);
+}
+
+bool conc__process_may_spawn(void) {
+    return conc__program != NULL;
+}
+
+uint32_t conc__task_number_of(conc_fn fn) {
+    const conc__task_name *t;
+    uint32_t number;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->fn != fn; t = t->next) {
+    }
+    number = t != NULL ? t->number : 0;
+    conc__lock_give(&conc__processes);
+    return number;
+}
+
+const char *conc__task_name_of_number(uint32_t number) {
+    const conc__task_name *t;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->number != number; t = t->next) {
+    }
+    conc__lock_give(&conc__processes);
+    return t != NULL ? t->name : "";
+}
+
+conc_fn conc__task_of_name(const char *name) {
+    const conc__task_name *t;
+    conc_fn fn;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && strcmp(t->name, name) != 0; t = t->next) {
+    }
+    fn = t != NULL ? t->fn : NULL;
+    conc__lock_give(&conc__processes);
+    return fn;
+}
+
+void conc__shared_leave(conc_shared *s) {
+    conc__port_block_free(&s->block);
+}
+
+/* ---- the end of the program ---------------------------------------------------------------------------- */
 
 /* Waits for one of those that are still there, of the one kind or the other; false: there is none. */
 static bool conc__processes_wait_one(bool daemon) {
@@ -25219,8 +25780,17 @@ static bool conc__processes_wait_one(bool daemon) {
 static void conc__processes_at_exit(void) {
     conc_process *p;
     (void)fflush(stdout);
+    conc__lock_take(&conc__processes);
+    for (p = conc__process_list; p != NULL; p = p->next) { /* nobody is to wait for us while we wait for it */
+        if (p->channel != NULL) (void)conc_channel_close(p->channel);
+    }
+    conc__lock_give(&conc__processes);
     while (conc__processes_wait_one(false)) {
     }
+    /* Soon the system forgets who is to be told of fork(): a child made then would have locks and ends that are not its. */
+    conc__lock_take(&conc__process_starts);
+    conc__process_over = true;
+    conc__lock_give(&conc__process_starts);
     while (conc__processes_wait_one(true)) {
     }
     conc__lock_take(&conc__processes);
@@ -25229,7 +25799,7 @@ static void conc__processes_at_exit(void) {
     conc__processes_sweep();
 }
 
-/* ---- the child ------------------------------------------------------------------------------------------------------ */
+/* ---- the child ----------------------------------------------------------------------------------------- */
 
 static void conc__child_refuse(conc__process_block *b, const char *what, int error) {
     char text[128];
@@ -25265,7 +25835,16 @@ static int conc__child_run(conc__process_block *b, conc_fn fn) {
     return code == 0 ? 0 : (code & 0xff) != 0 ? code & 0xff : 1;
 }
 
+static void conc__task_name_add(conc__task_name *t) {
+    conc__lock_take(&conc__processes);
+    t->number = conc__task_names != NULL ? conc__task_names->number + 1 : 1;
+    t->next = conc__task_names;
+    conc__task_names = t;
+    conc__lock_give(&conc__processes);
+}
+
 void conc_process_main(int argc, char **argv) {
+    static conc__task_name worker;
     conc__port_block block;
     conc__process_block *b;
     conc__task_name *t;
@@ -25273,6 +25852,12 @@ void conc_process_main(int argc, char **argv) {
     size_t i;
     int code, e;
     conc__program = argc > 0 && argv != NULL && argv[0] != NULL ? argv[0] : "";
+    conc__processes_begin();
+    if (worker.name == NULL) {
+        worker.name = "conc: a pool's worker";
+        worker.fn = conc__procpool_worker;
+        conc__task_name_add(&worker);
+    }
 #if defined(CONC_WITH_CURL)
     conc__dl_register();
 #endif
@@ -25340,10 +25925,7 @@ conc_result conc_process_register(const char *name, conc_fn fn) {
     if (t == NULL) return CONC_NO_MEMORY;
     t->name = name;
     t->fn = fn;
-    conc__lock_take(&conc__processes);
-    t->next = conc__task_names;
-    conc__task_names = t;
-    conc__lock_give(&conc__processes);
+    conc__task_name_add(t);
     return CONC_OK;
 }
 
@@ -25358,7 +25940,7 @@ static const char *conc__task_name_of(conc_fn fn) {
     return name;
 }
 
-/* ---- starting ---------------------------------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------------------ */
 
 #if CONC__PROCESS_FORKS
 
@@ -25367,7 +25949,7 @@ static CONC__NORETURN void conc__forked_child(conc_process *p, const conc_proces
     conc__process_block *b = (conc__process_block *)p->block.data;
     size_t i;
     int code;
-    if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+    if (p->channel != NULL) conc__channel_forked(p->channel);
     conc__here.keep = keep;
     conc__here.shared_count = (size_t)b->shared_count;
     for (i = 0; i < conc__here.shared_count; i++) conc__here.shared[i] = desc->shared[i];
@@ -25392,13 +25974,15 @@ static conc_result conc__choose_method(conc_fn fn, conc_process_method method, c
             return conc__fail(CONC_INVALID, "conc_process_start: to spawn, main has to begin with conc_process_main()");
         }
         if (*task == NULL) {
-            return conc__fail(CONC_INVALID, "conc_process_start: to spawn, the function has to be registered by conc_process_register()");
+            return conc__fail(CONC_INVALID,
+                              "conc_process_start: to spawn, the function has to be registered by conc_process_register()");
         }
     }
     return CONC_OK;
 }
 
-static void conc__fill_block(conc_process *p, const conc_process_desc *desc, const char *task, intptr_t channel, size_t message_max) {
+static void conc__fill_block(conc_process *p, const conc_process_desc *desc, const char *task, intptr_t channel,
+                             size_t message_max) {
     conc__process_block *b = (conc__process_block *)p->block.data;
     size_t i;
     b->magic = CONC__BLOCK_MAGIC;
@@ -25424,18 +26008,23 @@ static int conc__process_spawn(conc_process *p) {
     size_t i, n = 0;
     inherit[n++] = p->block.fd;
     inherit[n++] = (intptr_t)b->life;
-    for (i = 0; i < b->shared_count; i++) inherit[n++] = (intptr_t)b->shared[i].fd;
+    for (i = 0; i < b->shared_count; i++) {
+        size_t k = 0;
+        while (b->shared[k].fd != b->shared[i].fd) k++;
+        if (k == i) inherit[n++] = (intptr_t)b->shared[i].fd; /* each once: Windows takes no list with one twice */
+    }
     (void)snprintf(argument, sizeof argument, "%lld:%lld", (long long)p->block.fd, (long long)p->block.size);
 #if !CONC__PROCESS_POLLED
     p->os.ended = conc__process_told;
     p->os.arg = p;
 #endif
-    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n, (intptr_t)b->channel,
-                                    b->passed);
+    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n,
+                                    (intptr_t)b->channel, b->passed);
 }
 
 /* With conc__process_starts held. 0, or the system's error number, and `*result` what that is. */
-static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_desc *desc, const char *task, conc_result *result) {
+static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_desc *desc, const char *task,
+                              conc_result *result) {
     size_t message_max = desc->message_max != 0 ? desc->message_max : (size_t)16 << 20;
     intptr_t pair[2] = { -1, -1 };
     int e = 0;
@@ -25448,8 +26037,11 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
     if (e == 0 && desc->channel) {
         e = conc__port_socket_pair(pair);
         if (e == 0) {
+            conc__starter = conc__self()->owner;
+            conc__starting = pair[1];
             p->channel = conc__channel_new(pair[0], message_max);
             if (p->channel == NULL) {
+                conc__starting = -1;
                 conc__port_socket_close(pair[1]);
                 *result = CONC_NO_MEMORY;
                 return -1;
@@ -25462,20 +26054,26 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
         return e;
     }
     conc__fill_block(p, desc, task, pair[1], message_max);
-    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too */
+    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too
+                             */
     (void)fflush(stderr);
     if (task != NULL) {
         e = conc__process_spawn(p);
     } else {
 #if CONC__PROCESS_FORKS
         bool child = false;
+        uint32_t generation = conc__fork_generation();
         intptr_t keep;
         e = conc__port_process_fork(&p->os, &child, &keep);
-        if (child) conc__forked_child(p, desc, fn, keep);
+        if (child) {
+            if (conc__fork_generation() == generation) conc__forked(); /* the system could not tell it */
+            conc__forked_child(p, desc, fn, keep);
+        }
 #else
         (void)fn;
 #endif
     }
+    conc__starting = -1;
     conc__port_socket_close(pair[1]);
     if (e != 0) {
         conc__port_kind kind = conc__port_kind_of(e);
@@ -25537,13 +26135,19 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
         }
         memcpy(p->name, desc->name, n);
     } else {
-        (void)snprintf(p->name, sizeof p->name, "process-%u", (unsigned)conc__add32(&conc__process_count, 1, CONC__RELAXED) + 1u);
+        (void)snprintf(p->name, sizeof p->name, "process-%u",
+                       (unsigned)conc__add32(&conc__process_count, 1, CONC__RELAXED) + 1u);
     }
     conc__processes_sweep();
     (void)conc__after_exit(conc__processes_at_exit);
     conc__lock_take(&conc__process_starts);
     conc__process_generation = conc__fork_generation();
-    e = conc__process_make(p, fn, desc, task, &r);
+    if (conc__process_over) {
+        r = conc__fail(CONC_CLOSED, "conc_process_start: the program has ended");
+        e = -1;
+    } else {
+        e = conc__process_make(p, fn, desc, task, &r);
+    }
     if (e == 0) {
         conc__lock_take(&conc__processes);
         p->next = conc__process_list;
@@ -25557,7 +26161,7 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
     return NULL;
 }
 
-/* ---- shared memory -------------------------------------------------------------------------------------------------------- */
+/* ---- shared memory ------------------------------------------------------------------------------------- */
 
 conc_shared *conc_shared_new(size_t size) {
     conc_shared *s;
@@ -25594,6 +26198,2938 @@ void conc_shared_free(conc_shared *s) {
 
 /* ==== end src/process.c ==== */
 
+/* ==== begin src/procpool_ring.h ==== */
+
+/* ============================================================================================
+ * procpool_ring: what a process pool's parent and one of its workers share, and how they speak. Private.
+ *
+ * One block of memory for each worker: a page of words, a ring of slots, a ring of bytes for replies, and an area for arguments.
+ *
+ * TASKS. The parent fills the next slot, and stores `posted`, one more. The worker takes the slots in their order. It claims one by
+ * changing its state from POSTED to BEGUN, does what it says, writes what came of it into the slot, and stores `done`, one more. So a slot and the
+ * argument's bytes belong to the parent until `posted` counts them, then to the worker, until `done` counts them: each of the two words
+ * publishes what was written before it (release, acquire). The bytes are in the slot itself, if they fit, or in the area, or in
+ * the pool's buffers; the function works on them where they are.
+ *    The parent may take a slot back, by changing POSTED to RETRACTED: one of the two changes succeeds. The worker then passes over
+ * it. So at any time, and above all when a worker has died, the state says exactly what had begun: BEGUN, and not counted by `done`.
+ *    With HALT the parent stops a worker, within a slot of many items, before it begins the next one: it stores HALT and then reads `begun`; the worker
+ * stores `begun` and then reads the state (both sequentially consistent): one of them sees the other's.
+ *
+ * REPLIES. A stream of bytes from the worker to the parent: `replied` counts what has been written, `room` what has been taken. What a
+ * slot says of its length is written before `done` counts the slot.
+ *
+ * SLEEP. Who finds nothing looks for a while, and then sleeps until a byte comes through the channel. The worker stores `asleep`, and then looks at `posted`
+ * and `stop` once more; the parent stores one of these, and then reads `asleep`. It is the same with `blocked` and `room`; and, the other way
+ * round, with `wants`, which the parent stores before it reads `done` and `replied`, and sleeps. All of these are sequentially consistent, so
+ * that of each two one sees the other; whoever sees it takes the flag away and sends one byte.
+ *
+ * TRUST. The worker trusts the parent. The parent reads nothing but `done`, `replied`, the state and the results; it checks all counts
+ * and lengths, and keeps everything else, the arguments too, for itself as well: a worker may have written anywhere.
+ * ========================================================================================== */
+
+#ifndef CONC__PROCPOOL_RING_H
+#define CONC__PROCPOOL_RING_H
+
+#if !defined(CONC__PP_SLOTS)
+#define CONC__PP_SLOTS 256u      /* a power of 2 */
+#endif
+#if !defined(CONC__PP_REPLY)
+#define CONC__PP_REPLY 262144u   /* bytes of the ring for replies; a power of 2 */
+#endif
+#if !defined(CONC__PP_AREA)
+#define CONC__PP_AREA ((size_t)8 << 20) /* bytes for arguments, at first. (What is not used takes no memory) */
+#endif
+#define CONC__PP_INLINE 64u
+#define CONC__PP_RETRY_NS 5000000 /* after what fails only when the system is short of something, we try again */
+#define CONC__PP_LOOKS_NS 50000  /* how long who finds nothing looks before it sleeps */
+
+enum { CONC__PP_POSTED = 1, CONC__PP_BEGUN, CONC__PP_RETRACTED, CONC__PP_HALT };
+enum { CONC__PP_IN_SLOT, CONC__PP_IN_AREA, CONC__PP_IN_BUFFER, CONC__PP_REPLIES = 4, CONC__PP_TIMED = 8 };
+
+typedef struct conc__pp_slot {
+    uint32_t state;  /* atomic: see above */
+    uint32_t count;  /* items of a map; 0: it is a task */
+    uint64_t fn;     /* where the function is, if the worker was forked; else the place of its name */
+    uint64_t size;   /* of the bytes */
+    uint64_t at;     /* where they are, from the beginning of what the next one says */
+    uint32_t place;  /* and, as bits, whether it may reply, and has a time limit */
+    /* The worker's: */
+    uint32_t begun;  /* atomic: items that have begun */
+    uint32_t done;   /* items that have returned */
+    int32_t code;    /* the first that was not 0, */
+    uint32_t failed; /* of which item, counted from 1; 0: none */
+    uint32_t text;   /* how long its sentence is, which is last in the stream of replies */
+    uint64_t reply;  /* how much it has replied */
+    char bytes[CONC__PP_INLINE];
+} conc__pp_slot;
+
+typedef struct conc__pp_words {
+    uint32_t posted; /* atomic, as are all of these. The parent's: */
+    uint32_t stop;   /* 1: nothing more will be posted: end when all is done */
+    uint32_t room;
+    char pad0[CONC__CACHE_LINE - 3 * sizeof(uint32_t)];
+    uint32_t wants;  /* the parent sleeps; both take it away */
+    char pad1[CONC__CACHE_LINE - sizeof(uint32_t)];
+    /* The worker's: */
+    uint32_t done;
+    uint32_t replied;
+    uint32_t ready;  /* 1: its initialiser has returned 0; 2: it has not, see `text` */
+    uint32_t since;  /* the clock, in milliseconds, when the last item began, if it has a limit */
+    char pad2[CONC__CACHE_LINE - 4 * sizeof(uint32_t)];
+    uint32_t asleep, blocked; /* both take them away */
+    char pad3[CONC__CACHE_LINE - 2 * sizeof(uint32_t)];
+    char text[240];
+} conc__pp_words;
+
+#define CONC__PP_SLOTS_AT 4096u
+#define CONC__PP_NAMES_AT (CONC__PP_SLOTS_AT + CONC__PP_SLOTS * sizeof(conc__pp_slot)) /* of functions; each is there before it is used */
+#define CONC__PP_NAMES 512u
+#define CONC__PP_REPLY_AT (CONC__PP_NAMES_AT + CONC__PP_NAMES * 64u)
+#define CONC__PP_AREA_AT (CONC__PP_REPLY_AT + CONC__PP_REPLY)
+
+/* What a worker is started with; the initialiser's bytes follow. */
+typedef struct conc__pp_params {
+    uint32_t number, forked;
+    uint64_t initialize, init_size, memory_limit, reply_max;
+} conc__pp_params;
+#define CONC__PP_PARAMS ((sizeof(conc__pp_params) + 15u) / 16u * 16u)
+
+/* What the bytes of a map's slot begin with; then come `arg`, the items that go in, and those that come out. */
+typedef struct conc__pp_map_head {
+    uint64_t arg_size, in_size, out_size, pad;
+} conc__pp_map_head;
+typedef struct conc__pp_map_places {
+    size_t arg, in, out, end;
+} conc__pp_map_places;
+
+static inline size_t conc__pp_align(size_t n, size_t to) {
+    return (n + (to - 1)) / to * to;
+}
+
+static inline conc__pp_map_places conc__pp_map_place(uint64_t arg_size, uint64_t in_size, uint64_t out_size, uint32_t count) {
+    conc__pp_map_places p;
+    p.arg = sizeof(conc__pp_map_head);
+    p.in = conc__pp_align(p.arg + (size_t)arg_size, 16);
+    p.out = conc__pp_align(p.in + (size_t)in_size * count, 16);
+    p.end = p.out + (size_t)out_size * count;
+    return p;
+}
+
+/* ---- the parent's side: what procpool.c and procpool_map.c share ------------------------------------------ */
+
+/* What a task has replied, and its text, as it came. */
+typedef struct conc__pp_stream {
+    char *data;
+    size_t size, room, reply; /* `reply` of it are the reply, once it has ended */
+    bool no_memory;           /* there was none for all of it */
+} conc__pp_stream;
+
+/* What a pool has to do: a task; or some items of a map. Guarded by the pool's lock until it has ended. (There may be very many.) */
+typedef struct conc__pp_item {
+    conc_procpool *pool;
+    char *text;                         /* its own; NULL: none */
+    conc__pp_stream *stream;            /* NULL: it has said nothing */
+    struct conc__pp_item *next, **link; /* in the pool's queue (link NULL: it is not), or among those that have ended */
+    struct conc__pp_worker *worker;     /* in whose ring it is, under which number; NULL: in none */
+    uint32_t number;
+    uint32_t count;                     /* items of a map that are left; 0: it is a task */
+    uint64_t order;                     /* in which it was accepted */
+    uint64_t fn;                        /* as in conc__pp_slot */
+    void *arg;                          /* a task's */
+    size_t size;
+    int64_t limit;                      /* nanoseconds that it, or one item of it, may run; 0: for ever */
+    const struct conc__pp_map *map;     /* NULL: a task. Else it is part of a conc__pp_some */
+    bool back;                          /* the bytes come back to `arg` */
+    bool owned;                         /* `arg` is to be freed */
+    bool has_future;                    /* it is part of a conc__pp_future */
+    signed char reason;                 /* what it is to end with if its worker is killed for its sake; CONC_OK: it is not */
+    int code;
+    conc_result result;                 /* how it, or the first of it that failed, has ended */
+} conc__pp_item;
+
+/* Some items of a map. */
+typedef struct conc__pp_some {
+    conc__pp_item item;                 /* first */
+    const char *in;                     /* the first that is left */
+    char *out;
+    size_t first, failed;               /* its index among all of the map, and that of the first that has failed */
+} conc__pp_some;
+
+/* What is the same for all items of a map. */
+typedef struct conc__pp_map {
+    const void *arg;
+    size_t arg_size, in_size, out_size;
+    bool stops;                         /* the rest of a conc__pp_item is not begun if one of its items fails */
+    void (*ended)(conc__pp_item *item); /* called once for each, with no lock held */
+} conc__pp_map;
+
+/* What begins most calls. */
+CONC__LIB conc_result conc__procpool_wrong(const conc_procpool *pool, const char *call);
+/* The number of a map's function in a pool's workers; 0, with the error recorded: there is none. */
+CONC__LIB uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const char *call);
+/* Hands in those that are linked by `next`, whatever the pool's capacity. CONC_OK: each will end; CONC_CLOSED: none has begun. `more`: of
+ * a map that has others, which have not ended: always CONC_OK. */
+CONC__LIB conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first, bool more);
+/* Ends one, or all of a map that have not ended: what has not begun ends with CONC_CANCELED; with `kill`, what runs is killed. */
+CONC__LIB void conc__procpool_cancel(conc_procpool *pool, conc__pp_item *const *items, size_t n, bool kill);
+/* For who waits for something of the pool: does what there is to do; false: nothing. And looks for a while, until `over` says that it may
+ * stop: true. */
+CONC__LIB bool conc__procpool_visit(conc_procpool *pool);
+CONC__LIB bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *arg);
+CONC__LIB int64_t conc__procpool_limit(const conc_procpool *pool); /* the time limit, in nanoseconds; 0: none */
+CONC__LIB unsigned conc__procpool_width(const conc_procpool *pool);
+CONC__LIB void conc__procpool_iterated(conc_procpool *pool, bool begins);
+CONC__LIB bool conc__procpool_is_forked(const conc_procpool *pool);
+CONC__LIB void conc__pp_item_clear(conc__pp_item *item); /* frees its text and its stream */
+
+#endif
+
+/* ==== end src/procpool_ring.h ==== */
+
+/* ==== begin src/procpool_worker.c ==== */
+
+/* ============================================================================================
+ * procpool_worker: the worker's side of procpool_ring.h.
+ * ========================================================================================== */
+
+static struct { /* of a worker process; written once, but for the last ones */
+    conc__pp_words *words; /* NULL: this process is none */
+    conc__pp_slot *slots;
+    char *names, *replies, *area, *buffers;
+    intptr_t fd;
+    uint32_t number, generation;
+    uint64_t reply_max;
+    bool forked;
+    bool owed;           /* the parent could not be rung for */
+    conc__pp_slot *slot; /* the one that runs */
+    uint32_t taken, replied;
+    conc_fn last; /* the function last called, and what stands for it */
+    uint64_t last_number;
+} conc__pp_here;
+
+unsigned conc_procpool_worker(void) {
+    return conc__pp_here.words != NULL && conc__pp_here.generation == conc__fork_generation() ? conc__pp_here.number : 0;
+}
+
+/* ---- sleeping and waking ------------------------------------------------------------------------------------- */
+
+/* The descriptor is the worker's own, unless a task has closed it: then the parent, that sees it closed, ends us. */
+static void conc__pp_ring_parent(void) {
+    size_t n;
+    conc__pp_here.owed = conc__port_socket_send(conc__pp_here.fd, "", 1, &n) != 0;
+}
+
+/* Sleeps until a byte has come; false: the parent's end is closed. */
+static bool conc__pp_sleep(void) {
+    char bytes[64];
+    size_t n;
+    int e;
+    conc__port_pollfd look;
+    if (conc__pp_here.owed) conc__pp_ring_parent();
+    look.fd = conc__pp_here.fd;
+    look.want = CONC__PORT_READ;
+    look.got = 0;
+    if (conc__port_poll(&look, 1, conc__pp_here.owed ? conc__port_clock_ns() + CONC__PP_RETRY_NS : INT64_MAX, &e) < 0) {
+        conc__port_yield(); /* the system is short of memory */
+    }
+    if ((look.got & CONC__PORT_BAD) != 0) return false;
+    e = conc__port_socket_receive(conc__pp_here.fd, bytes, sizeof bytes, &n);
+    return e == 0 ? n != 0 : conc__port_would_block(e);
+}
+
+static bool conc__pp_has_work(void) {
+    const conc__pp_words *w = conc__pp_here.words;
+    return conc__load32(&w->posted, CONC__SEQ_CST) != conc__pp_here.taken || conc__load32(&w->stop, CONC__SEQ_CST) != 0;
+}
+
+static bool conc__pp_has_room(void) {
+    return conc__pp_here.replied - conc__load32(&conc__pp_here.words->room, CONC__SEQ_CST) < CONC__PP_REPLY;
+}
+
+/* Looks for a while, then sleeps, until there is what `ready` asks for; false: the parent is gone. */
+static bool conc__pp_await(bool (*ready)(void), uint32_t *flag, bool ring) {
+    int64_t until = 0;
+    unsigned look;
+    for (look = 1; !ready(); look++) {
+        if (look <= 64) {
+            conc__port_pause();
+            continue;
+        }
+        if (look % 8 == 0) {
+            int64_t now = conc__port_clock_ns();
+            if (until == 0) until = now + CONC__PP_LOOKS_NS;
+            if (now >= until) break;
+        }
+        conc__port_yield();
+    }
+    while (!ready()) {
+        conc__store32(flag, 1, CONC__SEQ_CST);
+        if (ready()) {
+            conc__store32(flag, 0, CONC__RELAXED); /* a byte may come all the same, and ends a later sleep for nothing */
+            break;
+        }
+        if (ring) conc__pp_ring_parent();
+        if (!conc__pp_sleep()) return false;
+    }
+    return true;
+}
+
+/* ---- replies ---------------------------------------------------------------------------------------------------- */
+
+static bool conc__pp_write(const char *data, size_t size) {
+    conc__pp_words *w = conc__pp_here.words;
+    while (size != 0) {
+        size_t at = conc__pp_here.replied % CONC__PP_REPLY, n;
+        if (!conc__pp_has_room() && !conc__pp_await(conc__pp_has_room, &w->blocked, true)) return false;
+        n = CONC__PP_REPLY - (conc__pp_here.replied - conc__load32(&w->room, CONC__ACQUIRE));
+        if (n > CONC__PP_REPLY - at) n = CONC__PP_REPLY - at;
+        if (n > size) n = size;
+        memcpy(conc__pp_here.replies + at, data, n);
+        data += n;
+        size -= n;
+        conc__pp_here.replied += (uint32_t)n;
+        conc__store32(&w->replied, conc__pp_here.replied, CONC__RELEASE);
+    }
+    return true;
+}
+
+conc_result conc_procpool_reply(const void *data, size_t size) {
+    conc__pp_slot *slot = conc__pp_here.slot;
+    if (conc_procpool_worker() == 0 || slot == NULL || (slot->place & CONC__PP_REPLIES) == 0) {
+        return conc__fail(CONC_INVALID, "conc_procpool_reply: this is no task that was submitted to a process pool");
+    }
+    if (data == NULL && size != 0) return conc__fail(CONC_INVALID, "conc_procpool_reply: NULL");
+    if (size > conc__pp_here.reply_max - slot->reply) {
+        return conc__fail(CONC_INVALID, "conc_procpool_reply: more than the pool's size_max of %llu bytes",
+                          (unsigned long long)conc__pp_here.reply_max);
+    }
+    slot->reply += size;
+    return conc__pp_write((const char *)data, size) ? CONC_OK : CONC_CLOSED;
+}
+
+/* ---- tasks -------------------------------------------------------------------------------------------------------- */
+
+static conc_fn conc__pp_function(uint64_t fn) {
+    if (fn != conc__pp_here.last_number) {
+        conc_fn found = NULL;
+        if (conc__pp_here.forked) {
+            uintptr_t address = (uintptr_t)fn;
+            memcpy(&found, &address, sizeof found);
+        } else {
+            found = conc__task_of_name(conc__pp_here.names + fn * 64u);
+        }
+        conc__pp_here.last = found;
+        conc__pp_here.last_number = fn;
+    }
+    return conc__pp_here.last;
+}
+
+static char *conc__pp_bytes(conc__pp_slot *slot) {
+    uint32_t place = slot->place & 3u;
+    if (place == CONC__PP_IN_AREA) return conc__pp_here.area + (size_t)slot->at;
+    if (place == CONC__PP_IN_BUFFER) return conc__pp_here.buffers + (size_t)slot->at;
+    return slot->size != 0 ? slot->bytes : NULL;
+}
+
+/* One item is about to begin; false: the parent has halted this. */
+static bool conc__pp_begins(conc__pp_slot *slot, uint32_t number) {
+    if ((slot->place & CONC__PP_TIMED) != 0) {
+        conc__store32(&conc__pp_here.words->since, (uint32_t)(conc__port_clock_ns() / 1000000), CONC__RELAXED);
+    }
+    conc__store32(&slot->begun, number, CONC__SEQ_CST);
+    return conc__load32(&slot->state, CONC__SEQ_CST) != CONC__PP_HALT;
+}
+
+/* One item has returned. In a process that it has forked we are not to be: that has no worker's work to do. */
+static void conc__pp_returned(conc__pp_slot *slot, int code) {
+    conc__agent *me = conc__self_fast();
+    if (CONC__UNLIKELY(conc__fork_generation() != conc__pp_here.generation)) conc__port_exit(0);
+    me->cancel = NULL; /* a token that a task has left is not ours */
+    slot->done++;
+    if (code != 0 && slot->failed == 0) {
+        size_t n = strlen(me->detail);
+        slot->code = code;
+        slot->failed = slot->done;
+        memcpy(conc__pp_here.words->text, me->detail, n + 1);
+    }
+}
+
+static void conc__pp_unknown(conc__pp_slot *slot) {
+    (void)conc__fail(CONC_INVALID, "the function is not registered there before conc_process_main()");
+    conc__pp_returned(slot, CONC_INVALID);
+}
+
+static void conc__pp_run_map(conc__pp_slot *slot, conc_fn task) {
+    conc_pool_map_fn fn;
+    conc__pp_map_places p;
+    char *bytes = conc__pp_bytes(slot);
+    const conc__pp_map_head *head = (const conc__pp_map_head *)(void *)bytes;
+    uint32_t i;
+    memcpy(&fn, &task, sizeof fn);
+    p = conc__pp_map_place(head->arg_size, head->in_size, head->out_size, slot->count);
+    for (i = 0; i < slot->count; i++) {
+        if (!conc__pp_begins(slot, i + 1)) return;
+        if (task == NULL) {
+            conc__pp_unknown(slot);
+            continue;
+        }
+        conc__self_fast()->detail[0] = '\0';
+        conc__pp_returned(slot, fn(bytes + p.in + i * (size_t)head->in_size, bytes + p.out + i * (size_t)head->out_size,
+                                   head->arg_size != 0 ? bytes + p.arg : NULL));
+    }
+}
+
+static void conc__pp_do(conc__pp_slot *slot) {
+    conc_fn fn = conc__pp_function(slot->fn);
+    conc__pp_here.slot = slot;
+    if (fn == NULL && slot->count == 0) {
+        conc__pp_unknown(slot);
+    } else if (slot->count != 0) {
+        conc__pp_run_map(slot, fn);
+    } else if (conc__pp_begins(slot, 1)) {
+        conc__self_fast()->detail[0] = '\0';
+        conc__pp_returned(slot, fn(conc__pp_bytes(slot)));
+    }
+    conc__pp_here.slot = NULL;
+    if (slot->failed != 0) {
+        const char *text = conc__pp_here.words->text;
+        size_t n = strlen(text);
+        if (conc__pp_write(text, n)) slot->text = (uint32_t)n;
+    }
+}
+
+/* Until it is stopped; false: the parent is gone. */
+static bool conc__pp_work(void) {
+    conc__pp_words *w = conc__pp_here.words;
+    for (;;) {
+        uint32_t posted = conc__load32(&w->posted, CONC__ACQUIRE);
+        if (posted == conc__pp_here.taken) {
+            if (conc__load32(&w->stop, CONC__ACQUIRE) != 0 && conc__load32(&w->posted, CONC__ACQUIRE) == posted) return true;
+            if (!conc__pp_await(conc__pp_has_work, &w->asleep, false)) return false;
+            continue;
+        }
+        while (conc__pp_here.taken != posted) {
+            conc__pp_slot *slot = &conc__pp_here.slots[conc__pp_here.taken % CONC__PP_SLOTS];
+            uint32_t is = CONC__PP_POSTED;
+            if (conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__ACQ_REL)) conc__pp_do(slot);
+            conc__store32(&w->done, ++conc__pp_here.taken, CONC__SEQ_CST);
+            if (conc__load32(&w->wants, CONC__SEQ_CST) != 0 && conc__swap32(&w->wants, 0, CONC__ACQ_REL) != 0) conc__pp_ring_parent();
+        }
+    }
+}
+
+/* The initialiser's bytes stay where they are until the process ends. */
+static int conc__pp_initialize(conc__pp_params *p) {
+    conc_fn fn = conc__pp_function(p->initialize);
+    int code;
+    if (p->initialize == 0) return 0;
+    conc__self()->detail[0] = '\0';
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "it is not registered there before conc_process_main()");
+        code = CONC_INVALID;
+    } else {
+        code = fn(p->init_size != 0 ? (char *)p + CONC__PP_PARAMS : NULL);
+    }
+    if (conc__fork_generation() != conc__pp_here.generation) conc__port_exit(0);
+    if (code != 0) memcpy(conc__pp_here.words->text, conc__self()->detail, sizeof conc__pp_here.words->text);
+    return code;
+}
+
+int conc__procpool_worker(void *params) {
+    conc__pp_params *p = (conc__pp_params *)params;
+    char *data = (char *)conc_shared_data(conc_process_shared(0));
+    conc__pp_words *w = (conc__pp_words *)(void *)data;
+    int code;
+    if (data == NULL) return 1; /* somebody has called this by its name */
+    memset(&conc__pp_here, 0, sizeof conc__pp_here);
+    conc__pp_here.words = w;
+    conc__pp_here.slots = (conc__pp_slot *)(void *)(data + CONC__PP_SLOTS_AT);
+    conc__pp_here.names = data + CONC__PP_NAMES_AT;
+    conc__pp_here.replies = data + CONC__PP_REPLY_AT;
+    conc__pp_here.area = data + CONC__PP_AREA_AT;
+    conc__pp_here.buffers = (char *)conc_shared_data(conc_process_shared(1));
+    conc__pp_here.number = p->number;
+    conc__pp_here.forked = p->forked != 0;
+    conc__pp_here.reply_max = p->reply_max;
+    conc__pp_here.generation = conc__fork_generation();
+    conc__pp_here.fd = conc__process_becomes_worker();
+    conc__port_ignore_interrupt();
+    code = p->memory_limit != 0 ? conc__port_limit_memory(p->memory_limit) : 0;
+    if (code != 0) {
+        (void)conc__fail_system(CONC_SYSTEM, code, "cannot limit its memory");
+        memcpy(w->text, conc__self()->detail, sizeof w->text);
+    } else {
+        code = conc__pp_initialize(p);
+    }
+    conc__store32(&w->ready, code == 0 ? 1 : 2, CONC__RELEASE);
+    if (code != 0) return code;
+    return conc__pp_work() ? 0 : 1;
+}
+
+/* ==== end src/procpool_worker.c ==== */
+
+/* ==== begin src/procpool.c ==== */
+
+/* ============================================================================================
+ * procpool: see procpool.h; how a worker and its parent speak is in procpool_ring.h. This is the parent's side.
+ *
+ * ONE LOCK guards all of a pool, here; nothing is locked between processes. Under it tasks go into a worker's ring, or into the queue if
+ * there is no room in any, and results are taken out of the rings. What a task has to be told (its future's end, its callbacks) is collected in a list and
+ * done after the lock.
+ *
+ * WHO TAKES RESULTS. Whoever comes by: a thread that waits for a future (it looks for some 50 microseconds before it sleeps,
+ * so that short tasks cost no sleep and no wake), one that hands in when rings are half full, and the pool's own thread, the keeper. That sleeps in a
+ * poller, which tells of workers that ring and of workers that end. Before it sleeps it asks all to ring (`wants`), and looks once more. But while others take the results,
+ * it only naps for some hundred microseconds at a time, and nobody rings for it. A thread that has looked in vain and goes to sleep ends that nap.
+ *
+ * A WORKER'S END. The keeper reaps it, takes what it had published, and finds the slot that it was in. That one task is lost. The others in
+ * its ring were kept here, too, and go back to the head of the queue. Before a worker is killed for a task's sake, all others are taken back from it, and
+ * a map's further items are halted: so no other task can begin in it meanwhile, and be lost.
+ *
+ * ORDER. Tasks go to the worker that has the fewest. One that has nothing while others have tasks that have not begun gets
+ * half of those.
+ * ========================================================================================== */
+
+enum { CONC__PP_OPEN, CONC__PP_CLOSED };
+
+#define CONC__PP_AREA_SOFT ((size_t)262144) /* as much of the area is used as long as that is enough: it stays in the caches */
+#define CONC__PP_NAP_NS 200000
+#define CONC__PP_PATROL_NS 1000000000       /* looks after who has a task: it may have written over what makes it ring */
+#define CONC__PP_GRACE 5.0                  /* seconds that a worker has to end when it has been stopped */
+#if !defined(CONC__PP_PATIENCE)
+#define CONC__PP_PATIENCE 0.01               /* after the first of them; each time twice as long */
+#endif
+#define CONC__PP_TRIES 8                    /* workers that die before they are ready, one after the other */
+
+typedef struct conc__pp_worker {
+    conc_process *process;      /* NULL: there is none now, and all below but the last three means nothing */
+    conc__pp_params *params;
+    conc_shared *shared;
+    conc__pp_words *words;
+    conc__pp_slot *slots;
+    char *names, *replies, *area;
+    size_t area_size, soft, begin, end, in_area; /* bytes in use are from begin to end, perhaps around, if in_area is not 0 */
+    intptr_t channel, end_fd;
+    uint32_t posted, taken, replied;
+    uint32_t held;              /* tasks in its ring */
+    size_t given;               /* tasks in its life */
+    bool rang, ended;           /* the poller has told so: `ended`: its end of the channel is closed, or it is no more */
+    bool condemned;             /* it is being killed */
+    bool broken;                /* what it shares is not what it should be */
+    bool stopping;              /* it has been told to end */
+    bool grows;                 /* it is to be replaced by one with a larger area, once it has nothing to do */
+    bool progress;              /* it has begun something */
+    bool owed;                  /* it could not be rung for */
+    bool blind;                 /* the poller does not look after it */
+    conc_deadline stop_due;
+    conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
+    size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
+    unsigned number;            /* constant */
+    conc_deadline start_at;     /* when there is none: when there may be one; */
+    size_t next_area;           /* and with how large an area */
+} conc__pp_worker;
+
+typedef struct conc__pp_range {
+    size_t begin, size;
+} conc__pp_range;
+
+struct conc_procpool {
+    conc_procpool_desc desc;    /* constant, as all up to the lock */
+    char name[24];
+    void *init;
+    uint32_t generation;
+    unsigned count;
+    bool forks;
+    conc_shared *buffers;
+    conc_thread *keeper;
+    uint32_t refs;              /* atomic: the handle, and each future */
+    conc__port_poller poller;
+    conc_event ended;
+    conc_waiters room;          /* who waits for it */
+    conc__lock lock;            /* guards all below */
+    int phase;
+    bool discards;              /* what has not begun, will not */
+    bool exiting;               /* no worker is started any more */
+    bool gave_up;
+    bool napping;               /* the keeper is */
+    bool room_wanted;
+    conc__pp_item *first, **last;
+    size_t queued;              /* tasks in the queue */
+    size_t outstanding;         /* tasks that have not ended */
+    size_t unfinished;          /* conc__pp_items that have not ended, or whose end has not been told */
+    uint32_t visits;            /* by others than the keeper, with a result */
+    int64_t look_at;            /* when the keeper will look by itself */
+    unsigned failures;          /* workers that died before they were ready, or could not be started, since one was ready */
+    conc__pp_item *spare;       /* to be used again */
+    size_t spares;
+    conc__pp_range *ranges;     /* of buffers that are given out, by their place */
+    size_t range_count, range_room;
+    size_t iterators;
+    conc_procpool_stats stats;  /* all but the first three */
+    char why[300];              /* it gave up */
+    conc_procpool *next, **link; /* in the list of all pools; guarded by that list's lock */
+    conc__pp_worker workers[1];
+};
+
+typedef struct conc__pp_future {
+    conc_future future;
+    conc__pp_item item;
+} conc__pp_future;
+
+/* One without a future. */
+typedef struct conc__pp_run {
+    conc__pp_item item; /* first */
+    char bytes[CONC__PP_INLINE];
+} conc__pp_run;
+
+static conc__pp_some *conc__pp_some_of(conc__pp_item *item) {
+    return (conc__pp_some *)(void *)item;
+}
+
+/* Those that have ended, to be told after the lock. */
+typedef struct conc__pp_ended {
+    conc__pp_item *first, **last;
+    bool room; /* there is some */
+} conc__pp_ended;
+
+/* ---- the list of pools ------------------------------------------------------------------------------------------ */
+
+static conc__lock conc__procpools_lock; /* guards the list */
+static conc_procpool *conc__procpools;
+
+/* In a child of fork(). The rings are the parent's and its workers' alone. */
+static void conc__procpools_reset(void) {
+    conc_procpool *pool;
+    unsigned i;
+    for (pool = conc__procpools; pool != NULL; pool = pool->next) {
+        for (i = 0; i < pool->count; i++) {
+            if (pool->workers[i].shared != NULL) conc__shared_leave(pool->workers[i].shared);
+        }
+#if !CONC__POLLER_KQUEUE /* which a child does not have */
+        conc__port_poller_close(&pool->poller);
+#endif
+    }
+    conc__procpools_lock = 0;
+    conc__procpools = NULL;
+}
+
+void conc__procpool_each(void (*visit)(conc_procpool *pool, void *arg), void *arg) {
+    conc_procpool *pool;
+    conc__lock_take(&conc__procpools_lock);
+    for (pool = conc__procpools; pool != NULL; pool = pool->next) visit(pool, arg);
+    conc__lock_give(&conc__procpools_lock);
+}
+
+static void conc__pp_leave_list(conc_procpool *pool) {
+    conc__lock_take(&conc__procpools_lock);
+    if (pool->link != NULL) {
+        *pool->link = pool->next;
+        if (pool->next != NULL) pool->next->link = pool->link;
+    }
+    conc__lock_give(&conc__procpools_lock);
+}
+
+bool conc__procpool_is_forked(const conc_procpool *pool) {
+    return pool->generation != conc__fork_generation();
+}
+
+conc_result conc__procpool_wrong(const conc_procpool *pool, const char *call) {
+    if (pool == NULL) return conc__fail(CONC_INVALID, "%s: no pool", call);
+    if (conc__procpool_is_forked(pool)) return conc__fail(CONC_FORKED, "%s: the pool's workers are another process's", call);
+    return CONC_OK;
+}
+
+static void conc__pp_unuse(conc_procpool *pool) {
+    conc__pp_item *item;
+    if (conc__sub32(&pool->refs, 1, CONC__ACQ_REL) != 1) return;
+    while ((item = pool->spare) != NULL) {
+        pool->spare = item->next;
+        conc__free(item);
+    }
+    conc__free(pool->ranges);
+    conc__free(pool->init);
+    conc__free(pool);
+}
+
+/* ---- items that have ended: with the lock held, but for the telling ----------------------------------------------- */
+
+static uint32_t conc__pp_weight(const conc__pp_item *item) {
+    return item->count != 0 ? item->count : 1;
+}
+
+void conc__pp_item_clear(conc__pp_item *item) {
+    conc__free(item->text);
+    if (item->stream != NULL) conc__free(item->stream->data);
+    conc__free(item->stream);
+}
+
+static void conc__pp_end(conc_procpool *pool, conc__pp_ended *list, conc__pp_item *item) {
+    pool->outstanding -= item->map == NULL;
+    list->room = list->room || pool->room_wanted;
+    pool->room_wanted = false;
+    item->next = NULL;
+    *list->last = item;
+    list->last = &item->next;
+}
+
+static void conc__pp_ended_begin(conc__pp_ended *list) {
+    list->first = NULL;
+    list->last = &list->first;
+    list->room = false;
+}
+
+/* It, or what is left of it, has not begun and never will. */
+static void conc__pp_drop(conc_procpool *pool, conc__pp_ended *list, conc__pp_item *item, conc_result r) {
+    uint32_t n = conc__pp_weight(item);
+    if (r == CONC_CRASHED) {
+        pool->stats.lost += n;
+    } else {
+        pool->stats.canceled += n;
+    }
+    if (item->result == CONC_OK) {
+        item->result = r;
+        if (item->map != NULL) conc__pp_some_of(item)->failed = conc__pp_some_of(item)->first;
+    }
+    conc__pp_end(pool, list, item);
+}
+
+static char *conc__pp_copy_text(const char *text, size_t n) {
+    char *copy = (char *)conc__alloc(n + 1, 1, "a task's sentence"); /* without it there are fewer words */
+    if (copy != NULL) memcpy(copy, text, n);
+    return copy;
+}
+
+static void conc__pp_poke(conc_procpool *pool) {
+    conc__port_poller_signal(&pool->poller);
+}
+
+static void conc__pp_report(conc_procpool *pool, const conc__pp_item *item) {
+    if (item->result == CONC_OK || item->result == CONC_CANCELED) return;
+    conc__report(item->result, item->code, pool->name, "%s, and nobody waits for it",
+                 item->text != NULL ? item->text : conc_strerror(item->result));
+}
+
+/* The ends of `n` have been told; the pool's may come with the last. (The poke within the lock: the poller is there until then.) */
+static void conc__pp_told(conc_procpool *pool, size_t n, conc__pp_item *spares) {
+    conc__lock_take(&pool->lock);
+    pool->unfinished -= n;
+    if (pool->unfinished == 0 && pool->phase != CONC__PP_OPEN) conc__pp_poke(pool);
+    while (spares != NULL) {
+        conc__pp_item *item = spares;
+        spares = item->next;
+        if (pool->spares < 1024) {
+            item->next = pool->spare;
+            pool->spare = item;
+            pool->spares++;
+        } else {
+            conc__free(item);
+        }
+    }
+    conc__lock_give(&pool->lock);
+}
+
+/* Tells whoever is to know. The pool is there as long as one of these has not been told. */
+static void conc__pp_tell(conc_procpool *pool, conc__pp_ended *list) {
+    conc__agent *me;
+    conc__pp_item *item = list->first, *spares = NULL;
+    size_t n = 0;
+    if (list->room) (void)conc_waiters_wake(&pool->room, CONC_ALL);
+    if (item == NULL) return;
+    (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
+    me = conc__self();
+    me->finishing++;
+    while (item != NULL) {
+        conc__pp_item *next = item->next;
+        if (item->owned) conc__free(item->arg);
+        if (item->map != NULL) {
+            item->map->ended(item);
+        } else if (item->has_future) {
+            conc_future *f = &((conc__pp_future *)(void *)((char *)item - offsetof(conc__pp_future, item)))->future;
+            conc__future_end(f, item->result, item->code, item->text);
+            conc_future_release(f);
+        } else {
+            conc__pp_report(pool, item);
+            conc__pp_item_clear(item);
+            item->next = spares;
+            spares = item;
+        }
+        item = next;
+        n++;
+    }
+    me->finishing--;
+    conc__pp_told(pool, n, spares);
+    conc__pp_unuse(pool);
+}
+
+/* ---- the queue: with the lock held, as all up to the keeper --------------------------------------------------------- */
+
+static void conc__pp_enqueue(conc_procpool *pool, conc__pp_item *item) {
+    item->next = NULL;
+    item->link = pool->last;
+    *pool->last = item;
+    pool->last = &item->next;
+    pool->queued += conc__pp_weight(item);
+}
+
+static void conc__pp_enqueue_first(conc_procpool *pool, conc__pp_item *item) {
+    item->next = pool->first;
+    item->link = &pool->first;
+    if (item->next != NULL) {
+        item->next->link = &item->next;
+    } else {
+        pool->last = &item->next;
+    }
+    pool->first = item;
+    pool->queued += conc__pp_weight(item);
+}
+
+static void conc__pp_dequeue(conc_procpool *pool, conc__pp_item *item) {
+    *item->link = item->next;
+    if (item->next != NULL) {
+        item->next->link = item->link;
+    } else {
+        pool->last = item->link;
+    }
+    item->link = NULL;
+    pool->queued -= conc__pp_weight(item);
+}
+
+/* It has come back from a worker, and has not begun. */
+static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp_item *item) {
+    item->worker = NULL;
+    if (item->reason != CONC_OK) {
+        conc__pp_drop(pool, list, item, CONC_CANCELED);
+    } else if (pool->gave_up) {
+        conc__pp_drop(pool, list, item, CONC_CRASHED);
+    } else if (pool->discards) {
+        conc__pp_drop(pool, list, item, CONC_CANCELED);
+    } else {
+        conc__pp_enqueue_first(pool, item);
+    }
+}
+
+/* ---- giving tasks to workers ------------------------------------------------------------------------------------------ */
+
+static void conc__pp_ring(conc__pp_worker *w) {
+    size_t n;
+    w->owed = conc__port_socket_send(w->channel, "", 1, &n) != 0; /* the keeper tries again; or it is dead, which is told otherwise */
+}
+
+static void conc__pp_wake(conc__pp_worker *w) {
+    if (CONC__UNLIKELY(conc__load32(&w->words->asleep, CONC__SEQ_CST) != 0) && conc__swap32(&w->words->asleep, 0, CONC__ACQ_REL) != 0) conc__pp_ring(w);
+}
+
+static bool conc__pp_takes(const conc__pp_worker *w) {
+    return w->process != NULL && !w->condemned && !w->ended && !w->stopping && !w->grows && w->posted - w->taken < CONC__PP_SLOTS;
+}
+
+static bool conc__pp_in_buffers(const conc_procpool *pool, const conc__pp_item *item, uint64_t *at) {
+    const char *begin, *p = (const char *)item->arg;
+    if (pool->buffers == NULL || item->count != 0 || item->size == 0) return false;
+    begin = (const char *)conc_shared_data(pool->buffers);
+    if ((uintptr_t)p < (uintptr_t)begin || (uintptr_t)p >= (uintptr_t)begin + pool->desc.buffer_size) return false;
+    *at = (uint64_t)(p - begin);
+    return item->size <= pool->desc.buffer_size - *at;
+}
+
+/* How many bytes go over. */
+static size_t conc__pp_length(const conc__pp_item *item) {
+    if (item->count == 0) return item->size;
+    return conc__pp_map_place(item->map->arg_size, item->map->in_size, item->map->out_size, item->count).end;
+}
+
+/* Room for `size` bytes in its area: where; or SIZE_MAX: there is none now. */
+static size_t conc__pp_area_room(conc__pp_worker *w, size_t size) {
+    size = conc__pp_align(size, 64);
+    if (size > w->soft / 4) {
+        size_t soft = size > w->area_size / 4 ? w->area_size : size * 4;
+        if (soft > w->soft) w->soft = soft;
+    }
+    if (w->in_area == 0) {
+        w->begin = w->end = 0;
+        return size <= w->soft ? 0 : SIZE_MAX;
+    }
+    if (w->end > w->begin) {
+        if (size <= w->soft - w->end) return w->end;
+        return size < w->begin ? 0 : SIZE_MAX;
+    }
+    return size < w->begin - w->end ? w->end : SIZE_MAX;
+}
+
+static void conc__pp_fill(conc__pp_item *item, char *to) {
+    conc__pp_map_places p;
+    conc__pp_map_head head;
+    const conc__pp_map *m = item->map;
+    if (item->count == 0) {
+        if (item->size != 0) memcpy(to, item->arg, item->size);
+        return;
+    }
+    p = conc__pp_map_place(m->arg_size, m->in_size, m->out_size, item->count);
+    head.arg_size = m->arg_size;
+    head.in_size = m->in_size;
+    head.out_size = m->out_size;
+    head.pad = 0;
+    memcpy(to, &head, sizeof head);
+    if (m->arg_size != 0) memcpy(to + p.arg, m->arg, m->arg_size);
+    memcpy(to + p.in, conc__pp_some_of(item)->in, m->in_size * item->count);
+    memcpy(to + p.out, conc__pp_some_of(item)->out, m->out_size * item->count);
+}
+
+static void conc__pp_stop(conc__pp_worker *w) {
+    if (w->stopping || w->process == NULL) return;
+    w->stopping = true;
+    w->stop_due = CONC_FOREVER;
+    conc__store32(&w->words->stop, 1, CONC__SEQ_CST);
+    conc__pp_wake(w);
+}
+
+/* Has the function's name where the worker looks for it. */
+static void conc__pp_name(char *names, uint64_t fn) {
+    char *to = names + fn * 64u;
+    if (to[0] == '\0') (void)snprintf(to, 64, "%s", conc__task_name_of_number((uint32_t)fn));
+}
+
+/* Puts it into its ring; false: its bytes find no room there now. */
+static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item) {
+    uint32_t i = w->posted % CONC__PP_SLOTS;
+    conc__pp_slot *slot = &w->slots[i];
+    size_t size = conc__pp_length(item), at = 0;
+    uint32_t place = CONC__PP_IN_SLOT;
+    uint64_t in_buffers = 0;
+    if (conc__pp_in_buffers(pool, item, &in_buffers)) {
+        place = CONC__PP_IN_BUFFER;
+    } else if (size > sizeof slot->bytes) {
+        at = conc__pp_area_room(w, size);
+        if (at == SIZE_MAX) return false;
+        place = CONC__PP_IN_AREA;
+    }
+    w->ends_at[i] = 0;
+    if (place == CONC__PP_IN_AREA) {
+        w->end = w->ends_at[i] = at + conc__pp_align(size, 64);
+        w->in_area++;
+        conc__pp_fill(item, w->area + at);
+    } else if (place == CONC__PP_IN_SLOT) {
+        conc__pp_fill(item, slot->bytes);
+    }
+    if (!pool->forks) conc__pp_name(w->names, item->fn);
+    slot->count = item->count;
+    slot->fn = item->fn;
+    slot->size = size;
+    slot->at = place == CONC__PP_IN_BUFFER ? in_buffers : (uint64_t)at;
+    if (item->has_future) place |= CONC__PP_REPLIES;
+    if (item->limit != 0) place |= CONC__PP_TIMED;
+    slot->place = place;
+    slot->done = slot->failed = slot->text = 0;
+    slot->code = 0;
+    slot->reply = 0;
+    conc__store32(&slot->begun, 0, CONC__RELAXED);
+    conc__store32(&slot->state, CONC__PP_POSTED, CONC__RELAXED);
+    item->worker = w;
+    item->number = w->posted;
+    w->items[i] = item;
+    w->held++;
+    w->given += conc__pp_weight(item);
+    conc__store32(&w->words->posted, ++w->posted, CONC__SEQ_CST);
+    conc__pp_wake(w);
+    if (pool->desc.max_tasks != 0 && w->given >= pool->desc.max_tasks) conc__pp_stop(w);
+    if (item->limit != 0 && pool->look_at > item->limit) { /* the keeper sleeps perhaps longer than that */
+        int64_t due = conc__port_clock_ns() + item->limit;
+        if (pool->look_at > due) {
+            pool->look_at = due;
+            conc__pp_poke(pool);
+        }
+    }
+    return true;
+}
+
+/* The first of the queue is too large for all: one that has little to do will be replaced. */
+static void conc__pp_grow(conc_procpool *pool, size_t size) {
+    conc__pp_worker *w, *best = NULL;
+    unsigned i;
+    for (i = 0; i < pool->count; i++) {
+        w = &pool->workers[i];
+        if (w->process == NULL && w->next_area / 2 >= size) return; /* it is on its way */
+        if (w->process != NULL && w->grows && w->next_area / 2 >= size) return;
+        if (w->process != NULL && !w->grows && !w->condemned && !w->stopping && (best == NULL || w->held < best->held)) best = w;
+    }
+    for (i = 0; best == NULL && i < pool->count; i++) { /* all are about to be replaced anyway */
+        if (!pool->workers[i].grows) best = &pool->workers[i];
+    }
+    if (best == NULL) best = &pool->workers[0];
+    while (best->next_area / 2 < size) best->next_area *= 2;
+    best->grows = best->process != NULL && !best->condemned && !best->stopping;
+    conc__pp_poke(pool);
+}
+
+static void conc__pp_feed(conc_procpool *pool) {
+    while (pool->first != NULL) {
+        conc__pp_item *item = pool->first;
+        conc__pp_worker *best = NULL;
+        size_t size = conc__pp_length(item), largest = 0;
+        uint64_t at;
+        bool small = size <= CONC__PP_INLINE || conc__pp_in_buffers(pool, item, &at);
+        unsigned i;
+        for (i = 0; i < pool->count; i++) {
+            conc__pp_worker *w = &pool->workers[i];
+            if (w->process != NULL && w->area_size > largest && !w->grows) largest = w->area_size;
+            if (!conc__pp_takes(w) || (best != NULL && w->held >= best->held)) continue;
+            if (!small && (size > w->area_size / 2 || conc__pp_area_room(w, size) == SIZE_MAX)) continue;
+            best = w;
+            if (w->held == 0) break;
+        }
+        if (best == NULL) {
+            if (!small && size > largest / 2) conc__pp_grow(pool, size);
+            return;
+        }
+        conc__pp_dequeue(pool, item);
+        if (!conc__pp_post(pool, best, item)) { /* (cannot be: it was asked) */
+            conc__pp_enqueue_first(pool, item);
+            return;
+        }
+    }
+}
+
+/* Takes back what has not begun, at most n; false: nothing. */
+static bool conc__pp_retract(conc_procpool *pool, conc__pp_worker *w, uint32_t n, conc__pp_ended *list) {
+    uint32_t number = w->posted, had = n;
+    while (number != w->taken && n != 0) {
+        uint32_t i = --number % CONC__PP_SLOTS, is = CONC__PP_POSTED;
+        conc__pp_item *item = w->items[i];
+        if (item == NULL) continue;
+        if (!conc__cas32(&w->slots[i].state, &is, CONC__PP_RETRACTED, CONC__ACQ_REL)) break; /* nor will those before it */
+        w->items[i] = NULL;
+        w->held--;
+        w->given -= conc__pp_weight(item);
+        conc__pp_requeue(pool, list, item);
+        n--;
+    }
+    return n != had;
+}
+
+/* Has workers without a task take half of what others have not begun. */
+static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
+    unsigned i, j;
+    for (i = 0; i < pool->count && pool->first == NULL; i++) {
+        conc__pp_worker *w = &pool->workers[i], *most = NULL;
+        if (!conc__pp_takes(w) || w->held != 0) continue;
+        for (j = 0; j < pool->count; j++) {
+            conc__pp_worker *v = &pool->workers[j];
+            if (v->process != NULL && v->held > 1 && (most == NULL || v->held > most->held)) most = v;
+        }
+        if (most == NULL || !conc__pp_retract(pool, most, most->held / 2, list)) return;
+        conc__pp_feed(pool);
+    }
+}
+
+/* ---- taking results ------------------------------------------------------------------------------------------------ */
+
+static void conc__pp_broken(conc__pp_worker *w) {
+    w->broken = w->condemned = true;
+    (void)conc_process_kill(w->process);
+}
+
+/* The next n bytes of its replies are this task's. False: there are not so many, or too many. */
+static bool conc__pp_hear(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t n) {
+    uint32_t there = conc__load32(&w->words->replied, CONC__ACQUIRE) - w->replied;
+    conc__pp_stream *s = item->stream;
+    if (there > CONC__PP_REPLY || n > there) return false;
+    if (n == 0) return true;
+    if (s == NULL) s = item->stream = (conc__pp_stream *)conc__alloc(1, sizeof *s, "what a task replies");
+    if (s == NULL) {
+        item->result = CONC_NO_MEMORY;
+    } else if (n > pool->desc.size_max + sizeof w->words->text - s->size) {
+        return false;
+    } else if (s->size + (size_t)n > s->room && !s->no_memory) {
+        size_t room = s->room == 0 ? (size_t)n : s->room * 2 + (size_t)n;
+        char *more = (char *)conc__realloc(s->data, room, 1, "what a task replies");
+        if (more != NULL) {
+            s->data = more;
+            s->room = room;
+        } else {
+            s->no_memory = true;
+        }
+    }
+    while (n != 0) {
+        size_t at = w->replied % CONC__PP_REPLY, piece = CONC__PP_REPLY - at;
+        if (piece > n) piece = (size_t)n;
+        if (s != NULL) {
+            if (!s->no_memory) memcpy(s->data + s->size, w->replies + at, piece);
+            s->size += piece;
+        }
+        w->replied += (uint32_t)piece;
+        n -= piece;
+    }
+    conc__store32(&w->words->room, w->replied, CONC__SEQ_CST);
+    if (conc__load32(&w->words->blocked, CONC__SEQ_CST) != 0 && conc__swap32(&w->words->blocked, 0, CONC__ACQ_REL) != 0) conc__pp_ring(w);
+    return true;
+}
+
+/* The first of it that fails decides how a map's items end. */
+static void conc__pp_fails(conc__pp_item *item, size_t index, conc_result r, int code, char *text) {
+    if (item->result != CONC_OK) {
+        conc__free(text);
+        return;
+    }
+    item->result = r;
+    item->code = code;
+    item->text = text;
+    if (item->map != NULL) conc__pp_some_of(item)->failed = conc__pp_some_of(item)->first + index;
+}
+
+static char *conc__pp_bytes_of(conc__pp_worker *w, uint32_t i, size_t size) {
+    return w->ends_at[i] != 0 ? w->area + (w->ends_at[i] - conc__pp_align(size, 64)) : w->slots[i].bytes;
+}
+
+/* `n` items of a map have returned. What is left is a smaller one. */
+static void conc__pp_advance(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item, uint32_t n) {
+    conc__pp_map_places p;
+    const conc__pp_map *m = item->map;
+    conc__pp_some *some = conc__pp_some_of(item);
+    p = conc__pp_map_place(m->arg_size, m->in_size, m->out_size, item->count);
+    if (n != 0) memcpy(some->out, conc__pp_bytes_of(w, i, p.end) + p.out, n * m->out_size);
+    some->in += n * m->in_size;
+    some->out += n * m->out_size;
+    some->first += n;
+    item->count -= n;
+    pool->stats.completed += n;
+}
+
+/* An item that is over, or is to go on elsewhere. */
+static void conc__pp_go_on(conc_procpool *pool, conc__pp_ended *list, conc__pp_item *item) {
+    item->worker = NULL;
+    if (item->map != NULL && item->count != 0 && (item->reason == CONC_CANCELED || (item->map->stops && item->result != CONC_OK))) {
+        pool->stats.canceled += item->count;
+        item->count = 0;
+    }
+    if (item->map != NULL && item->count != 0) {
+        item->reason = CONC_OK;
+        conc__pp_requeue(pool, list, item);
+    } else {
+        conc__pp_end(pool, list, item);
+    }
+}
+
+static char *conc__pp_returned_text(conc_procpool *pool, int code) {
+    char text[120];
+    int n = snprintf(text, sizeof text, "a task of the process pool \"%s\" returned %d", pool->name, code);
+    return conc__pp_copy_text(text, (size_t)n);
+}
+
+/* What its next task has replied, or said when it failed. False: that cannot be. */
+static bool conc__pp_heard(conc_procpool *pool, conc__pp_worker *w, conc__pp_item *item, uint64_t reply, uint32_t text_size, uint32_t failed, int code) {
+    uint64_t before = item->stream != NULL ? item->stream->size : 0;
+    const conc__pp_stream *s;
+    if (text_size > sizeof w->words->text || reply > pool->desc.size_max || (reply != 0 && !item->has_future) || reply + text_size < before ||
+        !conc__pp_hear(pool, w, item, reply + text_size - before)) {
+        return false;
+    }
+    s = item->stream;
+    if (s != NULL) item->stream->reply = (size_t)reply;
+    if (failed != 0) {
+        char *text = s != NULL && !s->no_memory && text_size != 0 ? conc__pp_copy_text(s->data + reply, text_size) : NULL;
+        if (text == NULL) text = conc__pp_returned_text(pool, code);
+        conc__pp_fails(item, failed - 1, CONC_FAILED, code, text);
+    } else if (s != NULL && s->no_memory) {
+        conc__pp_fails(item, 0, CONC_NO_MEMORY, 0, NULL);
+    }
+    return true;
+}
+
+/* How the slot that is next has ended. False: what it says cannot be. */
+static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp_ended *list) {
+    uint32_t i = w->taken % CONC__PP_SLOTS, done, failed, text_size;
+    const conc__pp_slot *slot = &w->slots[i];
+    conc__pp_item *item = w->items[i];
+    if (item != NULL) {
+        uint64_t reply = slot->reply;
+        int code = slot->code;
+        done = slot->done;
+        failed = slot->failed;
+        text_size = slot->text;
+        if (done > conc__pp_weight(item) || failed > done || (done == 0 && item->count == 0)) return false;
+        if ((reply | text_size) != 0 || item->stream != NULL || failed != 0) {
+            if (!conc__pp_heard(pool, w, item, reply, text_size, failed, code)) return false;
+        }
+        if (item->map != NULL) {
+            conc__pp_advance(pool, w, i, item, done);
+        } else {
+            uint64_t at;
+            if (item->back && item->size != 0 && !conc__pp_in_buffers(pool, item, &at)) {
+                memcpy(item->arg, conc__pp_bytes_of(w, i, item->size), item->size);
+            }
+            pool->stats.completed++;
+        }
+        w->items[i] = NULL;
+        w->held--;
+        w->progress = true;
+        conc__pp_go_on(pool, list, item);
+    }
+    if (w->ends_at[i] != 0) {
+        w->begin = w->ends_at[i];
+        w->in_area--;
+    }
+    w->taken++;
+    return true;
+}
+
+/* All that there is from it; false: nothing. */
+static bool conc__pp_take(conc_procpool *pool, conc__pp_worker *w, conc__pp_ended *list) {
+    uint32_t done, there, before;
+    bool any = false, sane;
+    if (w->process == NULL || w->broken) return false;
+    /* First this, then `done`: so what is left of it is of the one that `done` does not count, and not of one after that. */
+    before = w->replied;
+    there = conc__load32(&w->words->replied, CONC__ACQUIRE) - before;
+    done = conc__load32(&w->words->done, CONC__ACQUIRE);
+    sane = there <= CONC__PP_REPLY && done - w->taken <= w->posted - w->taken;
+    if (done != w->taken) {
+        any = true;
+        while (sane && w->taken != done) sane = conc__pp_take_slot(pool, w, list);
+    }
+    there = there > w->replied - before ? there - (w->replied - before) : 0;
+    if (sane && CONC__UNLIKELY(there != 0) && w->taken != w->posted) { /* what its current task has replied so far */
+        conc__pp_item *item = w->items[w->taken % CONC__PP_SLOTS];
+        any = true;
+        sane = item != NULL && conc__pp_hear(pool, w, item, there);
+    }
+    if (!sane) conc__pp_broken(w);
+    return any;
+}
+
+static bool conc__pp_take_all(conc_procpool *pool, conc__pp_ended *list) {
+    unsigned i;
+    bool any = false;
+    for (i = 0; i < pool->count; i++) {
+        if (conc__pp_take(pool, &pool->workers[i], list)) any = true;
+    }
+    return any;
+}
+
+/* ---- ending workers ---------------------------------------------------------------------------------------------------- */
+
+/* Kills the worker that this runs in, for `reason`; what has not begun there is safe. With a time limit: only if the map's
+ * item that has begun, number `begun`, has not returned. False: it has. */
+static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_result reason, uint32_t begun, conc__pp_ended *list) {
+    conc__pp_worker *w = item->worker;
+    conc__pp_slot *slot = &w->slots[item->number % CONC__PP_SLOTS];
+    uint32_t is = CONC__PP_BEGUN;
+    if (w->condemned) return true; /* for its own sake, or it was lost before */
+    (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
+    /* It may have returned since we looked, and the next one may have begun before it could be taken back. If that is so, we see it:
+     * `done` was stored before that one's state. */
+    if ((int32_t)(conc__load32(&w->words->done, CONC__SEQ_CST) - item->number) > 0) return false;
+    (void)conc__cas32(&slot->state, &is, CONC__PP_HALT, CONC__SEQ_CST);
+    if (begun != 0 && conc__load32(&slot->begun, CONC__SEQ_CST) != begun) {
+        is = CONC__PP_HALT;
+        (void)conc__cas32(&slot->state, &is, CONC__PP_BEGUN, CONC__SEQ_CST); /* if it has seen it, it stops, and the rest goes elsewhere */
+        return false;
+    }
+    item->reason = (signed char)reason;
+    w->condemned = true;
+    (void)conc_process_kill(w->process);
+    return true;
+}
+
+/* The item that the dead worker was in. */
+static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, conc__pp_item *item, const char *why, int code,
+                          conc__pp_ended *list) {
+    conc__pp_slot *slot = &w->slots[i];
+    conc_result r = item->reason != CONC_OK ? (conc_result)item->reason : CONC_CRASHED;
+    char text[600];
+    uint32_t done = 0;
+    int n;
+    if (item->map != NULL && !w->broken) { /* those that have returned in it, have */
+        done = conc__load32(&slot->begun, CONC__ACQUIRE);
+        done = done == 0 || done > item->count ? 0 : done - 1;
+        if (slot->failed != 0 && slot->failed <= done) {
+            conc__pp_fails(item, slot->failed - 1, CONC_FAILED, slot->code, conc__pp_returned_text(pool, slot->code));
+        }
+        conc__pp_advance(pool, w, i, item, done);
+    }
+    if (r == CONC_TIMEOUT) {
+        n = snprintf(text, sizeof text, "a task of the process pool \"%s\" ran longer than its time limit of %g s", pool->name,
+                     (double)item->limit * 1e-9);
+    } else if (r == CONC_CANCELED) {
+        n = snprintf(text, sizeof text, "a task of the process pool \"%s\" was killed", pool->name);
+    } else {
+        n = snprintf(text, sizeof text, "%s", why);
+    }
+    if (r == CONC_CRASHED) {
+        pool->stats.lost++;
+    } else {
+        pool->stats.killed++;
+    }
+    conc__pp_fails(item, 0, r, r == CONC_CRASHED ? code : 0, conc__pp_copy_text(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1));
+    if (item->map != NULL) {
+        conc__pp_some *some = conc__pp_some_of(item);
+        some->in += item->map->in_size;
+        some->out += item->map->out_size;
+        some->first++;
+        item->count--;
+    }
+    conc__pp_go_on(pool, list, item);
+}
+
+static bool conc__pp_any_ready(const conc_procpool *pool) {
+    unsigned i;
+    for (i = 0; i < pool->count; i++) {
+        const conc__pp_worker *w = &pool->workers[i];
+        if (w->process != NULL && !w->condemned && conc__load32(&w->words->ready, CONC__ACQUIRE) == 1) return true;
+    }
+    return false;
+}
+
+/* Workers cannot be had. */
+static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ended *list) {
+    unsigned i;
+    (void)snprintf(pool->why, sizeof pool->why, "the process pool \"%s\" has given up: %.200s", pool->name, why);
+    pool->gave_up = true;
+    pool->phase = CONC__PP_CLOSED;
+    for (i = 0; i < pool->count; i++) {
+        conc__pp_worker *w = &pool->workers[i];
+        if (w->process == NULL) continue;
+        (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
+        w->condemned = true;
+        (void)conc_process_kill(w->process);
+    }
+    while (pool->first != NULL) {
+        conc__pp_item *item = pool->first;
+        conc__pp_dequeue(pool, item);
+        if (item->result == CONC_OK) item->text = conc__pp_copy_text(pool->why, strlen(pool->why));
+        conc__pp_drop(pool, list, item, CONC_CRASHED);
+    }
+}
+
+/* One was not ready before it died, or could not be started: the next one has to wait. */
+static void conc__pp_failed(conc_procpool *pool, conc__pp_worker *w, const char *why, conc__pp_ended *list) {
+    unsigned n = pool->failures++;
+    w->start_at = conc_after(n < 7 ? CONC__PP_PATIENCE * (double)(1u << n) : CONC__PP_PATIENCE * 100);
+    if (n + 1 >= CONC__PP_TRIES && !conc__pp_any_ready(pool) && !pool->gave_up) conc__pp_give_up(pool, why, list);
+}
+
+/* Its process has ended, and been joined: `r`, `code`, and in words. */
+static void conc__pp_buried(conc_procpool *pool, conc__pp_worker *w, conc_result r, int code, const char *text, conc__pp_ended *list) {
+    uint32_t ready = conc__load32(&w->words->ready, CONC__ACQUIRE);
+    char why[500];
+    bool clean = w->stopping && r == CONC_OK && code == 0 && w->held == 0;
+    if (r == CONC_OK) {
+        if (ready == 2 && memchr(w->words->text, '\0', sizeof w->words->text) != NULL) {
+            (void)snprintf(why, sizeof why, "the initialiser returned %d%s%s", code, w->words->text[0] != '\0' ? ": " : "", w->words->text);
+        } else {
+            (void)snprintf(why, sizeof why, "process \"%s-%u\" ended before its task returned", pool->name, w->number);
+        }
+    } else {
+        (void)snprintf(why, sizeof why, "%s", w->broken ? "a task has written over what its process shares with the pool" : text);
+    }
+    if (w->taken != w->posted) {
+        uint32_t number = w->posted;
+        while (number != w->taken) {
+            uint32_t i = --number % CONC__PP_SLOTS, state = conc__load32(&w->slots[i].state, CONC__ACQUIRE);
+            conc__pp_item *item = w->items[i];
+            w->items[i] = NULL;
+            if (item == NULL) continue;
+            if (state != CONC__PP_POSTED || (number == w->taken && w->broken)) { /* (of a sane one that is the first alone) */
+                w->progress = true;
+                conc__pp_lost(pool, w, i, item, why, code, list);
+            } else {
+                conc__pp_requeue(pool, list, item);
+            }
+        }
+    }
+    if (!clean) pool->stats.crashed++;
+    conc_shared_free(w->shared);
+    conc__free(w->params);
+    w->shared = NULL;
+    w->params = NULL;
+    w->process = NULL;
+    w->start_at = CONC_NOW;
+    if (clean || w->progress || (ready == 1 && w->held == 0) || w->condemned) {
+        if (ready == 1) pool->failures = 0;
+    } else {
+        conc__pp_failed(pool, w, why, list);
+    }
+}
+
+/* ---- the keeper ------------------------------------------------------------------------------------------------------- */
+
+static void conc__pp_watch_fds(conc_procpool *pool, conc__pp_worker *w) {
+    w->blind = conc__port_poller_want(&pool->poller, w->channel, CONC__PORT_READ) != 0;
+    if (w->end_fd >= 0 && conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ) != 0) w->blind = true;
+}
+
+/* Whether its process has ended, or is ending: then it is buried as soon as it can be. */
+static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc__pp_ended *list) {
+    char bytes[64];
+    size_t n = 1;
+    int e = 0, code = 0;
+    conc_result r;
+    if (w->rang || w->blind) {
+        do {
+            e = conc__port_socket_receive(w->channel, bytes, sizeof bytes, &n);
+        } while (e == 0 && n == sizeof bytes);
+        w->rang = false;
+        if (e == 0 ? n == 0 : conc__port_kind_of(e) == CONC__PORT_BROKEN) w->ended = true;
+        if (!w->ended) conc__pp_watch_fds(pool, w);
+    }
+    if (!w->ended && !w->condemned) return;
+    conc__port_poller_forget(&pool->poller, w->channel); /* they are closed by the join */
+    if (w->end_fd >= 0) conc__port_poller_forget(&pool->poller, w->end_fd);
+    r = conc_process_join(w->process, &code, CONC_NOW);
+    if (r == CONC_OK || r == CONC_CRASHED) {
+        char text[300];
+        (void)snprintf(text, sizeof text, "%s", r == CONC_CRASHED ? conc_error_detail() : "");
+        (void)conc__pp_take(pool, w, list);
+        conc__pp_buried(pool, w, r, code, text, list);
+        return;
+    }
+    /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return, still. (Not
+     * condemned: whether it was ready counts.) */
+    (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
+    if (w->condemned || w->held == 0) (void)conc_process_kill(w->process);
+    /* (Beside this, it is looked at again and again.) */
+    if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
+}
+
+/* The time limit of what runs there; the time to look again. */
+static int64_t conc__pp_look_at_limit(conc_procpool *pool, conc__pp_worker *w, int64_t now, conc__pp_ended *list) {
+    conc__pp_item *item = w->taken != w->posted ? w->items[w->taken % CONC__PP_SLOTS] : NULL;
+    const conc__pp_slot *slot = &w->slots[w->taken % CONC__PP_SLOTS];
+    uint32_t begun, ran;
+    if (w->condemned || item == NULL || item->limit == 0) return INT64_MAX; /* when the next one begins, this one rings */
+    begun = conc__load32(&slot->begun, CONC__ACQUIRE);
+    if (begun == 0) return now + item->limit;
+    ran = (uint32_t)(now / 1000000) - conc__load32(&w->words->since, CONC__ACQUIRE);
+    if ((int64_t)ran * 1000000 <= item->limit) return now + item->limit - (int64_t)ran * 1000000 + 1000000;
+    if (ran > 0x7fffffffu) return now + item->limit; /* it has begun after we asked for the time */
+    return conc__pp_condemn(pool, item, CONC_TIMEOUT, begun, list) ? INT64_MAX : now + item->limit;
+}
+
+/* Starts a process for it. With no lock held: nobody else touches a worker without a process. */
+static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
+    conc_process_desc desc;
+    conc_shared *shared[2];
+    conc_process *process = NULL;
+    conc__pp_params *params;
+    char name[40], *data;
+    size_t area;
+    conc__lock_take(&pool->lock);
+    area = w->next_area;
+    conc__lock_give(&pool->lock);
+    shared[0] = conc_shared_new(CONC__PP_AREA_AT + area);
+    shared[1] = pool->buffers;
+    params = shared[0] != NULL ? (conc__pp_params *)conc__alloc(CONC__PP_PARAMS + pool->desc.init_size, 1, "a worker") : NULL;
+    if (params != NULL) {
+        params->number = w->number;
+        params->forked = pool->forks;
+        params->initialize = pool->desc.initialize != NULL ? conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new") : 0;
+        params->init_size = pool->desc.init_size;
+        params->memory_limit = pool->desc.memory_limit;
+        params->reply_max = pool->desc.size_max;
+        if (!pool->forks && params->initialize != 0) {
+            conc__pp_name((char *)conc_shared_data(shared[0]) + CONC__PP_NAMES_AT, params->initialize);
+        }
+        if (pool->desc.init_size != 0) memcpy((char *)params + CONC__PP_PARAMS, pool->init, pool->desc.init_size);
+        (void)snprintf(name, sizeof name, "%s-%u", pool->name, w->number);
+        memset(&desc, 0, sizeof desc);
+        desc.name = name;
+        desc.daemon = true;
+        desc.method = pool->forks ? CONC_PROCESS_FORK : CONC_PROCESS_SPAWN;
+        desc.channel = true;
+        desc.shared = shared;
+        desc.shared_count = pool->buffers != NULL ? 2 : 1;
+        process = conc_process_start(conc__procpool_worker, params, CONC__PP_PARAMS + pool->desc.init_size, &desc);
+    }
+    if (process == NULL) {
+        conc_shared_free(shared[0]);
+        conc__free(params);
+        return conc_error_result();
+    }
+    conc__lock_take(&pool->lock);
+    data = (char *)conc_shared_data(shared[0]);
+    w->params = params;
+    w->shared = shared[0];
+    w->words = (conc__pp_words *)(void *)data;
+    w->slots = (conc__pp_slot *)(void *)(data + CONC__PP_SLOTS_AT);
+    w->names = data + CONC__PP_NAMES_AT;
+    w->replies = data + CONC__PP_REPLY_AT;
+    w->area = data + CONC__PP_AREA_AT;
+    w->area_size = area;
+    w->soft = area < CONC__PP_AREA_SOFT ? area : CONC__PP_AREA_SOFT;
+    w->begin = w->end = w->in_area = 0;
+    w->channel = conc__channel_fd(conc_process_channel(process));
+    w->end_fd = conc__process_end_fd(process);
+    w->posted = w->taken = w->replied = w->held = 0;
+    w->given = 0;
+    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed = w->blind = false;
+    w->process = process;
+    pool->stats.started++;
+    conc__pp_watch_fds(pool, w);
+    conc__lock_give(&pool->lock);
+    return CONC_OK;
+}
+
+/* Everything that there is to be done, and when the next look is due. */
+static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *over, bool *starts) {
+    int64_t now = conc__port_clock_ns(), next = INT64_MAX;
+    bool ends = pool->phase != CONC__PP_OPEN && pool->unfinished == 0;
+    unsigned i;
+    *over = ends;
+    *starts = false;
+    for (i = 0; i < pool->count; i++) {
+        conc__pp_worker *w = &pool->workers[i];
+        int64_t due = INT64_MAX;
+        (void)conc__pp_take(pool, w, list);
+        if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind)) conc__pp_look_for_end(pool, w, list);
+        if (w->process != NULL && w->owed) conc__pp_ring(w);
+        if (w->process != NULL) {
+            *over = false;
+            if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
+            if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX) w->stop_due = conc_after(CONC__PP_GRACE);
+            if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
+            due = conc__pp_look_at_limit(pool, w, now, list);
+            if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
+            if (w->held != 0 && due > now + CONC__PP_PATROL_NS) due = now + CONC__PP_PATROL_NS;
+            if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) {
+                due = now + CONC__PP_RETRY_NS;
+            }
+        } else if (!ends && !pool->exiting && !pool->gave_up) {
+            if (conc_deadline_passed(w->start_at)) {
+                *starts = true;
+            } else {
+                due = w->start_at.ns;
+            }
+        }
+        if (due < next) next = due;
+    }
+    conc__pp_feed(pool);
+    conc__pp_balance(pool, list);
+    return next;
+}
+
+static void conc__pp_start_those_due(conc_procpool *pool, conc__pp_ended *list) {
+    unsigned i;
+    for (i = 0; i < pool->count; i++) {
+        conc__pp_worker *w = &pool->workers[i];
+        if (w->process != NULL || !conc_deadline_passed(w->start_at)) continue; /* (only this thread changes these) */
+        if (conc__pp_start(pool, w) != CONC_OK) {
+            char why[240];
+            (void)snprintf(why, sizeof why, "%.239s", conc_error_detail());
+            conc__lock_take(&pool->lock);
+            conc__pp_failed(pool, w, why, list);
+            conc__lock_give(&pool->lock);
+        }
+    }
+}
+
+/* Asks all to ring, as those that have nothing may be given something meanwhile; false: there is something to be taken already. The lock
+ * is held. */
+static bool conc__pp_ask_to_ring(conc_procpool *pool) {
+    unsigned i;
+    for (i = 0; i < pool->count; i++) {
+        conc__pp_worker *w = &pool->workers[i];
+        if (w->process == NULL || w->broken) continue;
+        conc__store32(&w->words->wants, 1, CONC__SEQ_CST);
+        if (conc__load32(&w->words->done, CONC__SEQ_CST) != w->taken || conc__load32(&w->words->replied, CONC__SEQ_CST) != w->replied) return false;
+    }
+    return true;
+}
+
+static void conc__pp_sleep_until(conc_procpool *pool, int64_t until) {
+    conc__port_event events[64];
+    bool signaled;
+    size_t n = conc__port_poller_wait(&pool->poller, events, 64, until, &signaled), i;
+    unsigned j;
+    conc__lock_take(&pool->lock);
+    pool->napping = false;
+    for (i = 0; i < n; i++) {
+        for (j = 0; j < pool->count; j++) {
+            conc__pp_worker *w = &pool->workers[j];
+            if (w->process == NULL) continue;
+            if (w->channel == events[i].fd) w->rang = true;
+            if (w->end_fd == events[i].fd) w->ended = true;
+        }
+    }
+    conc__lock_give(&pool->lock);
+}
+
+static int conc__pp_keep(void *arg) {
+    conc_procpool *pool = (conc_procpool *)arg;
+    uint32_t visits = 0;
+    for (;;) {
+        conc__pp_ended list;
+        bool over, starts, sleeps = false;
+        int64_t until;
+        conc__pp_ended_begin(&list);
+        conc__lock_take(&pool->lock);
+        until = conc__pp_round(pool, &list, &over, &starts);
+        if (!over && !starts && list.first == NULL) {
+            if (pool->visits != visits) { /* others take care */
+                int64_t nap = conc__port_clock_ns() + CONC__PP_NAP_NS;
+                visits = pool->visits;
+                pool->napping = sleeps = true;
+                if (until > nap) until = nap;
+            } else {
+                sleeps = conc__pp_ask_to_ring(pool);
+            }
+            pool->look_at = until;
+        }
+        conc__lock_give(&pool->lock);
+        if (starts) conc__pp_start_those_due(pool, &list);
+        conc__pp_tell(pool, &list);
+        if (over) break;
+        if (sleeps) conc__pp_sleep_until(pool, until);
+    }
+    (void)conc_event_set(&pool->ended);
+    return 0;
+}
+
+/* ---- who comes by ---------------------------------------------------------------------------------------------------------- */
+
+bool conc__procpool_visit(conc_procpool *pool) {
+    conc__pp_ended list;
+    bool any;
+    conc__pp_ended_begin(&list);
+    conc__lock_take(&pool->lock);
+    any = conc__pp_take_all(pool, &list);
+    if (any) {
+        pool->visits++;
+        conc__pp_feed(pool);
+    }
+    conc__lock_give(&pool->lock);
+    if (any) conc__pp_tell(pool, &list);
+    return any;
+}
+
+bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *arg) {
+    int64_t until = 0;
+    unsigned look;
+    (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
+    for (look = 1; !over(arg); look++) {
+        if (conc__procpool_visit(pool)) {
+            until = 0;
+            continue;
+        }
+        if (look % 8 == 0) {
+            int64_t now = conc__port_clock_ns();
+            if (until == 0) until = now + CONC__PP_LOOKS_NS;
+            if (now >= until || conc__is_canceled()) break;
+        }
+        if (look < 16) {
+            conc__port_pause();
+        } else {
+            conc__port_yield();
+        }
+    }
+    if (!over(arg)) { /* from here on it is the keeper's affair */
+        bool naps;
+        conc__lock_take(&pool->lock);
+        naps = pool->napping || pool->look_at == INT64_MAX; /* (or it would not be on patrol) */
+        conc__lock_give(&pool->lock);
+        if (naps) conc__pp_poke(pool);
+        conc__pp_unuse(pool);
+        return false;
+    }
+    conc__pp_unuse(pool);
+    return true;
+}
+
+/* ---- futures ----------------------------------------------------------------------------------------------------------------- */
+
+static conc__pp_item *conc__pp_item_of(const conc_future *f) {
+    return &((conc__pp_future *)(void *)(uintptr_t)f)->item;
+}
+
+static bool conc__pp_is_ended(void *f) {
+    return conc__future_is_ended((const conc_future *)f);
+}
+
+static bool conc__pp_help(conc_future *f) {
+    return conc__procpool_watch(conc__pp_item_of(f)->pool, conc__pp_is_ended, f);
+}
+
+/* Takes out what has not begun: true. The lock is held. */
+static bool conc__pp_take_out(conc_procpool *pool, conc__pp_item *item, conc__pp_ended *list) {
+    if (item->link != NULL) {
+        conc__pp_dequeue(pool, item);
+    } else {
+        conc__pp_worker *w = item->worker;
+        uint32_t i, is = CONC__PP_POSTED;
+        if (w == NULL) return false;
+        i = item->number % CONC__PP_SLOTS;
+        if (!conc__cas32(&w->slots[i].state, &is, CONC__PP_RETRACTED, CONC__ACQ_REL)) return false;
+        w->items[i] = NULL;
+        w->held--;
+        w->given -= conc__pp_weight(item);
+        item->worker = NULL;
+    }
+    conc__pp_drop(pool, list, item, CONC_CANCELED);
+    return true;
+}
+
+void conc__procpool_cancel(conc_procpool *pool, conc__pp_item *const *items, size_t n, bool kill) {
+    conc__pp_ended list;
+    size_t i;
+    conc__pp_ended_begin(&list);
+    conc__lock_take(&pool->lock);
+    (void)conc__pp_take_all(pool, &list); /* what has ended, has */
+    for (i = 0; i < n; i++) {
+        conc__pp_item *item = items[i];
+        if (item->link == NULL && item->worker == NULL) continue; /* it has ended */
+        if (conc__pp_take_out(pool, item, &list) || !kill) continue;
+        (void)conc__pp_condemn(pool, item, CONC_CANCELED, 0, &list);
+        conc__pp_poke(pool);
+    }
+    conc__pp_feed(pool);
+    conc__lock_give(&pool->lock);
+    conc__pp_tell(pool, &list);
+}
+
+static conc_result conc__pp_cancel(conc_future *f) {
+    conc__pp_item *item = conc__pp_item_of(f);
+    conc_result r = CONC_CLOSED;
+    if (conc__future_is_ended(f)) return CONC_CLOSED;
+    if (conc__procpool_is_forked(item->pool)) return conc__fail(CONC_FORKED, "conc_future_cancel: the pool's workers are another process's");
+    (void)conc_future_retain(f);
+    conc__procpool_cancel(item->pool, &item, 1, false);
+    if (!conc__future_is_ended(f)) r = CONC_BUSY;
+    else if (f->result == CONC_CANCELED) r = CONC_OK;
+    conc_future_release(f);
+    return r;
+}
+
+static void conc__pp_freed(conc_future *f) {
+    conc__pp_item *item = conc__pp_item_of(f);
+    conc__pp_item_clear(item);
+    conc__pp_unuse(item->pool);
+}
+
+static const conc__future_class conc__pp_futures = { conc__pp_help, NULL, NULL, conc__pp_cancel, conc__pp_freed };
+
+conc_result conc_procpool_kill(conc_future *f) {
+    conc__pp_item *item;
+    if (f == NULL || f->cls != &conc__pp_futures) return conc__fail(CONC_INVALID, "conc_procpool_kill: this is no future of a process pool");
+    if (conc__future_is_ended(f)) return CONC_CLOSED;
+    item = conc__pp_item_of(f);
+    if (conc__procpool_is_forked(item->pool)) return conc__fail(CONC_FORKED, "conc_procpool_kill: the pool's workers are another process's");
+    (void)conc_future_retain(f);
+    conc__procpool_cancel(item->pool, &item, 1, true);
+    conc_future_release(f);
+    return CONC_OK;
+}
+
+void *conc_procpool_replied(const conc_future *f, size_t *size) {
+    const conc__pp_item *item = NULL;
+    if (f != NULL && f->cls == &conc__pp_futures && conc__future_is_ended(f)) item = conc__pp_item_of(f);
+    if (item != NULL && (item->stream == NULL || item->stream->reply == 0 || item->stream->no_memory)) item = NULL;
+    if (size != NULL) *size = item != NULL ? item->stream->reply : 0;
+    return item != NULL ? item->stream->data : NULL;
+}
+
+/* ---- handing in ------------------------------------------------------------------------------------------------------------------ */
+
+uint64_t conc__procpool_function(const conc_procpool *pool, conc_fn fn, const char *call) {
+    uint64_t number;
+    if (fn == NULL) {
+        (void)conc__fail(CONC_INVALID, "%s: no function", call);
+        return 0;
+    }
+    if (pool->forks) {
+        uintptr_t address = 0;
+        memcpy(&address, &fn, sizeof fn < sizeof address ? sizeof fn : sizeof address); /* ISO C has no cast between the two */
+        return (uint64_t)address;
+    }
+    number = conc__task_number_of(fn);
+    if (number >= CONC__PP_NAMES) {
+        number = 0;
+        (void)conc__fail(CONC_INVALID, "%s: only the first %u functions that are registered can be a pool's", call, CONC__PP_NAMES - 1u);
+    } else if (number == 0) {
+        (void)conc__fail(CONC_INVALID, "%s: the pool's workers are spawned, and the function is not registered by conc_process_register()", call);
+    }
+    return number;
+}
+
+static bool conc__pp_is_full(const conc_procpool *pool) {
+    size_t capacity = pool->desc.queue_capacity;
+    if (capacity == 0) return false;
+    if (capacity == CONC_POOL_NO_QUEUE) capacity = 0;
+    return pool->outstanding >= pool->count && pool->outstanding - pool->count >= capacity;
+}
+
+static conc_result conc__pp_closed(const conc_procpool *pool, const char *call) {
+    if (pool->gave_up) return conc__fail(CONC_CLOSED, "%s: %s", call, pool->why);
+    return conc__fail(CONC_CLOSED, "%s: the process pool \"%s\" is closed", call, pool->name);
+}
+
+/* Accepts it. The lock is held. */
+static void conc__pp_accept(conc_procpool *pool, conc__pp_item *item) {
+    item->order = pool->stats.accepted;
+    pool->stats.accepted += conc__pp_weight(item);
+    pool->unfinished++;
+    conc__pp_enqueue(pool, item);
+}
+
+/* Accepts it, if there is room; else CONC_FULL, or CONC_CLOSED. */
+static conc_result conc__pp_place(conc_procpool *pool, conc__pp_item *item, const char *call) {
+    conc_result r = CONC_OK;
+    conc__pp_ended list;
+    unsigned i;
+    bool finishing = conc__self()->finishing != 0, take = false;
+    conc__pp_ended_begin(&list);
+    conc__lock_take(&pool->lock);
+    if (pool->phase != CONC__PP_OPEN) {
+        r = conc__pp_closed(pool, call);
+    } else {
+        if (conc__pp_is_full(pool)) (void)conc__pp_take_all(pool, &list);
+        if (conc__pp_is_full(pool)) r = CONC_FULL;
+    }
+    if (r == CONC_OK) {
+        pool->outstanding++;
+        conc__pp_accept(pool, item);
+        conc__pp_feed(pool);
+        take = pool->first != NULL;
+        for (i = 0; !take && i < pool->count; i++) take = pool->workers[i].posted - pool->workers[i].taken > CONC__PP_SLOTS / 2;
+        if (take && !finishing && conc__pp_take_all(pool, &list)) {
+            pool->visits++;
+            conc__pp_feed(pool);
+        }
+    }
+    conc__lock_give(&pool->lock);
+    conc__pp_tell(pool, &list);
+    return r;
+}
+
+/* Makes room: the task that has waited longest is not run. False: there is none that has not begun. */
+static bool conc__pp_drop_oldest(conc_procpool *pool) {
+    conc__pp_ended list;
+    conc__pp_item *item, *oldest = NULL;
+    bool dropped = false;
+    unsigned i;
+    conc__pp_ended_begin(&list);
+    conc__lock_take(&pool->lock);
+    for (i = 0; i < pool->count && !dropped; i++) { /* those in the rings came before those in the queue */
+        conc__pp_worker *w = &pool->workers[i];
+        uint32_t n;
+        if (w->process == NULL) continue;
+        for (n = w->taken; n != w->posted; n++) {
+            item = w->items[n % CONC__PP_SLOTS];
+            if (item != NULL && item->map == NULL && conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED) {
+                if (oldest == NULL || (int64_t)(item->order - oldest->order) < 0) oldest = item;
+                break;
+            }
+        }
+    }
+    if (oldest != NULL) dropped = conc__pp_take_out(pool, oldest, &list);
+    for (item = pool->first; item != NULL && !dropped; item = item->next) {
+        if (item->map == NULL) {
+            dropped = conc__pp_take_out(pool, item, &list);
+            break;
+        }
+    }
+    conc__lock_give(&pool->lock);
+    conc__pp_tell(pool, &list);
+    return dropped;
+}
+
+/* What an op has: the item to be placed, and the name of the call. */
+static conc_result conc__pp_room_attempt(conc_op *op) {
+    conc_result r = conc__pp_place((conc_procpool *)op->object, (conc__pp_item *)op->data, "conc_procpool_run");
+    return r == CONC_FULL ? CONC_PENDING : r;
+}
+
+static bool conc__pp_room_arm(conc_op *op, conc_node *node) {
+    conc_procpool *pool = (conc_procpool *)op->object;
+    bool wait;
+    conc_waiters_arm(&pool->room, node);
+    conc__lock_take(&pool->lock); /* who makes room does so under it, and then looks whether it is wanted */
+    wait = pool->phase == CONC__PP_OPEN && conc__pp_is_full(pool);
+    if (wait) pool->room_wanted = true;
+    conc__lock_give(&pool->lock);
+    if (!wait) conc_waiters_disarm(node);
+    return wait;
+}
+
+static const conc_op_class conc__pp_room_op = { "process pool run", CONC_REJECTED, conc__pp_room_attempt, conc__pp_room_arm, NULL, NULL };
+
+/* Places it as the policy says. CONC_OK; CONC_REJECTED with *discarded: it is not run, and the call succeeds. */
+static conc_result conc__pp_hand_in(conc_procpool *pool, conc__pp_item *item, const conc_procpool_task *task, bool *discarded) {
+    conc_result r = conc__pp_place(pool, item, "conc_procpool_run");
+    *discarded = false;
+    while (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_DISCARD_OLDEST && conc__pp_drop_oldest(pool)) {
+        r = conc__pp_place(pool, item, "conc_procpool_run");
+    }
+    if (r == CONC_FULL && pool->desc.on_reject == CONC_REJECT_BLOCK) {
+        conc_deadline until = pool->desc.block_seconds > 0 ? conc_after(pool->desc.block_seconds) : CONC_FOREVER;
+        conc_op op = conc_op_make(&conc__pp_room_op, pool, item);
+        if (task != NULL && task->until.ns != 0) until = task->until;
+        r = conc__wait_op(&op, until);
+        if (r == CONC_BUSY) r = CONC_REJECTED;
+    }
+    if (r == CONC_FULL || r == CONC_REJECTED) {
+        *discarded = pool->desc.on_reject == CONC_REJECT_DISCARD;
+        r = *discarded ? CONC_REJECTED
+                       : conc__fail(CONC_REJECTED, "pool full: the process pool \"%s\" has %zu tasks waiting", pool->name, pool->outstanding);
+    }
+    if (r != CONC_OK) {
+        conc__lock_take(&pool->lock);
+        pool->stats.rejected++;
+        conc__lock_give(&pool->lock);
+    }
+    return r;
+}
+
+static int64_t conc__pp_nanoseconds(double seconds) {
+    return seconds > 9e9 || !(seconds > 0) ? 0 : seconds < 1e-9 ? 1 : (int64_t)(seconds * 1e9);
+}
+
+int64_t conc__procpool_limit(const conc_procpool *pool) {
+    return conc__pp_nanoseconds(pool->desc.time_limit);
+}
+
+/* What every task begins with. `bytes`: room for a copy of a small argument; NULL: there is none. */
+static conc_result conc__pp_prepare(conc_procpool *pool, conc__pp_item *item, conc_fn fn, const void *arg, size_t size,
+                                    const conc_procpool_task *task, bool copy, char *bytes, const char *call) {
+    if (arg == NULL && size != 0) return conc__fail(CONC_INVALID, "%s: no argument", call);
+    if (size > pool->desc.size_max) {
+        return conc__fail(CONC_INVALID, "%s: an argument of %zu bytes, where the pool's size_max allows %zu", call, size, pool->desc.size_max);
+    }
+    item->fn = conc__procpool_function(pool, fn, call);
+    if (item->fn == 0) return CONC_INVALID;
+    item->pool = pool;
+    item->arg = (void *)(uintptr_t)arg;
+    item->size = size;
+    item->limit = task != NULL && task->time_limit > 0 ? conc__pp_nanoseconds(task->time_limit) : conc__procpool_limit(pool);
+    item->back = !copy;
+    if (copy && size != 0) {
+        uint64_t at;
+        if (conc__pp_in_buffers(pool, item, &at)) return CONC_OK;
+        if (size <= CONC__PP_INLINE && bytes != NULL) {
+            memcpy(bytes, arg, size);
+            item->arg = bytes;
+        } else {
+            item->arg = conc__alloc(1, size, "a task's argument");
+            if (item->arg == NULL) return CONC_NO_MEMORY;
+            item->owned = true;
+            memcpy(item->arg, arg, size);
+        }
+    }
+    return CONC_OK;
+}
+
+/* One without a future, prepared. NULL, with the error recorded. */
+static conc__pp_item *conc__pp_item_new(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task) {
+    conc__pp_item *item;
+    conc__pp_run *run;
+    conc__lock_take(&pool->lock);
+    item = pool->spare;
+    if (item != NULL) {
+        pool->spare = item->next;
+        pool->spares--;
+    }
+    conc__lock_give(&pool->lock);
+    if (item != NULL) {
+        memset(item, 0, sizeof *item);
+        run = (conc__pp_run *)(void *)item;
+    } else {
+        run = (conc__pp_run *)conc__alloc(1, sizeof *run, "a task");
+        item = run != NULL ? &run->item : NULL;
+    }
+    if (item != NULL && conc__pp_prepare(pool, item, fn, arg, size, task, true, run->bytes, "conc_procpool_run") != CONC_OK) {
+        conc__free(item);
+        item = NULL;
+    }
+    return item;
+}
+
+static void conc__pp_item_free(conc__pp_item *item) {
+    if (item->owned) conc__free(item->arg);
+    conc__free(item);
+}
+
+conc_result conc_procpool_run_ex(conc_procpool *pool, conc_fn fn, const void *arg, size_t size, const conc_procpool_task *task) {
+    conc_result r = conc__procpool_wrong(pool, "conc_procpool_run");
+    conc__pp_item *item;
+    bool discarded;
+    if (r != CONC_OK) return r;
+    item = conc__pp_item_new(pool, fn, arg, size, task);
+    if (item == NULL) return conc_error_result();
+    r = conc__pp_hand_in(pool, item, task, &discarded);
+    if (r != CONC_OK) conc__pp_item_free(item);
+    CONC__OPAQUE();
+    return discarded ? CONC_OK : r;
+}
+
+conc_result conc_procpool_run(conc_procpool *pool, conc_fn fn, const void *arg, size_t size) {
+    return conc_procpool_run_ex(pool, fn, arg, size, NULL);
+}
+
+conc_future *conc_procpool_submit_ex(conc_procpool *pool, conc_fn fn, void *arg, size_t size, const conc_procpool_task *task) {
+    conc__pp_future *f;
+    conc_result r;
+    bool discarded = false;
+    if (conc__procpool_wrong(pool, "conc_procpool_submit") != CONC_OK) return NULL;
+    f = (conc__pp_future *)conc__alloc(1, sizeof *f, "a future");
+    if (f == NULL) return NULL;
+    conc__future_init(&f->future, &conc__pp_futures, NULL, fn, arg);
+    f->future.state = CONC__BEGUN; /* nobody but the pool ends it */
+    f->future.users = 2;
+    f->item.has_future = true;
+    r = conc__pp_prepare(pool, &f->item, fn, arg, size, task, task != NULL && task->copy, NULL, "conc_procpool_submit");
+    if (r == CONC_OK) {
+        (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
+        r = conc__pp_hand_in(pool, &f->item, task, &discarded);
+        if (r != CONC_OK && !discarded) conc__pp_unuse(pool);
+    }
+    CONC__OPAQUE();
+    if (r == CONC_OK) return &f->future;
+    if (f->item.owned) conc__free(f->item.arg);
+    if (!discarded) {
+        conc__free(f);
+        return NULL;
+    }
+    conc__future_end(&f->future, CONC_REJECTED, 0, NULL);
+    conc_future_release(&f->future);
+    return &f->future;
+}
+
+conc_future *conc_procpool_submit(conc_procpool *pool, conc_fn fn, void *arg, size_t size) {
+    return conc_procpool_submit_ex(pool, fn, arg, size, NULL);
+}
+
+conc_result conc_procpool_call(conc_procpool *pool, conc_fn fn, void *arg, size_t size, int *code) {
+    conc_future *f = conc_procpool_submit(pool, fn, arg, size);
+    conc_result r;
+    if (f == NULL) return conc_error_result();
+    r = conc_future_wait(f, CONC_FOREVER);
+    if (!conc_future_is_done(f)) { /* the caller is canceled; the argument is ours until the task has ended */
+        conc_op op = conc_op_future(f);
+        (void)conc_procpool_kill(f);
+        r = conc__wait_uncanceled(&op, CONC_FOREVER);
+    }
+    if (r != CONC_OK && r != CONC_CANCELED) (void)conc__fail(r, "%s", conc_future_detail(f));
+    if (code != NULL) *code = conc_future_code(f);
+    conc_future_release(f);
+    return r;
+}
+
+static conc_result conc__pp_run_attempt(conc_op *op) {
+    conc_procpool *pool = (conc_procpool *)op->object;
+    const conc_procpool_job *job = (const conc_procpool_job *)op->data;
+    conc__pp_item *item;
+    conc_result r = conc__procpool_wrong(pool, "conc_op_procpool_run");
+    if (r != CONC_OK) return r;
+    if (job == NULL) return conc__fail(CONC_INVALID, "conc_op_procpool_run: no job");
+    item = conc__pp_item_new(pool, job->fn, job->arg, job->size, NULL);
+    if (item == NULL) return conc_error_result();
+    r = conc__pp_place(pool, item, "conc_op_procpool_run");
+    if (r != CONC_OK) conc__pp_item_free(item);
+    return r == CONC_FULL ? CONC_PENDING : r;
+}
+
+conc_op conc_op_procpool_run(conc_procpool *pool, const conc_procpool_job *job) {
+    static const conc_op_class cls = { "process pool run", CONC_REJECTED, conc__pp_run_attempt, conc__pp_room_arm, NULL, NULL };
+    return conc_op_make(&cls, pool, (void *)(uintptr_t)job);
+}
+
+conc_result conc__procpool_add(conc_procpool *pool, conc__pp_item *first, bool more) {
+    conc__pp_ended list;
+    conc_result r = CONC_OK;
+    conc__pp_ended_begin(&list);
+    conc__lock_take(&pool->lock);
+    if (pool->phase != CONC__PP_OPEN && !more) r = conc__pp_closed(pool, "conc_procpool_map");
+    while (r == CONC_OK && first != NULL) {
+        conc__pp_item *next = first->next;
+        conc__pp_accept(pool, first);
+        if (pool->discards || pool->gave_up) {
+            conc__pp_dequeue(pool, first);
+            conc__pp_drop(pool, &list, first, pool->gave_up ? CONC_CRASHED : CONC_CANCELED);
+        }
+        first = next;
+    }
+    conc__pp_feed(pool);
+    conc__lock_give(&pool->lock);
+    conc__pp_tell(pool, &list);
+    return r;
+}
+
+/* ---- buffers --------------------------------------------------------------------------------------------------------------------- */
+
+void *conc_procpool_buffer(conc_procpool *pool, size_t size) {
+    char *data = NULL;
+    size_t i, at = 0;
+    if (conc__procpool_wrong(pool, "conc_procpool_buffer") != CONC_OK) return NULL;
+    if (size == 0 || pool->buffers == NULL) {
+        (void)conc__fail(CONC_INVALID, "conc_procpool_buffer: %s", size == 0 ? "no size" : "the pool has no buffer_size");
+        return NULL;
+    }
+    if (size > pool->desc.buffer_size) size = pool->desc.buffer_size + 1;
+    size = conc__pp_align(size, 64);
+    conc__lock_take(&pool->lock);
+    if (pool->range_count == pool->range_room) {
+        size_t room = pool->range_room == 0 ? 16 : pool->range_room * 2;
+        conc__pp_range *more = (conc__pp_range *)conc__realloc(pool->ranges, room, sizeof *more, "a process pool's buffers");
+        if (more == NULL) {
+            conc__lock_give(&pool->lock);
+            return NULL;
+        }
+        pool->ranges = more;
+        pool->range_room = room;
+    }
+    for (i = 0; i < pool->range_count && pool->ranges[i].begin - at < size; i++) at = pool->ranges[i].begin + pool->ranges[i].size;
+    if (i < pool->range_count || size <= pool->desc.buffer_size - at) {
+        memmove(pool->ranges + i + 1, pool->ranges + i, (pool->range_count - i) * sizeof *pool->ranges);
+        pool->ranges[i].begin = at;
+        pool->ranges[i].size = size;
+        pool->range_count++;
+        data = (char *)conc_shared_data(pool->buffers) + at;
+    }
+    conc__lock_give(&pool->lock);
+    if (data == NULL) (void)conc__fail(CONC_NO_MEMORY, "conc_procpool_buffer: no room for %zu bytes in the pool's %zu", size, pool->desc.buffer_size);
+    return data;
+}
+
+conc_result conc_procpool_buffer_free(conc_procpool *pool, void *buffer) {
+    conc_result r = conc__procpool_wrong(pool, "conc_procpool_buffer_free");
+    const char *base;
+    size_t i = 0;
+    if (r != CONC_OK || buffer == NULL) return r;
+    base = (const char *)conc_shared_data(pool->buffers);
+    conc__lock_take(&pool->lock);
+    while (i < pool->range_count && base + pool->ranges[i].begin != (const char *)buffer) i++;
+    if (i == pool->range_count) {
+        r = CONC_INVALID;
+    } else {
+        pool->range_count--;
+        memmove(pool->ranges + i, pool->ranges + i + 1, (pool->range_count - i) * sizeof *pool->ranges);
+    }
+    conc__lock_give(&pool->lock);
+    return r == CONC_OK ? r : conc__fail(r, "conc_procpool_buffer_free: this is no buffer of the pool");
+}
+
+/* ---- making ---------------------------------------------------------------------------------------------------------------------- */
+
+/* At exit(): closes all, and waits for their tasks. */
+static void conc__procpools_at_exit(void) {
+    for (;;) {
+        conc_procpool *pool;
+        conc_op op;
+        conc__lock_take(&conc__procpools_lock);
+        for (pool = conc__procpools; pool != NULL; pool = pool->next) {
+            if (pool->desc.daemon) {
+                conc__lock_take(&pool->lock);
+                pool->exiting = true; /* its workers are killed with the other daemons */
+                conc__lock_give(&pool->lock);
+            } else {
+                break;
+            }
+        }
+        if (pool != NULL) {
+            (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
+            *pool->link = pool->next;
+            if (pool->next != NULL) pool->next->link = pool->link;
+            pool->link = NULL;
+        }
+        conc__lock_give(&conc__procpools_lock);
+        if (pool == NULL) return;
+        (void)conc_procpool_close(pool);
+        op = conc_op_event(&pool->ended);
+        if (conc__self()->finishing == 0) (void)conc__wait_uncanceled(&op, CONC_FOREVER); /* (a callback that calls exit() keeps it from its end) */
+        conc__pp_unuse(pool);
+    }
+}
+
+static const char *conc__pp_desc_wrong(const conc_procpool_desc *d, unsigned workers) {
+    if (workers > CONC_PROCPOOL_MAX_WORKERS) return "more workers than CONC_PROCPOOL_MAX_WORKERS";
+    if (!(d->block_seconds >= 0) || !(d->time_limit >= 0)) return "a negative time";
+    if (d->on_reject == CONC_REJECT_CALLER_RUNS) return "the caller cannot run tasks: it is not a process of its own";
+    if ((unsigned)d->on_reject > CONC_REJECT_BLOCK) return "no such policy";
+    if (d->queue_capacity == CONC_POOL_NO_QUEUE && d->on_reject == CONC_REJECT_DISCARD_OLDEST) return "without a queue there is no oldest to be discarded";
+    if (d->init_size != 0 && d->init_arg == NULL) return "no argument for the initialiser";
+    if (d->size_max > SIZE_MAX / 4 - CONC__PP_AREA_AT || d->buffer_size > SIZE_MAX / 4) return "too large";
+    if (d->memory_limit != 0 && !CONC__PROCESS_LIMITS) return "there are no memory limits on this system";
+    return NULL;
+}
+
+/* Its workers that are there end, as if they had never been. Nobody else knows of it. */
+static void conc__pp_undo(conc_procpool *pool) {
+    conc_deadline until = conc_after(CONC__PP_GRACE);
+    unsigned i;
+    for (i = 0; i < pool->count; i++) {
+        conc__pp_worker *w = &pool->workers[i];
+        int code;
+        if (w->process == NULL) continue;
+        conc__pp_stop(w);
+        (void)conc_channel_close(conc_process_channel(w->process));
+        (void)conc_process_kill(w->process);
+        while (conc_process_is_alive(w->process) && !conc_deadline_passed(until)) (void)conc_sleep(conc_after(0.001));
+        if (conc_process_join(w->process, &code, CONC_NOW) == CONC_BUSY) (void)conc_process_detach(w->process); /* it cannot be killed */
+        conc_shared_free(w->shared);
+        conc__free(w->params);
+    }
+    conc__port_poller_close(&pool->poller);
+    conc_shared_free(pool->buffers);
+    conc__pp_unuse(pool);
+}
+
+static bool conc__pp_begin(conc_procpool *pool) {
+    conc_thread_desc desc;
+    unsigned i;
+    if (pool->desc.init_size != 0) {
+        pool->init = conc__alloc(1, pool->desc.init_size, "an initialiser's argument");
+        if (pool->init == NULL) return false;
+        memcpy(pool->init, pool->desc.init_arg, pool->desc.init_size);
+        pool->desc.init_arg = pool->init;
+    }
+    if (pool->desc.buffer_size != 0) {
+        pool->buffers = conc_shared_new(pool->desc.buffer_size);
+        if (pool->buffers == NULL) return false;
+    }
+    if (pool->desc.initialize != NULL && conc__procpool_function(pool, pool->desc.initialize, "conc_procpool_new: the initialiser") == 0) return false;
+    for (i = 0; i < pool->count; i++) {
+        pool->workers[i].number = i + 1;
+        pool->workers[i].next_area = CONC__PP_AREA;
+        if (conc__pp_start(pool, &pool->workers[i]) != CONC_OK) return false;
+    }
+    memset(&desc, 0, sizeof desc);
+    desc.name = pool->name;
+    desc.daemon = true;
+    pool->keeper = conc_thread_start(conc__pp_keep, pool, &desc);
+    return pool->keeper != NULL;
+}
+
+conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_desc *desc) {
+    conc_procpool *pool;
+    conc_procpool_desc d;
+    const char *wrong;
+    int e;
+    memset(&d, 0, sizeof d);
+    if (desc != NULL) d = *desc;
+    if (workers == 0) workers = conc_cpu_count();
+    if (d.name == NULL) d.name = "procpool";
+    if (d.size_max == 0) d.size_max = (size_t)1 << (sizeof(size_t) < 8 ? 28 : 30);
+    if (d.method == CONC_PROCESS_DEFAULT) d.method = conc__process_may_spawn() || !CONC__PROCESS_FORKS ? CONC_PROCESS_SPAWN : CONC_PROCESS_FORK;
+    wrong = conc__pp_desc_wrong(&d, workers);
+    if (wrong != NULL) {
+        (void)conc__fail(CONC_INVALID, "conc_procpool_new: %s", wrong);
+        return NULL;
+    }
+    pool = (conc_procpool *)conc__alloc(1, sizeof *pool + (workers - 1) * sizeof *pool->workers, "a process pool");
+    if (pool == NULL) return NULL;
+    pool->desc = d;
+    (void)snprintf(pool->name, sizeof pool->name, "%.20s", d.name);
+    pool->desc.name = pool->name;
+    pool->count = workers;
+    pool->forks = d.method == CONC_PROCESS_FORK;
+    pool->last = &pool->first;
+    pool->refs = 1;
+    pool->look_at = INT64_MAX;
+    (void)conc__self();
+    pool->generation = conc__fork_generation();
+    e = conc__port_poller_open(&pool->poller);
+    if (e != 0) {
+        conc__pp_unuse(pool);
+        (void)conc__fail_system(conc__port_kind_of(e) == CONC__PORT_TABLE_FULL ? CONC_REJECTED : CONC_SYSTEM, e, "cannot make a process pool's poller");
+        return NULL;
+    }
+    conc__on_fork(CONC__RESET_PROCPOOLS, conc__procpools_reset);
+    conc__before_exit(CONC__EXIT_PROCPOOLS, conc__procpools_at_exit);
+    conc__lock_take(&conc__procpools_lock);
+    pool->next = conc__procpools;
+    pool->link = &conc__procpools;
+    if (pool->next != NULL) pool->next->link = &pool->next;
+    conc__procpools = pool;
+    conc__lock_give(&conc__procpools_lock);
+    if (conc__pp_begin(pool)) return pool;
+    {
+        conc_result r = conc_error_result();
+        char why[240];
+        (void)snprintf(why, sizeof why, "%.239s", conc_error_detail());
+        conc__pp_leave_list(pool);
+        conc__pp_undo(pool);
+        (void)conc__fail(r, "%s", why);
+    }
+    return NULL;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------------------------------- */
+
+/* CONC_OK: it was open. */
+static conc_result conc__pp_shut(conc_procpool *pool, bool discards, bool kills) {
+    conc__pp_ended list;
+    conc_result r;
+    unsigned i;
+    conc__pp_ended_begin(&list);
+    (void)conc__add32(&pool->refs, 1, CONC__RELAXED);
+    conc__lock_take(&pool->lock);
+    r = pool->phase == CONC__PP_OPEN ? CONC_OK : CONC_CLOSED;
+    pool->phase = CONC__PP_CLOSED;
+    if (discards) {
+        (void)conc__pp_take_all(pool, &list);
+        pool->discards = true;
+        while (pool->first != NULL) {
+            conc__pp_item *item = pool->first;
+            conc__pp_dequeue(pool, item);
+            conc__pp_drop(pool, &list, item, CONC_CANCELED);
+        }
+        for (i = 0; i < pool->count; i++) {
+            conc__pp_worker *w = &pool->workers[i];
+            uint32_t number;
+            if (w->process == NULL) continue;
+            (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, &list);
+            if (!kills) continue;
+            for (number = w->taken; number != w->posted; number++) { /* those that have returned by now, and the one that runs */
+                conc__pp_item *item = w->items[number % CONC__PP_SLOTS];
+                if (item != NULL && item->reason == CONC_OK) item->reason = CONC_CANCELED;
+            }
+            w->condemned = true;
+            (void)conc_process_kill(w->process);
+        }
+    }
+    list.room = list.room || pool->room_wanted; /* who waits for room is told that there will be none */
+    pool->room_wanted = false;
+    conc__pp_poke(pool);
+    conc__lock_give(&pool->lock);
+    conc__pp_tell(pool, &list);
+    conc__pp_unuse(pool);
+    return r;
+}
+
+conc_result conc_procpool_close(conc_procpool *pool) {
+    conc_result r = conc__procpool_wrong(pool, "conc_procpool_close");
+    return r == CONC_OK ? conc__pp_shut(pool, false, false) : r;
+}
+
+conc_result conc_procpool_close_now(conc_procpool *pool) {
+    conc_result r = conc__procpool_wrong(pool, "conc_procpool_close_now");
+    return r == CONC_OK ? conc__pp_shut(pool, true, false) : r;
+}
+
+conc_result conc_procpool_terminate(conc_procpool *pool) {
+    conc_result r = conc__procpool_wrong(pool, "conc_procpool_terminate");
+    return r == CONC_OK ? conc__pp_shut(pool, true, true) : r;
+}
+
+static conc_result conc__pp_end_attempt(conc_op *op) {
+    conc_procpool *pool = (conc_procpool *)op->object;
+    conc_result r = conc__procpool_wrong(pool, "conc_procpool_join");
+    bool open;
+    if (r != CONC_OK) return r;
+    if (conc_event_is_set(&pool->ended)) return CONC_OK;
+    if (conc__self()->finishing != 0) return conc__fail(CONC_DEADLOCK, "conc_procpool_join: the caller is a callback, and keeps the pool from its end");
+    conc__lock_take(&pool->lock);
+    open = pool->phase == CONC__PP_OPEN;
+    conc__lock_give(&pool->lock);
+    if (open) return conc__fail(CONC_INVALID, "conc_procpool_join: the pool \"%s\" is open, and would go on: close it first", pool->name);
+    return CONC_PENDING;
+}
+
+static bool conc__pp_end_arm(conc_op *op, conc_node *node) {
+    conc_op event = conc_op_event(&((conc_procpool *)op->object)->ended);
+    return event.cls->arm(&event, node);
+}
+
+conc_op conc_op_procpool_end(conc_procpool *pool) {
+    static const conc_op_class cls = { "process pool end", CONC_BUSY, conc__pp_end_attempt, conc__pp_end_arm, NULL, NULL };
+    return conc_op_make(&cls, pool, NULL);
+}
+
+static bool conc__pp_event_is_set(void *event) {
+    return conc_event_is_set((conc_event *)event);
+}
+
+conc_result conc_procpool_join(conc_procpool *pool, conc_deadline deadline) {
+    conc_op op = conc_op_procpool_end(pool);
+    if (pool != NULL && !conc__procpool_is_forked(pool) && deadline.ns != INT64_MIN && conc_procpool_is_closed(pool) && conc__self()->finishing == 0) {
+        (void)conc__procpool_watch(pool, conc__pp_event_is_set, &pool->ended);
+    }
+    return conc__wait_op(&op, deadline);
+}
+
+conc_result conc_procpool_free(conc_procpool *pool) {
+    if (pool == NULL) return CONC_OK;
+    if (conc__procpool_is_forked(pool)) { /* the rest went with the fork; or stays, with what had not ended */
+        conc_shared_free(pool->buffers);
+        conc__pp_unuse(pool);
+        return CONC_OK;
+    }
+    if (!conc_event_is_set(&pool->ended)) {
+        return conc__fail(CONC_BUSY, "conc_procpool_free: the pool \"%s\" has not ended: close and join it first", pool->name);
+    }
+    conc__lock_take(&pool->lock);
+    if (pool->iterators != 0) {
+        conc__lock_give(&pool->lock);
+        return conc__fail(CONC_BUSY, "conc_procpool_free: an iterator over the pool \"%s\" is still open", pool->name);
+    }
+    conc__lock_give(&pool->lock);
+    {
+        conc_op end = conc_op_thread_end(pool->keeper);
+        (void)conc__wait_uncanceled(&end, CONC_FOREVER);
+        (void)conc_thread_join(pool->keeper, NULL, CONC_FOREVER);
+    }
+    conc__pp_leave_list(pool);
+    conc__port_poller_close(&pool->poller);
+    conc_shared_free(pool->buffers);
+    conc__pp_unuse(pool);
+    return CONC_OK;
+}
+
+conc_result conc_procpool_finish(conc_procpool *pool) {
+    conc_result r = CONC_OK;
+    if (pool == NULL) return CONC_OK;
+    if (!conc__procpool_is_forked(pool)) {
+        (void)conc_procpool_close(pool);
+        r = conc_procpool_join(pool, CONC_FOREVER);
+    }
+    return r == CONC_OK ? conc_procpool_free(pool) : r;
+}
+
+/* ---- looking ----------------------------------------------------------------------------------------------------------------------- */
+
+conc_procpool_stats conc_procpool_stats_of(conc_procpool *pool) {
+    conc_procpool_stats s;
+    unsigned i;
+    memset(&s, 0, sizeof s);
+    if (conc__procpool_wrong(pool, "conc_procpool_stats_of") != CONC_OK) return s;
+    conc__lock_take(&pool->lock);
+    s = pool->stats;
+    s.waiting = pool->queued;
+    for (i = 0; i < pool->count; i++) {
+        const conc__pp_worker *w = &pool->workers[i];
+        uint32_t n;
+        if (w->process == NULL) continue;
+        s.workers++;
+        if (w->held != 0) s.busy++;
+        for (n = w->taken; n != w->posted; n++) {
+            const conc__pp_item *item = w->items[n % CONC__PP_SLOTS];
+            if (item != NULL && conc__load32(&w->slots[n % CONC__PP_SLOTS].state, CONC__ACQUIRE) == CONC__PP_POSTED) s.waiting += conc__pp_weight(item);
+        }
+    }
+    conc__lock_give(&pool->lock);
+    return s;
+}
+
+const conc_procpool_desc *conc_procpool_desc_of(const conc_procpool *pool) {
+    return pool != NULL ? &pool->desc : NULL;
+}
+
+const char *conc_procpool_name(const conc_procpool *pool) {
+    return pool != NULL ? pool->name : "";
+}
+
+bool conc_procpool_is_closed(const conc_procpool *pool) {
+    conc_procpool *p = (conc_procpool *)(uintptr_t)pool;
+    bool closed;
+    if (pool == NULL || conc__procpool_is_forked(pool)) return pool != NULL;
+    conc__lock_take(&p->lock);
+    closed = p->phase != CONC__PP_OPEN;
+    conc__lock_give(&p->lock);
+    return closed;
+}
+
+long conc_procpool_pid(conc_procpool *pool, unsigned number) {
+    long pid = 0;
+    if (conc__procpool_wrong(pool, "conc_procpool_pid") != CONC_OK || number == 0 || number > pool->count) return 0;
+    conc__lock_take(&pool->lock);
+    if (pool->workers[number - 1].process != NULL) pid = conc_process_pid(pool->workers[number - 1].process);
+    conc__lock_give(&pool->lock);
+    return pid;
+}
+
+unsigned conc__procpool_width(const conc_procpool *pool) {
+    return pool->count;
+}
+
+void conc__procpool_iterated(conc_procpool *pool, bool begins) {
+    conc__lock_take(&pool->lock);
+    if (begins) {
+        pool->iterators++;
+    } else {
+        pool->iterators--;
+    }
+    conc__lock_give(&pool->lock);
+}
+
+/* ==== end src/procpool.c ==== */
+
+/* ==== begin src/procpool_map.c ==== */
+
+/* ============================================================================================
+ * procpool_map: the process pool's map and imap: many small things that go over in chunks. See procpool.h.
+ * ========================================================================================== */
+
+#define CONC__PP_CHUNK_BYTES ((size_t)1 << 20) /* of a chunk whose size is chosen, at most */
+#define CONC__PP_PARTS 64u                     /* of a map, for each worker, that have been handed in and have not ended */
+
+static conc_fn conc__pp_map_task(conc_pool_map_fn fn) {
+    conc_fn task;
+    memcpy(&task, &fn, sizeof task); /* what it is called by is known where it is called */
+    return task;
+}
+
+conc_result conc_procpool_register_map(const char *name, conc_pool_map_fn fn) {
+    return conc_process_register(name, conc__pp_map_task(fn));
+}
+
+/* `n` items may go over together; 0: not even one, with the error recorded. */
+static size_t conc__pp_chunk(const conc_procpool *pool, const conc__pp_map *map, size_t n, const char *call) {
+    size_t max = conc_procpool_desc_of(pool)->size_max, each, fixed = sizeof(conc__pp_map_head) + 64;
+    if (map->in_size > max || map->out_size > max - map->in_size || map->arg_size > max - map->in_size - map->out_size) {
+        (void)conc__fail(CONC_INVALID, "%s: items and argument of more than the pool's size_max of %zu bytes", call, max);
+        return 0;
+    }
+    each = map->in_size + map->out_size;
+    max -= map->arg_size;
+    max = max > fixed ? max - fixed : 0; /* (its ends are rounded up) */
+    if (max < each) max = each;
+    if (n > max / each) n = max / each;
+    return n < INT32_MAX ? n : INT32_MAX;
+}
+
+/* ---- map ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct conc__pp_mapping {
+    conc__pp_map map; /* first */
+    conc_procpool *pool;
+    const char *in;
+    char *out;
+    size_t n, chunk;
+    uint64_t fn;
+    int64_t limit;
+    conc_event ended;
+    conc__lock lock;  /* guards all below */
+    size_t next;      /* the first that has not been handed in */
+    size_t left;      /* parts that have not ended */
+    size_t failed;    /* the first that has failed, and how */
+    conc_result result;
+    int code;
+    char *text;
+} conc__pp_mapping;
+
+/* The next part; false: there is none. The lock is held. */
+static bool conc__pp_next_part(conc__pp_mapping *m, conc__pp_some *some) {
+    conc__pp_item *item = &some->item;
+    size_t n = m->n - m->next < m->chunk ? m->n - m->next : m->chunk;
+    if (n == 0) return false;
+    memset(some, 0, sizeof *some);
+    item->pool = m->pool;
+    item->map = &m->map;
+    item->fn = m->fn;
+    item->limit = m->limit;
+    item->count = (uint32_t)n;
+    some->first = m->next;
+    some->in = m->in + m->next * m->map.in_size;
+    some->out = m->out + m->next * m->map.out_size;
+    m->next += n;
+    return true;
+}
+
+static void conc__pp_part_ended(conc__pp_item *item) {
+    conc__pp_mapping *m = (conc__pp_mapping *)(void *)(uintptr_t)item->map;
+    conc__pp_some *some = (conc__pp_some *)(void *)item;
+    char *text = item->text;
+    bool more, last = false;
+    item->text = NULL;
+    conc__pp_item_clear(item);
+    conc__lock_take(&m->lock);
+    if (item->result != CONC_OK && some->failed < m->failed) {
+        char *other = m->text;
+        m->failed = some->failed;
+        m->result = item->result;
+        m->code = item->code;
+        m->text = text;
+        text = other;
+    }
+    more = conc__pp_next_part(m, some);
+    if (!more) last = --m->left == 0;
+    conc__lock_give(&m->lock);
+    conc__free(text);
+    if (more) (void)conc__procpool_add(m->pool, item, true);
+    if (last) (void)conc_event_set(&m->ended); /* the last touch */
+}
+
+static bool conc__pp_mapping_over(void *m) {
+    return conc_event_is_set(&((conc__pp_mapping *)m)->ended);
+}
+
+/* Waits for all; false: the caller was canceled, and the rest has not begun. */
+static bool conc__pp_mapping_wait(conc__pp_mapping *m, conc__pp_some *parts, size_t n) {
+    bool canceled = false;
+    size_t i;
+    conc_op op;
+    if (!conc__procpool_watch(m->pool, conc__pp_mapping_over, m)) canceled = conc_event_wait(&m->ended, CONC_FOREVER) == CONC_CANCELED;
+    if (canceled) {
+        conc__lock_take(&m->lock);
+        m->next = m->n;
+        conc__lock_give(&m->lock);
+        for (i = 0; i < n; i++) {
+            conc__pp_item *part = &parts[i].item;
+            conc__procpool_cancel(m->pool, &part, 1, true);
+        }
+    }
+    op = conc_op_event(&m->ended);
+    (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+    return !canceled;
+}
+
+conc_result conc_procpool_map_bytes(conc_procpool *pool, const void *in, size_t in_size, void *out, size_t out_size, size_t n,
+                                    conc_pool_map_fn fn, const void *arg, size_t arg_size, size_t chunk) {
+    conc_result r = conc__procpool_wrong(pool, "conc_procpool_map");
+    conc__pp_mapping *m;
+    conc__pp_some *parts = NULL;
+    conc__pp_item *first = NULL;
+    size_t count, i;
+    bool all;
+    if (r != CONC_OK) return r;
+    if (fn == NULL || in_size == 0 || out_size == 0 || (n != 0 && (in == NULL || out == NULL)) || (arg == NULL && arg_size != 0)) {
+        return conc__fail(CONC_INVALID, "conc_procpool_map: no function, no items or no argument");
+    }
+    if (n == 0) return CONC_OK;
+    m = (conc__pp_mapping *)conc__alloc(1, sizeof *m, "a map");
+    if (m == NULL) return CONC_NO_MEMORY;
+    m->map.arg = arg;
+    m->map.arg_size = arg_size;
+    m->map.in_size = in_size;
+    m->map.out_size = out_size;
+    m->map.ended = conc__pp_part_ended;
+    m->pool = pool;
+    m->in = (const char *)in;
+    m->out = (char *)out;
+    m->n = n;
+    m->failed = SIZE_MAX;
+    m->limit = conc__procpool_limit(pool);
+    m->fn = conc__procpool_function(pool, conc__pp_map_task(fn), "conc_procpool_map");
+    if (chunk == 0) {
+        size_t most = CONC__PP_CHUNK_BYTES / (in_size + out_size);
+        chunk = (n - 1) / (4u * conc__procpool_width(pool)) + 1;
+        if (chunk > most) chunk = most > 0 ? most : 1;
+    }
+    m->chunk = m->fn != 0 ? conc__pp_chunk(pool, &m->map, chunk, "conc_procpool_map") : 0;
+    count = m->chunk != 0 ? (n - 1) / m->chunk + 1 : 0;
+    if (count > conc__procpool_width(pool) * CONC__PP_PARTS) count = conc__procpool_width(pool) * CONC__PP_PARTS;
+    if (m->chunk != 0) parts = (conc__pp_some *)conc__alloc(count, sizeof *parts, "the parts of a map");
+    if (parts == NULL) {
+        conc__free(m);
+        return conc_error_result();
+    }
+    for (i = 0; i < count; i++) (void)conc__pp_next_part(m, &parts[i]);
+    for (i = count; i != 0; i--) {
+        parts[i - 1].item.next = first;
+        first = &parts[i - 1].item;
+    }
+    m->left = count;
+    r = conc__procpool_add(pool, first, false);
+    if (r == CONC_OK) {
+        all = conc__pp_mapping_wait(m, parts, count);
+        r = all ? m->result : CONC_CANCELED;
+        if (r != CONC_OK && r != CONC_CANCELED) {
+            r = conc__fail(r, "conc_procpool_map: item %zu: %s", m->failed, m->text != NULL ? m->text : conc_strerror(r));
+        }
+        conc__lock_take(&m->lock); /* who has set the event has let go of it */
+        conc__lock_give(&m->lock);
+    }
+    conc__free(m->text);
+    conc__free(parts);
+    conc__free(m);
+    return r;
+}
+
+/* ---- imap --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct conc__pp_imap conc__pp_imap;
+typedef struct conc__pp_part {
+    conc__pp_some some; /* first */
+    conc__pp_imap *of;
+    struct conc__pp_part *next, *prev; /* in their order; or among the free. The asking thread's */
+    struct conc__pp_part *next_done;   /* guarded by the lock, as is the next */
+    bool done;
+    size_t begin, count, given;        /* the asking thread's */
+    char *in, *out;
+} conc__pp_part;
+
+struct conc__pp_imap {
+    conc_iter iter;
+    conc__pp_map map;
+    conc_procpool *pool;
+    conc_iter *from;
+    uint64_t fn;
+    size_t window, chunk;
+    bool in_order, over;
+    uint32_t generation;
+    conc__pp_part *first, *last, *free;
+    size_t taken, count;     /* items: that have been taken and not given; in all */
+    conc_result from_end;    /* what `from` ended with */
+    conc_event event;        /* auto reset: set when `awaited` is done */
+    conc__lock lock;         /* guards all below */
+    conc__pp_part *done, *done_last; /* in the order in which they ended; not in_order */
+    size_t running;
+    bool awaited;
+};
+
+static void conc__pp_imap_ended(conc__pp_item *item) {
+    conc__pp_part *part = (conc__pp_part *)(void *)item;
+    conc__pp_imap *self = part->of;
+    bool wake;
+    conc__lock_take(&self->lock);
+    part->done = true;
+    part->next_done = NULL;
+    if (self->done == NULL) {
+        self->done = part;
+    } else {
+        self->done_last->next_done = part;
+    }
+    self->done_last = part;
+    self->running--;
+    wake = self->awaited;
+    self->awaited = false;
+    if (wake) (void)conc_event_set(&self->event); /* within the lock: whoever closes it takes that once more */
+    conc__lock_give(&self->lock);
+}
+
+static conc__pp_part *conc__pp_part_new(conc__pp_imap *self) {
+    conc__pp_part *part = self->free;
+    size_t in_at = conc__pp_align(sizeof *part, 16), out_at = conc__pp_align(in_at + self->chunk * self->map.in_size, 16);
+    if (part != NULL) {
+        self->free = part->next;
+        memset(&part->some, 0, sizeof part->some);
+        part->done = false;
+        part->given = 0;
+    } else {
+        part = (conc__pp_part *)conc__alloc(1, out_at + self->chunk * self->map.out_size, "items of conc_procpool_imap");
+        if (part == NULL) return NULL;
+    }
+    part->of = self;
+    part->in = (char *)part + in_at;
+    part->out = (char *)part + out_at;
+    return part;
+}
+
+static void conc__pp_part_drop(conc__pp_imap *self, conc__pp_part *part) {
+    if (part->prev == NULL) self->first = part->next;
+    else part->prev->next = part->next;
+    if (part->next == NULL) self->last = part->prev;
+    else part->next->prev = part->prev;
+    conc__pp_item_clear(&part->some.item);
+    part->next = self->free;
+    self->free = part;
+}
+
+static void conc__pp_imap_hand_in(conc__pp_imap *self, conc__pp_part *part) {
+    conc__pp_item *item = &part->some.item;
+    conc_result r;
+    part->begin = self->count;
+    self->count += part->count;
+    self->taken += part->count;
+    part->next = NULL;
+    part->prev = self->last;
+    if (self->last == NULL) self->first = part;
+    else self->last->next = part;
+    self->last = part;
+    memset(part->out, 0, part->count * self->map.out_size);
+    item->pool = self->pool;
+    item->map = &self->map;
+    item->fn = self->fn;
+    item->limit = conc__procpool_limit(self->pool);
+    item->count = (uint32_t)part->count;
+    part->some.first = part->begin;
+    part->some.in = part->in;
+    part->some.out = part->out;
+    conc__lock_take(&self->lock);
+    self->running++;
+    conc__lock_give(&self->lock);
+    r = conc__procpool_add(self->pool, item, false);
+    if (r != CONC_OK) {
+        item->result = r;
+        part->some.failed = part->begin;
+        conc__pp_imap_ended(item);
+    }
+}
+
+/* Takes items and hands them in, as many as the window lets. */
+static void conc__pp_imap_fill(conc__pp_imap *self) {
+    while (self->window - self->taken >= self->chunk && self->from_end == CONC_OK) {
+        conc__pp_part *part = conc__pp_part_new(self);
+        if (part == NULL) {
+            if (self->taken == 0) self->from_end = CONC_NO_MEMORY;
+            return;
+        }
+        part->count = 0;
+        while (part->count < self->chunk && self->from_end == CONC_OK) {
+            size_t n = self->from->next(self->from, part->in + part->count * self->map.in_size, self->chunk - part->count);
+            part->count += n;
+            if (n == 0) self->from_end = self->from->result == CONC_OK ? CONC_CLOSED : self->from->result;
+        }
+        if (part->count != 0) {
+            conc__pp_imap_hand_in(self, part);
+        } else {
+            part->next = self->free;
+            self->free = part;
+        }
+    }
+}
+
+/* The next to be given, or NULL. The lock is held. */
+static conc__pp_part *conc__pp_imap_ready(const conc__pp_imap *self) {
+    if (!self->in_order) return self->done;
+    return self->first != NULL && self->first->done ? self->first : NULL;
+}
+
+static bool conc__pp_imap_is_ready(void *arg) {
+    conc__pp_imap *self = (conc__pp_imap *)arg;
+    bool ready;
+    conc__lock_take(&self->lock);
+    ready = conc__pp_imap_ready(self) != NULL || self->running == 0;
+    conc__lock_give(&self->lock);
+    return ready;
+}
+
+static conc_result conc__pp_imap_await(conc__pp_imap *self, conc__pp_part **ready) {
+    if (self->first == NULL) return self->from_end;
+    for (;;) {
+        conc_result r;
+        conc__lock_take(&self->lock);
+        *ready = conc__pp_imap_ready(self);
+        conc__lock_give(&self->lock);
+        if (*ready != NULL) return CONC_OK;
+        if (conc__procpool_watch(self->pool, conc__pp_imap_is_ready, self)) continue;
+        conc__lock_take(&self->lock);
+        self->awaited = conc__pp_imap_ready(self) == NULL;
+        r = self->awaited ? CONC_PENDING : CONC_OK;
+        conc__lock_give(&self->lock);
+        if (r == CONC_PENDING && conc_event_wait(&self->event, CONC_FOREVER) == CONC_CANCELED) return CONC_CANCELED;
+    }
+}
+
+static void conc__pp_imap_stop(conc__pp_imap *self) {
+    conc__pp_part *part;
+    for (part = self->first; part != NULL; part = part->next) {
+        conc__pp_item *item = &part->some.item;
+        conc__procpool_cancel(self->pool, &item, 1, false);
+    }
+}
+
+static size_t conc__pp_imap_fails(conc__pp_imap *self, conc_result r, const conc__pp_part *part) {
+    self->over = true;
+    self->iter.result = r;
+    conc__pp_imap_stop(self);
+    if (part != NULL && r != CONC_CANCELED) {
+        (void)conc__fail(r, "conc_procpool_imap: item %zu: %s", part->some.failed, part->some.item.text != NULL ? part->some.item.text : conc_strerror(r));
+    }
+    return 0;
+}
+
+/* Items of `part` that are to be given, still. */
+static size_t conc__pp_part_left(const conc__pp_part *part) {
+    size_t good = part->some.item.result == CONC_OK ? part->count : part->some.failed - part->begin;
+    return good - part->given;
+}
+
+static size_t conc__pp_imap_next(conc_iter *iter, void *items, size_t n) {
+    conc__pp_imap *self = (conc__pp_imap *)(void *)iter;
+    conc__pp_part *part = NULL;
+    size_t given = 0, left;
+    conc_result r;
+    if (self->over) return 0;
+    if (self->generation != conc__fork_generation()) {
+        self->over = true;
+        iter->result = conc__fail(CONC_FORKED, "conc_procpool_imap: the iterator was made before fork()");
+        return 0;
+    }
+    while (given == 0) {
+        conc__pp_imap_fill(self);
+        r = conc__pp_imap_await(self, &part);
+        if (r != CONC_OK) return conc__pp_imap_fails(self, r, NULL);
+        left = conc__pp_part_left(part);
+        if (left == 0 && part->some.item.result != CONC_OK) return conc__pp_imap_fails(self, part->some.item.result, part);
+        given = left < n ? left : n;
+        memcpy(items, part->out + part->given * iter->item_size, given * iter->item_size);
+        part->given += given;
+        self->taken -= given;
+        if (part->given == part->count) {
+            if (!self->in_order) {
+                conc__lock_take(&self->lock);
+                self->done = part->next_done;
+                conc__lock_give(&self->lock);
+            }
+            conc__pp_part_drop(self, part);
+        }
+    }
+    return given;
+}
+
+static void conc__pp_imap_close(conc_iter *iter) {
+    conc__pp_imap *self = (conc__pp_imap *)(void *)iter;
+    bool forked = self->generation != conc__fork_generation();
+    if (!forked) conc__pp_imap_stop(self);
+    while (!forked) {
+        conc_op op = conc_op_event(&self->event);
+        bool over;
+        conc__lock_take(&self->lock);
+        over = self->running == 0;
+        self->awaited = !over;
+        conc__lock_give(&self->lock);
+        if (over) break;
+        (void)conc__wait_uncanceled(&op, CONC_FOREVER);
+    }
+    while (self->first != NULL) conc__pp_part_drop(self, self->first);
+    conc_iter_close(self->from);
+    if (!forked) conc__procpool_iterated(self->pool, false);
+    while (self->free != NULL) {
+        conc__pp_part *part = self->free;
+        self->free = part->next;
+        conc__free(part);
+    }
+    conc__free((void *)(uintptr_t)self->map.arg);
+    conc__free(self);
+}
+
+conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_pool_map_fn fn, size_t out_size, size_t window,
+                                    const void *arg, size_t arg_size, size_t chunk, bool in_order) {
+    conc__pp_imap *self = NULL;
+    conc_result r;
+    if (it == NULL) return conc_iter_failed(conc__fail(CONC_INVALID, "conc_procpool_imap: the iterator is NULL"));
+    r = conc__procpool_wrong(pool, "conc_procpool_imap");
+    if (r == CONC_OK && (fn == NULL || out_size == 0 || (arg == NULL && arg_size != 0))) {
+        r = conc__fail(CONC_INVALID, "conc_procpool_imap: no function, no argument, or items of 0 bytes");
+    }
+    if (r == CONC_OK && it->item_size == 0) return it; /* failed already */
+    if (r == CONC_OK) self = (conc__pp_imap *)conc__alloc(1, sizeof *self, "an iterator");
+    if (self != NULL) {
+        self->map.in_size = it->item_size;
+        self->map.out_size = out_size;
+        self->map.arg_size = arg_size;
+        self->fn = conc__procpool_function(pool, conc__pp_map_task(fn), "conc_procpool_imap");
+        if (window == 0) window = 4u * conc__procpool_width(pool) * (chunk != 0 ? chunk : 1);
+        if (chunk == 0) chunk = 1;
+        if (chunk > window) chunk = window;
+        self->chunk = self->fn != 0 ? conc__pp_chunk(pool, &self->map, chunk, "conc_procpool_imap") : 0;
+        if (self->chunk != 0 && arg_size != 0) {
+            void *copy = conc__alloc(1, arg_size, "a map's argument");
+            if (copy != NULL) memcpy(copy, arg, arg_size);
+            self->map.arg = copy;
+        }
+    }
+    if (self == NULL || self->chunk == 0 || (arg_size != 0 && self->map.arg == NULL)) {
+        r = conc_error_result();
+        conc__free(self);
+        conc_iter_close(it);
+        return conc_iter_failed(r);
+    }
+    self->iter.next = conc__pp_imap_next;
+    self->iter.close = conc__pp_imap_close;
+    self->iter.item_size = out_size;
+    self->map.stops = true;
+    self->map.ended = conc__pp_imap_ended;
+    self->pool = pool;
+    self->from = it;
+    self->window = window;
+    self->in_order = in_order;
+    self->generation = conc__fork_generation();
+    self->event.auto_reset = true;
+    conc__procpool_iterated(pool, true);
+    return &self->iter;
+}
+
+/* ==== end src/procpool_map.c ==== */
+
 /* ==== begin src/download_file.c ==== */
 
 /* ============================================================================================
@@ -25621,7 +29157,8 @@ void conc_shared_free(conc_shared *s) {
 #if defined(CONC_WITH_OPENSSL)
 #if defined(__has_include)
 #if !__has_include(<openssl/evp.h>)
-#error "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
+#error                                                                                                                 \
+    "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
 #endif
 #endif
 #include <openssl/evp.h>
@@ -25653,7 +29190,8 @@ static size_t conc__hash_size(conc__hash_kind kind) {
 
 conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]) {
     static const char *const names[] = {"md5", "sha256", "sha-256", "sha512", "sha-512"};
-    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512, CONC__HASH_SHA512};
+    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512,
+                                            CONC__HASH_SHA512};
     const char *digits = text, *colon;
     size_t i, n;
     *kind = CONC__HASH_NONE;
@@ -25663,19 +29201,23 @@ conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t by
         for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
             if (conc__is_called(text, names[i])) *kind = kinds[i];
         }
-        if (*kind == CONC__HASH_NONE) return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
+        if (*kind == CONC__HASH_NONE)
+            return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
         digits = colon + 1;
     }
     n = strlen(digits);
     if (colon == NULL) *kind = n == 32 ? CONC__HASH_MD5 : n == 64 ? CONC__HASH_SHA256 : CONC__HASH_SHA512;
-    if (n != 2 * conc__hash_size(*kind)) return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
+    if (n != 2 * conc__hash_size(*kind))
+        return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
     for (i = 0; i < n / 2; i++) {
         int high = conc__hash_digit(digits[2 * i]), low = conc__hash_digit(digits[2 * i + 1]);
-        if (high < 0 || low < 0) return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
+        if (high < 0 || low < 0)
+            return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
         bytes[i] = (uint8_t)(high * 16 + low);
     }
 #if !defined(CONC_WITH_OPENSSL)
-    return conc__fail(CONC_INVALID, "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
+    return conc__fail(CONC_INVALID,
+                      "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
 #else
     return CONC_OK;
 #endif
@@ -25707,7 +29249,9 @@ conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES
     bool done = e == 0 && EVP_DigestFinal_ex((EVP_MD_CTX *)h->context, found, NULL) == 1;
     conc__hash_drop(h);
     if (!done) return conc__fail(CONC_SYSTEM, "OpenSSL could not end a checksum");
-    return memcmp(found, bytes, n) == 0 ? CONC_OK : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
+    return memcmp(found, bytes, n) == 0
+               ? CONC_OK
+               : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
 }
 
 void conc__hash_drop(conc__hash *h) {
@@ -25766,7 +29310,7 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
     return r;
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
     char text[160];
@@ -25803,6 +29347,28 @@ static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
     return true;
 }
 
+/* A URL without what it says of a user: where its scheme ends, and where its host begins. */
+static size_t conc__url_bare(const char *url, const char **host) {
+    const char *at = strstr(url, "://"), *end;
+    *host = url;
+    if (at == NULL) return 0;
+    at += 3;
+    end = at + strcspn(at, "/?#");
+    for (*host = at; end > at; end--) {
+        if (end[-1] == '@') {
+            *host = end;
+            break;
+        }
+    }
+    return (size_t)(at - url);
+}
+
+static bool conc__note_url_is(const char *noted, const char *url) {
+    const char *host;
+    size_t n = conc__url_bare(url, &host);
+    return strncmp(noted, url, n) == 0 && strcmp(noted + n, host) == 0;
+}
+
 /* What the note says, if it is whole, of this part, and of this URL. Nothing in it is believed that cannot be. */
 static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     char *line = text, *value = NULL, *next;
@@ -25817,7 +29383,7 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
         } else if (strcmp(line, "file") == 0) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
         } else if (strcmp(line, "url") == 0) {
-            url_fits = strcmp(value, url) == 0;
+            url_fits = conc__note_url_is(value, url);
         } else if (strcmp(line, "etag") == 0) {
             (void)snprintf(file->etag, sizeof file->etag, "%s", value);
         } else if (strcmp(line, "date") == 0) {
@@ -25837,7 +29403,8 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     if (!ended || !url_fits || !file_fits) return false;
     for (i = 0, n = 0; i < file->piece_count; i++) { /* `n`: what is before it has been looked at */
         const conc__piece *p = &file->pieces[i];
-        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size)) return false;
+        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size))
+            return false;
         n = p->end;
     }
     if (file->piece_count != 0 && n < file->length && file->part.size < file->length) return false;
@@ -25943,12 +29510,15 @@ conc_result conc__dl_file_reserve(conc__dl_file *file) {
 
 conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     size_t size = strlen(url) + sizeof file->etag + sizeof file->date + 200 + file->piece_count * 48u;
+    const char *host;
     size_t n;
     unsigned i;
     int e;
     char *text = (char *)conc__alloc(size, 1, "a download's note");
     if (text == NULL) return CONC_NO_MEMORY;
-    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %s\n", (unsigned long long)file->part.id, url);
+    n = conc__url_bare(url, &host);
+    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id, (int)n, url,
+                         host);
     if (file->etag[0] != '\0') n += (size_t)snprintf(text + n, size - n, "etag %s\n", file->etag);
     if (file->date[0] != '\0') n += (size_t)snprintf(text + n, size - n, "date %s\n", file->date);
     if (file->has_length) n += (size_t)snprintf(text + n, size - n, "length %llu\n", (unsigned long long)file->length);
@@ -26012,7 +29582,8 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 
 #if defined(__has_include)
 #if !__has_include(<curl/curl.h>)
-#error "conc.h: CONC_WITH_CURL needs libcurl's headers: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora), curl-dev (Alpine), curl (Homebrew, vcpkg), or do not define it"
+#error                                                                                                                 \
+    "conc.h: CONC_WITH_CURL needs libcurl's headers: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora), curl-dev (Alpine), curl (Homebrew, vcpkg), or do not define it"
 #endif
 #endif
 #include <curl/curl.h>
@@ -26023,12 +29594,13 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CONC__DL_SPARE 65536u        /* of an answer that nobody wants, so much is read, so that the connection can be used again */
-#define CONC__DL_RESERVE (8u << 20)  /* from this length on, room on the disk is asked for before */
+#define CONC__DL_SPARE                                                                                                 \
+    65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
+#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is asked for before */
 #define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
 #define CONC__DL_NOTE_NS 1000000000
-#define CONC__DL_PAUSE_NS 10000000     /* how long what is too early waits at least */
-#define CONC__DL_ATTEMPTS 1000u      /* of one item, whatever they have brought */
+#define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
+#define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
 typedef struct conc__engine conc__engine;
 typedef struct conc__job_dl conc__job_dl;
@@ -26039,8 +29611,8 @@ typedef struct conc__dl_socket {
     struct conc__dl_socket *next; /* free ones */
     conc__engine *e;
     curl_socket_t fd;
-    int want;        /* CURL_POLL_IN, _OUT, _INOUT, _NONE */
-    bool changed;    /* `want` has, or it is gone. Waited for under this struct's address */
+    int want;     /* CURL_POLL_IN, _OUT, _INOUT, _NONE */
+    bool changed; /* `want` has, or it is gone. Waited for under this struct's address */
     bool gone;
     uint8_t asked;
 } conc__dl_socket;
@@ -26057,43 +29629,45 @@ struct conc__transfer {
     conc__engine *e;
     conc__job_dl *job;
     CURL *easy;
-    struct curl_slist *headers;   /* its own; NULL: the session's */
-    int piece;                    /* -1: the whole file, or its rest */
-    uint64_t from, at;            /* where it began in the file, and where the next byte goes */
+    struct curl_slist *headers; /* its own; NULL: the session's */
+    int piece;                  /* -1: the whole file, or its rest */
+    uint64_t from, at;          /* where it began in the file, and where the next byte goes */
     unsigned body;
-    conc__transfer *after;        /* in the list of those that wait for bandwidth */
+    conc__transfer *after; /* in the list of those that wait for bandwidth */
     bool is_paused;
-    uint64_t grant;               /* so much may come, although others wait */
-    bool cut;                     /* we have ended it, and that is no error */
-    unsigned redirects;           /* followed */
-    bool foreign;                 /* a redirect has led to another host: no headers of the caller's */
+    uint64_t grant; /* so much may come, although others wait */
+    bool cut;       /* we have ended it, and that is no error */
+    unsigned redirects; /* followed */
+    bool foreign;   /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
-    int64_t moved;                /* when bytes last came, or it began */
+    int64_t since;                /* for min_speed: so many bytes since then */
+    uint64_t came;
+    int64_t moved;                           /* when bytes last came, or it began */
     char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
-    int64_t date;                 /* of the answer; 0: none */
+    int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
-    char *url;                    /* a redirect's, or NULL */
+    char *url; /* a redirect's, or NULL */
     char error[CURL_ERROR_SIZE];
 };
 
 /* A download's turn. */
 struct conc__job_dl {
-    conc__job_dl *next, **link;   /* in the list of those that have pieces to be begun; link NULL: in none */
+    conc__job_dl *next, **link; /* in the list of those that have pieces to be begun; link NULL: in none */
     conc__engine *e;
     conc__download *dl;
     conc__dl_file file;
     conc__hash hash;
-    bool hashes;                  /* each byte is added as it comes */
-    unsigned transfers;           /* under way */
-    uint64_t next_piece;          /* bit i: piece i has to be begun */
-    uint64_t before;              /* kept, at the beginning of the turn */
-    uint64_t noted;               /* received, at the last note; */
+    bool hashes;         /* each byte is added as it comes */
+    unsigned transfers;  /* under way */
+    uint64_t next_piece; /* bit i: piece i has to be begun */
+    uint64_t before;     /* kept, at the beginning of the turn */
+    uint64_t noted;      /* received, at the last note; */
     int64_t noted_at;
-    uint64_t fresh;               /* received in this turn */
-    conc_result result;           /* CONC_OK: well so far */
-    bool again;                   /* what went wrong may go away by itself */
-    bool afresh;                  /* and what is there is of no use */
-    double retry_after;           /* seconds; < 0: not said */
+    uint64_t fresh;     /* received in this turn */
+    conc_result result; /* CONC_OK: well so far */
+    bool again;         /* what went wrong may go away by itself */
+    bool afresh;        /* and what is there is of no use */
+    double retry_after; /* seconds; < 0: not said */
     char text[256];
 };
 
@@ -26102,27 +29676,34 @@ struct conc__engine {
     conc_downloader *d;
     CURLM *multi;
     struct curl_slist *headers;
-    conc__transfer *active, *spare; /* under way; with a handle, for the next */
-    unsigned count, jobs;           /* transfers under way; jobs, also those in verification */
-    conc__job_dl *pending;          /* with pieces to be begun */
-    conc__dl_socket *sockets;       /* free */
-    unsigned watchers;              /* their tasks */
-    int64_t timer;                  /* libcurl's; INT64_MAX: none */
-    int64_t until;                  /* the pump sleeps till then; INT64_MIN: it runs */
-    int64_t check;                  /* when to look for stalls */
+    conc__transfer *active, *spare;       /* under way; with a handle, for the next */
+    unsigned count, jobs;                 /* transfers under way; jobs, also those in verification */
+    conc__job_dl *pending;                /* with pieces to be begun */
+    conc__dl_socket *sockets;             /* free */
+    unsigned watchers;                    /* their tasks */
+    int64_t timer;                        /* libcurl's; INT64_MAX: none */
+    int64_t until;                        /* the pump sleeps till then; INT64_MIN: it runs */
+    int64_t check;                        /* when to look for stalls */
     conc__transfer *paused, **paused_end; /* those that wait for bandwidth, in their order; */
-    int64_t resume;                 /* till when */
-    bool again;                     /* something has changed since it began its last round */
-    uint32_t alarms;                /* of the session's, seen */
+    int64_t resume;                       /* till when */
+    bool again;                           /* something has changed since it began its last round */
+    uint32_t alarms;                      /* of the session's, seen */
     long buffer;
     uint32_t random;
 };
 
-/* A call that can fail, unless it is to. */
-#define CONC__CURLE(fault, call) ((fault) != 0 ? CURLE_OUT_OF_MEMORY : (call))
-#define CONC__CURLM(fault, call) ((fault) != 0 ? CURLM_OUT_OF_MEMORY : (call))
+/* An option that libcurl copies. */
+static CURLcode conc__easy_set(CURL *easy, CURLoption option, const char *text) {
+    return CONC__FAULT("curl_easy_setopt", CURLE_OUT_OF_MEMORY) != 0 ? CURLE_OUT_OF_MEMORY
+                                                                     : curl_easy_setopt(easy, option, text);
+}
 
-/* ---- libcurl as a whole ------------------------------------------------------------------------------------- */
+static bool conc__multi_add(conc__transfer *t) {
+    return CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY) == 0 &&
+           curl_multi_add_handle(t->e->multi, t->easy) == CURLM_OK;
+}
+
+/* ---- libcurl as a whole ---------------------------------------------------------------------------------- */
 
 static int conc__curl_init(void *unused) {
     (void)unused;
@@ -26138,7 +29719,7 @@ conc_result conc__curl_begin(void) {
     return r == CONC_OK ? r : conc__fail(CONC_SYSTEM, "libcurl cannot begin (curl_global_init)");
 }
 
-/* ---- sockets --------------------------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------------------- */
 
 /* Has the pump make another round. */
 static void conc__engine_stir(conc__engine *e) {
@@ -26178,7 +29759,8 @@ static conc_op conc__op_socket_ready(conc__dl_socket *s, unsigned side) {
 }
 
 static size_t conc__socket_ops(conc__dl_socket *s, conc_op ops[3]) {
-    static const conc_op_class cls = {"socket", CONC_BUSY, conc__socket_changed_attempt, conc__socket_changed_arm, NULL, NULL};
+    static const conc_op_class cls = {"socket", CONC_BUSY, conc__socket_changed_attempt, conc__socket_changed_arm,
+                                      NULL,     NULL};
     size_t n = 1;
     s->changed = false;
     s->asked = 0;
@@ -26201,7 +29783,8 @@ CONC_CORO(conc__dl_watch, conc__dl_socket *s; size_t n; conc_op ops[3];) {
         CO_AWAIT_ANY(self->ops, self->n);
         if (self->co.value > 0 && !self->s->gone) {
             conc__engine_action(self->s->e, self->s->fd,
-                                conc__polled_side(self->ops[self->co.value].word) != 0 ? CURL_CSELECT_OUT : CURL_CSELECT_IN);
+                                conc__polled_side(self->ops[self->co.value].word) != 0 ? CURL_CSELECT_OUT
+                                                                                       : CURL_CSELECT_IN);
         } else if (self->co.value < 0) { /* it cannot be watched: libcurl is to look itself */
             CO_AWAIT(conc_op_sleep(0.01));
             if (!self->s->gone) conc__engine_action(self->s->e, self->s->fd, 0);
@@ -26276,7 +29859,7 @@ static int conc__engine_timer(CURLM *multi, long ms, void *engine) {
     return 0;
 }
 
-/* ---- what a job is told -------------------------------------------------------------------------------------------- */
+/* ---- what a job is told ---------------------------------------------------------------------------------- */
 
 /* The first reason counts. `again`: it may go away by itself. */
 static void conc__job_fails(conc__job_dl *job, conc_result r, bool again, const char *text) {
@@ -26318,14 +29901,16 @@ static void conc__job_progress(conc__job_dl *job) {
 /* A note, if it is time: for what takes long. */
 static void conc__job_note(conc__job_dl *job, int64_t now) {
     bool is_long = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
-    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) || (job->file.is_note_right && job->file.piece_count == 0)) return;
+    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
+        (job->file.is_note_right && job->file.piece_count == 0))
+        return;
     if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
     job->noted = job->fresh;
     job->noted_at = now;
     (void)conc__dl_file_note(&job->file, job->dl->item->url); /* without it a later call has more to do, no more */
 }
 
-/* ---- bandwidth ---------------------------------------------------------------------------------------------------------------------
+/* ---- bandwidth ----------------------------------------------------------------------------------------------
  * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go on. Those that wait go on in
  * turns, each for a while. (libcurl's own limit is one transfer's, and lets the first seconds pass.) */
 
@@ -26375,7 +29960,7 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
     if (e->paused != NULL) e->resume = now + CONC__DL_PAUSE_NS;
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------------ */
+/* ---- answers --------------------------------------------------------------------------------------------- */
 
 /* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or too long. */
 static bool conc__header_is(const char *line, size_t n, const char *name, char *out, size_t size) {
@@ -26429,7 +30014,8 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
     case 'c': (void)conc__header_is(line, n, "content-range:", t->range, sizeof t->range); break;
     case 'A':
     case 'a':
-        if (conc__header_is(line, n, "accept-ranges:", text, sizeof text)) t->accepts_ranges = strcmp(text, "bytes") == 0;
+        if (conc__header_is(line, n, "accept-ranges:", text, sizeof text))
+            t->accepts_ranges = strcmp(text, "bytes") == 0;
         break;
     default: break;
     }
@@ -26440,7 +30026,8 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
 static bool conc__range_parse(const char *text, uint64_t *from, uint64_t *total) {
     unsigned long long a, b, c;
     char unit[8];
-    if (strncmp(text, "bytes ", 6) != 0 || sscanf(text, "%7s %llu-%llu/%llu", unit, &a, &b, &c) != 4 || a > b || b >= c) return false;
+    if (strncmp(text, "bytes ", 6) != 0 || sscanf(text, "%7s %llu-%llu/%llu", unit, &a, &b, &c) != 4 || a > b || b >= c)
+        return false;
     *from = a;
     *total = c;
     return true;
@@ -26473,7 +30060,9 @@ static void conc__job_divide(conc__transfer *t) {
     conc__dl_file *file = &job->file;
     unsigned n = job->e->d->desc.segments, i;
     uint64_t rest = file->length - t->at, size;
-    if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min || rest / n == 0) return;
+    if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min ||
+        rest / n == 0)
+        return;
     if ((!t->accepts_ranges && t->from == 0) || job->dl->in_one) return;
     if (file->etag[0] == '\0' && file->date[0] == '\0') return;
     size = rest / n;
@@ -26513,7 +30102,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
             conc__job_fails(job, CONC_BROKEN, true, "the server gave a part that was not asked for (206)");
             return false;
         }
-        if (!conc__range_parse(t->range, &from, &total) || from != t->from || (file->has_length && total != file->length)) {
+        if (!conc__range_parse(t->range, &from, &total) || from != t->from ||
+            (file->has_length && total != file->length)) {
             job->afresh = true;
             conc__job_fails(job, CONC_BROKEN, true, "the server gave another part than was asked for (206)");
             return false;
@@ -26532,7 +30122,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         }
         if (t->piece >= 0) { /* the file has changed, or the server knows no ranges */
             job->afresh = true;
-            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server while it was fetched in pieces");
+            conc__job_fails(job, CONC_BROKEN, true,
+                            "the file has changed at the server while it was fetched in pieces");
             return false;
         }
         if (file->part.size > 0 || t->from > 0 || file->kept > 0 || file->is_noted) {
@@ -26551,7 +30142,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     }
     if (has_total && wanted != 0 && total != wanted) {
         char text[120];
-        (void)snprintf(text, sizeof text, "the server has %llu bytes, and not %llu", (unsigned long long)total, (unsigned long long)wanted);
+        (void)snprintf(text, sizeof text, "the server has %llu bytes, and not %llu", (unsigned long long)total,
+                       (unsigned long long)wanted);
         job->afresh = true;
         conc__job_fails(job, CONC_BROKEN, false, text);
         return false;
@@ -26614,7 +30206,8 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
         conc__job_fails(job, CONC_REJECTED, false, "more came than max_bytes");
         return false;
     }
-    if ((file->has_length && t->at + n > file->length) || (job->dl->item->size != 0 && t->at + n > job->dl->item->size)) {
+    if ((file->has_length && t->at + n > file->length) ||
+        (job->dl->item->size != 0 && t->at + n > job->dl->item->size)) {
         job->afresh = true;
         conc__job_fails(job, CONC_BROKEN, false, "more came than the file is long");
         return false;
@@ -26627,6 +30220,7 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
         return false;
     }
     t->at += n;
+    t->came += n;
     file->kept += n;
     job->fresh += n;
     job->dl->item->record.received += n;
@@ -26656,20 +30250,20 @@ static size_t conc__transfer_write(char *data, size_t size, size_t n, void *arg)
     return 0;
 }
 
-/* ---- handles -------------------------------------------------------------------------------------------------------------------- */
+/* ---- handles --------------------------------------------------------------------------------------------- */
 
 static CURLcode conc__easy_dress(conc__transfer *t) {
     const conc_download_desc *desc = &t->e->d->desc;
     CURL *easy = t->easy;
-    CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: user agent", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_USERAGENT, desc->user_agent)); /* (those that copy can fail) */
-    if (c == CURLE_OK && desc->proxy != NULL) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: proxy", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_PROXY, desc->proxy));
-    if (c == CURLE_OK && desc->ca_file != NULL) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: certificates", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_CAINFO, desc->ca_file));
+    CURLcode c = conc__easy_set(easy, CURLOPT_USERAGENT, desc->user_agent); /* (those that copy can fail) */
+    if (c == CURLE_OK && desc->proxy != NULL) c = conc__easy_set(easy, CURLOPT_PROXY, desc->proxy);
+    if (c == CURLE_OK && desc->ca_file != NULL) c = conc__easy_set(easy, CURLOPT_CAINFO, desc->ca_file);
 #if LIBCURL_VERSION_NUM >= 0x075500
-    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: protocols", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https"));
+    if (c == CURLE_OK) c = conc__easy_set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 #else
     if (c == CURLE_OK) c = curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
-    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: buffer", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, t->e->buffer));
+    if (c == CURLE_OK) c = curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, t->e->buffer);
 #if LIBCURL_VERSION_NUM >= 0x075700
     (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a cancel does not wait for a look-up that is under way */
 #endif
@@ -26683,7 +30277,8 @@ static CURLcode conc__easy_dress(conc__transfer *t) {
     (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
     (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(desc->connect_timeout * 1000) + 1);
-    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, desc->no_http2 ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
+    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                           desc->no_http2 ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
     return c;
 }
 
@@ -26732,7 +30327,7 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     conc__dl_file *file = &job->file;
     const char *url = t->url != NULL ? t->url : job->dl->item->url;
     char range[64];
-    CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: url", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_URL, url));
+    CURLcode c = conc__easy_set(t->easy, CURLOPT_URL, url);
     struct curl_slist *headers = t->foreign ? NULL : t->e->headers, *at;
     const char *validator = file->etag[0] != '\0' ? file->etag : file->date;
     t->cut = false;
@@ -26742,7 +30337,8 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     t->headers = NULL;
     range[0] = '\0';
     if (t->piece >= 0 && (t->from > 0 || file->pieces[t->piece].end < file->length)) {
-        (void)snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)t->from, (unsigned long long)file->pieces[t->piece].end - 1);
+        (void)snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)t->from,
+                       (unsigned long long)file->pieces[t->piece].end - 1);
     } else if (t->piece >= 0 || t->from > 0) {
         (void)snprintf(range, sizeof range, "%llu-", (unsigned long long)t->from);
     }
@@ -26750,7 +30346,8 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
         char line[300];
         (void)snprintf(line, sizeof line, "If-Range: %s", validator);
         for (at = headers; at != NULL && c == CURLE_OK; at = at->next) {
-            struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(t->headers, at->data);
+            struct curl_slist *more =
+                CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(t->headers, at->data);
             if (more == NULL) c = CURLE_OUT_OF_MEMORY;
             if (more != NULL) t->headers = more;
         }
@@ -26759,8 +30356,9 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
         if (at != NULL) headers = t->headers = at;
     }
     (void)curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, headers);
-    (void)curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, t->e->d->desc.no_http2 || (url[4] != 's' && url[4] != 'S') ? 0L : 1L);
-    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: range", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_RANGE, range[0] != '\0' ? range : NULL));
+    (void)curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT,
+                           t->e->d->desc.no_http2 || (url[4] != 's' && url[4] != 'S') ? 0L : 1L);
+    if (c == CURLE_OK) c = conc__easy_set(t->easy, CURLOPT_RANGE, range[0] != '\0' ? range : NULL);
     return c;
 }
 
@@ -26776,9 +30374,9 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->from = t->at = from;
     t->foreign = false;
     t->redirects = 0;
-    t->grant = 0;
-    t->moved = conc__port_clock_ns();
-    if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(job->e->multi, t->easy)) != CURLM_OK) {
+    t->grant = t->came = 0;
+    t->moved = t->since = conc__port_clock_ns();
+    if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
         conc__transfer_release(t);
         conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a transfer");
         return false;
@@ -26787,7 +30385,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     return true;
 }
 
-/* ---- jobs -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------------------ */
 
 static void conc__job_unpend(conc__job_dl *job) {
     if (job->link == NULL) return;
@@ -26831,7 +30429,8 @@ static void conc__job_end(conc__job_dl *job) {
         }
         if (job->retry_after > desc->retry_after_max) {
             size_t n = strlen(job->text);
-            (void)snprintf(job->text + n, sizeof job->text - n, "; it asks to be left alone for %.0f s", job->retry_after);
+            (void)snprintf(job->text + n, sizeof job->text - n, "; it asks to be left alone for %.0f s",
+                           job->retry_after);
         }
         keep = kept && (delay >= 0 || !desc->discard_parts);
         record->bytes = keep ? job->file.kept : 0;
@@ -27002,7 +30601,8 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
     job->retry_after = -1;
     job->before = job->file.kept;
     job->noted_at = conc__port_clock_ns();
-    if (!conc__job_can_resume(job) || (dl->item->size != 0 && job->file.has_length && job->file.length != dl->item->size)) {
+    if (!conc__job_can_resume(job) ||
+        (dl->item->size != 0 && job->file.has_length && job->file.length != dl->item->size)) {
         if (job->file.part.size > 0) r = conc__dl_file_restart(&job->file);
         job->before = 0;
     }
@@ -27037,11 +30637,12 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
         conc__job_end(job);
         return;
     }
-    if (job->file.has_length && job->before == job->file.length && job->before > 0) job->file.kept--; /* whole, as it seems: one byte will tell */
+    if (job->file.has_length && job->before == job->file.length && job->before > 0)
+        job->file.kept--; /* whole, as it seems: one byte will tell */
     if (!conc__transfer_start(job, -1, job->file.kept)) conc__job_end(job);
 }
 
-/* ---- how a transfer ended --------------------------------------------------------------------------------------------------------------- */
+/* ---- how a transfer ended -------------------------------------------------------------------------------- */
 
 static bool conc__code_is_passing(long code) {
     return code == 408 || code == 429 || code == 500 || code == 502 || code == 503 || code == 504;
@@ -27054,8 +30655,10 @@ static void conc__transfer_times(conc__transfer *t) {
     char *url = NULL;
     record->connect = record->first_byte = 0;
     (void)curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &n);
-    if (n > 0 && curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK) record->connect = (double)us * 1e-6;
-    if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK) record->first_byte = (double)us * 1e-6;
+    if (n > 0 && curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK)
+        record->connect = (double)us * 1e-6;
+    if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK)
+        record->first_byte = (double)us * 1e-6;
     if (record->redirects > 0 && curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL) {
         (void)snprintf(record->final_url, sizeof record->final_url, "%s", url);
     }
@@ -27101,7 +30704,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
         if (strcmp(names, names + 8192) != 0 || was_https != is_https) t->foreign = true;
         t->redirects++;
         if (t->redirects > record->redirects) record->redirects = t->redirects;
-        if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(t->e->multi, t->easy)) != CURLM_OK) {
+        if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
             conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a redirect");
             r = CONC_NO_MEMORY;
         }
@@ -27120,7 +30723,8 @@ static void conc__transfer_refused(conc__transfer *t, long code) {
 #if LIBCURL_VERSION_NUM >= 0x074200
     if (again) {
         curl_off_t seconds = 0;
-        if (curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK && seconds > 0) job->retry_after = (double)seconds;
+        if (curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK && seconds > 0)
+            job->retry_after = (double)seconds;
         if (code == 429 && seconds > 0 && job->retry_after <= job->e->d->desc.retry_after_max) {
             conc__dl_host_close(job->dl, conc__port_clock_ns() + (int64_t)(job->retry_after * 1e9));
         }
@@ -27141,7 +30745,8 @@ static void conc__transfer_failed(conc__transfer *t, CURLcode c) {
     switch (c) {
     case CURLE_OUT_OF_MEMORY: conc__job_fails(job, CONC_NO_MEMORY, false, text); break;
     case CURLE_OPERATION_TIMEDOUT:
-        if (curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us == 0) text = "no connection within connect_timeout";
+        if (curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us == 0)
+            text = "no connection within connect_timeout";
         conc__job_fails(job, CONC_TIMEOUT, true, text);
         break;
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -27196,7 +30801,7 @@ static void conc__transfer_abort(conc__transfer *t) {
     conc__job_less(job);
 }
 
-/* ---- the pump ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the pump -------------------------------------------------------------------------------------------- */
 
 static bool conc__engine_reap(conc__engine *e) {
     bool any = false;
@@ -27237,6 +30842,17 @@ static void conc__engine_stop(conc__engine *e) {
     }
 }
 
+/* min_speed: looked at once in each stall_timeout, but for those that our own limit holds up. */
+static void conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
+    const conc_download_desc *desc = &t->e->d->desc;
+    if (now < t->since + stall) return;
+    if (!t->is_paused && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+        conc__job_fails(t->job, CONC_TIMEOUT, true, "slower than min_speed for stall_timeout");
+    }
+    t->since = now;
+    t->came = 0;
+}
+
 /* Limits in time that libcurl does not know. Sets when to look again. */
 static void conc__engine_check(conc__engine *e, int64_t now) {
     const conc_download_desc *desc = &e->d->desc;
@@ -27259,6 +30875,10 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
             } else {
                 conc__job_fails(job, CONC_TIMEOUT, true, "nothing has come for stall_timeout");
             }
+        }
+        if (desc->min_speed != 0) {
+            conc__transfer_speed(t, now, stall);
+            if (due > t->since + stall) due = t->since + stall;
         }
         if (job->result != CONC_OK) {
             conc__transfer_abort(t);
@@ -27343,21 +30963,22 @@ CONC_CORO(conc__dl_pump, conc__engine *e; int64_t until; unsigned rounds;) {
     CO_END;
 }
 
-/* ---- beginning and end ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- beginning and end ----------------------------------------------------------------------------------- */
 
 static conc_result conc__engine_dress(conc__engine *e) {
     const char *const *line = e->d->desc.headers;
     CURLMcode m;
     e->multi = CONC__FAULT("curl_multi_init", CURLM_OUT_OF_MEMORY) != 0 ? NULL : curl_multi_init();
     if (e->multi == NULL) return conc__fail(CONC_NO_MEMORY, "libcurl has no memory");
-    m = CONC__CURLM(CONC__FAULT("curl_multi_setopt", CURLM_OUT_OF_MEMORY), curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, conc__engine_socket));
+    m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, conc__engine_socket);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, conc__engine_timer);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)e->w->slots + 4);
     if (m != CURLM_OK) return conc__fail(CONC_NO_MEMORY, "libcurl: %s", curl_multi_strerror(m));
     for (; line != NULL && *line != NULL; line++) {
-        struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(e->headers, *line);
+        struct curl_slist *more =
+            CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(e->headers, *line);
         if (more == NULL) return conc__fail(CONC_NO_MEMORY, "libcurl has no memory for headers");
         e->headers = more;
     }
@@ -27479,7 +31100,7 @@ static bool conc__message_next(const conc__message *m, size_t *at, uint32_t leng
     return true;
 }
 
-/* ---- there ------------------------------------------------------------------------------------------------- */
+/* ---- there ----------------------------------------------------------------------------------------------- */
 
 typedef struct conc__child {
     conc_channel *channel;
@@ -27503,13 +31124,20 @@ static conc_future *conc__child_begin(conc__child *c) {
     conc__say head;
     size_t at = sizeof head;
     memset(&item, 0, sizeof item);
-    if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_ITEM || !conc__message_next(&c->in, &at, head.lengths[0], &item.url) ||
-        !conc__message_next(&c->in, &at, head.lengths[1], &item.path) || !conc__message_next(&c->in, &at, head.lengths[2], &item.checksum)) {
+    if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_ITEM ||
+        !conc__message_next(&c->in, &at, head.lengths[0], &item.url) ||
+        !conc__message_next(&c->in, &at, head.lengths[1], &item.path) ||
+        !conc__message_next(&c->in, &at, head.lengths[2], &item.checksum)) {
         return NULL;
     }
     item.size = head.numbers[0];
     item.max_bytes = head.numbers[1];
     return conc_downloader_add(c->d, &item);
+}
+
+static bool conc__child_is_asked(const conc__child *c) {
+    conc__say head;
+    return conc__message_head(&c->in, &head) && head.kind == CONC__SAY_ITEM;
 }
 
 static void conc__child_record(conc__child *c, const conc_future *f) {
@@ -27528,21 +31156,24 @@ CONC_CORO(conc__dl_servant, conc__child *c; conc_future *f; conc_io in; conc_out
         if (self->co.result != CONC_OK) break;
         self->c->in.n = self->in.done;
         self->f = conc__child_begin(self->c);
-        if (self->f == NULL) continue; /* a cancel that came too late */
+        if (self->f == NULL && conc__child_is_asked(self->c)) break; /* there is no memory: another process may have more */
+        if (self->f == NULL) continue;                               /* a cancel that came too late */
         do {
             self->ops[0] = conc_op_future(self->f);
-            self->ops[1] = self->alone ? conc_op_never() : conc_op_channel_get(self->c->channel, &self->in);
+            self->ops[1] = conc_op_channel_get(self->c->channel, &self->in);
             CO_AWAIT_ANY(self->ops, 2);
-            if (self->co.value == 1) { /* to be canceled; or nobody wants to know any more */
-                self->alone = self->ops[1].result != CONC_OK;
+            if (self->co.value != 0) { /* to be canceled; or nobody wants to know any more, or can be told */
+                self->alone = self->co.value < 0 || self->ops[1].result != CONC_OK;
                 (void)conc_future_cancel(self->f);
             }
-        } while (self->co.value == 1);
-        conc__child_record(self->c, self->f);
-        self->put.data = self->c->out.bytes;
-        self->put.size = self->c->out.n;
-        CO_AWAIT(conc_op_channel_put(self->c->channel, &self->put));
-        self->alone = self->alone || self->co.result != CONC_OK;
+        } while (self->co.value == 1 && !self->alone);
+        if (!self->alone) {
+            conc__child_record(self->c, self->f);
+            self->put.data = self->c->out.bytes;
+            self->put.size = self->c->out.n;
+            CO_AWAIT(conc_op_channel_put(self->c->channel, &self->put));
+            self->alone = self->co.result != CONC_OK;
+        }
         (void)conc_future_result(self->f); /* it has been seen */
         conc_future_release(self->f);
     }
@@ -27559,7 +31190,8 @@ static conc_result conc__child_session(conc__child *c, conc_loop *loop) {
     if (r != CONC_OK) return r;
     if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_DESC || c->in.n < at) return CONC_BROKEN;
     memcpy(&desc, c->in.bytes + sizeof head, sizeof desc);
-    if (!conc__message_next(&c->in, &at, head.lengths[0], &desc.user_agent) || !conc__message_next(&c->in, &at, head.lengths[1], &desc.proxy) ||
+    if (!conc__message_next(&c->in, &at, head.lengths[0], &desc.user_agent) ||
+        !conc__message_next(&c->in, &at, head.lengths[1], &desc.proxy) ||
         !conc__message_next(&c->in, &at, head.lengths[2], &desc.ca_file)) {
         return CONC_BROKEN;
     }
@@ -27584,8 +31216,10 @@ static int conc__dl_child(void *unused) {
     if (c != NULL && loop != NULL) {
         c->channel = conc_process_channel(NULL);
         frame.c = c;
-        if (conc__child_session(c, loop) == CONC_OK && conc__co_go(CONC_SPAWN_FRAME(loop, NULL, conc__dl_servant, frame)) == CONC_OK &&
-            conc_loop_run(loop, CONC_FOREVER) == CONC_OK && conc_downloader_free(c->d) == CONC_OK && conc_loop_free(loop) == CONC_OK) {
+        if (conc__child_session(c, loop) == CONC_OK &&
+            conc__co_go(CONC_SPAWN_FRAME(loop, NULL, conc__dl_servant, frame)) == CONC_OK &&
+            conc_loop_run(loop, CONC_FOREVER) == CONC_OK && conc_downloader_free(c->d) == CONC_OK &&
+            conc_loop_free(loop) == CONC_OK) {
             loop = NULL;
             code = 0;
         }
@@ -27598,25 +31232,25 @@ void conc__dl_register(void) {
     (void)conc_process_register(CONC__DL_CHILD_NAME, conc__dl_child);
 }
 
-/* ---- here ---------------------------------------------------------------------------------------------------- */
+/* ---- here ------------------------------------------------------------------------------------------------ */
 
 typedef struct conc__crew conc__crew;
 typedef struct conc__hand {
     conc__crew *crew;
-    conc_process *process;    /* NULL: there is none (any more) */
+    conc_process *process; /* NULL: there is none (any more) */
     conc_channel *channel;
-    conc__download *dl;       /* NULL: it has nothing to do */
-    conc_event stop;          /* the download is to end */
-    bool greeted;             /* the process has the session's desc */
+    conc__download *dl; /* NULL: it has nothing to do */
+    conc_event stop;    /* the download is to end */
+    bool greeted;       /* the process has the session's desc */
     conc__message message;
 } conc__hand;
 
 struct conc__crew {
     conc__dl_worker *w;
     conc_downloader *d;
-    conc__hand **hands;       /* w->slots of them, made when they are first needed */
+    conc__hand **hands; /* w->slots of them, made when they are first needed */
     unsigned busy;
-    uint32_t alarms;          /* of the session's, seen */
+    uint32_t alarms; /* of the session's, seen */
     uint32_t random;
 };
 
@@ -27638,7 +31272,8 @@ static bool conc__hand_desc(conc__hand *h) {
     desc.bandwidth = desc.bandwidth != 0 ? desc.bandwidth / h->crew->w->slots + 1 : 0;
     fits = conc__message_add(m, &desc, sizeof desc) && conc__message_text(m, desc.user_agent, &head.lengths[0]) &&
            conc__message_text(m, desc.proxy, &head.lengths[1]) && conc__message_text(m, desc.ca_file, &head.lengths[2]);
-    for (i = 0; fits && desc.headers[i] != NULL; i++) fits = i < 64 && conc__message_add(m, desc.headers[i], strlen(desc.headers[i]) + 1);
+    for (i = 0; fits && desc.headers[i] != NULL; i++)
+        fits = i < 64 && conc__message_add(m, desc.headers[i], strlen(desc.headers[i]) + 1);
     conc__message_end(m, &head);
     return fits;
 }
@@ -27726,7 +31361,8 @@ static bool conc__hand_hears(conc__hand *h) {
 }
 
 /* One item. */
-CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told; int code;) {
+CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told;
+          int code;) {
     CO_BEGIN;
     self->r = conc__hand_hire(self->h);
     if (self->r == CONC_OK && !self->h->greeted) {
@@ -27739,7 +31375,8 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
             self->h->greeted = true;
         }
     }
-    if (self->r == CONC_OK && !conc__hand_item(self->h)) self->r = conc__fail(CONC_INVALID, "downloads: an item that is too long");
+    if (self->r == CONC_OK && !conc__hand_item(self->h))
+        self->r = conc__fail(CONC_INVALID, "downloads: an item that is too long");
     if (self->r == CONC_OK) {
         self->put.data = self->h->message.bytes;
         self->put.size = self->h->message.n;
@@ -27774,7 +31411,9 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
             conc__hand_failed(self->h, self->r);
             (void)conc_process_join(self->h->process, &self->code, CONC_FOREVER);
         } else {
-            (void)conc_process_join(self->h->process, &self->code, CONC_FOREVER); /* its sentence says how */
+            if (conc_process_join(self->h->process, &self->code, CONC_FOREVER) == CONC_OK) { /* else its sentence says how */
+                (void)conc__fail(CONC_CRASHED, "a process of downloads has ended before its time");
+            }
             conc__hand_failed(self->h, self->r);
         }
         self->h->process = NULL;
@@ -27841,7 +31480,8 @@ static void conc__crew_dismiss(conc__crew *crew) {
     unsigned i;
     int code;
     for (i = 0; i < crew->w->slots; i++) {
-        if (crew->hands[i] != NULL && crew->hands[i]->process != NULL) (void)conc_channel_close(crew->hands[i]->channel);
+        if (crew->hands[i] != NULL && crew->hands[i]->process != NULL)
+            (void)conc_channel_close(crew->hands[i]->channel);
     }
     for (i = 0; i < crew->w->slots; i++) {
         if (crew->hands[i] == NULL || crew->hands[i]->process == NULL) continue;
@@ -27883,8 +31523,9 @@ conc_result conc__dl_crew_start(conc__dl_worker *w) {
     memset(&desc, 0, sizeof desc);
     desc.cancel = w->d->desc.cancel;
     frame.crew = crew;
-    r = crew->hands == NULL ? CONC_NO_MEMORY
-                            : conc__co_go(CONC_SPAWN_FRAME(w->loop, desc.cancel != NULL ? &desc : NULL, conc__dl_foreman, frame));
+    r = crew->hands == NULL
+            ? CONC_NO_MEMORY
+            : conc__co_go(CONC_SPAWN_FRAME(w->loop, desc.cancel != NULL ? &desc : NULL, conc__dl_foreman, frame));
     if (r != CONC_OK) conc__dl_crew_free(w);
     return r;
 }
@@ -27944,7 +31585,12 @@ static const char *conc__bars_bytes(double bytes, char out[16]) {
         bytes /= 1000;
         unit++;
     }
-    (void)snprintf(out, 16, unit == 0 ? "%4.0f %s" : bytes < 9.995 ? "%4.2f %s" : bytes < 99.95 ? "%4.1f %s" : "%4.0f %s", bytes, units[unit]);
+    (void)snprintf(out, 16,
+                   unit == 0       ? "%4.0f %s"
+                   : bytes < 9.995 ? "%4.2f %s"
+                   : bytes < 99.95 ? "%4.1f %s"
+                                   : "%4.0f %s",
+                   bytes, units[unit]);
     return out;
 }
 
@@ -27991,7 +31637,8 @@ static const char *conc__bars_name(const char *path, char *out, size_t size, siz
 static void conc__bars_bar(conc__bars *b, double share, size_t width) {
     size_t full = share < 0 ? 0 : share >= 1 ? width : (size_t)(share * (double)width), i;
     conc__bars_put(b, "[");
-    for (i = 0; i < width; i++) conc__bars_put(b, "%c", i < full ? '=' : i == full && share >= 0 && share < 1 ? '>' : ' ');
+    for (i = 0; i < width; i++)
+        conc__bars_put(b, "%c", i < full ? '=' : i == full && share >= 0 && share < 1 ? '>' : ' ');
     conc__bars_put(b, "]");
 }
 
@@ -28017,23 +31664,28 @@ static void conc__bars_file(conc__bars *b, const conc_download_active *a, size_t
 
 static void conc__bars_total(conc__bars *b, const conc_download_progress *p, size_t columns) {
     char bytes[16], size[16], speed[16], left[24], head[120], tail[120];
-    double share = p->size_is_known && p->size != 0 ? (double)p->bytes / (double)p->size
-                                                    : (double)(p->done + p->failed) / (double)(p->items != 0 ? p->items : 1);
+    double share = p->size_is_known && p->size != 0
+                       ? (double)p->bytes / (double)p->size
+                       : (double)(p->done + p->failed) / (double)(p->items != 0 ? p->items : 1);
     size_t n, m;
-    (void)snprintf(head, sizeof head, "%llu of %llu", (unsigned long long)(p->done + p->failed), (unsigned long long)p->items);
+    (void)snprintf(head, sizeof head, "%llu of %llu", (unsigned long long)(p->done + p->failed),
+                   (unsigned long long)p->items);
     n = strlen(head);
     if (p->failed != 0) (void)snprintf(head + n, sizeof head - n, ", %llu failed", (unsigned long long)p->failed);
     if (p->size_is_known) {
-        (void)snprintf(tail, sizeof tail, "%s of %s", conc__bars_bytes((double)p->bytes, bytes), conc__bars_bytes((double)p->size, size));
+        (void)snprintf(tail, sizeof tail, "%s of %s", conc__bars_bytes((double)p->bytes, bytes),
+                       conc__bars_bytes((double)p->size, size));
     } else {
         (void)snprintf(tail, sizeof tail, "%s", conc__bars_bytes((double)p->bytes, bytes));
     }
     m = strlen(tail);
     if (p->last) {
         (void)snprintf(tail + m, sizeof tail - m, " %s/s in %s",
-                       conc__bars_bytes(p->seconds > 0 ? (double)p->bytes / p->seconds : 0, speed), conc__bars_time(p->seconds, left));
+                       conc__bars_bytes(p->seconds > 0 ? (double)p->bytes / p->seconds : 0, speed),
+                       conc__bars_time(p->seconds, left));
     } else {
-        (void)snprintf(tail + m, sizeof tail - m, " %s/s %s", conc__bars_bytes(p->speed, speed), conc__bars_time(p->left, left));
+        (void)snprintf(tail + m, sizeof tail - m, " %s/s %s", conc__bars_bytes(p->speed, speed),
+                       conc__bars_time(p->left, left));
     }
     if (columns == 0) { /* no terminal: no bar */
         conc__bars_put(b, "%s: %s", head, tail);
@@ -28087,12 +31739,15 @@ void conc_download_bars(const conc_download_progress *p, void *user) {
         (void)fwrite(b.text, 1, b.n, stderr);
         return;
     }
-    if (p->ended != NULL && p->ended->record.result == CONC_OK && !p->last && now - p->scratch[CONC__BARS_DRAWN] < 50000000) return;
+    if (p->ended != NULL && p->ended->record.result == CONC_OK && !p->last &&
+        now - p->scratch[CONC__BARS_DRAWN] < 50000000)
+        return;
     if (columns > CONC__BARS_COLUMNS) columns = CONC__BARS_COLUMNS;
     columns = columns > 1 ? columns - 1 : 1; /* a full line would begin the next */
     room = rows > 4 ? rows - 3 : 1;
     if (room > CONC__BARS_ROWS - 2) room = CONC__BARS_ROWS - 2;
-    if (p->scratch[CONC__BARS_LINES] > 1) conc__bars_put(&b, "\r\033[%lluA", (unsigned long long)p->scratch[CONC__BARS_LINES] - 1);
+    if (p->scratch[CONC__BARS_LINES] > 1)
+        conc__bars_put(&b, "\r\033[%lluA", (unsigned long long)p->scratch[CONC__BARS_LINES] - 1);
     conc__bars_put(&b, "\r\033[J");
     if (p->ended != NULL) conc__bars_ended(&b, p->ended, false);
     for (i = 0; i < p->active_count && !p->last; i++) {
@@ -28137,7 +31792,7 @@ void conc_download_bars(const conc_download_progress *p, void *user) {
 #define CONC__URL_MAX 8000u
 #define CONC__DL_TOP 1000u /* transfers at a time */
 
-/* ---- lists ------------------------------------------------------------------------------------------------ */
+/* ---- lists ----------------------------------------------------------------------------------------------- */
 
 static void conc__dl_insert(conc__dl_list *list, conc__download *dl, conc__download *before) {
     conc__download *prev = before != NULL ? before->prev : list->last;
@@ -28182,7 +31837,7 @@ static size_t conc__text_hash(const char *text) {
     return (size_t)(h ^ h >> 32);
 }
 
-/* ---- URLs -------------------------------------------------------------------------------------------------- */
+/* ---- URLs ------------------------------------------------------------------------------------------------ */
 
 static bool conc__url_is(const char *url, const char *scheme) {
     for (; *scheme != '\0'; scheme++, url++) {
@@ -28277,7 +31932,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
             name[0] = '\0';
             return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", url);
         }
-        if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' '))) n = SIZE_MAX - 1;
+        if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' ')))
+            n = SIZE_MAX - 1;
         if (n == SIZE_MAX - 1) break;
         name[n] = (char)c;
     }
@@ -28289,7 +31945,7 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
     return CONC_OK;
 }
 
-/* ---- waiting for a session's end, and for a stir ------------------------------------------------------------ */
+/* ---- waiting for a session's end, and for a stir --------------------------------------------------------- */
 
 static void conc__dl_unuse(conc_downloader *d) {
     if (conc__sub32(&d->users, 1, CONC__ACQ_REL) != 1) return;
@@ -28302,7 +31958,8 @@ static void conc__dl_unuse(conc_downloader *d) {
 static conc_result conc__dl_end_attempt(conc_op *op) {
     conc_downloader *d = (conc_downloader *)op->object;
     if (d == NULL) return conc__fail(CONC_INVALID, "join of a downloader: NULL");
-    if (d->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "join: the downloader was made before fork()");
+    if (d->generation != conc__fork_generation())
+        return conc__fail(CONC_FORKED, "join: the downloader was made before fork()");
     return conc__load32(&d->ended, CONC__ACQUIRE) != 0 ? CONC_OK : CONC_PENDING;
 }
 
@@ -28323,7 +31980,9 @@ conc_op conc_op_downloader_end(conc_downloader *d) {
 
 static conc_result conc__stirred_attempt(conc_op *op) {
     conc__dl_worker *w = (conc__dl_worker *)op->object;
-    return conc__load32(&w->stirred, CONC__RELAXED) != 0 && conc__swap32(&w->stirred, 0, CONC__ACQUIRE) != 0 ? CONC_OK : CONC_PENDING;
+    return conc__load32(&w->stirred, CONC__RELAXED) != 0 && conc__swap32(&w->stirred, 0, CONC__ACQUIRE) != 0
+               ? CONC_OK
+               : CONC_PENDING;
 }
 
 /* Likewise. */
@@ -28367,7 +32026,7 @@ static void conc__dl_stir_all(conc_downloader *d) {
     }
 }
 
-/* ---- the queue ------------------------------------------------------------------------------------------------ */
+/* ---- the queue ------------------------------------------------------------------------------------------- */
 
 /* Under the lock, as all that follows here. The host of that name, made if it is new; NULL: no memory. */
 static conc__dl_host *conc__dl_host_of(conc_downloader *d, const char *name) {
@@ -28424,7 +32083,9 @@ static void conc__dl_enqueue(conc__download *dl, bool first) {
         conc__dl_insert(&host->queue, dl, NULL);
     } else {
         at = host->queue.first;
-        while (at != NULL && (at->item->priority > dl->item->priority || (!first && at->item->priority == dl->item->priority))) at = at->next;
+        while (at != NULL &&
+               (at->item->priority > dl->item->priority || (!first && at->item->priority == dl->item->priority)))
+            at = at->next;
         conc__dl_insert(&host->queue, dl, at);
     }
     if (host->next != NULL) return;
@@ -28501,60 +32162,53 @@ static void conc__dl_is_done(conc__download *dl) {
 static void conc__dl_record(conc__download *dl, conc_result r, const char *text) {
     conc_download_record *record = &dl->item->record;
     record->result = r;
-    (void)snprintf(record->error, sizeof record->error, "%s", r == CONC_OK ? "" : text != NULL ? text : conc_strerror(r));
+    (void)snprintf(record->error, sizeof record->error, "%s",
+                   r == CONC_OK   ? ""
+                   : text != NULL ? text
+                                  : conc_strerror(r));
     if (dl->began != 0) record->total = (double)(conc__port_clock_ns() - dl->began) * 1e-9;
 }
 
-/* ---- futures ------------------------------------------------------------------------------------------------------ */
+/* ---- futures --------------------------------------------------------------------------------------------- */
 
-/* It was claimed, by who cancels it, before its first turn: out of the queue, if it is not yet. */
-static void conc__dl_canceled(conc_future *f) {
-    conc__download *dl = (conc__download *)(void *)f;
-    conc__lock_take(&dl->d->lock);
-    if (dl->list != NULL && dl->state == CONC__DL_QUEUED) conc__dl_dequeue(dl);
-    conc__dl_record(dl, CONC_CANCELED, NULL);
-    conc__lock_give(&dl->d->lock);
-}
-
-static void conc__dl_future_ended(conc_future *f, uint32_t state) {
+/* conc_future_cancel(). In the queue: it ends here. Else whoever has it, or the pump, will see to it. */
+static conc_result conc__dl_cancel(conc_future *f) {
     conc__download *dl = (conc__download *)(void *)f;
     conc_downloader *d = dl->d;
-    (void)state;
-    if (dl->state != CONC__DL_QUEUED) return; /* by the session itself */
+    conc_result r = CONC_CLOSED;
     conc__lock_take(&d->lock);
-    dl->ended = true;
-    conc__dl_is_done(dl);
-    if (d->workers != NULL) {
-        d->workers->idle = false;
-        conc__dl_stir(d->workers);
-    }
-    conc__lock_give(&d->lock);
-}
-
-static void conc__dl_fired(conc_future *f) {
-    conc__download *dl = (conc__download *)(void *)f;
-    conc_downloader *d = dl->d;
-    conc__lock_take(&d->lock);
-    if (!dl->abort && (dl->state == CONC__DL_RUNS || dl->state == CONC__DL_PAUSED)) {
-        dl->abort = true;
-        (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
-        if (dl->state == CONC__DL_PAUSED) d->aborts++;
-        conc__dl_stir(dl->worker != NULL ? dl->worker : d->workers);
-    } else if (dl->state == CONC__DL_QUEUED && dl->began != 0 && dl->list != NULL) { /* for another turn */
+    if (dl->state == CONC__DL_QUEUED) {
         conc__dl_dequeue(dl);
         conc__dl_record(dl, CONC_CANCELED, NULL);
+        dl->state = CONC__DL_OVER; /* and in no list yet */
+        dl->ended = true;
+        r = CONC_OK;
+    } else if (dl->state == CONC__DL_RUNS || dl->state == CONC__DL_PAUSED) {
+        r = CONC_BUSY;
+        if (!dl->abort) {
+            dl->abort = true;
+            (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
+            if (dl->state == CONC__DL_PAUSED) d->aborts++;
+            conc__dl_stir(dl->worker != NULL ? dl->worker : d->workers);
+        }
+    }
+    conc__lock_give(&d->lock);
+    if (r == CONC_OK) {
+        conc__future_end(f, CONC_CANCELED, 0, NULL);
+        conc__lock_take(&d->lock);
         conc__dl_is_done(dl);
         d->workers->idle = false;
         conc__dl_stir(d->workers);
+        conc__lock_give(&d->lock);
     }
-    conc__lock_give(&d->lock);
+    return r;
 }
 
-static void conc__dl_gone(conc_future *f) {
+static void conc__dl_freed(conc_future *f) {
     conc__dl_unuse(((conc__download *)(void *)f)->d);
 }
 
-static const conc__future_class conc__dl_futures = {NULL, conc__dl_canceled, conc__dl_future_ended, conc__dl_fired, conc__dl_gone};
+static const conc__future_class conc__dl_futures = {NULL, NULL, NULL, conc__dl_cancel, conc__dl_freed};
 
 static const conc__download *conc__download_of(const conc_future *f) {
     return f != NULL && f->cls == &conc__dl_futures ? (const conc__download *)(const void *)f : NULL;
@@ -28570,7 +32224,7 @@ const conc_download_item *conc_download_item_of(const conc_future *f) {
     return dl != NULL ? dl->item : NULL;
 }
 
-/* ---- turns ---------------------------------------------------------------------------------------------------------- */
+/* ---- turns ----------------------------------------------------------------------------------------------- */
 
 /* The host whose turn it is: the first in the round of those with the most urgent item, that may have one more. */
 static conc__dl_host *conc__dl_next_host(conc_downloader *d, int64_t now, int64_t *until) {
@@ -28613,8 +32267,6 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl = host->queue.first;
         conc__dl_dequeue(dl);
         if (host->next != NULL) d->ring = host->next;
-        /* Its second turn, or its first; or it is just being canceled, by who will see to all else. */
-        if (dl->began == 0 && !conc__future_claim(&dl->future)) dl = NULL;
     }
     if (dl != NULL) {
         dl->state = CONC__DL_RUNS;
@@ -28686,7 +32338,8 @@ bool conc__dl_take_extra(conc__download *dl) {
     conc_downloader *d = dl->d;
     bool may;
     conc__lock_take(&d->lock);
-    may = d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel && dl->host->running < d->desc.max_per_host;
+    may = d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel &&
+          dl->host->running < d->desc.max_per_host;
     if (may) {
         d->extra++;
         dl->host->running++;
@@ -28748,7 +32401,7 @@ bool conc__dl_is_over(conc__dl_worker *w) {
     return over;
 }
 
-/* ---- telling ---------------------------------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------------------- */
 
 /* The queue, and those that pause: what is to be stopped is over. */
 static void conc__dl_sweep(conc_downloader *d) {
@@ -28769,7 +32422,6 @@ static void conc__dl_sweep(conc_downloader *d) {
         for (host = d->hosts[i]; host != NULL; host = host->chain) {
             while ((dl = host->queue.first) != NULL) {
                 conc__dl_dequeue(dl);
-                if (dl->began == 0 && !conc__future_claim(&dl->future)) continue; /* as in conc__dl_take() */
                 conc__dl_record(dl, d->stopped, NULL);
                 conc__dl_is_done(dl);
             }
@@ -28808,7 +32460,8 @@ static void conc__dl_look(conc_downloader *d, conc_download_progress *p) {
             conc_download_active *a = p->active_count < d->active_room ? &d->active[p->active_count++] : NULL;
             bytes += dl->bytes;
             if (look) {
-                double speed = dl->bytes > dl->speed_bytes && since > 0 ? (double)(dl->bytes - dl->speed_bytes) / since : 0;
+                double speed =
+                    dl->bytes > dl->speed_bytes && since > 0 ? (double)(dl->bytes - dl->speed_bytes) / since : 0;
                 mine->speed = conc__dl_smooth(dl->speed, speed, since);
                 mine->speed_bytes = dl->bytes;
             }
@@ -28897,7 +32550,8 @@ static void conc__dl_tell_one(conc__download *dl) {
     conc__dl_call_progress(d, item, false);
     if (d->desc.done != NULL || dl->is_lent) (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
     if (!dl->ended) {
-        conc__future_end(&dl->future, r, r == CONC_FAILED ? (item->record.http_code != 0 ? item->record.http_code : -1) : 0,
+        conc__future_end(&dl->future, r,
+                         r == CONC_FAILED ? (item->record.http_code != 0 ? item->record.http_code : -1) : 0,
                          r == CONC_OK ? NULL : item->record.error);
     }
     conc__lock_take(&d->lock);
@@ -28955,7 +32609,7 @@ void conc__dl_tell(conc__dl_worker *w, int64_t *until) {
     conc__lock_give(&d->lock);
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------------------- */
 
 /* Release: all that was done is seen by who joins. Then only the memory is used, of which the worker is a user. */
 static void conc__dl_ends(conc_downloader *d) {
@@ -28980,7 +32634,7 @@ void conc__dl_worker_ends(conc__dl_worker *w) {
     conc__dl_unuse(d);
 }
 
-/* ---- workers ------------------------------------------------------------------------------------------------------------------ */
+/* ---- workers --------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_start(conc__dl_worker *w) {
     return w->d->desc.engine == CONC_DOWNLOAD_PROCESSES ? conc__dl_crew_start(w) : conc__dl_engine_start(w);
@@ -29050,7 +32704,7 @@ static void conc__dl_workers_free(conc_downloader *d) {
     }
 }
 
-/* ---- sessions -------------------------------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------------------- */
 
 static bool conc__dl_seconds(double *value, double standard) {
     if (!(*value >= 0) || *value > 1e9) return false;
@@ -29083,9 +32737,11 @@ static bool conc__dl_is_line(const char *text) {
 static conc_result conc__dl_check(conc_download_desc *desc) {
     size_t i;
     if (desc->max_parallel > CONC__DL_TOP || desc->segments > CONC__PIECES) {
-        return conc__fail(CONC_INVALID, "downloads: max_parallel is at most %u, segments at most %u", CONC__DL_TOP, (unsigned)CONC__PIECES);
+        return conc__fail(CONC_INVALID, "downloads: max_parallel is at most %u, segments at most %u", CONC__DL_TOP,
+                          (unsigned)CONC__PIECES);
     }
-    if (desc->engine != CONC_DOWNLOAD_COROUTINES && desc->engine != CONC_DOWNLOAD_THREADS && desc->engine != CONC_DOWNLOAD_PROCESSES) {
+    if (desc->engine != CONC_DOWNLOAD_COROUTINES && desc->engine != CONC_DOWNLOAD_THREADS &&
+        desc->engine != CONC_DOWNLOAD_PROCESSES) {
         return conc__fail(CONC_INVALID, "downloads: no such engine");
     }
     if (desc->loop != NULL && desc->engine != CONC_DOWNLOAD_COROUTINES) {
@@ -29118,7 +32774,8 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
 
 static conc_result conc__dl_copy_strings(conc_downloader *d) {
     conc_download_desc *desc = &d->desc;
-    size_t size = conc__dl_length(desc->user_agent) + conc__dl_length(desc->proxy) + conc__dl_length(desc->ca_file), n = 0, i;
+    size_t size = conc__dl_length(desc->user_agent) + conc__dl_length(desc->proxy) + conc__dl_length(desc->ca_file),
+           n = 0, i;
     char *at;
     for (; desc->headers != NULL && desc->headers[n] != NULL; n++) size += conc__dl_length(desc->headers[n]);
     d->strings = at = (char *)conc__alloc(size + 1, 1, "a downloader's strings");
@@ -29212,7 +32869,7 @@ conc_downloader *conc_downloader_new(const conc_download_desc *desc) {
     return d;
 }
 
-/* ---- adding ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- adding ---------------------------------------------------------------------------------------------- */
 
 /* What is wrong with an item is its own result. */
 static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t size) {
@@ -29223,19 +32880,22 @@ static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t si
     if (r == CONC_OK && !is_https && !d->desc.allow_http) {
         r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item->url);
     }
-    if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/')) r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
+    if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/'))
+        r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
     if (r == CONC_OK) r = conc__hash_parse(dl->item->checksum, &dl->hash, dl->digest);
     return r;
 }
 
 /* `item` is copied behind the struct; or, `lent`, used where it is, and stays until it has been told. */
 static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item, bool lent) {
-    size_t size = sizeof *item + conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
+    size_t size =
+        sizeof *item + conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
     conc__download *dl = (conc__download *)conc__alloc(1, sizeof *dl + (lent ? 0 : size), "a download");
     char host[CONC__URL_MAX + 16], *at;
     conc_result r;
     if (dl == NULL) return NULL;
-    conc__future_begin(&dl->future, &conc__dl_futures, NULL, NULL, item->user);
+    conc__future_init(&dl->future, &conc__dl_futures, NULL, NULL, item->user);
+    (void)conc__future_claim(&dl->future); /* from the beginning: see conc__dl_cancel() */
     dl->d = d;
     dl->is_lent = lent;
     dl->item = item;
@@ -29270,7 +32930,8 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
         d->sized++;
         d->size += item->size;
     }
-    if (r == CONC_OK && !conc__dl_target_enter(dl)) r = conc__fail(CONC_BUSY, "another download of this session has the same target");
+    if (r == CONC_OK && !conc__dl_target_enter(dl))
+        r = conc__fail(CONC_BUSY, "another download of this session has the same target");
     if (r == CONC_OK) {
         dl->host = conc__dl_host_of(d, host);
         if (dl->host == NULL) r = CONC_NO_MEMORY;
@@ -29278,7 +32939,6 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
     if (r == CONC_OK) {
         conc__dl_enqueue(dl, false);
     } else {
-        (void)conc__future_claim(&dl->future);
         conc__dl_record(dl, r, conc_error_detail());
         conc__dl_is_done(dl);
     }
@@ -29289,7 +32949,8 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
 
 static conc_result conc__dl_wrong(const conc_downloader *d, const char *what) {
     if (d == NULL) return conc__fail(CONC_INVALID, "%s: NULL", what);
-    if (d->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "%s: the downloader was made before fork()", what);
+    if (d->generation != conc__fork_generation())
+        return conc__fail(CONC_FORKED, "%s: the downloader was made before fork()", what);
     return CONC_OK;
 }
 
@@ -29297,14 +32958,17 @@ conc_future *conc_downloader_add(conc_downloader *d, const conc_download_item *i
     conc__download *dl;
     if (conc__dl_wrong(d, "conc_downloader_add") != CONC_OK) return NULL;
     if (item == NULL || item->url == NULL || item->path == NULL) {
-        (void)conc__fail(CONC_INVALID, "conc_downloader_add: no %s", item == NULL ? "item" : item->url == NULL ? "url" : "path");
+        (void)conc__fail(CONC_INVALID, "conc_downloader_add: no %s",
+                         item == NULL        ? "item"
+                         : item->url == NULL ? "url"
+                                             : "path");
         return NULL;
     }
     dl = conc__dl_add(d, (conc_download_item *)(uintptr_t)item, false);
     return dl != NULL ? &dl->future : NULL;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------------------- */
 
 typedef struct conc__dl_results {
     conc_iter iter;
@@ -29394,7 +33058,7 @@ conc_iter *conc_downloader_results(conc_downloader *d) {
     return &results->iter;
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- closing --------------------------------------------------------------------------------------------- */
 
 conc_result conc_downloader_close(conc_downloader *d) {
     conc_result r = conc__dl_wrong(d, "conc_downloader_close");
@@ -29433,7 +33097,8 @@ conc_result conc_downloader_free(conc_downloader *d) {
     size_t i;
     bool forked;
     if (d == NULL) return CONC_OK;
-    forked = d->generation != conc__fork_generation(); /* its threads are not here; what is curl's stays with the parent */
+    forked =
+        d->generation != conc__fork_generation(); /* its threads are not here; what is curl's stays with the parent */
     if (!forked && conc__load32(&d->ended, CONC__ACQUIRE) == 0) {
         return conc__fail(CONC_BUSY, "conc_downloader_free: it has not ended (close or cancel it, and join it)");
     }
@@ -29469,7 +33134,7 @@ conc_result conc_downloader_finish(conc_downloader *d) {
     return r == CONC_OK ? conc_downloader_free(d) : r;
 }
 
-/* ---- one call ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one call -------------------------------------------------------------------------------------------- */
 
 /* What the records say, in one result and one sentence. */
 static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_result stopped) {
@@ -29482,8 +33147,8 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_
         if (one == CONC_CANCELED || (one == CONC_TIMEOUT && stopped == CONC_TIMEOUT)) r = one;
     }
     if (bad == 0) return CONC_OK;
-    return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n, items[first].url,
-                      items[first].record.error);
+    return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n,
+                      items[first].url, items[first].record.error);
 }
 
 /* `stopped`: CONC_OK, or why all that was left was given up. */
@@ -29546,7 +33211,8 @@ conc_result conc_download_all(conc_download_item *items, size_t n, const conc_do
     if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
     for (i = 0; i < n; i++) {
         if (items[i].url == NULL || items[i].path == NULL) {
-            return conc__fail(CONC_INVALID, "conc_download_all: item %zu has no %s", i, items[i].url == NULL ? "url" : "path");
+            return conc__fail(CONC_INVALID, "conc_download_all: item %zu has no %s", i,
+                              items[i].url == NULL ? "url" : "path");
         }
     }
     r = conc__dl_fetch(items, n, desc, &stopped);
@@ -29557,7 +33223,8 @@ conc_result conc_download(const char *url, const char *path, const conc_download
     conc_download_item item;
     conc_result r = conc__dl_here("conc_download"), stopped;
     if (r != CONC_OK) return r;
-    if (url == NULL || path == NULL) return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
+    if (url == NULL || path == NULL)
+        return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
     memset(&item, 0, sizeof item);
     item.url = url;
     item.path = path;
@@ -30197,6 +33864,32 @@ void conc_sim_fail(const char *text, const char *file, int line) {
 #define conc_pool_sort(...) CONC__AT("conc_pool_sort(" #__VA_ARGS__ ")", conc_pool_sort(__VA_ARGS__))
 #define conc_pool_map_bytes(...) \
     CONC__AT("conc_pool_map_bytes(" #__VA_ARGS__ ")", conc_pool_map_bytes(__VA_ARGS__))
+#define conc_procpool_run(...) \
+    CONC__AT("conc_procpool_run(" #__VA_ARGS__ ")", conc_procpool_run(__VA_ARGS__))
+#define conc_procpool_submit(...) \
+    CONC__AT("conc_procpool_submit(" #__VA_ARGS__ ")", conc_procpool_submit(__VA_ARGS__))
+#define conc_procpool_run_ex(...) \
+    CONC__AT("conc_procpool_run_ex(" #__VA_ARGS__ ")", conc_procpool_run_ex(__VA_ARGS__))
+#define conc_procpool_submit_ex(...) \
+    CONC__AT("conc_procpool_submit_ex(" #__VA_ARGS__ ")", conc_procpool_submit_ex(__VA_ARGS__))
+#define conc_procpool_call(...) \
+    CONC__AT("conc_procpool_call(" #__VA_ARGS__ ")", conc_procpool_call(__VA_ARGS__))
+#define conc_procpool_kill(...) \
+    CONC__AT("conc_procpool_kill(" #__VA_ARGS__ ")", conc_procpool_kill(__VA_ARGS__))
+#define conc_procpool_map_bytes(...) \
+    CONC__AT("conc_procpool_map_bytes(" #__VA_ARGS__ ")", conc_procpool_map_bytes(__VA_ARGS__))
+#define conc_procpool_close(...) \
+    CONC__AT("conc_procpool_close(" #__VA_ARGS__ ")", conc_procpool_close(__VA_ARGS__))
+#define conc_procpool_close_now(...) \
+    CONC__AT("conc_procpool_close_now(" #__VA_ARGS__ ")", conc_procpool_close_now(__VA_ARGS__))
+#define conc_procpool_terminate(...) \
+    CONC__AT("conc_procpool_terminate(" #__VA_ARGS__ ")", conc_procpool_terminate(__VA_ARGS__))
+#define conc_procpool_join(...) \
+    CONC__AT("conc_procpool_join(" #__VA_ARGS__ ")", conc_procpool_join(__VA_ARGS__))
+#define conc_procpool_free(...) \
+    CONC__AT("conc_procpool_free(" #__VA_ARGS__ ")", conc_procpool_free(__VA_ARGS__))
+#define conc_procpool_finish(...) \
+    CONC__AT("conc_procpool_finish(" #__VA_ARGS__ ")", conc_procpool_finish(__VA_ARGS__))
 #define conc__co_go(...) CONC__AT("CONC_GO(...)", conc__co_go(__VA_ARGS__))
 #define conc__co_await(task, op, deadline, catches) \
     CONC__AT("CO_AWAIT(" #op ")", conc__co_await((task), op, (deadline), (catches)))

@@ -102,18 +102,40 @@ check() {
     failed=$((failed + 1))
 }
 
-# compile NAME [LIBRARY...]: counts as failed if there is as much as a warning
-compile() {
+# build NAME [LIBRARY...]
+build() {
     name=$1
     shift
+    rm -f "$build/$name"
     # shellcheck disable=SC2086
-    if $CC -std=c99 -Wall -Wextra -O2 ${CFLAGS:-} -I"$root" -o "$build/$name" "$examples/$name.c" -pthread "$@" \
-        >"$build/$name.log" 2>&1 && [ ! -s "$build/$name.log" ]; then
-        ran="$ran $name"
+    $CC -std=c99 -Wall -Wextra -O1 ${CFLAGS:-} -I"$root" -o "$build/$name" "$examples/$name.c" -pthread "$@" >"$build/$name.log" 2>&1
+}
+
+# Builds all that want no library, one a processor at a time: each is one file with all of conc.h, and takes seconds.
+build_all() {
+    jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+    job=0
+    while [ $job -lt "$jobs" ]; do
+        i=0
+        for source in $(grep -L 'define CONC_WITH_CURL' "$examples"/*.c); do
+            i=$((i + 1))
+            [ $((i % jobs)) -eq $job ] && build "$(basename "$source" .c)"
+        done &
+        job=$((job + 1))
+    done
+    wait
+}
+
+# compile NAME [LIBRARY...]: whether it could be compiled; counts as failed if there was as much as a warning
+compile() {
+    [ $# -eq 1 ] || build "$@"
+    if [ -x "$build/$1" ] && [ ! -s "$build/$1.log" ]; then
+        ran="$ran $1"
         return 0
     fi
-    cat "$build/$name.log"
-    echo "   FAILED: $name does not compile without warnings"
+    cat "$build/$1.log"
+    rm -f "$build/$1"
+    echo "   FAILED: $1 does not compile without warnings"
     failed=$((failed + 1))
     not_ran="$not_ran $name"
     return 1
@@ -202,6 +224,76 @@ checksums() {
     cat "$build/crcs.actual"
     printf 'hash_tree: cannot read %s: No such file or directory\n1\n' "$build/missing" >"$build/crcs.expected"
     check hash_tree "$build/crcs.expected" "$build/crcs.actual" 0
+}
+
+# Ten tasks in four processes, in any order; between what main prints.
+process_pool() {
+    echo "== process_pool"
+    compile process_pool || return
+    limited "$build/process_pool" >"$build/process_pool.ran"
+    code=$?
+    cat "$build/process_pool.ran"
+    sed 's/ in process [0-9]*:/ in process N:/' "$build/process_pool.ran" >"$build/process_pool.named"
+    {
+        sed 1q "$build/process_pool.named"
+        grep '^task' "$build/process_pool.named" | sort
+        sed 1d "$build/process_pool.named" | grep -v '^task'
+    } >"$build/process_pool.out"
+    held process_pool "$code"
+    echo "they were in $(sed -n 's/.* in process \([0-9]*\):.*/\1/p' "$build/process_pool.ran" | sort -u | wc -l | tr -d ' ') processes"
+}
+
+# Which process it was varies.
+crash() {
+    echo "== crash"
+    compile crash || return
+    limited "$build/crash" >"$build/crash.ran"
+    code=$?
+    cat "$build/crash.ran"
+    sed 's/"crash-[1-4]"/"crash-N"/' "$build/crash.ran" >"$build/crash.out"
+    held crash "$code"
+}
+
+# What becomes of the threads is shown, and not checked.
+one_line() {
+    echo "== one_line"
+    compile one_line || return
+    limited "$build/one_line" >"$build/one_line.ran"
+    code=$?
+    cat "$build/one_line.ran"
+    sed 's/^\(threads: *\).*/\1.../' "$build/one_line.ran" >"$build/one_line.out"
+    held one_line "$code"
+}
+
+# Pictures of its own, then one whose pixels are the bytes of conc.h, and some that are none: all as without processes.
+pictures() {
+    rm -rf "$build/pictures" && mkdir "$build/pictures" || return
+    echo "== image_filter"
+    compile image_filter || return
+    (cd -- "$build/pictures" && limited "$build/image_filter") >"$build/image_filter.out"
+    code=$?
+    cat "$build/image_filter.out"
+    held image_filter "$code"
+    {
+        printf 'P6 # the bytes of conc.h\n700\n500 255\n'
+        dd if="$root/conc.h" bs=1050000 count=1 2>/dev/null
+    } >"$build/pictures/conc.ppm"
+    sed 1000q "$build/pictures/conc.ppm" >"$build/pictures/short.ppm"
+    cp "$examples/run.sh" "$build/pictures/text.ppm"
+    for n in 1 2 3 4 5 6 7 8 9 10; do
+        cp "$build/pictures/image_filter-$((n % 3 + 1)).ppm" "$build/pictures/many $n.ppm"
+    done
+    (cd -- "$build/pictures" && limited "$build/image_filter" -s ./*.ppm missing.ppm) >"$build/pictures.expected" 2>&1
+    echo $? >>"$build/pictures.expected"
+    (cd -- "$build/pictures" && cksum ./*.blurred && rm ./*.blurred) >>"$build/pictures.expected"
+    (cd -- "$build/pictures" && limited "$build/image_filter" ./*.ppm missing.ppm) >"$build/pictures.actual" 2>&1
+    echo $? >>"$build/pictures.actual"
+    (cd -- "$build/pictures" && cksum ./*.blurred) >>"$build/pictures.actual"
+    echo "all pictures, and what is none, compared with what one process does in turn, in their cksum, too:"
+    cat "$build/pictures.actual"
+    sort "$build/pictures.expected" >"$build/pictures.sorted" && mv "$build/pictures.sorted" "$build/pictures.expected"
+    sort "$build/pictures.actual" >"$build/pictures.sorted" && mv "$build/pictures.sorted" "$build/pictures.actual"
+    check image_filter "$build/pictures.expected" "$build/pictures.actual" 0
 }
 
 # Two processes talk. Neither has to wait for the other to be up: lines are sent until they are answered.
@@ -380,16 +472,21 @@ compiler || { install_compiler && compiler; } || {
     exit 1
 }
 echo "compiler: $($CC --version 2>/dev/null | sed 1q)"
+build_all
 
 for name in threads join_order squares_queue producer_consumer sums lock local select cancel timer \
     iterator generator generator_send take_turns tree pipeline coroutines greenlets sieve feeding mirrors million echo \
-    rejection parallel_sum fork_join process; do
+    rejection parallel_sum fork_join process process_map; do
     example $name
 done
 pool
+process_pool
+crash
+one_line
 mandelbrot
 sorting
 checksums
+pictures
 bank
 images
 downloads

@@ -1,8 +1,9 @@
 /* ============================================================================================
  * channel: see process.h.
  *
- * A stream of frames, each of 8 bytes of length and as many as that says. What one end has put goes from its buffer `rest`, which
- * is empty but while a frame is on its way; what the other receives comes into its buffer, out of which whole frames are handed.
+ * A stream of frames, each of 8 bytes of length and as many as that says. What one end has put goes from its buffer
+ * `rest`, which is empty but while a frame is on its way; what the other receives comes into its buffer, out of which
+ * whole frames are handed.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -28,6 +29,7 @@ typedef struct conc__channel_side {
 
 struct conc_channel {
     conc__channel_side in, out;
+    uint32_t holds; /* atomic: the handle, and each op from its first attempt to its end; who takes the last frees it */
     intptr_t fd;
     size_t message_max;
     uint32_t generation;
@@ -39,6 +41,7 @@ conc_channel *conc__channel_new(intptr_t fd, size_t message_max) {
         conc__port_socket_close(fd);
         return NULL;
     }
+    c->holds = 1;
     c->fd = fd;
     c->message_max = message_max;
     c->generation = conc__fork_generation();
@@ -51,8 +54,13 @@ intptr_t conc__channel_fd(const conc_channel *c) {
     return c->fd;
 }
 
+void conc__channel_forked(conc_channel *c) {
+    conc__port_socket_close(c->fd);
+    c->fd = -1;
+}
+
 void conc__channel_free(conc_channel *c) {
-    if (c == NULL) return;
+    if (c == NULL || conc__sub32(&c->holds, 1, CONC__ACQ_REL) != 1) return;
     if (c->generation == conc__fork_generation()) conc__port_socket_close(c->fd);
     conc__free(c->in.data);
     conc__free(c->out.data);
@@ -66,7 +74,9 @@ static void conc__side_close(conc__channel_side *s, unsigned side) {
 
 conc_result conc_channel_close(conc_channel *c) {
     if (c == NULL) return conc__fail(CONC_INVALID, "conc_channel_close: no channel");
-    if (c->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "conc_channel_close: the channel is the parent's");
+    if (c->generation != conc__fork_generation()) {
+        return conc__fail(CONC_FORKED, "conc_channel_close: the channel is the parent's");
+    }
     if ((conc__load32(&c->in.state, CONC__ACQUIRE) & CONC__SIDE_CLOSED) != 0) return CONC_OK;
     conc__channel_flush(c);
     conc__side_close(&c->in, 0);
@@ -75,18 +85,30 @@ conc_result conc_channel_close(conc_channel *c) {
     return CONC_OK;
 }
 
-bool conc__channel_end(conc_channel *c) {
-    bool waited;
-    if (c == NULL) return true;
-    waited = conc__is_waited_for(conc__polled_key(c->fd, 0)) || conc__is_waited_for(conc__polled_key(c->fd, 1));
-    (void)conc_channel_close(c);
-    return !waited;
+static void conc__channel_let_go(conc_op *op, const conc_op_class *classes) {
+    op->cls = &classes[0];
+    conc__channel_free(((conc__channel_side *)op->object)->channel);
+}
+
+/* Whoever is woken by the close may come here when the handle is gone. So an op holds the channel from its first attempt
+ * until it is complete or abandoned. It does while its class is the second of the two at `classes`. */
+static conc_result conc__channel_attempt(conc_op *op, const conc_op_class *classes, conc_result (*attempt)(conc_op *op)) {
+    conc_result r;
+    if (op->object == NULL || op->data == NULL) {
+        return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
+    }
+    if (op->cls == &classes[0]) {
+        (void)conc__add32(&((conc__channel_side *)op->object)->channel->holds, 1, CONC__RELAXED);
+        op->cls = &classes[1];
+    }
+    r = attempt(op);
+    if (r != CONC_PENDING) conc__channel_let_go(op, classes);
+    return r;
 }
 
 /* What every attempt begins with. */
 static conc_result conc__channel_ready(const conc_op *op) {
     const conc__channel_side *s = (const conc__channel_side *)op->object;
-    if (s == NULL || op->data == NULL) return conc__fail(CONC_INVALID, "conc_op_%s: no channel or no message", op->cls->name);
     if (s->channel->generation != conc__fork_generation()) {
         return conc__fail(CONC_FORKED, "conc_op_%s: the channel is the parent's", op->cls->name);
     }
@@ -153,7 +175,7 @@ void conc__channel_flush(conc_channel *c) {
 }
 
 /* out->done is not 0 once a part of the message has gone: then the rest is only waited for. */
-static conc_result conc__channel_put_attempt(conc_op *op) {
+static conc_result conc__channel_put_try(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_out *out = (conc_out *)op->data;
     conc_result r = conc__channel_ready(op);
@@ -187,20 +209,35 @@ static conc_result conc__channel_put_attempt(conc_op *op) {
     return e == 0 ? CONC_OK : conc__channel_fail(op, e, "cannot send a message");
 }
 
+static const conc_op_class *conc__channel_puts(void);
+
+static conc_result conc__channel_put_attempt(conc_op *op) {
+    return conc__channel_attempt(op, conc__channel_puts(), conc__channel_put_try);
+}
+
 static void conc__channel_put_abandon(conc_op *op) {
     conc_out *out = (conc_out *)op->data;
     conc__channel_side *s = (conc__channel_side *)op->object;
-    if (s == NULL || out == NULL || out->done == 0 || op->result != CONC_PENDING) return;
-    conc__lock_take(&s->lock);
-    conc__store32(&s->left, s->begin != s->end, CONC__RELAXED);
-    conc__lock_give(&s->lock);
-    out->done = out->size;
-    op->result = CONC_OK;
+    if (out->done != 0 && op->result == CONC_PENDING) {
+        conc__lock_take(&s->lock);
+        conc__store32(&s->left, s->begin != s->end, CONC__RELAXED);
+        conc__lock_give(&s->lock);
+        out->done = out->size;
+        op->result = CONC_OK;
+    }
+    conc__channel_let_go(op, conc__channel_puts());
+}
+
+static const conc_op_class *conc__channel_puts(void) {
+    static const conc_op_class classes[2] = {
+        { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, NULL },
+        { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, conc__channel_put_abandon }
+    };
+    return classes;
 }
 
 conc_op conc_op_channel_put(conc_channel *c, conc_out *out) {
-    static const conc_op_class cls = { "channel_put", CONC_FULL, conc__channel_put_attempt, conc__polled_arm, NULL, conc__channel_put_abandon };
-    conc_op op = conc_op_make(&cls, c != NULL ? &c->out : NULL, out);
+    conc_op op = conc_op_make(conc__channel_puts(), c != NULL ? &c->out : NULL, out);
     if (out != NULL) out->done = 0;
     if (c != NULL) op.word = CONC__POLLED(c->fd, 1, c->out.number);
     return op;
@@ -254,8 +291,9 @@ static conc_result conc__channel_receive(conc_op *op, conc__channel_side *s, siz
     return CONC_OK;
 }
 
-/* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable any more. */
-static conc_result conc__channel_get_attempt(conc_op *op) {
+/* One that leaves a whole frame behind says so, before the next waiter is woken: its descriptor may not be readable
+ * any more. */
+static conc_result conc__channel_get_try(conc_op *op) {
     conc__channel_side *s = (conc__channel_side *)op->object;
     conc_io *io = (conc_io *)op->data;
     conc_result r = conc__channel_ready(op);
@@ -264,7 +302,8 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
     if (r != CONC_OK) return r;
     io->done = 0;
     op->due = CONC_FOREVER;
-    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) { /* the answer may hang on it: see again soon */
+    /* the answer may hang on it: see again soon */
+    if (CONC__UNLIKELY(conc__load32(&s->channel->out.left, CONC__RELAXED) != 0)) {
         conc__channel_flush(s->channel);
         if (conc__load32(&s->channel->out.left, CONC__RELAXED) != 0) op->due = conc_after(0.005);
     }
@@ -291,9 +330,26 @@ static conc_result conc__channel_get_attempt(conc_op *op) {
     return r;
 }
 
+static const conc_op_class *conc__channel_gets(void);
+
+static conc_result conc__channel_get_attempt(conc_op *op) {
+    return conc__channel_attempt(op, conc__channel_gets(), conc__channel_get_try);
+}
+
+static void conc__channel_get_abandon(conc_op *op) {
+    conc__channel_let_go(op, conc__channel_gets());
+}
+
+static const conc_op_class *conc__channel_gets(void) {
+    static const conc_op_class classes[2] = {
+        { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, NULL },
+        { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, conc__channel_get_abandon }
+    };
+    return classes;
+}
+
 conc_op conc_op_channel_get(conc_channel *c, conc_io *io) {
-    static const conc_op_class cls = { "channel_get", CONC_EMPTY, conc__channel_get_attempt, conc__polled_arm, NULL, NULL };
-    conc_op op = conc_op_make(&cls, c != NULL ? &c->in : NULL, io);
+    conc_op op = conc_op_make(conc__channel_gets(), c != NULL ? &c->in : NULL, io);
     if (c != NULL) op.word = CONC__POLLED(c->fd, 0, c->in.number);
     return op;
 }

@@ -174,7 +174,7 @@ static void conc__signal_end(conc__agent *agent) {
     agent->has_signal = false;
 }
 
-static void conc__forked(void) {
+void conc__forked(void) {
     conc__forks++;
     conc__survivor = conc__self()->owner;
     conc__signal_end(conc__self()); /* the parent has it too */

@@ -18,7 +18,7 @@
 #define CONC__URL_MAX 8000u
 #define CONC__DL_TOP 1000u /* transfers at a time */
 
-/* ---- lists ------------------------------------------------------------------------------------------------ */
+/* ---- lists ----------------------------------------------------------------------------------------------- */
 
 static void conc__dl_insert(conc__dl_list *list, conc__download *dl, conc__download *before) {
     conc__download *prev = before != NULL ? before->prev : list->last;
@@ -63,7 +63,7 @@ static size_t conc__text_hash(const char *text) {
     return (size_t)(h ^ h >> 32);
 }
 
-/* ---- URLs -------------------------------------------------------------------------------------------------- */
+/* ---- URLs ------------------------------------------------------------------------------------------------ */
 
 static bool conc__url_is(const char *url, const char *scheme) {
     for (; *scheme != '\0'; scheme++, url++) {
@@ -158,7 +158,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
             name[0] = '\0';
             return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", url);
         }
-        if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' '))) n = SIZE_MAX - 1;
+        if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' ')))
+            n = SIZE_MAX - 1;
         if (n == SIZE_MAX - 1) break;
         name[n] = (char)c;
     }
@@ -170,7 +171,7 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
     return CONC_OK;
 }
 
-/* ---- waiting for a session's end, and for a stir ------------------------------------------------------------ */
+/* ---- waiting for a session's end, and for a stir --------------------------------------------------------- */
 
 static void conc__dl_unuse(conc_downloader *d) {
     if (conc__sub32(&d->users, 1, CONC__ACQ_REL) != 1) return;
@@ -183,7 +184,8 @@ static void conc__dl_unuse(conc_downloader *d) {
 static conc_result conc__dl_end_attempt(conc_op *op) {
     conc_downloader *d = (conc_downloader *)op->object;
     if (d == NULL) return conc__fail(CONC_INVALID, "join of a downloader: NULL");
-    if (d->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "join: the downloader was made before fork()");
+    if (d->generation != conc__fork_generation())
+        return conc__fail(CONC_FORKED, "join: the downloader was made before fork()");
     return conc__load32(&d->ended, CONC__ACQUIRE) != 0 ? CONC_OK : CONC_PENDING;
 }
 
@@ -204,7 +206,9 @@ conc_op conc_op_downloader_end(conc_downloader *d) {
 
 static conc_result conc__stirred_attempt(conc_op *op) {
     conc__dl_worker *w = (conc__dl_worker *)op->object;
-    return conc__load32(&w->stirred, CONC__RELAXED) != 0 && conc__swap32(&w->stirred, 0, CONC__ACQUIRE) != 0 ? CONC_OK : CONC_PENDING;
+    return conc__load32(&w->stirred, CONC__RELAXED) != 0 && conc__swap32(&w->stirred, 0, CONC__ACQUIRE) != 0
+               ? CONC_OK
+               : CONC_PENDING;
 }
 
 /* Likewise. */
@@ -248,7 +252,7 @@ static void conc__dl_stir_all(conc_downloader *d) {
     }
 }
 
-/* ---- the queue ------------------------------------------------------------------------------------------------ */
+/* ---- the queue ------------------------------------------------------------------------------------------- */
 
 /* Under the lock, as all that follows here. The host of that name, made if it is new; NULL: no memory. */
 static conc__dl_host *conc__dl_host_of(conc_downloader *d, const char *name) {
@@ -305,7 +309,9 @@ static void conc__dl_enqueue(conc__download *dl, bool first) {
         conc__dl_insert(&host->queue, dl, NULL);
     } else {
         at = host->queue.first;
-        while (at != NULL && (at->item->priority > dl->item->priority || (!first && at->item->priority == dl->item->priority))) at = at->next;
+        while (at != NULL &&
+               (at->item->priority > dl->item->priority || (!first && at->item->priority == dl->item->priority)))
+            at = at->next;
         conc__dl_insert(&host->queue, dl, at);
     }
     if (host->next != NULL) return;
@@ -382,60 +388,53 @@ static void conc__dl_is_done(conc__download *dl) {
 static void conc__dl_record(conc__download *dl, conc_result r, const char *text) {
     conc_download_record *record = &dl->item->record;
     record->result = r;
-    (void)snprintf(record->error, sizeof record->error, "%s", r == CONC_OK ? "" : text != NULL ? text : conc_strerror(r));
+    (void)snprintf(record->error, sizeof record->error, "%s",
+                   r == CONC_OK   ? ""
+                   : text != NULL ? text
+                                  : conc_strerror(r));
     if (dl->began != 0) record->total = (double)(conc__port_clock_ns() - dl->began) * 1e-9;
 }
 
-/* ---- futures ------------------------------------------------------------------------------------------------------ */
+/* ---- futures --------------------------------------------------------------------------------------------- */
 
-/* It was claimed, by who cancels it, before its first turn: out of the queue, if it is not yet. */
-static void conc__dl_canceled(conc_future *f) {
-    conc__download *dl = (conc__download *)(void *)f;
-    conc__lock_take(&dl->d->lock);
-    if (dl->list != NULL && dl->state == CONC__DL_QUEUED) conc__dl_dequeue(dl);
-    conc__dl_record(dl, CONC_CANCELED, NULL);
-    conc__lock_give(&dl->d->lock);
-}
-
-static void conc__dl_future_ended(conc_future *f, uint32_t state) {
+/* conc_future_cancel(). In the queue: it ends here. Else whoever has it, or the pump, will see to it. */
+static conc_result conc__dl_cancel(conc_future *f) {
     conc__download *dl = (conc__download *)(void *)f;
     conc_downloader *d = dl->d;
-    (void)state;
-    if (dl->state != CONC__DL_QUEUED) return; /* by the session itself */
+    conc_result r = CONC_CLOSED;
     conc__lock_take(&d->lock);
-    dl->ended = true;
-    conc__dl_is_done(dl);
-    if (d->workers != NULL) {
-        d->workers->idle = false;
-        conc__dl_stir(d->workers);
-    }
-    conc__lock_give(&d->lock);
-}
-
-static void conc__dl_fired(conc_future *f) {
-    conc__download *dl = (conc__download *)(void *)f;
-    conc_downloader *d = dl->d;
-    conc__lock_take(&d->lock);
-    if (!dl->abort && (dl->state == CONC__DL_RUNS || dl->state == CONC__DL_PAUSED)) {
-        dl->abort = true;
-        (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
-        if (dl->state == CONC__DL_PAUSED) d->aborts++;
-        conc__dl_stir(dl->worker != NULL ? dl->worker : d->workers);
-    } else if (dl->state == CONC__DL_QUEUED && dl->began != 0 && dl->list != NULL) { /* for another turn */
+    if (dl->state == CONC__DL_QUEUED) {
         conc__dl_dequeue(dl);
         conc__dl_record(dl, CONC_CANCELED, NULL);
+        dl->state = CONC__DL_OVER; /* and in no list yet */
+        dl->ended = true;
+        r = CONC_OK;
+    } else if (dl->state == CONC__DL_RUNS || dl->state == CONC__DL_PAUSED) {
+        r = CONC_BUSY;
+        if (!dl->abort) {
+            dl->abort = true;
+            (void)conc__add32(&d->alarms, 1, CONC__RELEASE);
+            if (dl->state == CONC__DL_PAUSED) d->aborts++;
+            conc__dl_stir(dl->worker != NULL ? dl->worker : d->workers);
+        }
+    }
+    conc__lock_give(&d->lock);
+    if (r == CONC_OK) {
+        conc__future_end(f, CONC_CANCELED, 0, NULL);
+        conc__lock_take(&d->lock);
         conc__dl_is_done(dl);
         d->workers->idle = false;
         conc__dl_stir(d->workers);
+        conc__lock_give(&d->lock);
     }
-    conc__lock_give(&d->lock);
+    return r;
 }
 
-static void conc__dl_gone(conc_future *f) {
+static void conc__dl_freed(conc_future *f) {
     conc__dl_unuse(((conc__download *)(void *)f)->d);
 }
 
-static const conc__future_class conc__dl_futures = {NULL, conc__dl_canceled, conc__dl_future_ended, conc__dl_fired, conc__dl_gone};
+static const conc__future_class conc__dl_futures = {NULL, NULL, NULL, conc__dl_cancel, conc__dl_freed};
 
 static const conc__download *conc__download_of(const conc_future *f) {
     return f != NULL && f->cls == &conc__dl_futures ? (const conc__download *)(const void *)f : NULL;
@@ -451,7 +450,7 @@ const conc_download_item *conc_download_item_of(const conc_future *f) {
     return dl != NULL ? dl->item : NULL;
 }
 
-/* ---- turns ---------------------------------------------------------------------------------------------------------- */
+/* ---- turns ----------------------------------------------------------------------------------------------- */
 
 /* The host whose turn it is: the first in the round of those with the most urgent item, that may have one more. */
 static conc__dl_host *conc__dl_next_host(conc_downloader *d, int64_t now, int64_t *until) {
@@ -494,8 +493,6 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl = host->queue.first;
         conc__dl_dequeue(dl);
         if (host->next != NULL) d->ring = host->next;
-        /* Its second turn, or its first; or it is just being canceled, by who will see to all else. */
-        if (dl->began == 0 && !conc__future_claim(&dl->future)) dl = NULL;
     }
     if (dl != NULL) {
         dl->state = CONC__DL_RUNS;
@@ -567,7 +564,8 @@ bool conc__dl_take_extra(conc__download *dl) {
     conc_downloader *d = dl->d;
     bool may;
     conc__lock_take(&d->lock);
-    may = d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel && dl->host->running < d->desc.max_per_host;
+    may = d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel &&
+          dl->host->running < d->desc.max_per_host;
     if (may) {
         d->extra++;
         dl->host->running++;
@@ -629,7 +627,7 @@ bool conc__dl_is_over(conc__dl_worker *w) {
     return over;
 }
 
-/* ---- telling ---------------------------------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------------------- */
 
 /* The queue, and those that pause: what is to be stopped is over. */
 static void conc__dl_sweep(conc_downloader *d) {
@@ -650,7 +648,6 @@ static void conc__dl_sweep(conc_downloader *d) {
         for (host = d->hosts[i]; host != NULL; host = host->chain) {
             while ((dl = host->queue.first) != NULL) {
                 conc__dl_dequeue(dl);
-                if (dl->began == 0 && !conc__future_claim(&dl->future)) continue; /* as in conc__dl_take() */
                 conc__dl_record(dl, d->stopped, NULL);
                 conc__dl_is_done(dl);
             }
@@ -689,7 +686,8 @@ static void conc__dl_look(conc_downloader *d, conc_download_progress *p) {
             conc_download_active *a = p->active_count < d->active_room ? &d->active[p->active_count++] : NULL;
             bytes += dl->bytes;
             if (look) {
-                double speed = dl->bytes > dl->speed_bytes && since > 0 ? (double)(dl->bytes - dl->speed_bytes) / since : 0;
+                double speed =
+                    dl->bytes > dl->speed_bytes && since > 0 ? (double)(dl->bytes - dl->speed_bytes) / since : 0;
                 mine->speed = conc__dl_smooth(dl->speed, speed, since);
                 mine->speed_bytes = dl->bytes;
             }
@@ -778,7 +776,8 @@ static void conc__dl_tell_one(conc__download *dl) {
     conc__dl_call_progress(d, item, false);
     if (d->desc.done != NULL || dl->is_lent) (void)conc__or32(&dl->future.state, CONC__LOOKED, CONC__RELAXED);
     if (!dl->ended) {
-        conc__future_end(&dl->future, r, r == CONC_FAILED ? (item->record.http_code != 0 ? item->record.http_code : -1) : 0,
+        conc__future_end(&dl->future, r,
+                         r == CONC_FAILED ? (item->record.http_code != 0 ? item->record.http_code : -1) : 0,
                          r == CONC_OK ? NULL : item->record.error);
     }
     conc__lock_take(&d->lock);
@@ -836,7 +835,7 @@ void conc__dl_tell(conc__dl_worker *w, int64_t *until) {
     conc__lock_give(&d->lock);
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------------------- */
 
 /* Release: all that was done is seen by who joins. Then only the memory is used, of which the worker is a user. */
 static void conc__dl_ends(conc_downloader *d) {
@@ -861,7 +860,7 @@ void conc__dl_worker_ends(conc__dl_worker *w) {
     conc__dl_unuse(d);
 }
 
-/* ---- workers ------------------------------------------------------------------------------------------------------------------ */
+/* ---- workers --------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_start(conc__dl_worker *w) {
     return w->d->desc.engine == CONC_DOWNLOAD_PROCESSES ? conc__dl_crew_start(w) : conc__dl_engine_start(w);
@@ -931,7 +930,7 @@ static void conc__dl_workers_free(conc_downloader *d) {
     }
 }
 
-/* ---- sessions -------------------------------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------------------- */
 
 static bool conc__dl_seconds(double *value, double standard) {
     if (!(*value >= 0) || *value > 1e9) return false;
@@ -964,9 +963,11 @@ static bool conc__dl_is_line(const char *text) {
 static conc_result conc__dl_check(conc_download_desc *desc) {
     size_t i;
     if (desc->max_parallel > CONC__DL_TOP || desc->segments > CONC__PIECES) {
-        return conc__fail(CONC_INVALID, "downloads: max_parallel is at most %u, segments at most %u", CONC__DL_TOP, (unsigned)CONC__PIECES);
+        return conc__fail(CONC_INVALID, "downloads: max_parallel is at most %u, segments at most %u", CONC__DL_TOP,
+                          (unsigned)CONC__PIECES);
     }
-    if (desc->engine != CONC_DOWNLOAD_COROUTINES && desc->engine != CONC_DOWNLOAD_THREADS && desc->engine != CONC_DOWNLOAD_PROCESSES) {
+    if (desc->engine != CONC_DOWNLOAD_COROUTINES && desc->engine != CONC_DOWNLOAD_THREADS &&
+        desc->engine != CONC_DOWNLOAD_PROCESSES) {
         return conc__fail(CONC_INVALID, "downloads: no such engine");
     }
     if (desc->loop != NULL && desc->engine != CONC_DOWNLOAD_COROUTINES) {
@@ -999,7 +1000,8 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
 
 static conc_result conc__dl_copy_strings(conc_downloader *d) {
     conc_download_desc *desc = &d->desc;
-    size_t size = conc__dl_length(desc->user_agent) + conc__dl_length(desc->proxy) + conc__dl_length(desc->ca_file), n = 0, i;
+    size_t size = conc__dl_length(desc->user_agent) + conc__dl_length(desc->proxy) + conc__dl_length(desc->ca_file),
+           n = 0, i;
     char *at;
     for (; desc->headers != NULL && desc->headers[n] != NULL; n++) size += conc__dl_length(desc->headers[n]);
     d->strings = at = (char *)conc__alloc(size + 1, 1, "a downloader's strings");
@@ -1093,7 +1095,7 @@ conc_downloader *conc_downloader_new(const conc_download_desc *desc) {
     return d;
 }
 
-/* ---- adding ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- adding ---------------------------------------------------------------------------------------------- */
 
 /* What is wrong with an item is its own result. */
 static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t size) {
@@ -1104,19 +1106,22 @@ static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t si
     if (r == CONC_OK && !is_https && !d->desc.allow_http) {
         r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item->url);
     }
-    if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/')) r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
+    if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/'))
+        r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
     if (r == CONC_OK) r = conc__hash_parse(dl->item->checksum, &dl->hash, dl->digest);
     return r;
 }
 
 /* `item` is copied behind the struct; or, `lent`, used where it is, and stays until it has been told. */
 static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item, bool lent) {
-    size_t size = sizeof *item + conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
+    size_t size =
+        sizeof *item + conc__dl_length(item->url) + conc__dl_length(item->path) + conc__dl_length(item->checksum);
     conc__download *dl = (conc__download *)conc__alloc(1, sizeof *dl + (lent ? 0 : size), "a download");
     char host[CONC__URL_MAX + 16], *at;
     conc_result r;
     if (dl == NULL) return NULL;
-    conc__future_begin(&dl->future, &conc__dl_futures, NULL, NULL, item->user);
+    conc__future_init(&dl->future, &conc__dl_futures, NULL, NULL, item->user);
+    (void)conc__future_claim(&dl->future); /* from the beginning: see conc__dl_cancel() */
     dl->d = d;
     dl->is_lent = lent;
     dl->item = item;
@@ -1151,7 +1156,8 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
         d->sized++;
         d->size += item->size;
     }
-    if (r == CONC_OK && !conc__dl_target_enter(dl)) r = conc__fail(CONC_BUSY, "another download of this session has the same target");
+    if (r == CONC_OK && !conc__dl_target_enter(dl))
+        r = conc__fail(CONC_BUSY, "another download of this session has the same target");
     if (r == CONC_OK) {
         dl->host = conc__dl_host_of(d, host);
         if (dl->host == NULL) r = CONC_NO_MEMORY;
@@ -1159,7 +1165,6 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
     if (r == CONC_OK) {
         conc__dl_enqueue(dl, false);
     } else {
-        (void)conc__future_claim(&dl->future);
         conc__dl_record(dl, r, conc_error_detail());
         conc__dl_is_done(dl);
     }
@@ -1170,7 +1175,8 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
 
 static conc_result conc__dl_wrong(const conc_downloader *d, const char *what) {
     if (d == NULL) return conc__fail(CONC_INVALID, "%s: NULL", what);
-    if (d->generation != conc__fork_generation()) return conc__fail(CONC_FORKED, "%s: the downloader was made before fork()", what);
+    if (d->generation != conc__fork_generation())
+        return conc__fail(CONC_FORKED, "%s: the downloader was made before fork()", what);
     return CONC_OK;
 }
 
@@ -1178,14 +1184,17 @@ conc_future *conc_downloader_add(conc_downloader *d, const conc_download_item *i
     conc__download *dl;
     if (conc__dl_wrong(d, "conc_downloader_add") != CONC_OK) return NULL;
     if (item == NULL || item->url == NULL || item->path == NULL) {
-        (void)conc__fail(CONC_INVALID, "conc_downloader_add: no %s", item == NULL ? "item" : item->url == NULL ? "url" : "path");
+        (void)conc__fail(CONC_INVALID, "conc_downloader_add: no %s",
+                         item == NULL        ? "item"
+                         : item->url == NULL ? "url"
+                                             : "path");
         return NULL;
     }
     dl = conc__dl_add(d, (conc_download_item *)(uintptr_t)item, false);
     return dl != NULL ? &dl->future : NULL;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------------------- */
 
 typedef struct conc__dl_results {
     conc_iter iter;
@@ -1275,7 +1284,7 @@ conc_iter *conc_downloader_results(conc_downloader *d) {
     return &results->iter;
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- closing --------------------------------------------------------------------------------------------- */
 
 conc_result conc_downloader_close(conc_downloader *d) {
     conc_result r = conc__dl_wrong(d, "conc_downloader_close");
@@ -1314,7 +1323,8 @@ conc_result conc_downloader_free(conc_downloader *d) {
     size_t i;
     bool forked;
     if (d == NULL) return CONC_OK;
-    forked = d->generation != conc__fork_generation(); /* its threads are not here; what is curl's stays with the parent */
+    forked =
+        d->generation != conc__fork_generation(); /* its threads are not here; what is curl's stays with the parent */
     if (!forked && conc__load32(&d->ended, CONC__ACQUIRE) == 0) {
         return conc__fail(CONC_BUSY, "conc_downloader_free: it has not ended (close or cancel it, and join it)");
     }
@@ -1350,7 +1360,7 @@ conc_result conc_downloader_finish(conc_downloader *d) {
     return r == CONC_OK ? conc_downloader_free(d) : r;
 }
 
-/* ---- one call ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one call -------------------------------------------------------------------------------------------- */
 
 /* What the records say, in one result and one sentence. */
 static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_result stopped) {
@@ -1363,8 +1373,8 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_
         if (one == CONC_CANCELED || (one == CONC_TIMEOUT && stopped == CONC_TIMEOUT)) r = one;
     }
     if (bad == 0) return CONC_OK;
-    return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n, items[first].url,
-                      items[first].record.error);
+    return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n,
+                      items[first].url, items[first].record.error);
 }
 
 /* `stopped`: CONC_OK, or why all that was left was given up. */
@@ -1427,7 +1437,8 @@ conc_result conc_download_all(conc_download_item *items, size_t n, const conc_do
     if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
     for (i = 0; i < n; i++) {
         if (items[i].url == NULL || items[i].path == NULL) {
-            return conc__fail(CONC_INVALID, "conc_download_all: item %zu has no %s", i, items[i].url == NULL ? "url" : "path");
+            return conc__fail(CONC_INVALID, "conc_download_all: item %zu has no %s", i,
+                              items[i].url == NULL ? "url" : "path");
         }
     }
     r = conc__dl_fetch(items, n, desc, &stopped);
@@ -1438,7 +1449,8 @@ conc_result conc_download(const char *url, const char *path, const conc_download
     conc_download_item item;
     conc_result r = conc__dl_here("conc_download"), stopped;
     if (r != CONC_OK) return r;
-    if (url == NULL || path == NULL) return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
+    if (url == NULL || path == NULL)
+        return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
     memset(&item, 0, sizeof item);
     item.url = url;
     item.path = path;

@@ -39,7 +39,12 @@ static const char *conc__bars_bytes(double bytes, char out[16]) {
         bytes /= 1000;
         unit++;
     }
-    (void)snprintf(out, 16, unit == 0 ? "%4.0f %s" : bytes < 9.995 ? "%4.2f %s" : bytes < 99.95 ? "%4.1f %s" : "%4.0f %s", bytes, units[unit]);
+    (void)snprintf(out, 16,
+                   unit == 0       ? "%4.0f %s"
+                   : bytes < 9.995 ? "%4.2f %s"
+                   : bytes < 99.95 ? "%4.1f %s"
+                                   : "%4.0f %s",
+                   bytes, units[unit]);
     return out;
 }
 
@@ -86,7 +91,8 @@ static const char *conc__bars_name(const char *path, char *out, size_t size, siz
 static void conc__bars_bar(conc__bars *b, double share, size_t width) {
     size_t full = share < 0 ? 0 : share >= 1 ? width : (size_t)(share * (double)width), i;
     conc__bars_put(b, "[");
-    for (i = 0; i < width; i++) conc__bars_put(b, "%c", i < full ? '=' : i == full && share >= 0 && share < 1 ? '>' : ' ');
+    for (i = 0; i < width; i++)
+        conc__bars_put(b, "%c", i < full ? '=' : i == full && share >= 0 && share < 1 ? '>' : ' ');
     conc__bars_put(b, "]");
 }
 
@@ -112,23 +118,28 @@ static void conc__bars_file(conc__bars *b, const conc_download_active *a, size_t
 
 static void conc__bars_total(conc__bars *b, const conc_download_progress *p, size_t columns) {
     char bytes[16], size[16], speed[16], left[24], head[120], tail[120];
-    double share = p->size_is_known && p->size != 0 ? (double)p->bytes / (double)p->size
-                                                    : (double)(p->done + p->failed) / (double)(p->items != 0 ? p->items : 1);
+    double share = p->size_is_known && p->size != 0
+                       ? (double)p->bytes / (double)p->size
+                       : (double)(p->done + p->failed) / (double)(p->items != 0 ? p->items : 1);
     size_t n, m;
-    (void)snprintf(head, sizeof head, "%llu of %llu", (unsigned long long)(p->done + p->failed), (unsigned long long)p->items);
+    (void)snprintf(head, sizeof head, "%llu of %llu", (unsigned long long)(p->done + p->failed),
+                   (unsigned long long)p->items);
     n = strlen(head);
     if (p->failed != 0) (void)snprintf(head + n, sizeof head - n, ", %llu failed", (unsigned long long)p->failed);
     if (p->size_is_known) {
-        (void)snprintf(tail, sizeof tail, "%s of %s", conc__bars_bytes((double)p->bytes, bytes), conc__bars_bytes((double)p->size, size));
+        (void)snprintf(tail, sizeof tail, "%s of %s", conc__bars_bytes((double)p->bytes, bytes),
+                       conc__bars_bytes((double)p->size, size));
     } else {
         (void)snprintf(tail, sizeof tail, "%s", conc__bars_bytes((double)p->bytes, bytes));
     }
     m = strlen(tail);
     if (p->last) {
         (void)snprintf(tail + m, sizeof tail - m, " %s/s in %s",
-                       conc__bars_bytes(p->seconds > 0 ? (double)p->bytes / p->seconds : 0, speed), conc__bars_time(p->seconds, left));
+                       conc__bars_bytes(p->seconds > 0 ? (double)p->bytes / p->seconds : 0, speed),
+                       conc__bars_time(p->seconds, left));
     } else {
-        (void)snprintf(tail + m, sizeof tail - m, " %s/s %s", conc__bars_bytes(p->speed, speed), conc__bars_time(p->left, left));
+        (void)snprintf(tail + m, sizeof tail - m, " %s/s %s", conc__bars_bytes(p->speed, speed),
+                       conc__bars_time(p->left, left));
     }
     if (columns == 0) { /* no terminal: no bar */
         conc__bars_put(b, "%s: %s", head, tail);
@@ -182,12 +193,15 @@ void conc_download_bars(const conc_download_progress *p, void *user) {
         (void)fwrite(b.text, 1, b.n, stderr);
         return;
     }
-    if (p->ended != NULL && p->ended->record.result == CONC_OK && !p->last && now - p->scratch[CONC__BARS_DRAWN] < 50000000) return;
+    if (p->ended != NULL && p->ended->record.result == CONC_OK && !p->last &&
+        now - p->scratch[CONC__BARS_DRAWN] < 50000000)
+        return;
     if (columns > CONC__BARS_COLUMNS) columns = CONC__BARS_COLUMNS;
     columns = columns > 1 ? columns - 1 : 1; /* a full line would begin the next */
     room = rows > 4 ? rows - 3 : 1;
     if (room > CONC__BARS_ROWS - 2) room = CONC__BARS_ROWS - 2;
-    if (p->scratch[CONC__BARS_LINES] > 1) conc__bars_put(&b, "\r\033[%lluA", (unsigned long long)p->scratch[CONC__BARS_LINES] - 1);
+    if (p->scratch[CONC__BARS_LINES] > 1)
+        conc__bars_put(&b, "\r\033[%lluA", (unsigned long long)p->scratch[CONC__BARS_LINES] - 1);
     conc__bars_put(&b, "\r\033[J");
     if (p->ended != NULL) conc__bars_ended(&b, p->ended, false);
     for (i = 0; i < p->active_count && !p->last; i++) {

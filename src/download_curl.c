@@ -15,7 +15,8 @@
 
 #if defined(__has_include)
 #if !__has_include(<curl/curl.h>)
-#error "conc.h: CONC_WITH_CURL needs libcurl's headers: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora), curl-dev (Alpine), curl (Homebrew, vcpkg), or do not define it"
+#error                                                                                                                 \
+    "conc.h: CONC_WITH_CURL needs libcurl's headers: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora), curl-dev (Alpine), curl (Homebrew, vcpkg), or do not define it"
 #endif
 #endif
 #include <curl/curl.h>
@@ -26,12 +27,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CONC__DL_SPARE 65536u        /* of an answer that nobody wants, so much is read, so that the connection can be used again */
-#define CONC__DL_RESERVE (8u << 20)  /* from this length on, room on the disk is asked for before */
+#define CONC__DL_SPARE                                                                                                 \
+    65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
+#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is asked for before */
 #define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
 #define CONC__DL_NOTE_NS 1000000000
-#define CONC__DL_PAUSE_NS 10000000     /* how long what is too early waits at least */
-#define CONC__DL_ATTEMPTS 1000u      /* of one item, whatever they have brought */
+#define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
+#define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
 typedef struct conc__engine conc__engine;
 typedef struct conc__job_dl conc__job_dl;
@@ -42,8 +44,8 @@ typedef struct conc__dl_socket {
     struct conc__dl_socket *next; /* free ones */
     conc__engine *e;
     curl_socket_t fd;
-    int want;        /* CURL_POLL_IN, _OUT, _INOUT, _NONE */
-    bool changed;    /* `want` has, or it is gone. Waited for under this struct's address */
+    int want;     /* CURL_POLL_IN, _OUT, _INOUT, _NONE */
+    bool changed; /* `want` has, or it is gone. Waited for under this struct's address */
     bool gone;
     uint8_t asked;
 } conc__dl_socket;
@@ -60,43 +62,45 @@ struct conc__transfer {
     conc__engine *e;
     conc__job_dl *job;
     CURL *easy;
-    struct curl_slist *headers;   /* its own; NULL: the session's */
-    int piece;                    /* -1: the whole file, or its rest */
-    uint64_t from, at;            /* where it began in the file, and where the next byte goes */
+    struct curl_slist *headers; /* its own; NULL: the session's */
+    int piece;                  /* -1: the whole file, or its rest */
+    uint64_t from, at;          /* where it began in the file, and where the next byte goes */
     unsigned body;
-    conc__transfer *after;        /* in the list of those that wait for bandwidth */
+    conc__transfer *after; /* in the list of those that wait for bandwidth */
     bool is_paused;
-    uint64_t grant;               /* so much may come, although others wait */
-    bool cut;                     /* we have ended it, and that is no error */
-    unsigned redirects;           /* followed */
-    bool foreign;                 /* a redirect has led to another host: no headers of the caller's */
+    uint64_t grant; /* so much may come, although others wait */
+    bool cut;       /* we have ended it, and that is no error */
+    unsigned redirects; /* followed */
+    bool foreign;   /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
-    int64_t moved;                /* when bytes last came, or it began */
+    int64_t since;                /* for min_speed: so many bytes since then */
+    uint64_t came;
+    int64_t moved;                           /* when bytes last came, or it began */
     char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
-    int64_t date;                 /* of the answer; 0: none */
+    int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
-    char *url;                    /* a redirect's, or NULL */
+    char *url; /* a redirect's, or NULL */
     char error[CURL_ERROR_SIZE];
 };
 
 /* A download's turn. */
 struct conc__job_dl {
-    conc__job_dl *next, **link;   /* in the list of those that have pieces to be begun; link NULL: in none */
+    conc__job_dl *next, **link; /* in the list of those that have pieces to be begun; link NULL: in none */
     conc__engine *e;
     conc__download *dl;
     conc__dl_file file;
     conc__hash hash;
-    bool hashes;                  /* each byte is added as it comes */
-    unsigned transfers;           /* under way */
-    uint64_t next_piece;          /* bit i: piece i has to be begun */
-    uint64_t before;              /* kept, at the beginning of the turn */
-    uint64_t noted;               /* received, at the last note; */
+    bool hashes;         /* each byte is added as it comes */
+    unsigned transfers;  /* under way */
+    uint64_t next_piece; /* bit i: piece i has to be begun */
+    uint64_t before;     /* kept, at the beginning of the turn */
+    uint64_t noted;      /* received, at the last note; */
     int64_t noted_at;
-    uint64_t fresh;               /* received in this turn */
-    conc_result result;           /* CONC_OK: well so far */
-    bool again;                   /* what went wrong may go away by itself */
-    bool afresh;                  /* and what is there is of no use */
-    double retry_after;           /* seconds; < 0: not said */
+    uint64_t fresh;     /* received in this turn */
+    conc_result result; /* CONC_OK: well so far */
+    bool again;         /* what went wrong may go away by itself */
+    bool afresh;        /* and what is there is of no use */
+    double retry_after; /* seconds; < 0: not said */
     char text[256];
 };
 
@@ -105,27 +109,34 @@ struct conc__engine {
     conc_downloader *d;
     CURLM *multi;
     struct curl_slist *headers;
-    conc__transfer *active, *spare; /* under way; with a handle, for the next */
-    unsigned count, jobs;           /* transfers under way; jobs, also those in verification */
-    conc__job_dl *pending;          /* with pieces to be begun */
-    conc__dl_socket *sockets;       /* free */
-    unsigned watchers;              /* their tasks */
-    int64_t timer;                  /* libcurl's; INT64_MAX: none */
-    int64_t until;                  /* the pump sleeps till then; INT64_MIN: it runs */
-    int64_t check;                  /* when to look for stalls */
+    conc__transfer *active, *spare;       /* under way; with a handle, for the next */
+    unsigned count, jobs;                 /* transfers under way; jobs, also those in verification */
+    conc__job_dl *pending;                /* with pieces to be begun */
+    conc__dl_socket *sockets;             /* free */
+    unsigned watchers;                    /* their tasks */
+    int64_t timer;                        /* libcurl's; INT64_MAX: none */
+    int64_t until;                        /* the pump sleeps till then; INT64_MIN: it runs */
+    int64_t check;                        /* when to look for stalls */
     conc__transfer *paused, **paused_end; /* those that wait for bandwidth, in their order; */
-    int64_t resume;                 /* till when */
-    bool again;                     /* something has changed since it began its last round */
-    uint32_t alarms;                /* of the session's, seen */
+    int64_t resume;                       /* till when */
+    bool again;                           /* something has changed since it began its last round */
+    uint32_t alarms;                      /* of the session's, seen */
     long buffer;
     uint32_t random;
 };
 
-/* A call that can fail, unless it is to. */
-#define CONC__CURLE(fault, call) ((fault) != 0 ? CURLE_OUT_OF_MEMORY : (call))
-#define CONC__CURLM(fault, call) ((fault) != 0 ? CURLM_OUT_OF_MEMORY : (call))
+/* An option that libcurl copies. */
+static CURLcode conc__easy_set(CURL *easy, CURLoption option, const char *text) {
+    return CONC__FAULT("curl_easy_setopt", CURLE_OUT_OF_MEMORY) != 0 ? CURLE_OUT_OF_MEMORY
+                                                                     : curl_easy_setopt(easy, option, text);
+}
 
-/* ---- libcurl as a whole ------------------------------------------------------------------------------------- */
+static bool conc__multi_add(conc__transfer *t) {
+    return CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY) == 0 &&
+           curl_multi_add_handle(t->e->multi, t->easy) == CURLM_OK;
+}
+
+/* ---- libcurl as a whole ---------------------------------------------------------------------------------- */
 
 static int conc__curl_init(void *unused) {
     (void)unused;
@@ -141,7 +152,7 @@ conc_result conc__curl_begin(void) {
     return r == CONC_OK ? r : conc__fail(CONC_SYSTEM, "libcurl cannot begin (curl_global_init)");
 }
 
-/* ---- sockets --------------------------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------------------- */
 
 /* Has the pump make another round. */
 static void conc__engine_stir(conc__engine *e) {
@@ -181,7 +192,8 @@ static conc_op conc__op_socket_ready(conc__dl_socket *s, unsigned side) {
 }
 
 static size_t conc__socket_ops(conc__dl_socket *s, conc_op ops[3]) {
-    static const conc_op_class cls = {"socket", CONC_BUSY, conc__socket_changed_attempt, conc__socket_changed_arm, NULL, NULL};
+    static const conc_op_class cls = {"socket", CONC_BUSY, conc__socket_changed_attempt, conc__socket_changed_arm,
+                                      NULL,     NULL};
     size_t n = 1;
     s->changed = false;
     s->asked = 0;
@@ -204,7 +216,8 @@ CONC_CORO(conc__dl_watch, conc__dl_socket *s; size_t n; conc_op ops[3];) {
         CO_AWAIT_ANY(self->ops, self->n);
         if (self->co.value > 0 && !self->s->gone) {
             conc__engine_action(self->s->e, self->s->fd,
-                                conc__polled_side(self->ops[self->co.value].word) != 0 ? CURL_CSELECT_OUT : CURL_CSELECT_IN);
+                                conc__polled_side(self->ops[self->co.value].word) != 0 ? CURL_CSELECT_OUT
+                                                                                       : CURL_CSELECT_IN);
         } else if (self->co.value < 0) { /* it cannot be watched: libcurl is to look itself */
             CO_AWAIT(conc_op_sleep(0.01));
             if (!self->s->gone) conc__engine_action(self->s->e, self->s->fd, 0);
@@ -279,7 +292,7 @@ static int conc__engine_timer(CURLM *multi, long ms, void *engine) {
     return 0;
 }
 
-/* ---- what a job is told -------------------------------------------------------------------------------------------- */
+/* ---- what a job is told ---------------------------------------------------------------------------------- */
 
 /* The first reason counts. `again`: it may go away by itself. */
 static void conc__job_fails(conc__job_dl *job, conc_result r, bool again, const char *text) {
@@ -321,14 +334,16 @@ static void conc__job_progress(conc__job_dl *job) {
 /* A note, if it is time: for what takes long. */
 static void conc__job_note(conc__job_dl *job, int64_t now) {
     bool is_long = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
-    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) || (job->file.is_note_right && job->file.piece_count == 0)) return;
+    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
+        (job->file.is_note_right && job->file.piece_count == 0))
+        return;
     if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
     job->noted = job->fresh;
     job->noted_at = now;
     (void)conc__dl_file_note(&job->file, job->dl->item->url); /* without it a later call has more to do, no more */
 }
 
-/* ---- bandwidth ---------------------------------------------------------------------------------------------------------------------
+/* ---- bandwidth ----------------------------------------------------------------------------------------------
  * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go on. Those that wait go on in
  * turns, each for a while. (libcurl's own limit is one transfer's, and lets the first seconds pass.) */
 
@@ -378,7 +393,7 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
     if (e->paused != NULL) e->resume = now + CONC__DL_PAUSE_NS;
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------------ */
+/* ---- answers --------------------------------------------------------------------------------------------- */
 
 /* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or too long. */
 static bool conc__header_is(const char *line, size_t n, const char *name, char *out, size_t size) {
@@ -432,7 +447,8 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
     case 'c': (void)conc__header_is(line, n, "content-range:", t->range, sizeof t->range); break;
     case 'A':
     case 'a':
-        if (conc__header_is(line, n, "accept-ranges:", text, sizeof text)) t->accepts_ranges = strcmp(text, "bytes") == 0;
+        if (conc__header_is(line, n, "accept-ranges:", text, sizeof text))
+            t->accepts_ranges = strcmp(text, "bytes") == 0;
         break;
     default: break;
     }
@@ -443,7 +459,8 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
 static bool conc__range_parse(const char *text, uint64_t *from, uint64_t *total) {
     unsigned long long a, b, c;
     char unit[8];
-    if (strncmp(text, "bytes ", 6) != 0 || sscanf(text, "%7s %llu-%llu/%llu", unit, &a, &b, &c) != 4 || a > b || b >= c) return false;
+    if (strncmp(text, "bytes ", 6) != 0 || sscanf(text, "%7s %llu-%llu/%llu", unit, &a, &b, &c) != 4 || a > b || b >= c)
+        return false;
     *from = a;
     *total = c;
     return true;
@@ -476,7 +493,9 @@ static void conc__job_divide(conc__transfer *t) {
     conc__dl_file *file = &job->file;
     unsigned n = job->e->d->desc.segments, i;
     uint64_t rest = file->length - t->at, size;
-    if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min || rest / n == 0) return;
+    if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min ||
+        rest / n == 0)
+        return;
     if ((!t->accepts_ranges && t->from == 0) || job->dl->in_one) return;
     if (file->etag[0] == '\0' && file->date[0] == '\0') return;
     size = rest / n;
@@ -516,7 +535,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
             conc__job_fails(job, CONC_BROKEN, true, "the server gave a part that was not asked for (206)");
             return false;
         }
-        if (!conc__range_parse(t->range, &from, &total) || from != t->from || (file->has_length && total != file->length)) {
+        if (!conc__range_parse(t->range, &from, &total) || from != t->from ||
+            (file->has_length && total != file->length)) {
             job->afresh = true;
             conc__job_fails(job, CONC_BROKEN, true, "the server gave another part than was asked for (206)");
             return false;
@@ -535,7 +555,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         }
         if (t->piece >= 0) { /* the file has changed, or the server knows no ranges */
             job->afresh = true;
-            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server while it was fetched in pieces");
+            conc__job_fails(job, CONC_BROKEN, true,
+                            "the file has changed at the server while it was fetched in pieces");
             return false;
         }
         if (file->part.size > 0 || t->from > 0 || file->kept > 0 || file->is_noted) {
@@ -554,7 +575,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     }
     if (has_total && wanted != 0 && total != wanted) {
         char text[120];
-        (void)snprintf(text, sizeof text, "the server has %llu bytes, and not %llu", (unsigned long long)total, (unsigned long long)wanted);
+        (void)snprintf(text, sizeof text, "the server has %llu bytes, and not %llu", (unsigned long long)total,
+                       (unsigned long long)wanted);
         job->afresh = true;
         conc__job_fails(job, CONC_BROKEN, false, text);
         return false;
@@ -617,7 +639,8 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
         conc__job_fails(job, CONC_REJECTED, false, "more came than max_bytes");
         return false;
     }
-    if ((file->has_length && t->at + n > file->length) || (job->dl->item->size != 0 && t->at + n > job->dl->item->size)) {
+    if ((file->has_length && t->at + n > file->length) ||
+        (job->dl->item->size != 0 && t->at + n > job->dl->item->size)) {
         job->afresh = true;
         conc__job_fails(job, CONC_BROKEN, false, "more came than the file is long");
         return false;
@@ -630,6 +653,7 @@ static bool conc__transfer_take(conc__transfer *t, const char *data, size_t n) {
         return false;
     }
     t->at += n;
+    t->came += n;
     file->kept += n;
     job->fresh += n;
     job->dl->item->record.received += n;
@@ -659,20 +683,20 @@ static size_t conc__transfer_write(char *data, size_t size, size_t n, void *arg)
     return 0;
 }
 
-/* ---- handles -------------------------------------------------------------------------------------------------------------------- */
+/* ---- handles --------------------------------------------------------------------------------------------- */
 
 static CURLcode conc__easy_dress(conc__transfer *t) {
     const conc_download_desc *desc = &t->e->d->desc;
     CURL *easy = t->easy;
-    CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: user agent", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_USERAGENT, desc->user_agent)); /* (those that copy can fail) */
-    if (c == CURLE_OK && desc->proxy != NULL) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: proxy", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_PROXY, desc->proxy));
-    if (c == CURLE_OK && desc->ca_file != NULL) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: certificates", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_CAINFO, desc->ca_file));
+    CURLcode c = conc__easy_set(easy, CURLOPT_USERAGENT, desc->user_agent); /* (those that copy can fail) */
+    if (c == CURLE_OK && desc->proxy != NULL) c = conc__easy_set(easy, CURLOPT_PROXY, desc->proxy);
+    if (c == CURLE_OK && desc->ca_file != NULL) c = conc__easy_set(easy, CURLOPT_CAINFO, desc->ca_file);
 #if LIBCURL_VERSION_NUM >= 0x075500
-    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: protocols", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https"));
+    if (c == CURLE_OK) c = conc__easy_set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 #else
     if (c == CURLE_OK) c = curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
-    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: buffer", CURLE_OUT_OF_MEMORY), curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, t->e->buffer));
+    if (c == CURLE_OK) c = curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, t->e->buffer);
 #if LIBCURL_VERSION_NUM >= 0x075700
     (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a cancel does not wait for a look-up that is under way */
 #endif
@@ -686,7 +710,8 @@ static CURLcode conc__easy_dress(conc__transfer *t) {
     (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
     (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(desc->connect_timeout * 1000) + 1);
-    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, desc->no_http2 ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
+    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                           desc->no_http2 ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
     return c;
 }
 
@@ -735,7 +760,7 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     conc__dl_file *file = &job->file;
     const char *url = t->url != NULL ? t->url : job->dl->item->url;
     char range[64];
-    CURLcode c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: url", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_URL, url));
+    CURLcode c = conc__easy_set(t->easy, CURLOPT_URL, url);
     struct curl_slist *headers = t->foreign ? NULL : t->e->headers, *at;
     const char *validator = file->etag[0] != '\0' ? file->etag : file->date;
     t->cut = false;
@@ -745,7 +770,8 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     t->headers = NULL;
     range[0] = '\0';
     if (t->piece >= 0 && (t->from > 0 || file->pieces[t->piece].end < file->length)) {
-        (void)snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)t->from, (unsigned long long)file->pieces[t->piece].end - 1);
+        (void)snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)t->from,
+                       (unsigned long long)file->pieces[t->piece].end - 1);
     } else if (t->piece >= 0 || t->from > 0) {
         (void)snprintf(range, sizeof range, "%llu-", (unsigned long long)t->from);
     }
@@ -753,7 +779,8 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
         char line[300];
         (void)snprintf(line, sizeof line, "If-Range: %s", validator);
         for (at = headers; at != NULL && c == CURLE_OK; at = at->next) {
-            struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(t->headers, at->data);
+            struct curl_slist *more =
+                CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(t->headers, at->data);
             if (more == NULL) c = CURLE_OUT_OF_MEMORY;
             if (more != NULL) t->headers = more;
         }
@@ -762,8 +789,9 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
         if (at != NULL) headers = t->headers = at;
     }
     (void)curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, headers);
-    (void)curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, t->e->d->desc.no_http2 || (url[4] != 's' && url[4] != 'S') ? 0L : 1L);
-    if (c == CURLE_OK) c = CONC__CURLE(CONC__FAULT("curl_easy_setopt: range", CURLE_OUT_OF_MEMORY), curl_easy_setopt(t->easy, CURLOPT_RANGE, range[0] != '\0' ? range : NULL));
+    (void)curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT,
+                           t->e->d->desc.no_http2 || (url[4] != 's' && url[4] != 'S') ? 0L : 1L);
+    if (c == CURLE_OK) c = conc__easy_set(t->easy, CURLOPT_RANGE, range[0] != '\0' ? range : NULL);
     return c;
 }
 
@@ -779,9 +807,9 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->from = t->at = from;
     t->foreign = false;
     t->redirects = 0;
-    t->grant = 0;
-    t->moved = conc__port_clock_ns();
-    if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(job->e->multi, t->easy)) != CURLM_OK) {
+    t->grant = t->came = 0;
+    t->moved = t->since = conc__port_clock_ns();
+    if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
         conc__transfer_release(t);
         conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a transfer");
         return false;
@@ -790,7 +818,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     return true;
 }
 
-/* ---- jobs -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------------------ */
 
 static void conc__job_unpend(conc__job_dl *job) {
     if (job->link == NULL) return;
@@ -834,7 +862,8 @@ static void conc__job_end(conc__job_dl *job) {
         }
         if (job->retry_after > desc->retry_after_max) {
             size_t n = strlen(job->text);
-            (void)snprintf(job->text + n, sizeof job->text - n, "; it asks to be left alone for %.0f s", job->retry_after);
+            (void)snprintf(job->text + n, sizeof job->text - n, "; it asks to be left alone for %.0f s",
+                           job->retry_after);
         }
         keep = kept && (delay >= 0 || !desc->discard_parts);
         record->bytes = keep ? job->file.kept : 0;
@@ -1005,7 +1034,8 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
     job->retry_after = -1;
     job->before = job->file.kept;
     job->noted_at = conc__port_clock_ns();
-    if (!conc__job_can_resume(job) || (dl->item->size != 0 && job->file.has_length && job->file.length != dl->item->size)) {
+    if (!conc__job_can_resume(job) ||
+        (dl->item->size != 0 && job->file.has_length && job->file.length != dl->item->size)) {
         if (job->file.part.size > 0) r = conc__dl_file_restart(&job->file);
         job->before = 0;
     }
@@ -1040,11 +1070,12 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
         conc__job_end(job);
         return;
     }
-    if (job->file.has_length && job->before == job->file.length && job->before > 0) job->file.kept--; /* whole, as it seems: one byte will tell */
+    if (job->file.has_length && job->before == job->file.length && job->before > 0)
+        job->file.kept--; /* whole, as it seems: one byte will tell */
     if (!conc__transfer_start(job, -1, job->file.kept)) conc__job_end(job);
 }
 
-/* ---- how a transfer ended --------------------------------------------------------------------------------------------------------------- */
+/* ---- how a transfer ended -------------------------------------------------------------------------------- */
 
 static bool conc__code_is_passing(long code) {
     return code == 408 || code == 429 || code == 500 || code == 502 || code == 503 || code == 504;
@@ -1057,8 +1088,10 @@ static void conc__transfer_times(conc__transfer *t) {
     char *url = NULL;
     record->connect = record->first_byte = 0;
     (void)curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &n);
-    if (n > 0 && curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK) record->connect = (double)us * 1e-6;
-    if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK) record->first_byte = (double)us * 1e-6;
+    if (n > 0 && curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK)
+        record->connect = (double)us * 1e-6;
+    if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK)
+        record->first_byte = (double)us * 1e-6;
     if (record->redirects > 0 && curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL) {
         (void)snprintf(record->final_url, sizeof record->final_url, "%s", url);
     }
@@ -1104,7 +1137,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
         if (strcmp(names, names + 8192) != 0 || was_https != is_https) t->foreign = true;
         t->redirects++;
         if (t->redirects > record->redirects) record->redirects = t->redirects;
-        if (conc__transfer_ask(t) != CURLE_OK || CONC__CURLM(CONC__FAULT("curl_multi_add_handle", CURLM_OUT_OF_MEMORY), curl_multi_add_handle(t->e->multi, t->easy)) != CURLM_OK) {
+        if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
             conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a redirect");
             r = CONC_NO_MEMORY;
         }
@@ -1123,7 +1156,8 @@ static void conc__transfer_refused(conc__transfer *t, long code) {
 #if LIBCURL_VERSION_NUM >= 0x074200
     if (again) {
         curl_off_t seconds = 0;
-        if (curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK && seconds > 0) job->retry_after = (double)seconds;
+        if (curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK && seconds > 0)
+            job->retry_after = (double)seconds;
         if (code == 429 && seconds > 0 && job->retry_after <= job->e->d->desc.retry_after_max) {
             conc__dl_host_close(job->dl, conc__port_clock_ns() + (int64_t)(job->retry_after * 1e9));
         }
@@ -1144,7 +1178,8 @@ static void conc__transfer_failed(conc__transfer *t, CURLcode c) {
     switch (c) {
     case CURLE_OUT_OF_MEMORY: conc__job_fails(job, CONC_NO_MEMORY, false, text); break;
     case CURLE_OPERATION_TIMEDOUT:
-        if (curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us == 0) text = "no connection within connect_timeout";
+        if (curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us == 0)
+            text = "no connection within connect_timeout";
         conc__job_fails(job, CONC_TIMEOUT, true, text);
         break;
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -1199,7 +1234,7 @@ static void conc__transfer_abort(conc__transfer *t) {
     conc__job_less(job);
 }
 
-/* ---- the pump ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the pump -------------------------------------------------------------------------------------------- */
 
 static bool conc__engine_reap(conc__engine *e) {
     bool any = false;
@@ -1240,6 +1275,17 @@ static void conc__engine_stop(conc__engine *e) {
     }
 }
 
+/* min_speed: looked at once in each stall_timeout, but for those that our own limit holds up. */
+static void conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
+    const conc_download_desc *desc = &t->e->d->desc;
+    if (now < t->since + stall) return;
+    if (!t->is_paused && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+        conc__job_fails(t->job, CONC_TIMEOUT, true, "slower than min_speed for stall_timeout");
+    }
+    t->since = now;
+    t->came = 0;
+}
+
 /* Limits in time that libcurl does not know. Sets when to look again. */
 static void conc__engine_check(conc__engine *e, int64_t now) {
     const conc_download_desc *desc = &e->d->desc;
@@ -1262,6 +1308,10 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
             } else {
                 conc__job_fails(job, CONC_TIMEOUT, true, "nothing has come for stall_timeout");
             }
+        }
+        if (desc->min_speed != 0) {
+            conc__transfer_speed(t, now, stall);
+            if (due > t->since + stall) due = t->since + stall;
         }
         if (job->result != CONC_OK) {
             conc__transfer_abort(t);
@@ -1346,21 +1396,22 @@ CONC_CORO(conc__dl_pump, conc__engine *e; int64_t until; unsigned rounds;) {
     CO_END;
 }
 
-/* ---- beginning and end ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- beginning and end ----------------------------------------------------------------------------------- */
 
 static conc_result conc__engine_dress(conc__engine *e) {
     const char *const *line = e->d->desc.headers;
     CURLMcode m;
     e->multi = CONC__FAULT("curl_multi_init", CURLM_OUT_OF_MEMORY) != 0 ? NULL : curl_multi_init();
     if (e->multi == NULL) return conc__fail(CONC_NO_MEMORY, "libcurl has no memory");
-    m = CONC__CURLM(CONC__FAULT("curl_multi_setopt", CURLM_OUT_OF_MEMORY), curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, conc__engine_socket));
+    m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, conc__engine_socket);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, conc__engine_timer);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)e->w->slots + 4);
     if (m != CURLM_OK) return conc__fail(CONC_NO_MEMORY, "libcurl: %s", curl_multi_strerror(m));
     for (; line != NULL && *line != NULL; line++) {
-        struct curl_slist *more = CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(e->headers, *line);
+        struct curl_slist *more =
+            CONC__FAULT("curl_slist_append", ENOMEM) != 0 ? NULL : curl_slist_append(e->headers, *line);
         if (more == NULL) return conc__fail(CONC_NO_MEMORY, "libcurl has no memory for headers");
         e->headers = more;
     }

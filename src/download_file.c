@@ -25,7 +25,8 @@
 #if defined(CONC_WITH_OPENSSL)
 #if defined(__has_include)
 #if !__has_include(<openssl/evp.h>)
-#error "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
+#error                                                                                                                 \
+    "conc.h: CONC_WITH_OPENSSL needs OpenSSL's headers: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew), or do not define it"
 #endif
 #endif
 #include <openssl/evp.h>
@@ -57,7 +58,8 @@ static size_t conc__hash_size(conc__hash_kind kind) {
 
 conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]) {
     static const char *const names[] = {"md5", "sha256", "sha-256", "sha512", "sha-512"};
-    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512, CONC__HASH_SHA512};
+    static const conc__hash_kind kinds[] = {CONC__HASH_MD5, CONC__HASH_SHA256, CONC__HASH_SHA256, CONC__HASH_SHA512,
+                                            CONC__HASH_SHA512};
     const char *digits = text, *colon;
     size_t i, n;
     *kind = CONC__HASH_NONE;
@@ -67,19 +69,23 @@ conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t by
         for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
             if (conc__is_called(text, names[i])) *kind = kinds[i];
         }
-        if (*kind == CONC__HASH_NONE) return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
+        if (*kind == CONC__HASH_NONE)
+            return conc__fail(CONC_INVALID, "a checksum is md5:, sha256: or sha512:, not \"%.40s\"", text);
         digits = colon + 1;
     }
     n = strlen(digits);
     if (colon == NULL) *kind = n == 32 ? CONC__HASH_MD5 : n == 64 ? CONC__HASH_SHA256 : CONC__HASH_SHA512;
-    if (n != 2 * conc__hash_size(*kind)) return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
+    if (n != 2 * conc__hash_size(*kind))
+        return conc__fail(CONC_INVALID, "a checksum of %zu digits: 32, 64 or 128 are right", n);
     for (i = 0; i < n / 2; i++) {
         int high = conc__hash_digit(digits[2 * i]), low = conc__hash_digit(digits[2 * i + 1]);
-        if (high < 0 || low < 0) return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
+        if (high < 0 || low < 0)
+            return conc__fail(CONC_INVALID, "a checksum with a character that is no hexadecimal digit");
         bytes[i] = (uint8_t)(high * 16 + low);
     }
 #if !defined(CONC_WITH_OPENSSL)
-    return conc__fail(CONC_INVALID, "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
+    return conc__fail(CONC_INVALID,
+                      "a checksum wants #define CONC_WITH_OPENSSL before the implementation, and -lcrypto");
 #else
     return CONC_OK;
 #endif
@@ -111,7 +117,9 @@ conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES
     bool done = e == 0 && EVP_DigestFinal_ex((EVP_MD_CTX *)h->context, found, NULL) == 1;
     conc__hash_drop(h);
     if (!done) return conc__fail(CONC_SYSTEM, "OpenSSL could not end a checksum");
-    return memcmp(found, bytes, n) == 0 ? CONC_OK : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
+    return memcmp(found, bytes, n) == 0
+               ? CONC_OK
+               : conc__fail(CONC_BROKEN, "the file came whole, but has not the checksum that was given");
 }
 
 void conc__hash_drop(conc__hash *h) {
@@ -170,7 +178,7 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
     return r;
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
     char text[160];
@@ -207,6 +215,28 @@ static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
     return true;
 }
 
+/* A URL without what it says of a user: where its scheme ends, and where its host begins. */
+static size_t conc__url_bare(const char *url, const char **host) {
+    const char *at = strstr(url, "://"), *end;
+    *host = url;
+    if (at == NULL) return 0;
+    at += 3;
+    end = at + strcspn(at, "/?#");
+    for (*host = at; end > at; end--) {
+        if (end[-1] == '@') {
+            *host = end;
+            break;
+        }
+    }
+    return (size_t)(at - url);
+}
+
+static bool conc__note_url_is(const char *noted, const char *url) {
+    const char *host;
+    size_t n = conc__url_bare(url, &host);
+    return strncmp(noted, url, n) == 0 && strcmp(noted + n, host) == 0;
+}
+
 /* What the note says, if it is whole, of this part, and of this URL. Nothing in it is believed that cannot be. */
 static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     char *line = text, *value = NULL, *next;
@@ -221,7 +251,7 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
         } else if (strcmp(line, "file") == 0) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
         } else if (strcmp(line, "url") == 0) {
-            url_fits = strcmp(value, url) == 0;
+            url_fits = conc__note_url_is(value, url);
         } else if (strcmp(line, "etag") == 0) {
             (void)snprintf(file->etag, sizeof file->etag, "%s", value);
         } else if (strcmp(line, "date") == 0) {
@@ -241,7 +271,8 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     if (!ended || !url_fits || !file_fits) return false;
     for (i = 0, n = 0; i < file->piece_count; i++) { /* `n`: what is before it has been looked at */
         const conc__piece *p = &file->pieces[i];
-        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size)) return false;
+        if (!file->has_length || p->end > file->length || p->at < n || (p->at > n && p->at > file->part.size))
+            return false;
         n = p->end;
     }
     if (file->piece_count != 0 && n < file->length && file->part.size < file->length) return false;
@@ -347,12 +378,15 @@ conc_result conc__dl_file_reserve(conc__dl_file *file) {
 
 conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     size_t size = strlen(url) + sizeof file->etag + sizeof file->date + 200 + file->piece_count * 48u;
+    const char *host;
     size_t n;
     unsigned i;
     int e;
     char *text = (char *)conc__alloc(size, 1, "a download's note");
     if (text == NULL) return CONC_NO_MEMORY;
-    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %s\n", (unsigned long long)file->part.id, url);
+    n = conc__url_bare(url, &host);
+    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id, (int)n, url,
+                         host);
     if (file->etag[0] != '\0') n += (size_t)snprintf(text + n, size - n, "etag %s\n", file->etag);
     if (file->date[0] != '\0') n += (size_t)snprintf(text + n, size - n, "date %s\n", file->date);
     if (file->has_length) n += (size_t)snprintf(text + n, size - n, "length %llu\n", (unsigned long long)file->length);

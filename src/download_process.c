@@ -69,7 +69,7 @@ static bool conc__message_next(const conc__message *m, size_t *at, uint32_t leng
     return true;
 }
 
-/* ---- there ------------------------------------------------------------------------------------------------- */
+/* ---- there ----------------------------------------------------------------------------------------------- */
 
 typedef struct conc__child {
     conc_channel *channel;
@@ -93,13 +93,20 @@ static conc_future *conc__child_begin(conc__child *c) {
     conc__say head;
     size_t at = sizeof head;
     memset(&item, 0, sizeof item);
-    if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_ITEM || !conc__message_next(&c->in, &at, head.lengths[0], &item.url) ||
-        !conc__message_next(&c->in, &at, head.lengths[1], &item.path) || !conc__message_next(&c->in, &at, head.lengths[2], &item.checksum)) {
+    if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_ITEM ||
+        !conc__message_next(&c->in, &at, head.lengths[0], &item.url) ||
+        !conc__message_next(&c->in, &at, head.lengths[1], &item.path) ||
+        !conc__message_next(&c->in, &at, head.lengths[2], &item.checksum)) {
         return NULL;
     }
     item.size = head.numbers[0];
     item.max_bytes = head.numbers[1];
     return conc_downloader_add(c->d, &item);
+}
+
+static bool conc__child_is_asked(const conc__child *c) {
+    conc__say head;
+    return conc__message_head(&c->in, &head) && head.kind == CONC__SAY_ITEM;
 }
 
 static void conc__child_record(conc__child *c, const conc_future *f) {
@@ -118,21 +125,24 @@ CONC_CORO(conc__dl_servant, conc__child *c; conc_future *f; conc_io in; conc_out
         if (self->co.result != CONC_OK) break;
         self->c->in.n = self->in.done;
         self->f = conc__child_begin(self->c);
-        if (self->f == NULL) continue; /* a cancel that came too late */
+        if (self->f == NULL && conc__child_is_asked(self->c)) break; /* there is no memory: another process may have more */
+        if (self->f == NULL) continue;                               /* a cancel that came too late */
         do {
             self->ops[0] = conc_op_future(self->f);
-            self->ops[1] = self->alone ? conc_op_never() : conc_op_channel_get(self->c->channel, &self->in);
+            self->ops[1] = conc_op_channel_get(self->c->channel, &self->in);
             CO_AWAIT_ANY(self->ops, 2);
-            if (self->co.value == 1) { /* to be canceled; or nobody wants to know any more */
-                self->alone = self->ops[1].result != CONC_OK;
+            if (self->co.value != 0) { /* to be canceled; or nobody wants to know any more, or can be told */
+                self->alone = self->co.value < 0 || self->ops[1].result != CONC_OK;
                 (void)conc_future_cancel(self->f);
             }
-        } while (self->co.value == 1);
-        conc__child_record(self->c, self->f);
-        self->put.data = self->c->out.bytes;
-        self->put.size = self->c->out.n;
-        CO_AWAIT(conc_op_channel_put(self->c->channel, &self->put));
-        self->alone = self->alone || self->co.result != CONC_OK;
+        } while (self->co.value == 1 && !self->alone);
+        if (!self->alone) {
+            conc__child_record(self->c, self->f);
+            self->put.data = self->c->out.bytes;
+            self->put.size = self->c->out.n;
+            CO_AWAIT(conc_op_channel_put(self->c->channel, &self->put));
+            self->alone = self->co.result != CONC_OK;
+        }
         (void)conc_future_result(self->f); /* it has been seen */
         conc_future_release(self->f);
     }
@@ -149,7 +159,8 @@ static conc_result conc__child_session(conc__child *c, conc_loop *loop) {
     if (r != CONC_OK) return r;
     if (!conc__message_head(&c->in, &head) || head.kind != CONC__SAY_DESC || c->in.n < at) return CONC_BROKEN;
     memcpy(&desc, c->in.bytes + sizeof head, sizeof desc);
-    if (!conc__message_next(&c->in, &at, head.lengths[0], &desc.user_agent) || !conc__message_next(&c->in, &at, head.lengths[1], &desc.proxy) ||
+    if (!conc__message_next(&c->in, &at, head.lengths[0], &desc.user_agent) ||
+        !conc__message_next(&c->in, &at, head.lengths[1], &desc.proxy) ||
         !conc__message_next(&c->in, &at, head.lengths[2], &desc.ca_file)) {
         return CONC_BROKEN;
     }
@@ -174,8 +185,10 @@ static int conc__dl_child(void *unused) {
     if (c != NULL && loop != NULL) {
         c->channel = conc_process_channel(NULL);
         frame.c = c;
-        if (conc__child_session(c, loop) == CONC_OK && conc__co_go(CONC_SPAWN_FRAME(loop, NULL, conc__dl_servant, frame)) == CONC_OK &&
-            conc_loop_run(loop, CONC_FOREVER) == CONC_OK && conc_downloader_free(c->d) == CONC_OK && conc_loop_free(loop) == CONC_OK) {
+        if (conc__child_session(c, loop) == CONC_OK &&
+            conc__co_go(CONC_SPAWN_FRAME(loop, NULL, conc__dl_servant, frame)) == CONC_OK &&
+            conc_loop_run(loop, CONC_FOREVER) == CONC_OK && conc_downloader_free(c->d) == CONC_OK &&
+            conc_loop_free(loop) == CONC_OK) {
             loop = NULL;
             code = 0;
         }
@@ -188,25 +201,25 @@ void conc__dl_register(void) {
     (void)conc_process_register(CONC__DL_CHILD_NAME, conc__dl_child);
 }
 
-/* ---- here ---------------------------------------------------------------------------------------------------- */
+/* ---- here ------------------------------------------------------------------------------------------------ */
 
 typedef struct conc__crew conc__crew;
 typedef struct conc__hand {
     conc__crew *crew;
-    conc_process *process;    /* NULL: there is none (any more) */
+    conc_process *process; /* NULL: there is none (any more) */
     conc_channel *channel;
-    conc__download *dl;       /* NULL: it has nothing to do */
-    conc_event stop;          /* the download is to end */
-    bool greeted;             /* the process has the session's desc */
+    conc__download *dl; /* NULL: it has nothing to do */
+    conc_event stop;    /* the download is to end */
+    bool greeted;       /* the process has the session's desc */
     conc__message message;
 } conc__hand;
 
 struct conc__crew {
     conc__dl_worker *w;
     conc_downloader *d;
-    conc__hand **hands;       /* w->slots of them, made when they are first needed */
+    conc__hand **hands; /* w->slots of them, made when they are first needed */
     unsigned busy;
-    uint32_t alarms;          /* of the session's, seen */
+    uint32_t alarms; /* of the session's, seen */
     uint32_t random;
 };
 
@@ -228,7 +241,8 @@ static bool conc__hand_desc(conc__hand *h) {
     desc.bandwidth = desc.bandwidth != 0 ? desc.bandwidth / h->crew->w->slots + 1 : 0;
     fits = conc__message_add(m, &desc, sizeof desc) && conc__message_text(m, desc.user_agent, &head.lengths[0]) &&
            conc__message_text(m, desc.proxy, &head.lengths[1]) && conc__message_text(m, desc.ca_file, &head.lengths[2]);
-    for (i = 0; fits && desc.headers[i] != NULL; i++) fits = i < 64 && conc__message_add(m, desc.headers[i], strlen(desc.headers[i]) + 1);
+    for (i = 0; fits && desc.headers[i] != NULL; i++)
+        fits = i < 64 && conc__message_add(m, desc.headers[i], strlen(desc.headers[i]) + 1);
     conc__message_end(m, &head);
     return fits;
 }
@@ -316,7 +330,8 @@ static bool conc__hand_hears(conc__hand *h) {
 }
 
 /* One item. */
-CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told; int code;) {
+CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[2]; conc_result r; bool told;
+          int code;) {
     CO_BEGIN;
     self->r = conc__hand_hire(self->h);
     if (self->r == CONC_OK && !self->h->greeted) {
@@ -329,7 +344,8 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
             self->h->greeted = true;
         }
     }
-    if (self->r == CONC_OK && !conc__hand_item(self->h)) self->r = conc__fail(CONC_INVALID, "downloads: an item that is too long");
+    if (self->r == CONC_OK && !conc__hand_item(self->h))
+        self->r = conc__fail(CONC_INVALID, "downloads: an item that is too long");
     if (self->r == CONC_OK) {
         self->put.data = self->h->message.bytes;
         self->put.size = self->h->message.n;
@@ -364,7 +380,9 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
             conc__hand_failed(self->h, self->r);
             (void)conc_process_join(self->h->process, &self->code, CONC_FOREVER);
         } else {
-            (void)conc_process_join(self->h->process, &self->code, CONC_FOREVER); /* its sentence says how */
+            if (conc_process_join(self->h->process, &self->code, CONC_FOREVER) == CONC_OK) { /* else its sentence says how */
+                (void)conc__fail(CONC_CRASHED, "a process of downloads has ended before its time");
+            }
             conc__hand_failed(self->h, self->r);
         }
         self->h->process = NULL;
@@ -431,7 +449,8 @@ static void conc__crew_dismiss(conc__crew *crew) {
     unsigned i;
     int code;
     for (i = 0; i < crew->w->slots; i++) {
-        if (crew->hands[i] != NULL && crew->hands[i]->process != NULL) (void)conc_channel_close(crew->hands[i]->channel);
+        if (crew->hands[i] != NULL && crew->hands[i]->process != NULL)
+            (void)conc_channel_close(crew->hands[i]->channel);
     }
     for (i = 0; i < crew->w->slots; i++) {
         if (crew->hands[i] == NULL || crew->hands[i]->process == NULL) continue;
@@ -473,8 +492,9 @@ conc_result conc__dl_crew_start(conc__dl_worker *w) {
     memset(&desc, 0, sizeof desc);
     desc.cancel = w->d->desc.cancel;
     frame.crew = crew;
-    r = crew->hands == NULL ? CONC_NO_MEMORY
-                            : conc__co_go(CONC_SPAWN_FRAME(w->loop, desc.cancel != NULL ? &desc : NULL, conc__dl_foreman, frame));
+    r = crew->hands == NULL
+            ? CONC_NO_MEMORY
+            : conc__co_go(CONC_SPAWN_FRAME(w->loop, desc.cancel != NULL ? &desc : NULL, conc__dl_foreman, frame));
     if (r != CONC_OK) conc__dl_crew_free(w);
     return r;
 }

@@ -9,7 +9,13 @@
 
 /* ---- its life ---------------------------------------------------------------------------------- */
 
-void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
+conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
+    conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
+    if (f != NULL) conc__future_init(f, cls, pool, fn, arg);
+    return f;
+}
+
+void conc__future_init(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
     f->users = 1;
     f->cls = cls;
     f->fn = fn;
@@ -18,12 +24,6 @@ void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool
     f->notes_end = &f->notes;
     (void)conc__self(); /* fork() is watched for from here on */
     f->generation = conc__fork_generation();
-}
-
-conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg) {
-    conc_future *f = (conc_future *)conc__alloc(1, sizeof *f, "a future");
-    if (f != NULL) conc__future_begin(f, cls, pool, fn, arg);
-    return f;
 }
 
 conc_future *conc_future_new(void) {
@@ -54,7 +54,7 @@ void conc_future_release(conc_future *f) {
     }
     conc__free(f->detail);
     conc__schedule_free(f->schedule);
-    if (f->cls != NULL && f->cls->gone != NULL) f->cls->gone(f);
+    if (f->cls != NULL && f->cls->freed != NULL) f->cls->freed(f);
     conc__free(f);
 }
 
@@ -122,6 +122,7 @@ conc_result conc_future_complete(conc_future *f, int code) {
 conc_result conc_future_cancel(conc_future *f) {
     conc_result ended = CONC_CLOSED;
     if (f == NULL) return conc__fail(CONC_INVALID, "conc_future_cancel: NULL");
+    if (f->cls != NULL && f->cls->cancel != NULL) return f->cls->cancel(f);
     for (;;) {
         uint32_t state;
         if (conc__future_claim(f)) {
@@ -133,7 +134,6 @@ conc_result conc_future_cancel(conc_future *f) {
         }
         if (conc__future_is_ended(f) || f->cls == NULL) return ended; /* of a user's own: it is being completed */
         (void)conc_cancel_fire(&f->token);
-        if (f->cls->fired != NULL) f->cls->fired(f);
         ended = CONC_BUSY; /* by that */
         /* A periodic task gives itself free again between two turns, then looks at its token. Both change the state: who is
          * second sees what the other has done before. */

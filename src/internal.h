@@ -13,6 +13,7 @@
 #include "loop.h"
 #include "net.h"
 #include "process.h"
+#include "procpool.h"
 #include "download.h"
 
 #include <string.h>
@@ -87,6 +88,7 @@ typedef struct conc__agent {
     struct conc__worker *worker;   /* what it is in a pool, while it takes part in one; */
     struct conc__running *running; /* and the tasks that it is in, the innermost first */
     conc_task_desc spawn; /* what CONC_SPAWN_LATER() and CONC_GROUP_SPAWN() hand on */
+    uint32_t finishing;  /* it is in the midst of ending futures of a process pool */
     uint32_t scopes;     /* blocks of CONC_WITH_LOCK(), CONC_WITH_CANCEL() and CONC_FOREACH() that it is in */
     void **locals;       /* thread-local values by key */
     uint32_t local_count;
@@ -133,6 +135,7 @@ typedef enum conc__reset_place {
     CONC__RESET_OFFLOAD,
     CONC__RESET_BLOCKED,
     CONC__RESET_POOLS,
+    CONC__RESET_PROCPOOLS,
     CONC__RESET_PROCESSES,
     CONC__RESET_DEBUG,
     CONC__RESETS
@@ -154,6 +157,8 @@ CONC__LIB void conc__debug_begin(void);
 CONC__LIB bool conc__is_gone(uint32_t owner);
 /* How many forks lie between the first process and this one. */
 CONC__LIB uint32_t conc__fork_generation(void);
+/* In the child of a fork() that nobody else has told of: all is made new. */
+CONC__LIB void conc__forked(void);
 
 /* ---- core: errors ----------------------------------------------------------------------------- */
 
@@ -213,6 +218,11 @@ CONC__LIB conc_node *conc__bucket_next(conc__bucket *b, conc_node *node);
 CONC__LIB bool conc__bucket_has(conc__bucket *b, const void *key, unsigned tag);
 /* Whether anybody waits for it. Takes the bucket's lock itself. */
 CONC__LIB bool conc__is_waited_for(const void *key);
+/* The tags of those who wait for a mutex, and of those who wait for a reader-writer lock. */
+#define CONC__PATIENT 0u
+#define CONC__STARVING 1u
+#define CONC__TAG_READER 1u
+#define CONC__TAG_WRITER 2u
 
 /* Wakes collected under a lock, done after it. */
 #define CONC__WAKES 16
@@ -233,6 +243,9 @@ CONC__LIB bool conc__claim(conc__bucket *b, conc_node *node, unsigned grant, con
 CONC__LIB bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag, unsigned grant, conc__wakes *w);
 /* Wakes up to `n` waiters of `key`, taking and leaving the bucket's lock; returns how many. */
 CONC__LIB size_t conc__wake_waiters(const void *key, unsigned tag, size_t n);
+/* The same, until none is left if n is CONC_ALL, for waiters who have set the bits `kind` in *asleep under the bucket's
+ * lock, before they were entered there: the bits are cleared once nobody waits. */
+CONC__LIB void conc__wake_asleep(const void *key, uint32_t *asleep, uint32_t kind, size_t n);
 #define CONC__ANY_TAG 0xffu
 #define CONC__SWEPT 0x80u /* as a grant: one claimed with all others; told to the wait itself, not to the op */
 
@@ -293,8 +306,9 @@ CONC__LIB bool conc__spin(unsigned step, unsigned pauses);
 #define CONC__SPIN_SHORT 1
 
 /* ---- thread: the end of the program ----------------------------------------------------------------------
- * `fn` is called at exit(), before it waits for the threads. One place for one user: the pools. */
-CONC__LIB void conc__before_exit(void (*fn)(void));
+ * `fn` is called at exit(), before it waits for the threads. One place for each user, in this order. */
+typedef enum conc__exit_place { CONC__EXIT_POOLS, CONC__EXIT_PROCPOOLS, CONC__EXITS } conc__exit_place;
+CONC__LIB void conc__before_exit(conc__exit_place place, void (*fn)(void));
 /* `fn` is called at exit(), after it has waited for the threads: the processes. False: the system will not call it. */
 CONC__LIB bool conc__after_exit(void (*fn)(void));
 /* What exit() does, for a process that does not end by it. */
@@ -323,9 +337,9 @@ typedef struct conc__note {
 typedef struct conc__future_class {
     bool (*help)(conc_future *f);      /* runs it here if it is still to begin and the caller may do that; false: it has not */
     void (*canceled)(conc_future *f);  /* it was claimed, to be canceled, before it began */
-    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL, as may the next two */
-    void (*fired)(conc_future *f);     /* its token has just been fired, perhaps again */
-    void (*gone)(conc_future *f);      /* nobody has it any more: its memory is about to be freed */
+    void (*ended)(conc_future *f, uint32_t state); /* it has ended; `state` was its state before. May be NULL */
+    conc_result (*cancel)(conc_future *f); /* all of conc_future_cancel(), for one that is claimed from the beginning. Else NULL */
+    void (*freed)(conc_future *f);     /* it is about to be freed. May be NULL */
 } conc__future_class;
 
 struct conc_future {
@@ -348,9 +362,9 @@ struct conc_future {
     conc_future *next;  /* in the pool's list of what is due; guarded by the pool's lock */
 };
 
-/* The same, in zeroed memory that begins with it, and is freed with it. */
-CONC__LIB void conc__future_begin(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
 CONC__LIB conc_future *conc__future_new(const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
+/* In memory that is zero, allocated by conc__alloc(), and begins with it. */
+CONC__LIB void conc__future_init(conc_future *f, const conc__future_class *cls, conc_pool *pool, conc_fn fn, void *arg);
 /* Makes it the caller's to run or to end: true for one caller. */
 CONC__LIB bool conc__future_claim(conc_future *f);
 /* Ends one that the caller has claimed, and calls whoever waits. The caller has a reference. `detail` is copied; NULL: none. */
@@ -647,12 +661,31 @@ CONC__LIB void conc__polled_drained(uint64_t word);
 /* ---- processes: their channels ----------------------------------------------------------------------
  * One end of it; `fd` is its own from here on, also if there is no memory: NULL. */
 CONC__LIB conc_channel *conc__channel_new(intptr_t fd, size_t message_max);
-/* Closes it; false: somebody waits on it. */
-CONC__LIB bool conc__channel_end(conc_channel *c);
 /* What was begun to be sent, as far as the system takes it. */
 CONC__LIB void conc__channel_flush(conc_channel *c);
+/* Gives the handle back: when the last op on it has ended it is closed and freed. NULL is harmless. */
 CONC__LIB void conc__channel_free(conc_channel *c);
+/* In a child of fork(), of the parent's: closes its descriptor here. */
+CONC__LIB void conc__channel_forked(conc_channel *c);
 CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
+
+/* ---- processes: what the process pool uses ---------------------------------------------------------------
+ * A descriptor that becomes readable when it has ended; -1: there is none that does not do so earlier. */
+CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
+/* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
+CONC__LIB intptr_t conc__process_becomes_worker(void);
+/* Whether conc_process_main() has been called; a registered function's number, or 0; the name of a number, or ""; the function of a name,
+ * or NULL. */
+CONC__LIB bool conc__process_may_spawn(void);
+CONC__LIB uint32_t conc__task_number_of(conc_fn fn);
+CONC__LIB const char *conc__task_name_of_number(uint32_t number);
+CONC__LIB conc_fn conc__task_of_name(const char *name);
+/* In a child of fork(): it is not there any more. Its handle stays. */
+CONC__LIB void conc__shared_leave(conc_shared *s);
+/* The process pool's: what its workers run. */
+CONC__LIB int conc__procpool_worker(void *params);
+/* For conc_dump(): calls visit() for each pool that has not been freed. */
+CONC__LIB void conc__procpool_each(void (*visit)(conc_procpool *pool, void *arg), void *arg);
 
 /* ---- downloads -------------------------------------------------------------------------------------------
  * download.c has the queue and the turns, download_file.c the files, download_curl.c the transfers. */

@@ -238,27 +238,26 @@ bool conc__steal_and_run(conc__worker *w) {
     return true;
 }
 
-/* Sequentially consistent, against conc__jobs_open(): see the top. */
-bool conc__jobs_wanted(conc__worker *w) {
-    conc__worker *victim = (conc__worker *)conc__loadp(&w->pool->workers, CONC__ACQUIRE);
+/* Whether somebody's jobs can be taken; `w`'s own are not counted, and if there is a `w`, others are asked for some.
+ * Sequentially consistent, against conc__jobs_open(): see the top. */
+static bool conc__jobs_look(conc_pool *pool, const conc__worker *w) {
+    conc__worker *victim = (conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE);
     bool some = false;
     for (; victim != NULL && !some; victim = victim->next) {
         uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
         if (victim == w) continue;
         some = conc__open_tail(open) < conc__open_split(open);
-        if (!some) conc__jobs_ask(victim);
+        if (!some && w != NULL) conc__jobs_ask(victim);
     }
     return some;
 }
 
+bool conc__jobs_wanted(conc__worker *w) {
+    return conc__jobs_look(w->pool, w);
+}
+
 bool conc__jobs_are_open(conc_pool *pool) {
-    conc__worker *victim = (conc__worker *)conc__loadp(&pool->workers, CONC__ACQUIRE);
-    bool some = false;
-    for (; victim != NULL && !some; victim = victim->next) {
-        uint32_t open = conc__load32(&victim->open, CONC__SEQ_CST);
-        some = conc__open_tail(open) < conc__open_split(open);
-    }
-    return some;
+    return conc__jobs_look(pool, NULL);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------ */

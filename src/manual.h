@@ -1,8 +1,9 @@
 /* conc.h - everyday concurrency for C in one file                                    version 0.1.0
  *
  * Threads, locks, blocking queues, timers, cancellation, thread pools with futures, parallel loops, iterators, generators,
- * coroutines with an event loop, sockets, processes, downloads; and one way to wait for any of them. C99 or later, C++11 or
- * later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads (downloads: libcurl).
+ * coroutines with an event loop, sockets, processes and pools of them, downloads; and one way to wait for any of them.
+ * C99 or later, C++11 or later; Linux, macOS, other Unixes, Windows. No dependency but libc and the system's threads
+ * (downloads: libcurl).
  *
  * ---- DO THIS ---------------------------------------------------------------------------------------------------
  *
@@ -516,6 +517,50 @@
  * conc_channel_put(c, "hello", 6, CONC_FOREVER);   // a message comes as a whole or not at all
  * conc_op ops[] = { conc_op_process_end(p), conc_op_sleep(2) };
  * if (conc_select(ops, 2, CONC_FOREVER) == 1) conc_process_kill(p);
+ * ```
+ *
+ * ---- POOLS OF PROCESSES -------------------------------------------------------------------- procpool.h below
+ *
+ * ```c
+ * #define CONC_IMPLEMENTATION
+ * #include "conc.h"
+ * #include <stdio.h>
+ *
+ * static int square(void *arg) { // in a worker process: the argument's bytes go there, and come back
+ *     long *x = arg;
+ *     *x *= *x;
+ *     return 0;
+ * }
+ *
+ * int main(int argc, char **argv) {
+ *     conc_process_register("square", square); // as for processes: with these two lines workers are spawned, else forked
+ *     conc_process_main(argc, argv);
+ *     conc_procpool *pool = conc_procpool_new(4, &(conc_procpool_desc){ .time_limit = 10, .max_tasks = 1000 });
+ *     if (pool == NULL) return fprintf(stderr, "%s\n", conc_error_detail()), 1;
+ *     long x = 12;
+ *     conc_future *f = conc_procpool_submit(pool, square, &x, sizeof x); // x has to stay until f has ended
+ *     if (conc_future_wait(f, CONC_FOREVER) == CONC_OK) printf("%ld\n", x);
+ *     else puts(conc_future_detail(f));                      // CONC_CRASHED, CONC_TIMEOUT, CONC_FAILED
+ *     conc_future_release(f);
+ *     return conc_procpool_finish(pool) != CONC_OK;
+ * }
+ * ```
+ * ```output
+ * 144
+ * ```
+ *
+ * What crashes, hangs, or takes all memory is one failed task: its worker is replaced, the tasks behind it go to others, and none
+ * is begun twice. Futures are those of thread pools: conc_wait_all(), conc_as_completed(), conc_future_then(), conc_op_future().
+ * conc_procpool_run() copies the argument, and brings nothing back; conc_procpool_call() waits; conc_procpool_map(pool, in, out, n, fn,
+ * arg, arg_size, chunk) calls fn(&in[i], &out[i], arg) for all of an array, conc_procpool_imap() from an iterator to an iterator.
+ *
+ * ```c
+ * conc_procpool *pool = conc_procpool_new(2, &(conc_procpool_desc){ .buffer_size = 1 << 20 });
+ * double *big = conc_procpool_buffer(pool, 8000);  // shared: as an argument it is not copied
+ * conc_future *f = conc_procpool_submit(pool, work, big, 8000);
+ * size_t size;                                     // what work() gave to conc_procpool_reply(): of any size
+ * if (conc_future_wait(f, conc_after(1)) == CONC_OK) use(conc_procpool_replied(f, &size));
+ * else conc_procpool_kill(f);                      // conc_future_cancel() would let it go on, if it runs
  * ```
  *
  * ---- DOWNLOADS ------------------------------------------------------------------------------ download.h below

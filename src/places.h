@@ -171,6 +171,32 @@
 #define conc_pool_sort(...) CONC__AT("conc_pool_sort(" #__VA_ARGS__ ")", conc_pool_sort(__VA_ARGS__))
 #define conc_pool_map_bytes(...) \
     CONC__AT("conc_pool_map_bytes(" #__VA_ARGS__ ")", conc_pool_map_bytes(__VA_ARGS__))
+#define conc_procpool_run(...) \
+    CONC__AT("conc_procpool_run(" #__VA_ARGS__ ")", conc_procpool_run(__VA_ARGS__))
+#define conc_procpool_submit(...) \
+    CONC__AT("conc_procpool_submit(" #__VA_ARGS__ ")", conc_procpool_submit(__VA_ARGS__))
+#define conc_procpool_run_ex(...) \
+    CONC__AT("conc_procpool_run_ex(" #__VA_ARGS__ ")", conc_procpool_run_ex(__VA_ARGS__))
+#define conc_procpool_submit_ex(...) \
+    CONC__AT("conc_procpool_submit_ex(" #__VA_ARGS__ ")", conc_procpool_submit_ex(__VA_ARGS__))
+#define conc_procpool_call(...) \
+    CONC__AT("conc_procpool_call(" #__VA_ARGS__ ")", conc_procpool_call(__VA_ARGS__))
+#define conc_procpool_kill(...) \
+    CONC__AT("conc_procpool_kill(" #__VA_ARGS__ ")", conc_procpool_kill(__VA_ARGS__))
+#define conc_procpool_map_bytes(...) \
+    CONC__AT("conc_procpool_map_bytes(" #__VA_ARGS__ ")", conc_procpool_map_bytes(__VA_ARGS__))
+#define conc_procpool_close(...) \
+    CONC__AT("conc_procpool_close(" #__VA_ARGS__ ")", conc_procpool_close(__VA_ARGS__))
+#define conc_procpool_close_now(...) \
+    CONC__AT("conc_procpool_close_now(" #__VA_ARGS__ ")", conc_procpool_close_now(__VA_ARGS__))
+#define conc_procpool_terminate(...) \
+    CONC__AT("conc_procpool_terminate(" #__VA_ARGS__ ")", conc_procpool_terminate(__VA_ARGS__))
+#define conc_procpool_join(...) \
+    CONC__AT("conc_procpool_join(" #__VA_ARGS__ ")", conc_procpool_join(__VA_ARGS__))
+#define conc_procpool_free(...) \
+    CONC__AT("conc_procpool_free(" #__VA_ARGS__ ")", conc_procpool_free(__VA_ARGS__))
+#define conc_procpool_finish(...) \
+    CONC__AT("conc_procpool_finish(" #__VA_ARGS__ ")", conc_procpool_finish(__VA_ARGS__))
 #define conc__co_go(...) CONC__AT("CONC_GO(...)", conc__co_go(__VA_ARGS__))
 #define conc__co_await(task, op, deadline, catches) \
     CONC__AT("CO_AWAIT(" #op ")", conc__co_await((task), op, (deadline), (catches)))

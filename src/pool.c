@@ -180,20 +180,7 @@ static size_t conc__pool_queued(conc_pool *pool) {
 
 /* After each step that makes room: a task was taken, a thread has become idle, the maximum was raised. */
 static CONC__NOINLINE void conc__room_wake(conc_pool *pool, size_t n) {
-    conc__wakes w;
-    conc__bucket *b;
-    bool more = true;
-    while (more && n != 0) {
-        b = conc__bucket_lock(&pool->room_asleep);
-        w.count = 0;
-        while (more && n != 0 && w.count < CONC__WAKES) {
-            more = conc__claim_first(b, &pool->room_asleep, CONC__ANY_TAG, 0, &w);
-            if (more) n--;
-        }
-        if (conc__bucket_first(b, &pool->room_asleep) == NULL) conc__store32(&pool->room_asleep, 0, CONC__RELAXED);
-        conc__bucket_unlock(b);
-        conc__wakes_run(&w);
-    }
+    conc__wake_asleep(&pool->room_asleep, &pool->room_asleep, 1, n);
 }
 
 static void conc__room_made(conc_pool *pool) {
@@ -302,7 +289,7 @@ static void conc__pools_at_exit(void) {
 
 void conc__pools_begin(void) {
     conc__on_fork(CONC__RESET_POOLS, conc__pools_reset);
-    conc__before_exit(conc__pools_at_exit);
+    conc__before_exit(CONC__EXIT_POOLS, conc__pools_at_exit);
 }
 
 /* ---- sleepers: threads that are idle, and helpers. With the lock held, but for their ends ----------------- */
@@ -386,7 +373,7 @@ static conc__worker *conc__member_new(conc_pool *pool) {
 
 /* With the lock held: it is over, as far as the pool's own records go. */
 static void conc__pool_look_for_end(conc_pool *pool) {
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && conc__load32(&pool->threads, CONC__RELAXED) == 0 &&
+    if (conc__pool_is_closed(pool) && conc__load32(&pool->threads, CONC__RELAXED) == 0 &&
         pool->elsewhere == 0 && pool->scheduled == 0 && pool->due_first == NULL && conc__pool_queued(pool) == 0) {
         (void)conc_event_set(&pool->ended);
     }
@@ -555,7 +542,7 @@ static CONC__NOINLINE conc_result conc__pool_place_by_rules(conc_pool *pool, con
     for (;;) {
         uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED), max = conc__load32(&pool->max, CONC__RELAXED);
         conc__item next = *item;
-        if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+        if (conc__pool_is_closed(pool)) {
             r = CONC_CLOSED;
             break;
         }
@@ -827,7 +814,7 @@ typedef enum conc__retiring { CONC__STAYS, CONC__RETIRES, CONC__LOOKS_AGAIN } co
 static conc__retiring conc__thread_retires(conc__worker *w, bool patient) {
     conc_pool *pool = w->pool;
     uint32_t threads = conc__load32(&pool->threads, CONC__RELAXED);
-    bool closed = conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN;
+    bool closed = conc__pool_is_closed(pool);
     if (!closed && threads <= conc__load32(&pool->max, CONC__RELAXED) &&
         !(patient && (pool->desc.core_time_out || threads > conc__load32(&pool->core, CONC__RELAXED)))) {
         return CONC__STAYS;
@@ -965,7 +952,7 @@ conc__worker *conc__pool_enter(conc_pool *pool, conc_result *r) {
     conc__worker *w = NULL;
     *r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN && !conc__pool_is_member(pool)) {
+    if (conc__pool_is_closed(pool) && !conc__pool_is_member(pool)) {
         *r = CONC_CLOSED;
     } else {
         w = conc__member_new(pool);
@@ -1032,7 +1019,7 @@ static void conc__queued_discard(conc_pool *pool, const conc__item *item, conc_r
 static conc_result conc__elsewhere_begin(conc_pool *pool) {
     conc_result r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+    if (conc__pool_is_closed(pool)) {
         r = conc__fail(CONC_CLOSED, "the pool \"%s\" is closed", pool->name);
     } else {
         pool->elsewhere++;
@@ -1280,7 +1267,7 @@ static conc_result conc__schedule_enter(conc_future *f) {
     conc_timer *before, *timer;
     conc_result r = CONC_OK;
     conc__lock_take(&pool->lock);
-    if (conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+    if (conc__pool_is_closed(pool)) {
         r = CONC_CLOSED;
     } else if ((conc__load32(&f->state, CONC__RELAXED) & CONC__BEGUN) != 0) {
         r = CONC_CANCELED; /* between two turns; and who did it has found nothing to take out, or waits for the lock
@@ -1755,7 +1742,7 @@ unsigned conc_pool_prestart(conc_pool *pool, unsigned n) {
         conc__lock_take(&pool->lock);
         threads = conc__load32(&pool->threads, CONC__RELAXED);
         if (threads >= conc__load32(&pool->core, CONC__RELAXED) || (n != 0 && threads >= n) ||
-            conc__load32(&pool->phase, CONC__RELAXED) != CONC__POOL_OPEN) {
+            conc__pool_is_closed(pool)) {
             break;
         }
         (void)conc__add32(&pool->threads, 1, CONC__SEQ_CST);

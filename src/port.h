@@ -491,7 +491,7 @@ CONC__LIB conc__port_found conc__port_lookup(const char *host, unsigned port, co
 typedef struct conc__port_process {
     long pid;
     intptr_t end;              /* POLLED: readable from the end on; */
-    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed */
+    bool early;                /* and perhaps earlier, as it is no more than a pipe that the process has closed; or -1 */
     void *handle[2];           /* not POLLED; as are the next two, which are set before it is started: */
     void (*ended)(void *arg);  /* called once, in any thread, when it has ended, or shortly before close() returns */
     void *arg;
@@ -526,6 +526,16 @@ CONC__LIB long conc__port_pid(void);
 /* Ends this process without anything that exit() does. */
 CONC__LIB void conc__port_exit(int code) CONC__NORETURN;
 CONC__LIB const char *conc__port_signal_name(int number); /* "SIGSEGV", or NULL */
+/* In a process of ours: Ctrl-C is not for it. */
+CONC__LIB void conc__port_ignore_interrupt(void);
+/* From now on this process gets no more than `more` bytes of memory beside what it has. Where this is not possible it is
+ * conc__port_unsupported(). */
+#if CONC_OS_LINUX || CONC_OS_WINDOWS
+#define CONC__PROCESS_LIMITS 1
+#else
+#define CONC__PROCESS_LIMITS 0
+#endif
+CONC__LIB int conc__port_limit_memory(uint64_t more);
 
 /* A lifeline: children of the process that holds life[1] watch life[0], and die with it, whatever they do. */
 CONC__LIB int conc__port_life_open(intptr_t life[2]);

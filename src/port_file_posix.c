@@ -69,7 +69,8 @@ unsigned conc__pf_geteuid(void) __asm__("geteuid");
 #else
 #define CONC__O_CLOEXEC 0
 #endif
-#define CONC__O_PLAIN (CONC__O_NOFOLLOW | CONC__O_CLOEXEC | O_NONBLOCK | O_NOCTTY) /* a fifo in its place does not hold us up */
+#define CONC__O_PLAIN                                                                                                  \
+    (CONC__O_NOFOLLOW | CONC__O_CLOEXEC | O_NONBLOCK | O_NOCTTY) /* a fifo in its place does not hold us up */
 
 static int conc__pf_end(long result, int saved) {
     int e = result < 0 ? errno : 0;
@@ -89,7 +90,7 @@ conc__port_file_kind conc__port_file_kind_of(int error) {
     }
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 static void conc__pf_close_quietly(intptr_t fd) {
     int saved = errno;
@@ -130,7 +131,8 @@ static int conc__part_try(const char *path, conc__port_part *part) {
     if (fstat((int)part->fd, &mine) < 0) return errno;
     if (stat(path, &there) < 0) return errno == ENOENT ? CONC__PART_AGAIN : errno;
     if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) return CONC__PART_AGAIN;
-    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid())) return EEXIST;
+    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid()))
+        return EEXIST;
     part->size = (uint64_t)mine.st_size;
     part->id = (uint64_t)mine.st_ino;
     return (mine.st_mode & 077) != 0 && conc__pf_fchmod((int)part->fd, 0600) < 0 ? errno : 0;
@@ -142,7 +144,9 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
         part->fd = -1;
         part->size = part->id = 0;
         e = conc__part_try(path, part);
-        if (e != 0) conc__port_part_close(part);
+        if (e == 0) break;
+        if (part->is_new && part->fd >= 0 && e != CONC__PART_AGAIN && e != EWOULDBLOCK) (void)conc__pf_unlink(path);
+        conc__port_part_close(part);
     }
     errno = saved;
     return e == CONC__PART_AGAIN ? EWOULDBLOCK : e;
@@ -246,7 +250,7 @@ int conc__port_directory_sync(const char *path) {
     return e;
 }
 
-/* ---- other files -------------------------------------------------------------------------------------------- */
+/* ---- other files ----------------------------------------------------------------------------------------- */
 
 int conc__port_file_remove(const char *path) {
     int saved = errno, e = CONC__FAULT("unlink", EACCES);

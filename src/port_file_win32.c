@@ -44,7 +44,8 @@ static HANDLE conc__wf_handle(intptr_t fd) {
 }
 
 /* A link is opened itself, and then is no plain file. */
-static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size, uint64_t *id) {
+static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size,
+                         uint64_t *id) {
     BY_HANDLE_FILE_INFORMATION info;
     DWORD saved = GetLastError();
     WCHAR *wide = conc__wf_path(path);
@@ -78,18 +79,20 @@ void conc__port_file_close(intptr_t fd) {
     SetLastError(saved);
 }
 
-/* ---- the part ------------------------------------------------------------------------------------------ */
+/* ---- the part -------------------------------------------------------------------------------------------- */
 
 int conc__port_part_open(const char *path, conc__port_part *part) {
     int e = CONC__FAULT("open: part", ERROR_ACCESS_DENIED);
     part->fd = -1;
     part->is_new = true;
     if (e == 0) {
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size, &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size,
+                          &part->id);
     }
     if (e == ERROR_FILE_EXISTS) {
         part->is_new = false;
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size, &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size,
+                          &part->id);
     }
     return e;
 }
@@ -120,7 +123,8 @@ int conc__port_part_write(const conc__port_part *part, const void *data, size_t 
         OVERLAPPED at;
         DWORD n = 0;
         conc__wf_at(&at, offset);
-        e = conc__wf_end(WriteFile(conc__wf_handle(part->fd), from, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
+        e = conc__wf_end(
+            WriteFile(conc__wf_handle(part->fd), from, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
         from += n;
         size -= n;
         offset += n;
@@ -144,7 +148,8 @@ int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
     int e = CONC__FAULT("fallocate", ERROR_DISK_FULL);
     if (e != 0) return e;
     room.AllocationSize.QuadPart = (LONGLONG)size;
-    e = conc__wf_end(SetFileInformationByHandle(conc__wf_handle(part->fd), FileAllocationInfo, &room, (DWORD)sizeof room), saved);
+    e = conc__wf_end(
+        SetFileInformationByHandle(conc__wf_handle(part->fd), FileAllocationInfo, &room, (DWORD)sizeof room), saved);
     return conc__port_file_kind_of(e) == CONC__FILE_DISK_FULL ? e : 0;
 }
 
@@ -176,7 +181,7 @@ int conc__port_directory_sync(const char *path) {
     return 0;
 }
 
-/* ---- other files -------------------------------------------------------------------------------------------- */
+/* ---- other files ----------------------------------------------------------------------------------------- */
 
 int conc__port_file_remove(const char *path) {
     DWORD saved = GetLastError();
@@ -192,7 +197,9 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
     uint64_t id;
     int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
     *fd = -1;
-    return e != 0 ? e : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, OPEN_EXISTING, fd, size, &id);
+    return e != 0 ? e
+                  : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                  OPEN_EXISTING, fd, size, &id);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -202,7 +209,8 @@ int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset
     *done = 0;
     if (e != 0) return e;
     conc__wf_at(&at, offset);
-    e = conc__wf_end(ReadFile(conc__wf_handle(fd), buffer, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at), saved);
+    e = conc__wf_end(ReadFile(conc__wf_handle(fd), buffer, size > 0x40000000u ? 0x40000000u : (DWORD)size, &n, &at),
+                     saved);
     *done = n;
     return e == ERROR_HANDLE_EOF ? 0 : e;
 }

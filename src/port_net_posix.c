@@ -239,7 +239,7 @@ void CONC__PORT(signal_clear)(conc__port_signal *s) {
  * here, so that nothing goes round at the end. */
 static int conc__net_poll(struct pollfd *fds, size_t n, int64_t deadline_ns) {
     int64_t left = -1;
-    int e = CONC__FAULT("poll", EINTR, ENOMEM);
+    int e = CONC__FAULT("poll", ENOMEM); /* (always interrupted it would never tell; tests use a real signal) */
     if (e != 0) {
         errno = e;
         return -1;
@@ -275,8 +275,10 @@ int CONC__PORT(poll_in)(void *scratch, conc__port_pollfd *fds, size_t n, int64_t
     }
     ready = conc__net_poll(p, n, deadline_ns);
     if (ready < 0) {
-        *error = conc__net_end(-1, saved);
-        return *error == EINTR || *error == EAGAIN ? 0 : -1;
+        int e = conc__net_end(-1, saved);
+        if (e == EINTR || e == EAGAIN) return 0;
+        *error = e;
+        return -1;
     }
     for (i = 0; ready > 0 && i < n; i++) {
         int got = p[i].revents;

@@ -16,7 +16,9 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 
@@ -37,6 +39,7 @@ int conc__ps_pipe2(int *fds, int flags) __asm__("pipe2");
 int conc__ps_socketpair(int family, int type, int protocol, int *fds) __asm__("socketpair");
 int conc__ps_poll(struct pollfd *fds, unsigned long n, int ms) __asm__("poll");
 long conc__ps_read(int fd, void *data, size_t size) __asm__("read");
+void conc__ps_purge(FILE *stream) __asm__("__fpurge"); /* (glibc, musl, uClibc, Bionic) */
 extern char **conc__ps_environ __asm__("environ");
 #if defined(__cplusplus)
 }
@@ -52,6 +55,12 @@ extern char **conc__ps_environ __asm__("environ");
 #define conc__ps_socketpair socketpair
 #define conc__ps_read read
 #define conc__ps_environ environ
+#if defined(__sun)
+#include <stdio_ext.h>
+#define conc__ps_purge __fpurge
+#else
+#define conc__ps_purge (void)fpurge
+#endif
 extern char **environ;
 #endif
 
@@ -62,6 +71,14 @@ extern char **environ;
 #define CONC__SIGCONT SIGCONT
 #else
 #define CONC__SIGCONT 18
+#endif
+
+/* Whether the numbers of conc__port_life_watch() are this machine's: these have their own. */
+#if CONC_OS_LINUX && !CONC_PORT_PORTABLE && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__) && \
+        !defined(__hppa__)
+#define CONC__ASYNC_PIPES 1
+#else
+#define CONC__ASYNC_PIPES 0
 #endif
 
 #if CONC_OS_LINUX && !CONC_PORT_PORTABLE
@@ -79,6 +96,23 @@ static int conc__ps_end(long result, int saved) {
 }
 
 /* ---- pipes and sockets, close-on-exec -------------------------------------------------------------- */
+
+/* A descriptor just made, on another number if it is 0, 1 or 2: a program that has closed these reads and prints there all
+ * the same. (If there is no other it stays.) */
+static void conc__ps_not_standard(intptr_t *fd) {
+    int saved = errno, other;
+    if (*fd < 0 || *fd > 2) return;
+#if CONC_OS_LINUX
+    other = conc__ps_fcntl((int)*fd, 1030 /* F_DUPFD_CLOEXEC */, 3);
+#else
+    other = fcntl((int)*fd, F_DUPFD, 3);
+#endif
+    if (other >= 0) {
+        conc__port_socket_close(*fd);
+        *fd = other;
+    }
+    errno = saved;
+}
 
 #if !CONC_OS_LINUX
 static int conc__ps_dress(int fd, bool waits) {
@@ -105,9 +139,11 @@ static int conc__ps_pipe(intptr_t fd[2]) {
     if (e != 0) return e;
     fd[0] = fds[0];
     fd[1] = fds[1];
+    conc__ps_not_standard(&fd[0]);
+    conc__ps_not_standard(&fd[1]);
 #if !CONC_OS_LINUX
-    e = conc__ps_dress(fds[0], true);
-    if (e == 0) e = conc__ps_dress(fds[1], true);
+    e = conc__ps_dress((int)fd[0], true);
+    if (e == 0) e = conc__ps_dress((int)fd[1], true);
     errno = saved;
     if (e != 0) {
         conc__port_socket_close(fd[0]);
@@ -123,16 +159,19 @@ int conc__port_socket_pair(intptr_t fd[2]) {
     fd[0] = fd[1] = -1;
     if (e != 0) return e;
 #if CONC_OS_LINUX
-    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, (int)SOCK_STREAM | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC, 0, fds), saved);
+    e = (int)SOCK_STREAM | (int)SOCK_NONBLOCK | (int)SOCK_CLOEXEC;
+    e = conc__ps_end(conc__ps_socketpair(AF_UNIX, e, 0, fds), saved);
 #else
     e = conc__ps_end(conc__ps_socketpair(AF_UNIX, SOCK_STREAM, 0, fds), saved);
 #endif
     if (e != 0) return e;
     fd[0] = fds[0];
     fd[1] = fds[1];
+    conc__ps_not_standard(&fd[0]);
+    conc__ps_not_standard(&fd[1]);
 #if !CONC_OS_LINUX
-    e = conc__ps_dress(fds[0], false);
-    if (e == 0) e = conc__ps_dress(fds[1], false);
+    e = conc__ps_dress((int)fd[0], false);
+    if (e == 0) e = conc__ps_dress((int)fd[1], false);
     errno = saved;
     if (e != 0) {
         conc__port_socket_close(fd[0]);
@@ -170,25 +209,30 @@ static void conc__life_main(void *fd) {
     if (errno != EBADF) conc__ps_orphaned(); /* a task that closes all descriptors has cut its lifeline */
 }
 
-/* On Linux the kernel itself does it: the last writer's end of a pipe is an input event, for which a descriptor can ask for any
- * signal, SIGKILL as well. It needs a description of its own, as the owner is a property of that. (PR_SET_PDEATHSIG would kill the
- * process when the *thread* ends that made it.) */
+/* On Linux the kernel itself does it: the last writer's end of a pipe is an input event, for which a descriptor can
+ * ask for any signal, SIGKILL as well. It needs a description of its own, as the owner is a property of that.
+ * (PR_SET_PDEATHSIG would kill the process when the *thread* ends that made it.) */
 int conc__port_life_watch(intptr_t life) {
     static conc__port_thread thread;
     int saved = errno, e = 0;
-#if CONC_OS_LINUX && !CONC_PORT_PORTABLE
+#if CONC__ASYNC_PIPES
     char path[40];
+    intptr_t own;
     int fd;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", (int)life);
-    fd = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
+    own = conc__ps_open(path, O_RDONLY | (int)SOCK_CLOEXEC | O_NONBLOCK); /* without /proc: a thread */
+    conc__ps_not_standard(&own);
+    fd = (int)own;
     if (fd >= 0) {
-        if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 && conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
+        if (conc__ps_fcntl(fd, 8 /* F_SETOWN */, conc__ps_getpid()) == 0 &&
+            conc__ps_fcntl(fd, 10 /* F_SETSIG */, CONC__SIGKILL) == 0 &&
             conc__ps_fcntl(fd, F_SETFL, O_NONBLOCK | 020000 /* O_ASYNC */) == 0) {
             struct pollfd look;
             look.fd = fd;
             look.events = POLLIN;
             look.revents = 0;
-            if (conc__ps_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0) conc__ps_orphaned(); /* it was over before */
+            /* it was over before */
+            if (conc__ps_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0) conc__ps_orphaned();
             conc__port_socket_close(life);
             errno = saved;
             return 0;
@@ -209,6 +253,7 @@ static int conc__ps_pidfd(int pid, intptr_t *fd) {
     int saved = errno;
     long n = conc__ps_syscall(CONC__SYS_PIDFD_OPEN, (long)pid, 0L);
     *fd = n >= 0 ? (intptr_t)n : -1;
+    conc__ps_not_standard(fd);
     return conc__ps_end(n, saved);
 }
 #endif
@@ -244,13 +289,10 @@ static int conc__ps_begun(conc__port_process *p, int pid, intptr_t keep, int e) 
         conc__port_socket_close(p->end);
         p->end = -1;
         if (e == 0) {
-            e = conc__ps_pidfd(pid, &p->end);
-            if (e == ESRCH) e = 0; /* it has ended, and nobody is to be told: `end` is -1 */
-            if (e != 0) {
-                (void)conc__ps_kill(pid, CONC__SIGKILL);
-                while (conc__ps_waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-                }
-            }
+            int none = CONC__FAULT("pidfd_open: child", EMFILE);
+            if (none == 0) none = conc__ps_pidfd(pid, &p->end);
+            /* ESRCH: it has ended, and nobody is to be told. Else others have taken the place: nobody tells us. */
+            p->early = none != 0 && none != ESRCH;
         }
     }
 #endif
@@ -270,14 +312,17 @@ int conc__port_process_fork(conc__port_process *p, bool *child, intptr_t *keep) 
     }
     if (pid == 0) {
         conc__port_process_close(p);
+        /* What other threads have printed since the flush is theirs to write. */
+        conc__ps_purge(stdout);
+        conc__ps_purge(stderr);
         *child = true;
         return 0;
     }
     return conc__ps_begun(p, pid, *keep, e);
 }
 
-/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back. (That on itself it
- * loses it as well is not so with glibc before 2.29.) */
+/* There, and nowhere else, a descriptor loses its close-on-exec: by being duplicated on another number, and back.
+ * (That on itself it loses it as well is not so with glibc before 2.29.) */
 static int conc__ps_hand_on(posix_spawn_file_actions_t *actions, intptr_t fd, intptr_t between) {
     int e;
     if (fd < 0) return 0;
@@ -304,7 +349,8 @@ int conc__port_process_spawn(conc__port_process *p, const char *program, const c
     e = CONC__FAULT("posix_spawn", EAGAIN, ENOMEM, ENOENT);
     if (e == 0) e = posix_spawn_file_actions_init(&actions);
     if (e == 0) {
-        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end); /* `end` is nothing there */
+        /* `end` is nothing there */
+        for (i = 0; i < n && e == 0; i++) e = conc__ps_hand_on(&actions, inherit[i], p->end);
         if (e == 0) e = conc__ps_hand_on(&actions, socket, p->end);
         if (e == 0) e = conc__ps_hand_on(&actions, keep, p->end);
         if (e == 0) e = posix_spawn_file_actions_addclose(&actions, (int)p->end);
@@ -397,6 +443,38 @@ void conc__port_exit(int code) {
     for (;;) conc__ps_exit(code);
 }
 
+void conc__port_ignore_interrupt(void) {
+    (void)signal(2 /* SIGINT */, SIG_IGN);
+}
+
+/* What it has is the size of its address space, which is what the limit is about. */
+int conc__port_limit_memory(uint64_t more) {
+#if CONC_OS_LINUX
+    struct rlimit limit;
+    unsigned long long has = 0;
+    char line[128];
+    int saved = errno, e = CONC__FAULT("setrlimit", EPERM);
+    FILE *f = e == 0 ? fopen("/proc/self/status", "r") : NULL;
+    if (e == 0 && f == NULL) e = errno;
+    while (f != NULL && fgets(line, (int)sizeof line, f) != NULL) {
+        if (sscanf(line, "VmSize: %llu", &has) == 1) break;
+    }
+    if (f != NULL) (void)fclose(f);
+    has *= 1024;
+    if (e == 0 && getrlimit(RLIMIT_AS, &limit) != 0) e = errno;
+    if (e == 0 && more < UINT64_MAX - has && (uint64_t)(rlim_t)(has + more) == has + more &&
+        (limit.rlim_max == RLIM_INFINITY || (rlim_t)(has + more) < limit.rlim_max)) { /* else what there is is less */
+        limit.rlim_cur = limit.rlim_max = (rlim_t)(has + more);
+        if (setrlimit(RLIMIT_AS, &limit) != 0) e = errno;
+    }
+    errno = saved;
+    return e;
+#else
+    (void)more;
+    return conc__port_unsupported();
+#endif
+}
+
 const char *conc__port_signal_name(int number) {
     switch (number) {
     case 1: return "SIGHUP";
@@ -439,11 +517,16 @@ const char *conc__port_signal_name(int number) {
 #define CONC__MAP_ANONYMOUS 0x20
 #endif
 
-/* A file without a name, of `size` zeros. */
+/* A file without a name, of `size` zeros. (Beyond the limit to files' sizes there would be SIGXFSZ.) */
 static int conc__ps_file(size_t size, intptr_t *fd) {
+    struct rlimit limit;
     int saved = errno, e;
     *fd = -1;
     if (size > (size_t)INT64_MAX || size > SIZE_MAX / 2) return ENOMEM;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        (uint64_t)size > (uint64_t)limit.rlim_cur) {
+        return EFBIG;
+    }
 #if CONC_OS_LINUX
 #if defined(SYS_memfd_create) && defined(SYS_ftruncate)
     *fd = (intptr_t)conc__ps_syscall(SYS_memfd_create, "conc", 1UL /* MFD_CLOEXEC */);
@@ -457,7 +540,8 @@ static int conc__ps_file(size_t size, intptr_t *fd) {
     {
         static uint32_t count; /* atomic */
         char name[40];
-        (void)snprintf(name, sizeof name, "/conc-%ld-%u", (long)getpid(), (unsigned)conc__add32(&count, 1, CONC__RELAXED));
+        (void)snprintf(name, sizeof name, "/conc-%ld-%u", (long)getpid(),
+                       (unsigned)conc__add32(&count, 1, CONC__RELAXED));
         *fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600); /* is close-on-exec */
         e = *fd < 0 ? errno : 0;
         if (e == 0 && shm_unlink(name) < 0) e = errno;
@@ -469,6 +553,7 @@ static int conc__ps_file(size_t size, intptr_t *fd) {
         conc__port_socket_close(*fd);
         *fd = -1;
     }
+    conc__ps_not_standard(fd);
     return e;
 }
 
@@ -498,10 +583,13 @@ int conc__port_block_new(conc__port_block *b, size_t size, bool spawns) {
 }
 
 int conc__port_block_open(conc__port_block *b, intptr_t fd, size_t size) {
-    int e = CONC__FAULT("mmap: open", ENOMEM);
+    struct stat file;
+    int saved = errno, e = CONC__FAULT("mmap: open", ENOMEM);
     b->data = NULL;
     b->size = size;
     b->fd = fd;
+    if (e == 0) e = conc__ps_end(fstat((int)fd, &file), saved);
+    if (e == 0 && (file.st_size < 0 || (uint64_t)file.st_size < size)) e = EINVAL; /* the numbers were a stranger's */
     return e != 0 ? e : conc__ps_map(b);
 }
 

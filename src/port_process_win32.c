@@ -155,7 +155,8 @@ static void conc__win_standard(STARTUPINFOW *s, HANDLE *list, DWORD *count) {
     s->hStdError = copies[2];
 }
 
-static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD count, STARTUPINFOEXW *start, PROCESS_INFORMATION *info) {
+static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD count, STARTUPINFOEXW *start,
+                            PROCESS_INFORMATION *info) {
     uint64_t memory[64]; /* a list of one attribute is 48 bytes */
     SIZE_T size = 0;
     int e = 0;
@@ -163,7 +164,8 @@ static int conc__win_create(WCHAR *program, WCHAR *line, HANDLE *list, DWORD cou
     (void)InitializeProcThreadAttributeList(NULL, 1, 0, &size);
     if (size > sizeof memory) return ERROR_NOT_ENOUGH_MEMORY;
     if (!InitializeProcThreadAttributeList(start->lpAttributeList, 1, 0, &size)) return (int)GetLastError();
-    if (!UpdateProcThreadAttribute(start->lpAttributeList, 0, CONC__WIN_HANDLE_LIST, list, count * sizeof *list, NULL, NULL) ||
+    if (!UpdateProcThreadAttribute(start->lpAttributeList, 0, CONC__WIN_HANDLE_LIST, list, count * sizeof *list, NULL,
+                                   NULL) ||
         !CreateProcessW(program, line, NULL, NULL, TRUE, CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT, NULL, NULL,
                         &start->StartupInfo, info)) {
         e = (int)GetLastError();
@@ -279,6 +281,31 @@ long conc__port_pid(void) {
 
 void conc__port_exit(int code) {
     for (;;) (void)TerminateProcess(GetCurrentProcess(), (UINT)code);
+}
+
+void conc__port_ignore_interrupt(void) {
+    DWORD saved = GetLastError();
+    (void)SetConsoleCtrlHandler(NULL, TRUE);
+    SetLastError(saved);
+}
+
+/* A job of its own within its parent's. What it has at its beginning is little. */
+int conc__port_limit_memory(uint64_t more) {
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
+    DWORD saved = GetLastError();
+    int e = CONC__FAULT("CreateJobObjectW: limit", ERROR_NOT_ENOUGH_MEMORY);
+    HANDLE job = e == 0 ? CreateJobObjectW(NULL, NULL) : NULL;
+    if (e == 0 && job == NULL) return conc__win_error(saved);
+    if (e != 0) return e;
+    memset(&limits, 0, sizeof limits);
+    limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_PROCESS_MEMORY;
+    limits.ProcessMemoryLimit = more > SIZE_MAX - ((SIZE_T)16 << 20) ? SIZE_MAX : (SIZE_T)more + ((SIZE_T)16 << 20);
+    if (!SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits) ||
+        !AssignProcessToJobObject(job, GetCurrentProcess())) {
+        e = conc__win_error(saved);
+    }
+    SetLastError(saved);
+    return e; /* (the job stays until the process ends) */
 }
 
 const char *conc__port_signal_name(int number) {

@@ -1,14 +1,14 @@
 /* ============================================================================================
  * process: see process.h.
  *
- * WHAT GOES OVER. Parent and child share one block of memory (conc__process_block): what the child is to do, the argument's bytes,
- * on which the task works in place, and how it went. The task's return is published by one store in it. So a result
- * of any size needs nobody who takes it while the process is ending, a process that dies half way has plainly not
- * stored that word, and how it ended is known even if its status is lost (SIGCHLD ignored).
+ * WHAT GOES OVER. Parent and child share one block of memory (conc__process_block): what the child is to do, the
+ * argument's bytes, on which the task works in place, and how it went. The task's return is published by one store in
+ * it. So a result of any size needs nobody who takes it while the process is ending, a process that dies half way has
+ * plainly not stored that word, and how it ended is known even if its status is lost (SIGCHLD ignored).
  *
- * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A child of any fork(),
- * also one that this module has not made, closes at its beginning, in conc__processes_reset(), the parent's lifeline and all the
- * parent's ends of channels.
+ * WHO HOLDS WHAT. All children have a lifeline: the read end of one pipe, whose write end the parent alone holds. A
+ * child of any fork(), also one that this module has not made, closes at its beginning, in conc__processes_reset(),
+ * the parent's lifeline, all the parent's ends of channels, and what another thread is just handing to a child.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -50,7 +50,8 @@ struct conc_process {
     bool killed;                /* whether it was ended by the program's end */
     conc__port_ending ending;   /* written before `ended` */
     uint32_t ended;             /* atomic: publishes `ending`; written under the lock */
-    uint32_t told;              /* atomic: the port has told its end, where it does. Its waiters stand under its address */
+    uint32_t told;              /* atomic: the port has told its end, where it does. Its waiters stand under its
+                                   address */
     conc__port_process os;
     conc__port_block block;
     void *arg;                  /* constant, as all that follow */
@@ -60,14 +61,17 @@ struct conc_process {
     char name[32];
 };
 
-/* ---- this process's own --------------------------------------------------------------------------------- */
+/* ---- this process's own -------------------------------------------------------------------------------- */
 
 static conc__lock conc__processes;              /* guards the list, and the fields named above */
 static conc_process *conc__process_list;        /* started here, and not given back or not ended */
 static conc_process *conc__process_forked;      /* those of the parent */
-static conc__lock conc__process_starts;         /* held while one is started; guards the next two */
+static conc__lock conc__process_starts;         /* held while one is started; guards the next five */
+static bool conc__process_over;                 /* the program has ended: no more is started */
 static intptr_t conc__life[2];                  /* where conc__has_life */
 static bool conc__has_life;
+static intptr_t conc__starting = -1;            /* the child's end of a channel, until the child has it */
+static uint32_t conc__starter;                  /* the owner that starts it */
 static uint32_t conc__process_count;            /* atomic: for names */
 static uint32_t conc__process_generation;       /* that all of this is of */
 
@@ -75,12 +79,14 @@ typedef struct conc__task_name {
     struct conc__task_name *next;
     const char *name;
     conc_fn fn;
+    uint32_t number; /* from 1 on; in this process */
 } conc__task_name;
 static conc__task_name *conc__task_names;       /* guarded by the lock */
 static const char *conc__program;               /* set by conc_process_main(): how this program was called */
 
 static struct {                                 /* written by a child before its task begins */
     bool is_child, daemon;
+    bool worker;                                /* channel and shared memory are its pool's, and not for tasks */
     intptr_t keep;                              /* a descriptor, or -1 */
     conc_channel *channel;
     size_t shared_count;
@@ -95,7 +101,7 @@ static void conc__processes_reset(void) {
     conc__process_generation = conc__fork_generation();
     conc__processes = conc__process_starts = 0;
     for (p = conc__process_list; p != NULL; p = p->next) {
-        if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+        if (p->channel != NULL) conc__channel_forked(p->channel);
 #if CONC__PROCESS_FORKS
         conc__port_process_close(&p->os);
 #endif
@@ -106,10 +112,13 @@ static void conc__processes_reset(void) {
         conc__process_forked = conc__process_list;
         conc__process_list = NULL;
     }
+    if (conc__starting >= 0 && conc__starter != conc__self()->owner) conc__port_socket_close(conc__starting);
+    conc__starting = -1;
+    conc__process_over = false;
     if (conc__has_life) conc__port_life_close(conc__life[1]);
     conc__has_life = false; /* (the other end does no harm; it is a child's lifeline) */
     if (conc__here.is_child) { /* this is a child's child, made without us */
-        if (conc__here.channel != NULL) conc__port_socket_close(conc__channel_fd(conc__here.channel));
+        if (conc__here.channel != NULL) conc__channel_forked(conc__here.channel);
         if (conc__here.keep >= 0) conc__port_socket_close(conc__here.keep);
         conc__here.keep = -1;
     }
@@ -119,7 +128,7 @@ static void conc__processes_begin(void) {
     conc__on_fork(CONC__RESET_PROCESSES, conc__processes_reset);
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------------------------- */
 
 static bool conc__process_is_in(const conc_process *list, const conc_process *p) {
     while (list != NULL && list != p) list = list->next;
@@ -190,8 +199,8 @@ static conc_result conc__process_outcome(const conc_process *p, int *code, char 
     if (e->known && e->signaled) {
         name = conc__port_signal_name(e->code);
         *code = -e->code;
-        (void)snprintf(text, size, "process \"%s\" was ended by signal %d%s%s%s", p->name, e->code, name != NULL ? " (" : "",
-                       name != NULL ? name : "", name != NULL ? ")" : "");
+        (void)snprintf(text, size, "process \"%s\" was ended by signal %d%s%s%s", p->name, e->code,
+                       name != NULL ? " (" : "", name != NULL ? name : "", name != NULL ? ")" : "");
         return CONC_CRASHED;
     }
     if (state == CONC__TASK_RETURNED) {
@@ -207,14 +216,16 @@ static conc_result conc__process_outcome(const conc_process *p, int *code, char 
     } else if (e->known) {
         (void)snprintf(text, size, "process \"%s\" ended with exit code %d before its task returned", p->name, e->code);
     } else {
-        (void)snprintf(text, size, "process \"%s\" ended before its task returned; its status was taken by somebody else", p->name);
+        (void)snprintf(text, size, "process \"%s\" ended before its task returned; its status was taken by somebody else",
+                       p->name);
     }
     return CONC_CRASHED;
 }
 
 static void conc__process_report(const conc_process *p, conc_result r, int code, const char *text) {
     if (r == CONC_OK && code != 0) {
-        conc__report(CONC_FAILED, code, p->name, "the task of process \"%s\" returned %d, and nobody looked at it", p->name, code);
+        conc__report(CONC_FAILED, code, p->name, "the task of process \"%s\" returned %d, and nobody looked at it", p->name,
+                     code);
     } else if (r != CONC_OK) {
         conc__report(r, code, p->name, "%s", text);
     }
@@ -239,13 +250,15 @@ static void conc__processes_sweep(void) {
     }
 }
 
-/* ---- the end of one ----------------------------------------------------------------------------------------- */
+/* ---- the end of one ------------------------------------------------------------------------------------ */
 
 #if CONC__PROCESS_POLLED
 #define conc__process_arm conc__polled_arm
 
-/* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may have closed all
- * descriptors. Then we look again every few milliseconds, and sleep meanwhile on what never becomes readable. */
+/* What it waits for. A pipe that was closed, when the process has not ended: it is about to, mostly; but a task may
+ * have closed all descriptors. Then, and where there is no pipe, we look again every few milliseconds, and sleep meanwhile
+ * on what never becomes readable. And now and then in any case: another process may have the pipe, by a fork() at that
+ * moment. */
 static void conc__process_aim(conc_op *op, conc_process *p) {
     op->word = CONC__POLLED(p->os.end, 0, 0);
     if (p->os.early) {
@@ -253,7 +266,8 @@ static void conc__process_aim(conc_op *op, conc_process *p) {
         int error;
         look.fd = p->os.end;
         look.want = CONC__PORT_READ;
-        if (conc__port_poll(&look, 1, INT64_MIN, &error) > 0) {
+        op->due = conc_after(0.1);
+        if (p->os.end < 0 || conc__port_poll(&look, 1, INT64_MIN, &error) > 0) {
             op->word = CONC__POLLED(conc__life[1], 0, 0);
             op->due = conc_after(0.002);
         }
@@ -312,7 +326,8 @@ static conc_result conc__process_end_attempt(conc_op *op) {
 }
 
 conc_op conc_op_process_end(conc_process *p) {
-    static const conc_op_class cls = { "process_end", CONC_BUSY, conc__process_end_attempt, conc__process_arm, NULL, conc__process_end_abandon };
+    static const conc_op_class cls = { "process_end",     CONC_BUSY, conc__process_end_attempt,
+                                       conc__process_arm, NULL,      conc__process_end_abandon };
     return conc_op_make(&cls, p, NULL);
 }
 
@@ -324,13 +339,11 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
     bool mine;
     if (r != CONC_OK) return r;
     r = conc__wait_op(&op, deadline);
-    if (r == CONC_OK && !conc__channel_end(p->channel)) {
-        r = conc__fail(CONC_BUSY, "conc_process_join: somebody waits on the process's channel");
-    }
     if (r != CONC_OK) {
         conc__process_unuse(p);
         return r;
     }
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__lock_take(&conc__processes);
     mine = p->open;
     p->open = false;
@@ -354,10 +367,7 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
 conc_result conc_process_detach(conc_process *p) {
     conc_result r = conc__process_use(p, "conc_process_detach");
     if (r != CONC_OK) return r;
-    if (!conc__channel_end(p->channel)) {
-        conc__process_unuse(p);
-        return conc__fail(CONC_BUSY, "conc_process_detach: somebody waits on the process's channel");
-    }
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__lock_take(&conc__processes);
     if (!p->open) r = CONC_INVALID;
     p->open = false;
@@ -391,7 +401,7 @@ conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline
     conc_op op = conc_op_process_end(p);
     conc_result r = conc__process_use(p, "conc_process_stop");
     if (r != CONC_OK) return r;
-    (void)conc__channel_end(p->channel);
+    if (p->channel != NULL) (void)conc_channel_close(p->channel);
     conc__process_unuse(p);
     (void)conc_process_terminate(p);
     r = conc__wait_op(&op, deadline);
@@ -399,7 +409,7 @@ conc_result conc_process_stop(conc_process *p, int *code, conc_deadline deadline
     return r == CONC_OK ? conc_process_join(p, code, CONC_FOREVER) : r;
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------ */
+/* ---- questions ----------------------------------------------------------------------------------------- */
 
 /* Whether `p` is an open handle, of this process or (its constant parts) of its parent. */
 static bool conc__process_is_known(const conc_process *p) {
@@ -437,15 +447,65 @@ bool conc_process_is_alive(conc_process *p) {
 }
 
 conc_channel *conc_process_channel(conc_process *p) {
-    if (p == NULL) return conc__here.channel;
+    if (p == NULL) return conc__here.worker ? NULL : conc__here.channel;
     return conc__process_is_known(p) ? p->channel : NULL;
 }
 
 conc_shared *conc_process_shared(size_t i) {
-    return i < conc__here.shared_count ? conc__here.shared[i] : NULL;
+    return i < conc__here.shared_count && !conc__here.worker ? conc__here.shared[i] : NULL;
 }
 
-/* ---- the end of the program -------------------------------------------------------------------------------------- */
+/* ---- for the process pool -------------------------------------------------------------------------------------------- */
+
+intptr_t conc__process_end_fd(const conc_process *p) {
+    return p->os.early ? -1 : p->os.end;
+}
+
+intptr_t conc__process_becomes_worker(void) {
+    conc__here.worker = true;
+    return conc__channel_fd(conc__here.channel);
+}
+
+bool conc__process_may_spawn(void) {
+    return conc__program != NULL;
+}
+
+uint32_t conc__task_number_of(conc_fn fn) {
+    const conc__task_name *t;
+    uint32_t number;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->fn != fn; t = t->next) {
+    }
+    number = t != NULL ? t->number : 0;
+    conc__lock_give(&conc__processes);
+    return number;
+}
+
+const char *conc__task_name_of_number(uint32_t number) {
+    const conc__task_name *t;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && t->number != number; t = t->next) {
+    }
+    conc__lock_give(&conc__processes);
+    return t != NULL ? t->name : "";
+}
+
+conc_fn conc__task_of_name(const char *name) {
+    const conc__task_name *t;
+    conc_fn fn;
+    conc__lock_take(&conc__processes);
+    for (t = conc__task_names; t != NULL && strcmp(t->name, name) != 0; t = t->next) {
+    }
+    fn = t != NULL ? t->fn : NULL;
+    conc__lock_give(&conc__processes);
+    return fn;
+}
+
+void conc__shared_leave(conc_shared *s) {
+    conc__port_block_free(&s->block);
+}
+
+/* ---- the end of the program ---------------------------------------------------------------------------- */
 
 /* Waits for one of those that are still there, of the one kind or the other; false: there is none. */
 static bool conc__processes_wait_one(bool daemon) {
@@ -474,8 +534,17 @@ static bool conc__processes_wait_one(bool daemon) {
 static void conc__processes_at_exit(void) {
     conc_process *p;
     (void)fflush(stdout);
+    conc__lock_take(&conc__processes);
+    for (p = conc__process_list; p != NULL; p = p->next) { /* nobody is to wait for us while we wait for it */
+        if (p->channel != NULL) (void)conc_channel_close(p->channel);
+    }
+    conc__lock_give(&conc__processes);
     while (conc__processes_wait_one(false)) {
     }
+    /* Soon the system forgets who is to be told of fork(): a child made then would have locks and ends that are not its. */
+    conc__lock_take(&conc__process_starts);
+    conc__process_over = true;
+    conc__lock_give(&conc__process_starts);
     while (conc__processes_wait_one(true)) {
     }
     conc__lock_take(&conc__processes);
@@ -484,7 +553,7 @@ static void conc__processes_at_exit(void) {
     conc__processes_sweep();
 }
 
-/* ---- the child ------------------------------------------------------------------------------------------------------ */
+/* ---- the child ----------------------------------------------------------------------------------------- */
 
 static void conc__child_refuse(conc__process_block *b, const char *what, int error) {
     char text[128];
@@ -520,7 +589,16 @@ static int conc__child_run(conc__process_block *b, conc_fn fn) {
     return code == 0 ? 0 : (code & 0xff) != 0 ? code & 0xff : 1;
 }
 
+static void conc__task_name_add(conc__task_name *t) {
+    conc__lock_take(&conc__processes);
+    t->number = conc__task_names != NULL ? conc__task_names->number + 1 : 1;
+    t->next = conc__task_names;
+    conc__task_names = t;
+    conc__lock_give(&conc__processes);
+}
+
 void conc_process_main(int argc, char **argv) {
+    static conc__task_name worker;
     conc__port_block block;
     conc__process_block *b;
     conc__task_name *t;
@@ -528,6 +606,12 @@ void conc_process_main(int argc, char **argv) {
     size_t i;
     int code, e;
     conc__program = argc > 0 && argv != NULL && argv[0] != NULL ? argv[0] : "";
+    conc__processes_begin();
+    if (worker.name == NULL) {
+        worker.name = "conc: a pool's worker";
+        worker.fn = conc__procpool_worker;
+        conc__task_name_add(&worker);
+    }
 #if defined(CONC_WITH_CURL)
     conc__dl_register();
 #endif
@@ -595,10 +679,7 @@ conc_result conc_process_register(const char *name, conc_fn fn) {
     if (t == NULL) return CONC_NO_MEMORY;
     t->name = name;
     t->fn = fn;
-    conc__lock_take(&conc__processes);
-    t->next = conc__task_names;
-    conc__task_names = t;
-    conc__lock_give(&conc__processes);
+    conc__task_name_add(t);
     return CONC_OK;
 }
 
@@ -613,7 +694,7 @@ static const char *conc__task_name_of(conc_fn fn) {
     return name;
 }
 
-/* ---- starting ---------------------------------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------------------ */
 
 #if CONC__PROCESS_FORKS
 
@@ -622,7 +703,7 @@ static CONC__NORETURN void conc__forked_child(conc_process *p, const conc_proces
     conc__process_block *b = (conc__process_block *)p->block.data;
     size_t i;
     int code;
-    if (p->channel != NULL) conc__port_socket_close(conc__channel_fd(p->channel));
+    if (p->channel != NULL) conc__channel_forked(p->channel);
     conc__here.keep = keep;
     conc__here.shared_count = (size_t)b->shared_count;
     for (i = 0; i < conc__here.shared_count; i++) conc__here.shared[i] = desc->shared[i];
@@ -647,13 +728,15 @@ static conc_result conc__choose_method(conc_fn fn, conc_process_method method, c
             return conc__fail(CONC_INVALID, "conc_process_start: to spawn, main has to begin with conc_process_main()");
         }
         if (*task == NULL) {
-            return conc__fail(CONC_INVALID, "conc_process_start: to spawn, the function has to be registered by conc_process_register()");
+            return conc__fail(CONC_INVALID,
+                              "conc_process_start: to spawn, the function has to be registered by conc_process_register()");
         }
     }
     return CONC_OK;
 }
 
-static void conc__fill_block(conc_process *p, const conc_process_desc *desc, const char *task, intptr_t channel, size_t message_max) {
+static void conc__fill_block(conc_process *p, const conc_process_desc *desc, const char *task, intptr_t channel,
+                             size_t message_max) {
     conc__process_block *b = (conc__process_block *)p->block.data;
     size_t i;
     b->magic = CONC__BLOCK_MAGIC;
@@ -679,18 +762,23 @@ static int conc__process_spawn(conc_process *p) {
     size_t i, n = 0;
     inherit[n++] = p->block.fd;
     inherit[n++] = (intptr_t)b->life;
-    for (i = 0; i < b->shared_count; i++) inherit[n++] = (intptr_t)b->shared[i].fd;
+    for (i = 0; i < b->shared_count; i++) {
+        size_t k = 0;
+        while (b->shared[k].fd != b->shared[i].fd) k++;
+        if (k == i) inherit[n++] = (intptr_t)b->shared[i].fd; /* each once: Windows takes no list with one twice */
+    }
     (void)snprintf(argument, sizeof argument, "%lld:%lld", (long long)p->block.fd, (long long)p->block.size);
 #if !CONC__PROCESS_POLLED
     p->os.ended = conc__process_told;
     p->os.arg = p;
 #endif
-    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n, (intptr_t)b->channel,
-                                    b->passed);
+    return conc__port_process_spawn(&p->os, conc__program, CONC__PROCESS_OPTION, argument, inherit, n,
+                                    (intptr_t)b->channel, b->passed);
 }
 
 /* With conc__process_starts held. 0, or the system's error number, and `*result` what that is. */
-static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_desc *desc, const char *task, conc_result *result) {
+static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_desc *desc, const char *task,
+                              conc_result *result) {
     size_t message_max = desc->message_max != 0 ? desc->message_max : (size_t)16 << 20;
     intptr_t pair[2] = { -1, -1 };
     int e = 0;
@@ -703,8 +791,11 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
     if (e == 0 && desc->channel) {
         e = conc__port_socket_pair(pair);
         if (e == 0) {
+            conc__starter = conc__self()->owner;
+            conc__starting = pair[1];
             p->channel = conc__channel_new(pair[0], message_max);
             if (p->channel == NULL) {
+                conc__starting = -1;
                 conc__port_socket_close(pair[1]);
                 *result = CONC_NO_MEMORY;
                 return -1;
@@ -717,20 +808,26 @@ static int conc__process_make(conc_process *p, conc_fn fn, const conc_process_de
         return e;
     }
     conc__fill_block(p, desc, task, pair[1], message_max);
-    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too */
+    (void)fflush(stdout); /* what was printed before is seen before what it prints; and is not in a fork's buffers too
+                             */
     (void)fflush(stderr);
     if (task != NULL) {
         e = conc__process_spawn(p);
     } else {
 #if CONC__PROCESS_FORKS
         bool child = false;
+        uint32_t generation = conc__fork_generation();
         intptr_t keep;
         e = conc__port_process_fork(&p->os, &child, &keep);
-        if (child) conc__forked_child(p, desc, fn, keep);
+        if (child) {
+            if (conc__fork_generation() == generation) conc__forked(); /* the system could not tell it */
+            conc__forked_child(p, desc, fn, keep);
+        }
 #else
         (void)fn;
 #endif
     }
+    conc__starting = -1;
     conc__port_socket_close(pair[1]);
     if (e != 0) {
         conc__port_kind kind = conc__port_kind_of(e);
@@ -792,13 +889,19 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
         }
         memcpy(p->name, desc->name, n);
     } else {
-        (void)snprintf(p->name, sizeof p->name, "process-%u", (unsigned)conc__add32(&conc__process_count, 1, CONC__RELAXED) + 1u);
+        (void)snprintf(p->name, sizeof p->name, "process-%u",
+                       (unsigned)conc__add32(&conc__process_count, 1, CONC__RELAXED) + 1u);
     }
     conc__processes_sweep();
     (void)conc__after_exit(conc__processes_at_exit);
     conc__lock_take(&conc__process_starts);
     conc__process_generation = conc__fork_generation();
-    e = conc__process_make(p, fn, desc, task, &r);
+    if (conc__process_over) {
+        r = conc__fail(CONC_CLOSED, "conc_process_start: the program has ended");
+        e = -1;
+    } else {
+        e = conc__process_make(p, fn, desc, task, &r);
+    }
     if (e == 0) {
         conc__lock_take(&conc__processes);
         p->next = conc__process_list;
@@ -812,7 +915,7 @@ conc_process *conc_process_start(conc_fn fn, void *arg, size_t size, const conc_
     return NULL;
 }
 
-/* ---- shared memory -------------------------------------------------------------------------------------------------------- */
+/* ---- shared memory ------------------------------------------------------------------------------------- */
 
 conc_shared *conc_shared_new(size_t size) {
     conc_shared *s;

@@ -72,20 +72,7 @@ static const void *conc__sleepers_of(const uint32_t *asleep, uint32_t kind) {
 }
 
 static void conc__queue_wake_kind(uint32_t *asleep, uint32_t kind, size_t n) {
-    const void *key = conc__sleepers_of(asleep, kind);
-    bool more = true;
-    while (more && n > 0) {
-        conc__wakes w;
-        conc__bucket *b = conc__bucket_lock(key);
-        w.count = 0;
-        while (more && n > 0 && w.count < CONC__WAKES) {
-            more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
-            if (more) n--;
-        }
-        if (conc__bucket_first(b, key) == NULL) (void)conc__and32(asleep, ~kind, CONC__RELAXED);
-        conc__bucket_unlock(b);
-        conc__wakes_run(&w);
-    }
+    conc__wake_asleep(conc__sleepers_of(asleep, kind), asleep, kind, n);
 }
 
 /* Wakes up to `n` who wait under `asleep`, and all settlers. */

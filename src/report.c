@@ -42,6 +42,15 @@ static void conc__pool_describe(conc_pool *pool, void *arg) {
     d->line(text, d->arg);
 }
 
+static void conc__procpool_describe(conc_procpool *pool, void *arg) {
+    const conc__dumping *d = (const conc__dumping *)arg;
+    conc_procpool_stats s = conc_procpool_stats_of(pool);
+    char text[200];
+    (void)snprintf(text, sizeof text, "process pool \"%s\": %u workers, %u busy; %zu tasks waiting, %llu completed, %llu processes crashed",
+                   conc_procpool_name(pool), s.workers, s.busy, s.waiting, (unsigned long long)s.completed, (unsigned long long)s.crashed);
+    d->line(text, d->arg);
+}
+
 /* A loop that runs in another thread is asked to write its lines itself. Who asks waits until it has, or until it is too
  * late; then the loop drops the request. */
 enum { CONC__ASKED, CONC__ANSWERING, CONC__ANSWERED, CONC__GIVEN_UP };
@@ -105,6 +114,7 @@ void conc_dump(void (*line)(const char *text, void *arg), void *arg) {
     d.arg = arg;
     conc__agent_each(conc__thread_describe, &d);
     conc__pool_each(conc__pool_describe, &d);
+    conc__procpool_each(conc__procpool_describe, &d);
     conc__loop_each(conc__loop_dump, &d);
 }
 

@@ -88,8 +88,6 @@ static conc_result conc__null(const char *what) {
 #define CONC__OWNER(word) ((word) & ~3u)
 #define CONC__ON_ITS_WAY 1u
 #define CONC__HANDED 2u
-#define CONC__PATIENT 0u /* tags */
-#define CONC__STARVING 1u
 #define CONC__STARVING_NS 1000000
 
 /* Takes the woken flag back; if nobody holds the mutex then, another waiter is woken instead. */
@@ -568,8 +566,6 @@ conc_result conc_cond_destroy(conc_cond *c) {
 #define CONC__WRITERS 0x40000000u /* writers may be in the table */
 #define CONC__READERS 0x20000000u /* readers may be in the table */
 #define CONC__COUNT(word) ((word) & 0x1fffffffu)
-#define CONC__TAG_READER 1u
-#define CONC__TAG_WRITER 2u
 
 /* Flags for kinds of waiters that are not there are taken off. Under the bucket's lock, as their setting. */
 static void conc__rwlock_tidy(conc_rwlock *l, conc__bucket *b) {

@@ -257,12 +257,12 @@ static void conc__thread_main(void *p) {
     conc__thread_end(me, t, t->fn(t->arg));
 }
 
-static void *conc__exit_first; /* atomic: the function of conc__before_exit() */
+static void *conc__exit_first[CONC__EXITS]; /* atomic: the functions of conc__before_exit() */
 
-void conc__before_exit(void (*fn)(void)) {
+void conc__before_exit(conc__exit_place place, void (*fn)(void)) {
     void *p;
     memcpy(&p, &fn, sizeof p); /* ISO C has no cast between the two */
-    conc__storep(&conc__exit_first, p, CONC__RELEASE);
+    conc__storep(&conc__exit_first[place], p, CONC__RELEASE);
 }
 
 static void *conc__exit_last; /* atomic: the function of conc__after_exit() */
@@ -272,12 +272,13 @@ static void conc__at_exit(void) {
     const conc_thread *me = (const conc_thread *)conc__self()->thread;
     conc_op all_ended = conc_op_latch(&conc__to_end);
     size_t i;
-    void *first = conc__loadp(&conc__exit_first, CONC__ACQUIRE), *last;
+    void *last;
     if (me != NULL && me->fn != NULL) return;
-    if (first != NULL) {
+    for (i = 0; i < CONC__EXITS; i++) {
+        void *first = conc__loadp(&conc__exit_first[i], CONC__ACQUIRE);
         void (*fn)(void);
         memcpy(&fn, &first, sizeof fn);
-        fn();
+        if (first != NULL) fn();
     }
     (void)conc__wait_uncanceled(&all_ended, CONC_FOREVER);
     /* Nobody will look at these any more. */

@@ -168,6 +168,22 @@ bool conc__claim_first(conc__bucket *b, const void *key, unsigned tag, unsigned 
     return false;
 }
 
+void conc__wake_asleep(const void *key, uint32_t *asleep, uint32_t kind, size_t n) {
+    bool more = true;
+    while (more && n > 0) {
+        conc__wakes w;
+        conc__bucket *b = conc__bucket_lock(key);
+        w.count = 0;
+        while (more && n > 0 && w.count < CONC__WAKES) {
+            more = conc__claim_first(b, key, CONC__ANY_TAG, 0, &w);
+            if (more) n--;
+        }
+        if (conc__bucket_first(b, key) == NULL) (void)conc__and32(asleep, ~kind, CONC__RELAXED);
+        conc__bucket_unlock(b);
+        conc__wakes_run(&w);
+    }
+}
+
 size_t conc__wake_waiters(const void *key, unsigned tag, size_t n) {
     size_t woken = 0;
     bool more = true;

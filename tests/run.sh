@@ -185,7 +185,8 @@ if ! has cmake || ! has ctest; then
     echo "0 passed, 1 failed, 0 skipped"
     exit 1
 fi
-jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# One more than there are processors: much of what is run waits, for its threads or for a time.
+jobs=$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1))
 
 generator=
 if [ ! -f "$build/CMakeCache.txt" ]; then

@@ -25,6 +25,7 @@ static void faults_free(void *p);
 #define CONC_MALLOC(size) faults_malloc(size)
 #define CONC_REALLOC(p, size) faults_realloc((p), (size))
 #define CONC_FREE(p) faults_free(p)
+#define CONC__PP_PATIENCE 0.0005 /* workers that cannot be had are soon given up */
 #define CONC_IMPLEMENTATION
 #include "../conc.h"
 #include "check.h"
@@ -937,6 +938,89 @@ static void forked_scene(void) {
 }
 #endif
 
+/* Whatever a process pool lacks, each task is told of, once, and the pool ends. */
+static int pooled_task(void *arg) {
+    char text[100];
+    memset(text, 'x', sizeof text);
+    if (*(int *)arg == 1 && conc_procpool_reply(text, sizeof text) != CONC_OK) return 5;
+    ++*(int *)arg;
+    return 0;
+}
+
+static int pooled_item(const void *in, void *out, void *arg) {
+    *(int *)out = *(const int *)in + *(int *)arg;
+    return 0;
+}
+
+static void pooled_end(conc_result r) {
+    CHECK(r == CONC_OK || r == CONC_CRASHED || r == CONC_CLOSED || r == CONC_FAILED || refused_well(r));
+}
+
+static void procpools_of(conc_process_method method) {
+    conc_procpool_desc desc;
+    conc_procpool *pool;
+    conc_future *f[4];
+    int x[4], in[10], out[10], i, one = 1;
+    char large[1000];
+    void *buffer;
+    conc_iter *it;
+    (void)conc__port_limit_memory(UINT64_MAX);
+    memset(&desc, 0, sizeof desc);
+    memset(large, 0, sizeof large);
+    memset(in, 0, sizeof in);
+    desc.method = method;
+    desc.buffer_size = 4096;
+    desc.initialize = pooled_task;
+    desc.init_arg = &one;
+    desc.init_size = sizeof one;
+    one = 0;
+    pool = conc_procpool_new(2, &desc);
+    if (!made(pool)) return;
+    one = 1;
+    for (i = 0; i < 4; i++) {
+        x[i] = i;
+        f[i] = conc_procpool_submit(pool, pooled_task, &x[i], sizeof x[i]);
+        if (f[i] == NULL) pooled_end(conc_error_result());
+    }
+    pooled_end(conc_procpool_run(pool, pooled_task, large, sizeof large));
+    buffer = conc_procpool_buffer(pool, 100);
+    if (made(buffer)) CHECK_OK(conc_procpool_buffer_free(pool, buffer));
+    for (i = 0; i < 4; i++) {
+        conc_result r;
+        if (f[i] == NULL) continue;
+        r = conc_future_wait(f[i], CONC_FOREVER);
+        while (!conc_future_is_done(f[i])) r = conc_future_wait(f[i], CONC_FOREVER); /* the wait may fail, too */
+        CHECK(r == CONC_OK || r == CONC_FAILED || conc_future_detail(f[i])[0] != '\0');
+        CHECK(r != CONC_OK || x[i] == i + 1);
+        conc_future_release(f[i]);
+    }
+    pooled_end(conc_procpool_map(pool, in, out, 10, pooled_item, &one, sizeof one, 2));
+    it = conc_procpool_imap(pool, conc_iter_array(in, 10), pooled_item, int, 4, &one, sizeof one, 2);
+    for (i = 0; conc_next(it, &x[0]) == CONC_OK; i++) CHECK_EQ(x[0], 1);
+    CHECK(i == 10 || it->result != CONC_CLOSED);
+    conc_iter_close(it);
+    (void)conc_procpool_close(pool);
+    UNTIL(conc_procpool_join(pool, CONC_FOREVER) == CONC_OK);
+    CHECK_OK(conc_procpool_free(pool));
+}
+
+static void procpools_spawned_scene(void) {
+    static char *arguments[2];
+    arguments[0] = (char *)(uintptr_t)self_path;
+    if (conc_process_register("pooled_task", pooled_task) != CONC_OK || conc_procpool_register_map("pooled_item", pooled_item) != CONC_OK) {
+        (void)refused_well(conc_error_result());
+        return;
+    }
+    conc_process_main(1, arguments);
+    procpools_of(CONC_PROCESS_SPAWN);
+}
+
+#if !defined(_WIN32)
+static void procpools_scene(void) {
+    procpools_of(CONC_PROCESS_FORK);
+}
+#endif
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -953,8 +1037,9 @@ static const struct {
 #if !defined(_WIN32)
     { "fork", fork_scene },
     { "forked", forked_scene },
+    { "procpools", procpools_scene },
 #endif
-    { "spawned", spawned_scene },
+    { "spawned", spawned_scene }, { "pools-spawned", procpools_spawned_scene },
 };
 #define SCENES (sizeof scenes / sizeof *scenes)
 
@@ -975,7 +1060,8 @@ static int run_scene(size_t scene, unsigned n, unsigned which, bool sticky, cons
     conc__store32(&rang, 0, CONC__RELAXED);
     turn = 0;
     scenes[scene].run();
-    if (conc__has_life && descriptors != 0) descriptors += 2; /* which stay, once there has been a process */
+    if (conc__has_life && descriptors != 0) descriptors += 2; /* which stay, once there has been a process, */
+    if (conc__self()->has_signal && strstr(scenes[scene].name, "pools") != NULL && descriptors != 0) descriptors++; /* or this thread has waited for one */
     CHECK_EQ(entries("/proc/self/fd"), descriptors);
     (void)conc_thread_join_all(CONC_FOREVER);
     /* What may still live: this thread's record and values; the timers' service with its heap and its record; threads for
@@ -983,6 +1069,7 @@ static int run_scene(size_t scene, unsigned n, unsigned which, bool sticky, cons
     allowed = (strcmp(scenes[scene].name, "timers") == 0 || strcmp(scenes[scene].name, "names") == 0 ||
                        strcmp(scenes[scene].name, "stalls") == 0 || strcmp(scenes[scene].name, "schedules") == 0 ||
                        strcmp(scenes[scene].name, "spawned") == 0 ? 4u
+               : strcmp(scenes[scene].name, "pools-spawned") == 0 ? 5u
                : strcmp(scenes[scene].name, "offload") == 0 ? 2u + (CONC__HAS_TLS ? 2u : 3u) * (uint32_t)conc_thread_count()
                                                             : 2u) +
               (CONC__HAS_TLS ? 0u : 2u);
@@ -1037,8 +1124,10 @@ int main(int argc, char **argv) {
     size_t scene;
     self_path = argv[0];
     check_program = "faults";
-    if (argc == 4) { /* a process of the scene "spawned" */
+    if (argc == 4) { /* a process of a scene that spawns */
         (void)conc_process_register("waits_for_news", waits_for_news);
+        (void)conc_process_register("pooled_task", pooled_task);
+        (void)conc_procpool_register_map("pooled_item", pooled_item);
         conc_process_main(argc, argv);
     }
     if (argc >= 5) {

@@ -9,7 +9,9 @@
 
 #if !defined(_WIN32)
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #endif
 
@@ -157,6 +159,14 @@ static int counts(void *arg) {
     return 0;
 }
 
+static int same_twice(void *arg) {
+    char *first = (char *)conc_shared_data(conc_process_shared(0)), *second = (char *)conc_shared_data(conc_process_shared(1));
+    (void)arg;
+    if (first == NULL || second == NULL || conc_process_shared(2) != NULL) return 1;
+    first[4095] = 'x';
+    return second[4095] == 'x' ? 0 : 2;
+}
+
 /* Its own child, which tells it the number of descriptors. */
 static int has_child(void *arg) {
     numbers x;
@@ -216,6 +226,27 @@ static int forks(void *arg) {
     }
     *(long *)arg = (long)pid;
     return 0;
+}
+
+/* Its child closes what is its parent's; what that one opens then is its own, and so its child's. */
+static int forks_twice(void *arg) {
+    int status = -1;
+    pid_t pid = fork();
+    (void)arg;
+    if (pid == 0) {
+        int fd, i, bad = 0;
+        for (i = 0; i < 16; i++) (void)open("/dev/null", O_RDONLY);
+        fd = dup(0);
+        pid = fork();
+        if (pid == 0) {
+            for (i = 3; i < fd; i++) bad += fcntl(i, F_GETFD) < 0;
+            _exit(bad);
+        }
+        if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) _exit(99);
+        _exit(WEXITSTATUS(status));
+    }
+    if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) return 98;
+    return WEXITSTATUS(status);
 }
 
 static int stubborn(void *arg) {
@@ -714,11 +745,48 @@ static void channel_in_coroutine(void) {
     CHECK_R(conc_process_join(p, &code, PATIENCE), CONC_CRASHED);
 }
 
+/* Who waits on the channel when its handle is given back, and comes to it only later. */
+CONC_CORO(taker, conc_channel *c; conc_io io; int *ended;) {
+    CO_BEGIN;
+    CO_AWAIT(conc_op_channel_get(self->c, &self->io));
+    *self->ended += self->co.result == CONC_CLOSED;
+    CO_RETURN(0);
+    CO_END;
+}
+
+static void channel_waited_for(void) {
+    conc_process_desc d = of("quiet");
+    int i, code;
+    d.channel = true;
+    for (i = 0; i < 3; i++) {
+        conc_loop *loop = conc_loop_new(NULL);
+        conc_process *p = start(sleeps, NULL, 0, &d);
+        int ended = 0;
+        CHECK(CONC_SPAWN(loop, taker, .c = conc_process_channel(p), .ended = &ended) != NULL);
+        CHECK(CONC_SPAWN(loop, taker, .c = conc_process_channel(p), .ended = &ended) != NULL);
+        CHECK_R(conc_loop_run(loop, conc_after(0.01)), CONC_TIMEOUT);
+        if (i == 0) {
+            CHECK_R(conc_process_stop(p, &code, CONC_NOW), CONC_CRASHED);
+        } else {
+            CHECK_OK(conc_process_kill(p));
+            UNTIL(!conc_process_is_alive(p));
+            if (i == 1) CHECK_R(conc_process_join(p, &code, PATIENCE), CONC_CRASHED);
+            conc_set_error_hook(hook, NULL);
+            if (i == 2) CHECK_OK(conc_process_detach(p));
+            conc_set_error_hook(NULL, NULL);
+        }
+        CHECK_EQ(ended, 0);
+        CHECK_OK(conc_loop_run(loop, PATIENCE));
+        CHECK_EQ(ended, 2);
+        conc_loop_free(loop);
+    }
+}
+
 /* ---- shared memory ----------------------------------------------------------------------------------------------- */
 
 static void shared_memory(void) {
     conc_process_desc d = of("counter");
-    conc_shared *s = conc_shared_new(4096);
+    conc_shared *s = conc_shared_new(4096), *same[2];
     conc_process *p[4];
     int *cells = (int *)conc_shared_data(s);
     int i, args[4], code;
@@ -736,6 +804,13 @@ static void shared_memory(void) {
         CHECK_EQ(code, 0);
         CHECK_EQ(cells[i], 1000);
     }
+    same[0] = same[1] = s;
+    d.shared = same;
+    d.shared_count = 2;
+    p[0] = start(same_twice, NULL, 0, &d);
+    CHECK_OK(conc_process_join(p[0], &code, PATIENCE));
+    CHECK_EQ(code, 0);
+    d.shared = &s;
     conc_shared_free(s);
     conc_shared_free(NULL);
     CHECK(conc_shared_data(NULL) == NULL);
@@ -833,6 +908,205 @@ static void descriptors(void) {
 static void closed_descriptors(void) {
     int code = -1;
     conc_process *p = start(closes_all, NULL, 0, NULL);
+    CHECK_OK(conc_process_join(p, &code, PATIENCE));
+    CHECK_EQ(code, 0);
+}
+
+/* How `body` ends in a process of its own: its exit code, or -1. */
+static int apart(int (*body)(void)) {
+    int status = 0;
+    pid_t pid;
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) _exit(body());
+    if (!CHECK(pid > 0 && waitpid(pid, &status, 0) == pid)) return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* A limit to the size of files counts for shared memory too: it is said, and does not end the program. */
+static int with_small_files(void) {
+    conc_process_desc d = of("small");
+    struct rlimit limit;
+    numbers x;
+    conc_process *p;
+    int code = -1;
+    memset(&x, 0, sizeof x);
+    x.n = 10;
+    limit.rlim_cur = limit.rlim_max = 65536;
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 77;
+    if (conc_shared_new(65537) != NULL || conc_error_result() != CONC_SYSTEM) return 1;
+    p = conc_process_start(add_up, &x, sizeof x, &d);
+    if (p == NULL || conc_process_join(p, &code, PATIENCE) != CONC_OK || x.sum != 55) return 2;
+    return code;
+}
+
+static void small_files(void) {
+    CHECK_EQ(apart(with_small_files), 0);
+}
+
+/* The program's end does not wait for one that waits for the program: whoever would have sent has gone. */
+static int leaves_listener(void) {
+    conc_process_desc d = of("listener");
+    size_t most = 64;
+    d.channel = true;
+    (void)alarm(20);
+    if (conc_process_start(echoes, &most, sizeof most, &d) == NULL) return 1;
+    exit(0);
+}
+
+static void unheard(void) {
+    if (CHECK_TSAN || CHECK_ASAN) return;
+    CHECK_EQ(apart(leaves_listener), 0);
+}
+
+/* When the program has ended, what still runs there (a daemon; here what exit() calls later) starts no more. */
+static bool starts_late;
+static void start_late(void) {
+    conc_process_desc d = of("late");
+    if (!starts_late) return;
+    _exit(conc_process_start(nothing, NULL, 0, &d) == NULL && conc_error_result() == CONC_CLOSED ? 0 : 1);
+}
+
+static int ends_first(void) {
+    starts_late = true;
+    exit(5);
+}
+
+static void after_the_end(void) {
+    if (CHECK_TSAN || CHECK_ASAN) return;
+    CHECK_EQ(apart(ends_first), 0);
+}
+
+/* Signals with a handler, which interrupt the wait: it goes on. */
+static volatile sig_atomic_t signals;
+static void count_signal(int number) {
+    (void)number;
+    signals++;
+}
+
+static void interrupted(void) {
+    conc_process_desc d = of("waited for");
+    struct sigaction now, before;
+    struct itimerval often, never;
+    size_t n;
+    char byte;
+    conc_process *p;
+    int code;
+    d.channel = true;
+    p = start(sleeps, NULL, 0, &d);
+    memset(&now, 0, sizeof now);
+    memset(&never, 0, sizeof never);
+    now.sa_handler = count_signal;
+    CHECK(sigaction(SIGALRM, &now, &before) == 0);
+    signals = 0;
+    often = never;
+    often.it_interval.tv_usec = often.it_value.tv_usec = 1000;
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    CHECK_R(conc_channel_get(conc_process_channel(p), &byte, 1, &n, conc_after(0.05)), CONC_TIMEOUT);
+    CHECK_R(conc_process_join(p, &code, conc_after(0.05)), CONC_TIMEOUT);
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    CHECK(signals > 0);
+    CHECK(sigaction(SIGALRM, &before, NULL) == 0);
+    CHECK_R(conc_process_stop(p, &code, PATIENCE), CONC_CRASHED);
+}
+
+/* A program without standard descriptors, which prints all the same: not into what is ours. */
+static int without_standard(void) {
+    conc_process_desc d = of("bare");
+    size_t most = 64, n = 0;
+    char text[64] = "";
+    conc_process *p;
+    int code = -1, i;
+    (void)close(0);
+    (void)close(1);
+    (void)close(2);
+    d.channel = true;
+    p = conc_process_start(echoes, &most, sizeof most, &d);
+    if (p == NULL) return 1;
+    for (i = 0; i < 20; i++) {
+        printf("nobody reads this\n");
+        fflush(stdout);
+        fprintf(stderr, "nor this\n");
+    }
+    if (conc_channel_put(conc_process_channel(p), "hello", 6, PATIENCE) != CONC_OK) return 2;
+    if (conc_channel_get(conc_process_channel(p), text, sizeof text, &n, PATIENCE) != CONC_OK) return 3;
+    if (n != 6 || strcmp(text, "hello") != 0) return 4;
+    (void)conc_channel_close(conc_process_channel(p));
+    if (conc_process_join(p, &code, PATIENCE) != CONC_OK) return 5;
+    return code;
+}
+
+static void closed_standard(void) {
+    CHECK_EQ(apart(without_standard), 0);
+}
+
+/* What another thread prints between the flush and the fork is printed once. (Here it is this one, that moment.) */
+static bool prints_before_fork;
+static void before_fork(void) {
+    if (prints_before_fork) printf("between");
+}
+
+static int prints_between(void) {
+    conc_process_desc d = of("silent");
+    int fds[2], saved = dup(1), code = 1;
+    char text[200];
+    ssize_t n;
+    conc_process *p;
+    if (saved < 0 || pipe(fds) != 0 || dup2(fds[1], 1) != 1) return 1;
+    prints_before_fork = true;
+    p = conc_process_start(nothing, NULL, 0, &d);
+    prints_before_fork = false;
+    if (p == NULL || conc_process_join(p, &code, PATIENCE) != CONC_OK) return 2;
+    fflush(stdout);
+    (void)dup2(saved, 1);
+    (void)close(fds[1]);
+    n = read(fds[0], text, sizeof text);
+    return n == 7 && memcmp(text, "between", 7) == 0 ? code : 3;
+}
+
+static void printed_once(void) {
+    static bool watched;
+    if (method != CONC_PROCESS_FORK) return;
+    if (!watched) CHECK(pthread_atfork(before_fork, NULL, NULL) == 0);
+    watched = true;
+    CHECK_EQ(apart(prints_between), 0);
+}
+
+/* The command line of a process, by somebody who has made it up: numbers of no file, of one that is too short, of one
+ * with something else in it. */
+static int with_size(const char *size, size_t bytes) {
+    char path[] = "/tmp/conc-test-XXXXXX", zeros[3000];
+    int fd = mkstemp(path);
+    memset(zeros, 0, sizeof zeros);
+    if (fd < 0 || write(fd, zeros, bytes) != (ssize_t)bytes) return 77;
+    (void)unlink(path);
+    (void)dup2(fd, 9);
+    (void)execl("/proc/self/exe", "a stranger", "--conc-process", size, "8", (char *)NULL);
+    return 77;
+}
+static int too_short(void) {
+    return with_size("9:100000", 0);
+}
+static int not_open(void) {
+    return with_size("500:4096", 0);
+}
+static int something_else(void) {
+    return with_size("9:3000", 3000);
+}
+
+static void strange_arguments(void) {
+    if (method != CONC_PROCESS_SPAWN || access("/proc/self/exe", X_OK) != 0) return;
+    CHECK_EQ(apart(too_short), 1);
+    CHECK_EQ(apart(not_open), 1);
+    CHECK_EQ(apart(something_else), 1);
+}
+
+static void forked_twice(void) {
+    conc_process_desc d = of("family");
+    int code = -1;
+    conc_process *p;
+    d.channel = true;
+    p = start(forks_twice, NULL, 0, &d);
     CHECK_OK(conc_process_join(p, &code, PATIENCE));
     CHECK_EQ(code, 0);
 }
@@ -1075,6 +1349,7 @@ static void all(void) {
     RUN(channel_ends);
     RUN(channel_shared_by_threads);
     RUN(channel_in_coroutine);
+    RUN(channel_waited_for);
     RUN(shared_memory);
     RUN(detached);
     RUN(orphans);
@@ -1082,6 +1357,14 @@ static void all(void) {
     RUN(descriptors);
     RUN(closed_descriptors);
     RUN(forks_in_child);
+    RUN(forked_twice);
+    RUN(small_files);
+    RUN(unheard);
+    RUN(after_the_end);
+    RUN(interrupted);
+    RUN(closed_standard);
+    RUN(printed_once);
+    RUN(strange_arguments);
     RUN(status_lost);
     RUN(forked_handles);
     RUN(program_end);
@@ -1094,6 +1377,9 @@ static void all(void) {
 #define REGISTER(fn) CHECK_OK(conc_process_register(#fn, fn))
 
 int main(int argc, char **argv) {
+#if !defined(_WIN32)
+    CHECK(atexit(start_late) == 0); /* before the library's: so it is called after that */
+#endif
     REGISTER(add_up);
     REGISTER(nothing);
     REGISTER(returns);
@@ -1105,12 +1391,14 @@ int main(int argc, char **argv) {
     REGISTER(echoes);
     REGISTER(tears);
     REGISTER(counts);
+    REGISTER(same_twice);
     REGISTER(has_child);
     REGISTER(starts_and_waits);
 #if !defined(_WIN32)
     REGISTER(tells_descriptors);
     REGISTER(closes_all);
     REGISTER(forks);
+    REGISTER(forks_twice);
     REGISTER(stops);
     REGISTER(stubborn);
 #endif

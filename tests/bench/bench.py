@@ -1,4 +1,4 @@
-"""Peer: Python's queue.Queue, threading, thread pool and generators, and the four sums as the tutorial has them. The protocol is told in
+"""Peer: Python's queue.Queue, threading, thread and process pools and generators, and the four sums as the tutorial has them. The protocol is told in
 bench.h."""
 
 import os
@@ -168,6 +168,172 @@ def pool_trip(case, _):
     t.join()
     pool.shutdown()
     show(case, seconds * 1e6 / ops[0], "us", "switches=%.2f cpu=%.2f" % (switches / ops[0], cpu))
+
+
+# ---- pools of processes: see procpool_cases.h
+
+
+def turns(turn):
+    """The median of the seconds that turns take, and the least."""
+    took = []
+    while len(took) < 4 or sum(took[1:]) < int(os.environ.get("BENCH_MS", 200)) / 1000:
+        start = time.monotonic()
+        turn()
+        took.append(time.monotonic() - start)
+    took = sorted(took[1:])  # the first is the warm-up
+    return (took[len(took) // 2] + took[(len(took) - 1) // 2]) / 2, took[0]
+
+
+def same(x):
+    return x
+
+
+BLOCK = 1 << 20
+
+
+def made(x):
+    return bytes([x & 255]) * BLOCK
+
+
+shared = None  # a worker's
+
+
+def made_in_place(at):
+    import ctypes
+
+    view = (ctypes.c_char * BLOCK).from_buffer(shared.buf, at * BLOCK)
+    ctypes.memset(view, 1, BLOCK)
+
+
+def processes(kind, workers, *more):
+    """A pool, what hands in a task, what waits for it, what ends it."""
+    if kind == "multiprocessing":
+        import multiprocessing
+
+        pool = multiprocessing.get_context("fork").Pool(workers, *more)
+
+        def stop():
+            pool.close()
+            pool.join()
+
+        return pool, lambda f, x: pool.apply_async(f, (x,)), lambda r: r.get(), stop
+    import concurrent.futures
+    import multiprocessing
+
+    pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), *more)
+    return pool, pool.submit, lambda r: r.result(), pool.shutdown
+
+
+def procpool_all(case, what):
+    kind, workers, tasks = what
+    pool, submit, wait, stop = processes(kind, workers)
+
+    def turn():
+        if kind == "multiprocessing":
+            assert sum(1 for _ in pool.imap(same, range(tasks))) == tasks
+        else:
+            for r in [submit(same, i) for i in range(tasks)]:
+                wait(r)
+
+    median, best = turns(turn)
+    stop()
+    show(case, tasks / median * 1e-3, "k tasks/s", "best=%.2f" % (tasks / best * 1e-3))
+
+
+def procpool_map(case, workers):
+    pool, submit, wait, stop = processes("multiprocessing", workers)
+    tasks = 100000
+    median, best = turns(lambda: pool.map(same, range(tasks)))
+    stop()
+    show(case, tasks / median * 1e-3, "k tasks/s", "best=%.2f" % (tasks / best * 1e-3))
+
+
+def procpool_window(case, what):
+    kind, window, tasks = what
+    pool, submit, wait, stop = processes(kind, 2)
+
+    def turn():
+        pending = []
+        for i in range(tasks):
+            if len(pending) == window:
+                wait(pending.pop(0))
+            pending.append(submit(same, i))
+        for r in pending:
+            wait(r)
+
+    median, best = turns(turn)
+    stop()
+    if window == 1:
+        show(case, median / tasks * 1e6, "us", "best=%.2f" % (best / tasks * 1e6))
+    else:
+        show(case, tasks / median * 1e-3, "k tasks/s", "best=%.2f" % (tasks / best * 1e-3))
+
+
+def procpool_bytes(case, what):
+    kind, window, task = what
+    memory = None
+    more = []
+    if task is made_in_place:
+        from multiprocessing import shared_memory
+
+        memory = shared_memory.SharedMemory(create=True, size=16 * BLOCK)
+
+        def attach():
+            global shared
+            shared = memory  # forked: it has it
+
+        more = [attach]
+    pool, submit, wait, stop = processes(kind, 2, *more)
+    block = bytes(BLOCK)
+    blocks = 32
+
+    def turn():
+        pending = []
+        for i in range(blocks + window):
+            if i >= window:
+                data = wait(pending.pop(0))
+                assert memory.buf[(i % window + 1) * BLOCK - 1] == 1 if memory else len(data) == BLOCK
+            if i < blocks:
+                pending.append(submit(task, block if task is same else i % window))
+
+    median, best = turns(turn)
+    stop()
+    if memory:
+        memory.unlink()
+    moved = blocks * BLOCK
+    show(case, moved / median * 1e-9, "GB/s", "best=%.2f" % (moved / best * 1e-9))
+
+
+def procpool_start(case, kind):
+    def turn():
+        pool, submit, wait, stop = processes(kind, 2)
+        wait(submit(same, 1))
+        stop()
+
+    median, best = turns(turn)
+    show(case, median * 1e3, "ms", "")
+
+
+def procpool_cases():
+    cases = {}
+    for n in 2, 4:
+        cases["procpool", "100,000 empty tasks, %d workers" % n, "multiprocessing imap"] = (
+            procpool_all, ("multiprocessing", n, 10000))  # 10,000, here
+        cases["procpool", "100,000 empty tasks, %d workers" % n, "ProcessPoolExecutor"] = (
+            procpool_all, ("ProcessPoolExecutor", n, 1000))  # 1,000, here
+        cases["procpool", "map of 100,000, %d workers" % n, "multiprocessing"] = (procpool_map, n)
+    for kind in "multiprocessing", "ProcessPoolExecutor":
+        cases["procpool", "one at a time", kind] = (procpool_window, (kind, 1, 1000))
+        cases["procpool", "a window of 16", kind] = (procpool_window, (kind, 16, 2000))
+        cases["procpool", "start, one task, stop", kind] = (procpool_start, kind)
+        for window in 1, 4:
+            cases["procpool", "1 MiB there and back, window %d" % window, kind] = (
+                procpool_bytes, (kind, window, same))
+            cases["procpool", "1 MiB made there, window %d" % window, kind] = (procpool_bytes, (kind, window, made))
+    for window in 1, 4:
+        cases["procpool", "1 MiB made there, window %d" % window, "multiprocessing, shared"] = (
+            procpool_bytes, ("multiprocessing", window, made_in_place))
+    return cases
 
 
 ITEMS = 10000
@@ -371,6 +537,7 @@ CASES = {
     ("sums", "four in turn", "Python"): (sums_run, False),
     ("sums", "four threads", "Python"): (sums_run, True),
     **coro_cases(),
+    **procpool_cases(),
 }
 
 if sys.argv[1:] == ["list"]:

@@ -3,7 +3,7 @@
 #
 #     sh tests/bench/run.sh [options] [group ...]
 #
-# Groups: locks rwlock pingpong queue thread sums pool forkjoin parallel iter coro timers echo size. None named: all.
+# Groups: locks rwlock pingpong queue thread sums pool forkjoin parallel iter coro timers procpool echo size. None named: all.
 # Options: -n ROUNDS  how often each is measured (default 5; conc.h once after each peer)
 #          -i REGEX   only the peers whose names match         -c REGEX  only the cases whose names match
 #          -H DIR     the directory of another conc.h          -b DIR    build here (default build/bench)
@@ -37,7 +37,7 @@ while getopts n:i:c:H:b:t:p:l option; do
     esac
 done
 shift $((OPTIND - 1))
-groups=${*:-locks rwlock pingpong queue thread sums pool forkjoin parallel iter coro timers echo size}
+groups=${*:-locks rwlock pingpong queue thread sums pool forkjoin parallel iter coro timers procpool echo size}
 
 mkdir -p "$build" || exit 1
 build=$(cd "$build" && pwd)
@@ -92,6 +92,7 @@ if [ -f "$conc/conc.h" ]; then
     built pool "conc.h's thread pool: does not build, see $log" build_conc_with pool
     built iter "conc.h's iterators: do not build, see $log" build_conc_with iter
     built coro "conc.h's coroutines: do not build, see $log" build_conc_with coro
+    built procpool "conc.h's process pool: does not build, see $log" build_conc_with procpool
     built timers "conc.h's timers: do not build, see $log" build_conc_timers
     rm -f "$build/echo_conc"
     build_conc_echo >>"$log" 2>&1 || skip "conc.h's echo server: does not build, see $log"
@@ -109,6 +110,9 @@ build_tbb() { "$cxx" -std=c++20 $flags -I"$here" -o "$build/bench_tbb" "$here/be
 built tbb "oneTBB: install libtbb-dev (wants C++20)" build_tbb
 build_coroutine() { "$cxx" -std=c++20 $flags -I"$here" -o "$build/bench_coroutine" "$here/bench_coroutine.cc"; }
 built coroutine "C++20 coroutines: the C++ compiler has none" build_coroutine
+built fork "fork: does not build, see $log" c fork ""
+build_mpi() { mpicc -std=c99 $flags -I"$here" -o "$build/bench_mpi" "$here/bench_mpi.c"; }
+built mpi "Open MPI: install openmpi-bin libopenmpi-dev" build_mpi
 built moodycamel "moodycamel: install libconcurrentqueue-dev" cplusplus moodycamel ""
 
 built duff "Duff's device: does not build, see $log" c duff ""

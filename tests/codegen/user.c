@@ -392,7 +392,13 @@ BOTH(op_offload, NOTHING, IS_OK(conc_wait(conc_op_offload_bytes(NULL, succeed, N
  *   conc_process_start conc_process_join conc_process_detach conc_op_process_end conc_process_terminate conc_process_kill conc_process_stop
  *   conc_process_pid conc_process_name conc_process_is_alive conc_process_is_daemon conc_process_register conc_process_main
  *   conc_process_channel conc_op_channel_put conc_channel_put conc_op_channel_get conc_channel_get conc_channel_close
- *   conc_shared_new conc_shared_data conc_shared_size conc_shared_free conc_process_shared;
+ *   conc_shared_new conc_shared_data conc_shared_size conc_shared_free conc_process_shared
+ *   conc_op_procpool_end conc_op_procpool_run conc_procpool_buffer conc_procpool_buffer_free conc_procpool_call
+ *   conc_procpool_close conc_procpool_close_now conc_procpool_desc_of conc_procpool_finish conc_procpool_free
+ *   conc_procpool_imap_bytes conc_procpool_is_closed conc_procpool_join conc_procpool_kill conc_procpool_map_bytes
+ *   conc_procpool_name conc_procpool_new conc_procpool_pid conc_procpool_register_map conc_procpool_replied
+ *   conc_procpool_reply conc_procpool_run conc_procpool_run_ex conc_procpool_stats_of conc_procpool_submit
+ *   conc_procpool_submit_ex conc_procpool_terminate conc_procpool_worker;
  * in coroutines, which a loop resumes through a pointer, is the turn of
  *   conc__co_await conc__co_await_any conc__co_call conc__co_enter conc__co_return conc__co_timeout_enter conc__co_timeout_leave;
  * what is probed above is made of, or does more with the same,

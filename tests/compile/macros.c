@@ -158,11 +158,32 @@ static int queues(void) {
 
 static int processes(void) {
     conc_shared *blocks[CONC_PROCESS_SHARED_MAX];
-    conc_process_desc desc = { 0 };
+    conc_process_desc desc;
+    memset(&desc, 0, sizeof desc);
     blocks[0] = NULL;
     desc.shared = blocks;
     desc.shared_count = CONC_PROCESS_SHARED_MAX;
     CHECK(conc_process_start(NULL, NULL, 0, &desc) == NULL && conc_error_result() == CONC_INVALID);
+    return 0;
+}
+
+static int times(const void *in, void *out, void *arg) {
+    *(long *)out = *(const int *)in * (long)*(int *)arg;
+    return 0;
+}
+
+static int process_pools(void) {
+    int in[2] = { 1, 2 }, factor = 3;
+    long out[2], x = 0;
+    conc_iter *it;
+    CHECK(conc_procpool_new(CONC_PROCPOOL_MAX_WORKERS + 1, NULL) == NULL);
+    CHECK(conc_procpool_map(NULL, in, out, 2, times, &factor, sizeof factor, 0) == CONC_INVALID);
+    it = conc_procpool_imap(NULL, conc_iter_array(in, 2), times, long, 0, &factor, sizeof factor, 0);
+    CHECK(conc_next(it, &x) == CONC_INVALID);
+    conc_iter_close(it);
+    it = conc_procpool_imap_unordered(NULL, conc_iter_array(in, 2), times, long, 0, &factor, sizeof factor, 0);
+    CHECK(conc_next(it, &x) == CONC_INVALID);
+    conc_iter_close(it);
     return 0;
 }
 
@@ -505,7 +526,7 @@ int marked(void) {
 }
 
 int main(void) {
-    if (nested() || left_early() || queues() || processes() || addresses() || values() || marked()) return 1;
+    if (nested() || left_early() || queues() || processes() || process_pools() || addresses() || values() || marked()) return 1;
     if (iterators() || iterable() || generators() || coroutines() || pools()) return 1;
 #if CONC_CC_GNU
     CHECK(left_by_return() == 7 && all_free());

@@ -1,12 +1,8 @@
-/* pool_kit.h: what the simulated tests of pools share: one pool, tasks that tell who has run, and how. Its queue's ring and
- * its deques are small enough to be full in a simulation. */
+/* pool_kit.h: what the simulated tests of pools share: one pool, tasks that tell who has run, and how. */
 
 #ifndef CONC_TESTS_POOL_KIT_H
 #define CONC_TESTS_POOL_KIT_H
 
-#define CONC__POOL_RING 2
-#define CONC__POOL_MOVED 2
-#define CONC__JOBS 4
 #include "sim.h"
 
 #define TASKS 8

@@ -8,6 +8,9 @@
  *   with CONC__DELAYS    the same, with a chance of a delay at each atomic operation
  *   with sanitizers      any of these
  *
+ * The library is compiled with the test, or (CONC__SPLIT, CONC_TEST_SPLIT) apart, from library.c. A test that has to be one
+ * file with it, because it sees more than internal.h shows or compiles it otherwise, says `#undef CONC_TEST_SPLIT`.
+ *
  * Usage of a test program:   PROGRAM [-n SCHEDULES] [-l] [-o TEST] [-d BOUND] [-x] [-s SECONDS]
  *   -n  schedules for the strategies by chance, in all, per test (100,000)
  *   -l  only list the tests
@@ -23,8 +26,14 @@
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE
 #endif
+#include "small.h"
+#if defined(CONC_TEST_SPLIT) /* linked with library.c, which is the same library: CONC__SPLIT lets the test see its insides */
+#include "conc.h"
+#include "../../src/internal.h"
+#else
 #define CONC_IMPLEMENTATION
 #include "conc.h"
+#endif
 #include "../check.h"
 
 typedef struct sim_test {

@@ -1,10 +1,8 @@
 /* Faults in every order: while threads race, one of the calls that can fail does, or all from one on. Nothing is lost or
  * leaked, nobody hangs, and each result is the right one or says what failed. */
 
+#undef CONC_TEST_SPLIT
 #define CONC_FAULTS
-#define CONC__POOL_RING 2
-#define CONC__POOL_MOVED 2
-#define CONC__JOBS 4
 #include "sim.h"
 
 /* A fault may come; after this the simulation has chosen which. */
