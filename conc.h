@@ -5005,6 +5005,7 @@ typedef struct conc__port_part {
  * user's is an error. */
 CONC__LIB int conc__port_part_open(const char *path, conc__port_part *part);
 CONC__LIB void conc__port_part_close(conc__port_part *part);
+CONC__LIB bool conc__port_part_is_at(const conc__port_part *part, const char *path); /* false: that name is another file's now */
 CONC__LIB int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset); /* all of it */
 CONC__LIB int conc__port_part_truncate(const conc__port_part *part, uint64_t size);
 /* Has the system keep room for a length; what is no error where it cannot. The size stays. */
@@ -5940,6 +5941,8 @@ CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target
 CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
 /* Begins anew: empty, and nothing known. */
 CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
+/* Has so many bytes of it, and no more. */
+CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
 /* Has the system keep room for its length. */
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
@@ -5981,6 +5984,8 @@ struct conc__download {
     int64_t began;                 /* its first turn; 0: not yet */
     int64_t waits_since;           /* for its turn */
     unsigned fruitless;            /* attempts in a row that have brought nothing */
+    unsigned lost;                 /* those after which what had come was of no use: they count for ever */
+    bool in_one;                   /* pieces of it were not of one file: no more of them */
     bool starts_over;              /* it has been begun anew for a reason for which that is done once */
     /* Guarded by the session's lock: */
     conc__download *next, *prev;   /* in the list `list` */
@@ -10050,7 +10055,10 @@ static void conc__pf_close_quietly(intptr_t fd) {
 }
 
 void conc__port_part_close(conc__port_part *part) {
-    conc__pf_close_quietly(part->fd); /* and the lock goes */
+    int saved = errno;
+    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN); /* a child of fork() that has it too does not keep it locked */
+    errno = saved;
+    conc__pf_close_quietly(part->fd);
     part->fd = -1;
 }
 
@@ -10098,6 +10106,14 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
     }
     errno = saved;
     return e == CONC__PART_AGAIN ? EWOULDBLOCK : e;
+}
+
+bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
+    struct stat mine, there;
+    int saved = errno;
+    bool is = part->fd >= 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    errno = saved;
+    return is;
 }
 
 int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset) {
@@ -10232,12 +10248,22 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
+static bool conc__pf_is_ours(int fd) {
+    struct stat s;
+    return fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_nlink == 1 && (unsigned)s.st_uid == conc__pf_geteuid();
+}
+
 /* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     int saved = errno, e = CONC__FAULT("open: note", EACCES, ENOSPC, EMFILE);
     if (e != 0) return e;
     note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | CONC__O_PLAIN, 0600);
+    if (note.fd >= 0 && !conc__pf_is_ours((int)note.fd)) { /* not a note, or not ours alone */
+        conc__pf_close_quietly(note.fd);
+        (void)conc__pf_unlink(path);
+        note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | O_EXCL | CONC__O_PLAIN, 0600);
+    }
     e = conc__pf_end((long)note.fd, saved);
     if (e != 0) return e;
     e = conc__port_part_write(&note, text, size, 0);
@@ -10392,6 +10418,13 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
 void conc__port_part_close(conc__port_part *part) {
     conc__port_file_close(part->fd);
     part->fd = -1;
+}
+
+/* As long as it is open nobody else can give its name to another one. */
+bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
+    (void)part;
+    (void)path;
+    return true;
 }
 
 static void conc__wf_at(OVERLAPPED *at, uint64_t offset) {
@@ -29632,12 +29665,11 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     }
     conc__free(text);
     conc__port_file_close(fd);
-    if (!fits) {
+    if (!fits || (file->has_length && file->part.size > file->length)) {
         conc__dl_file_forget(file);
         return;
     }
     file->kept = file->part.size;
-    if (file->has_length && file->kept > file->length) file->kept = file->length;
     if (file->piece_count != 0) {
         unsigned i;
         file->kept = file->length;
@@ -29669,7 +29701,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     }
     if (file->part.is_new) return CONC_OK;
     conc__dl_file_recall(file, url);
-    if (file->kept == 0 && file->part.size > 0) {
+    if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);
         if (r != CONC_OK) {
             conc__dl_file_close(file, url, true);
@@ -29684,10 +29716,20 @@ conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t si
     return e == 0 ? CONC_OK : conc__dl_file_failed(e, "write to", file->name);
 }
 
+/* The note first: what it says is not true of what is written from now on. */
 conc_result conc__dl_file_restart(conc__dl_file *file) {
-    int e = conc__port_part_truncate(&file->part, 0);
+    int e = file->is_noted ? conc__port_file_remove(file->note) : 0;
     conc__dl_file_forget(file);
-    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "empty", file->name);
+    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING) return conc__dl_file_failed(e, "remove", file->note);
+    file->is_noted = false;
+    return conc__dl_file_cut(file, 0);
+}
+
+conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size) {
+    int e = conc__port_part_truncate(&file->part, size);
+    if (e != 0) return conc__dl_file_failed(e, "cut", file->name);
+    file->part.size = size;
+    return CONC_OK;
 }
 
 conc_result conc__dl_file_reserve(conc__dl_file *file) {
@@ -29728,7 +29770,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
     if (keep && !file->is_note_right && conc__dl_file_note(file, url) != CONC_OK) keep = false;
     if (!keep) { /* while it is locked */
         if (file->is_noted) (void)conc__port_file_remove(file->note);
-        (void)conc__port_file_remove(file->name);
+        if (conc__port_part_is_at(&file->part, file->name)) (void)conc__port_file_remove(file->name);
     }
     conc__port_part_close(&file->part);
     conc__free(file->name);
@@ -29738,6 +29780,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
     int e = sync ? conc__port_part_sync(&file->part) : 0;
     if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
+    if (!conc__port_part_is_at(&file->part, file->name)) return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
     if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
     e = conc__port_part_publish(&file->part, file->name, file->target, mode);
     if (e != 0) return conc__dl_file_failed(e, "make", file->target);
@@ -29823,12 +29866,13 @@ struct conc__transfer {
     bool is_paused;
     uint64_t grant; /* so much may come, although others wait */
     bool cut;       /* we have ended it, and that is no error */
+    unsigned redirects; /* followed */
     bool foreign;   /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
     int64_t since;                /* for min_speed: so many bytes since then */
     uint64_t came;
     int64_t moved;                           /* when bytes last came, or it began */
-    char etag[256], modified[64], range[96]; /* of the answer */
+    char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
     int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
     char *url; /* a redirect's, or NULL */
@@ -30176,6 +30220,7 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
     char text[64];
     n *= size;
     t->moved = conc__port_clock_ns();
+    if (t->body == CONC__BODY_TAKEN) return n; /* behind the body: nothing that we want to know */
     switch (n > 0 ? line[0] : '\0') {
     case 'H':
     case 'h':
@@ -30183,8 +30228,7 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
         break;
     case 'E':
     case 'e':
-        if (conc__header_is(line, n, "etag:", t->etag, sizeof t->etag) && t->etag[0] != '"')
-            t->etag[0] = '\0'; /* a weak one, or none */
+        (void)conc__header_is(line, n, "etag:", t->etag, sizeof t->etag);
         break;
     case 'L':
     case 'l': (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified); break;
@@ -30224,6 +30268,21 @@ static bool conc__date_is_good(const conc__transfer *t) {
     return when != (time_t)-1 && t->date != 0 && t->date - (int64_t)when >= 2;
 }
 
+/* Whether a part that has come may be one of another version: there are servers that know no If-Range. */
+static bool conc__answer_is_other(const conc__transfer *t) {
+    const conc__dl_file *file = &t->job->file;
+    if (file->etag[0] != '\0' && t->etag[0] != '\0') return strcmp(file->etag, t->etag) != 0;
+    return file->date[0] != '\0' && t->modified[0] != '\0' && strcmp(file->date, t->modified) != 0;
+}
+
+/* What an answer says of the version, for the next If-Range: that wants a strong tag. */
+static void conc__answer_version(const conc__transfer *t) {
+    conc__dl_file *file = &t->job->file;
+    file->etag[0] = file->date[0] = '\0';
+    if (t->etag[0] == '"') memcpy(file->etag, t->etag, sizeof file->etag);
+    if (conc__date_is_good(t)) memcpy(file->date, t->modified, sizeof file->date);
+}
+
 /* What is fetched in several pieces: the rest of the file, from `at` on. */
 static void conc__job_divide(conc__transfer *t) {
     conc__job_dl *job = t->job;
@@ -30233,7 +30292,7 @@ static void conc__job_divide(conc__transfer *t) {
     if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min ||
         rest / n == 0)
         return;
-    if (!t->accepts_ranges && t->from == 0) return;
+    if ((!t->accepts_ranges && t->from == 0) || job->dl->in_one) return;
     if (file->etag[0] == '\0' && file->date[0] == '\0') return;
     size = rest / n;
     for (i = 0; i < n; i++) {
@@ -30243,6 +30302,11 @@ static void conc__job_divide(conc__transfer *t) {
     }
     file->piece_count = n;
     file->is_note_right = false;
+    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) { /* it says that there are no gaps */
+        file->piece_count = 0;
+        job->next_piece = 0;
+        return;
+    }
     t->piece = 0;
     job->hashes = false;
     if (job->link == NULL) {
@@ -30259,8 +30323,9 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     conc__job_dl *job = t->job;
     conc__dl_file *file = &job->file;
     uint64_t from = 0, total = 0, wanted = job->dl->item->size;
-    bool has_total = true;
+    bool has_total = true, whole = job->dl->in_one;
     conc_result r = CONC_OK;
+    job->dl->in_one = whole || t->piece >= 0; /* until it is seen that this one is right */
     if (code == 206) {
         if (t->from == 0 && t->piece < 0) {
             conc__job_fails(job, CONC_BROKEN, true, "the server gave a part that was not asked for (206)");
@@ -30270,6 +30335,11 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
             (file->has_length && total != file->length)) {
             job->afresh = true;
             conc__job_fails(job, CONC_BROKEN, true, "the server gave another part than was asked for (206)");
+            return false;
+        }
+        if (conc__answer_is_other(t)) {
+            job->afresh = true;
+            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server, and it gave a part nevertheless (206)");
             return false;
         }
     } else {
@@ -30285,7 +30355,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
                             "the file has changed at the server while it was fetched in pieces");
             return false;
         }
-        if (file->part.size > 0 || t->from > 0 || file->kept > 0) {
+        if (file->part.size > 0 || t->from > 0 || file->kept > 0 || file->is_noted) {
+            if (t->from > 0) job->dl->lost++;
             r = conc__dl_file_restart(file);
             job->before = 0;
             job->dl->item->record.resumed_from = 0;
@@ -30293,6 +30364,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         t->at = t->from = 0;
         file->kept = 0;
     }
+    job->dl->in_one = whole;
     if (r != CONC_OK) {
         conc__job_fails_so(job, r, false);
         return false;
@@ -30310,11 +30382,11 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         conc__job_fails(job, CONC_REJECTED, false, "the file is longer than max_bytes");
         return false;
     }
-    if (strcmp(file->etag, t->etag) != 0 || file->has_length != has_total || file->length != total)
+    if (code != 206 || (file->etag[0] == '\0' && file->date[0] == '\0')) { /* (a part's answer need not repeat all) */
+        conc__answer_version(t);
         file->is_note_right = false;
-    memcpy(file->etag, t->etag, sizeof file->etag);
-    file->date[0] = '\0';
-    if (conc__date_is_good(t)) memcpy(file->date, t->modified, sizeof file->date);
+    }
+    if (file->has_length != has_total || file->length != total) file->is_note_right = false;
     file->has_length = has_total;
     file->length = total;
     if (has_total && total >= CONC__DL_RESERVE && (file->part.size == 0 || t->from == 0)) {
@@ -30530,6 +30602,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->piece = piece;
     t->from = t->at = from;
     t->foreign = false;
+    t->redirects = 0;
     t->grant = t->came = 0;
     t->moved = t->since = conc__port_clock_ns();
     if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
@@ -30576,7 +30649,8 @@ static void conc__job_end(conc__job_dl *job) {
         record->bytes = job->file.kept;
     } else {
         bool kept = !job->afresh && conc__job_can_resume(job) && job->file.kept > 0;
-        dl->fruitless = kept && job->file.kept > job->before ? 0 : dl->fruitless + 1;
+        dl->fruitless = kept && job->file.kept > job->before ? dl->lost : dl->fruitless + 1;
+        if (!kept && job->file.kept > 0) dl->lost++;
         if (r != CONC_CANCELED) delay = conc__job_delay(job);
         if (delay >= 0 && desc->total_timeout > 0 &&
             conc__port_clock_ns() + (int64_t)(delay * 1e9) - dl->began > (int64_t)(desc->total_timeout * 1e9)) {
@@ -30704,7 +30778,9 @@ static void conc__job_less(conc__job_dl *job) {
 /* Begins pieces that are due, as far as there is room. */
 static void conc__job_pieces(conc__job_dl *job) {
     conc__engine *e = job->e;
+    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK; /* (conc__engine_stop() sees transfers) */
     unsigned i;
+    if (stopped != CONC_OK) conc__job_fails(job, stopped, false, conc_strerror(stopped));
     for (i = 0; i < job->file.piece_count && job->result == CONC_OK; i++) {
         uint64_t bit = (uint64_t)1 << i;
         bool extra = job->transfers > 0;
@@ -30782,6 +30858,13 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
         job->file.kept = job->before = job->file.pieces[0].at;
         job->file.piece_count = 0;
         job->file.is_note_right = false;
+        r = conc__dl_file_cut(&job->file, job->file.kept); /* what is behind a gap is not the rest of what is before it */
+    }
+    if (r != CONC_OK) {
+        job->afresh = true;
+        conc__job_fails_so(job, r, false);
+        conc__job_end(job);
+        return;
     }
     if (job->file.has_length && job->before == job->file.length && job->before > 0)
         job->file.kept--; /* whole, as it seems: one byte will tell */
@@ -30821,7 +30904,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     char *names;
     bool was_https = false, is_https = false;
     conc_result r;
-    if (desc->max_redirects < 0 || (int)record->redirects >= desc->max_redirects) {
+    if (desc->max_redirects < 0 || t->redirects >= (unsigned)desc->max_redirects) {
         char text[80];
         (void)snprintf(text, sizeof text, "more than %d redirects", desc->max_redirects < 0 ? 0 : desc->max_redirects);
         conc__job_fails(job, CONC_REJECTED, false, text);
@@ -30848,7 +30931,8 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
         conc__job_fails(job, CONC_REJECTED, false, text);
     } else {
         if (strcmp(names, names + 8192) != 0 || was_https != is_https) t->foreign = true;
-        record->redirects++;
+        t->redirects++;
+        if (t->redirects > record->redirects) record->redirects = t->redirects;
         if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
             conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a redirect");
             r = CONC_NO_MEMORY;
@@ -31759,6 +31843,12 @@ static const char *conc__bars_time(double seconds, char out[24]) {
     return out;
 }
 
+/* Whether a terminal may obey it: one of ASCII's, or of those behind it, as one byte or in UTF-8. */
+static bool conc__bars_is_control(unsigned char before, unsigned char c) {
+    bool second = c >= 0x80 && c < 0xA0;
+    return c < ' ' || c == 127 || (second && (before < 0x80 || before == 0xC2));
+}
+
 /* The last part of a path, with nothing in it that a terminal would obey, in exactly `width` columns (if its characters are one byte each);
  * what is too long loses its middle. */
 static const char *conc__bars_name(const char *path, char *out, size_t size, size_t width) {
@@ -31774,7 +31864,7 @@ static const char *conc__bars_name(const char *path, char *out, size_t size, siz
         if (n > width && i >= width / 2) at = n - (width - i);
         out[i] = at < n ? name[at] : ' ';
         if (n > width && i == width / 2) out[i] = '~';
-        if ((unsigned char)out[i] < ' ' || out[i] == 127) out[i] = '?';
+        if (conc__bars_is_control(i > 0 ? (unsigned char)out[i - 1] : 0, (unsigned char)out[i])) out[i] = '?';
     }
     out[width] = '\0';
     return out;
@@ -31792,6 +31882,7 @@ static void conc__bars_bar(conc__bars *b, double share, size_t width) {
 static void conc__bars_file(conc__bars *b, const conc_download_active *a, size_t columns) {
     enum { FIXED = 28 };
     char name[CONC__BARS_COLUMNS + 1], speed[16], left[24];
+    size_t begin = b->n;
     size_t rest = columns > FIXED + 10 ? columns - FIXED : 10, width = rest / 2;
     double share = a->size != 0 ? (double)a->bytes / (double)a->size : -1;
     conc__bars_put(b, "%s ", conc__bars_name(a->item->path, name, sizeof name, width));
@@ -31804,6 +31895,7 @@ static void conc__bars_file(conc__bars *b, const conc_download_active *a, size_t
     } else {
         conc__bars_put(b, " %s %s/s", conc__bars_bytes((double)a->bytes, left), conc__bars_bytes(a->speed, speed));
     }
+    if (b->n - begin > columns) b->n = begin + columns; /* a line that wraps is two */
 }
 
 static void conc__bars_total(conc__bars *b, const conc_download_progress *p, size_t columns) {
@@ -31852,7 +31944,13 @@ static void conc__bars_ended(conc__bars *b, const conc_download_item *item, bool
     (void)conc__bars_name(item->path, name, sizeof name, n < 100 ? n : 100);
     while (n > 0 && n <= 100 && name[n - 1] == ' ') name[--n] = '\0';
     if (r->result != CONC_OK) {
-        conc__bars_put(b, "%s: %s\n", name, r->error);
+        size_t i;
+        conc__bars_put(b, "%s: ", name);
+        for (i = 0; r->error[i] != '\0'; i++) { /* the path, a server's words */
+            bool control = conc__bars_is_control(i > 0 ? (unsigned char)r->error[i - 1] : 0, (unsigned char)r->error[i]);
+            conc__bars_put(b, "%c", control ? '?' : r->error[i]);
+        }
+        conc__bars_put(b, "\n");
     } else if (plain) {
         const char *size = conc__bars_bytes((double)r->bytes, bytes);
         while (*size == ' ') size++;
@@ -32389,8 +32487,14 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
     while (d->paused.first != NULL && d->paused.first->due <= now) {
         conc__download *due = d->paused.first;
         conc__dl_remove(due);
-        if (due->abort) d->aborts--;
-        conc__dl_enqueue(due, true);
+        if (!due->abort) {
+            conc__dl_enqueue(due, true);
+            continue;
+        }
+        d->aborts--;
+        conc__dl_record(due, CONC_CANCELED, NULL);
+        conc__dl_is_done(due);
+        conc__dl_stir(w); /* to tell it */
     }
     if (d->paused.first != NULL) *until = d->paused.first->due;
     while (dl == NULL && d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel) {
@@ -32861,7 +32965,7 @@ static size_t conc__dl_length(const char *text) {
 
 static bool conc__dl_is_line(const char *text) {
     for (; text != NULL && *text != '\0'; text++) {
-        if (*text == '\r' || *text == '\n') return false;
+        if (((unsigned char)*text < ' ' && *text != '\t') || *text == 127) return false;
     }
     return true;
 }
@@ -32886,7 +32990,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
         return conc__fail(CONC_INVALID, "downloads: a time that is negative, or none");
     }
     if (!conc__dl_is_line(desc->user_agent) || !conc__dl_is_line(desc->proxy)) {
-        return conc__fail(CONC_INVALID, "downloads: a line's end in user_agent or proxy");
+        return conc__fail(CONC_INVALID, "downloads: a control character in user_agent or proxy");
     }
     for (i = 0; desc->headers != NULL && desc->headers[i] != NULL; i++) {
         if (!conc__dl_is_line(desc->headers[i]) || strchr(desc->headers[i], ':') == NULL) {
@@ -33269,21 +33373,22 @@ conc_result conc_downloader_finish(conc_downloader *d) {
 /* ---- one call -------------------------------------------------------------------------------------------- */
 
 /* What the records say, in one result and one sentence. */
-static conc_result conc__dl_sum(const conc_download_item *items, size_t n) {
+static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_result stopped) {
     conc_result r = CONC_OK;
     size_t bad = 0, i, first = n;
     for (i = 0; i < n; i++) {
         conc_result one = items[i].record.result;
         if (one == CONC_OK) continue;
         if (bad++ == 0) first = i;
-        if (one == CONC_CANCELED) r = CONC_CANCELED;
+        if (one == CONC_CANCELED || (one == CONC_TIMEOUT && stopped == CONC_TIMEOUT)) r = one;
     }
     if (bad == 0) return CONC_OK;
     return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n,
                       items[first].url, items[first].record.error);
 }
 
-static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc) {
+/* `stopped`: CONC_OK, or why all that was left was given up. */
+static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc, conc_result *stopped) {
     conc_download_desc mine;
     conc_loop *loop = NULL;
     conc_downloader *d;
@@ -33323,9 +33428,11 @@ static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const con
         (void)conc_downloader_join(d, CONC_FOREVER);
         (void)conc_cancel_use(token);
     }
+    if (r == CONC_OK || r == CONC_CANCELED) r = d->stopped; /* (it has ended: nobody writes that any more) */
     (void)conc_downloader_free(d);
     (void)conc_loop_free(loop);
-    return r == CONC_CANCELED ? CONC_OK : r; /* the records say it */
+    *stopped = r;
+    return r == CONC_CANCELED || r == CONC_TIMEOUT ? CONC_OK : r; /* the records say it */
 }
 
 static conc_result conc__dl_here(const char *what) {
@@ -33334,7 +33441,7 @@ static conc_result conc__dl_here(const char *what) {
 }
 
 conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
-    conc_result r = conc__dl_here("conc_download_all");
+    conc_result r = conc__dl_here("conc_download_all"), stopped;
     size_t i;
     if (r != CONC_OK) return r;
     if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
@@ -33344,20 +33451,20 @@ conc_result conc_download_all(conc_download_item *items, size_t n, const conc_do
                               items[i].url == NULL ? "url" : "path");
         }
     }
-    r = conc__dl_fetch(items, n, desc);
-    return r == CONC_OK ? conc__dl_sum(items, n) : r;
+    r = conc__dl_fetch(items, n, desc, &stopped);
+    return r == CONC_OK ? conc__dl_sum(items, n, stopped) : r;
 }
 
 conc_result conc_download(const char *url, const char *path, const conc_download_desc *desc) {
     conc_download_item item;
-    conc_result r = conc__dl_here("conc_download");
+    conc_result r = conc__dl_here("conc_download"), stopped;
     if (r != CONC_OK) return r;
     if (url == NULL || path == NULL)
         return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
     memset(&item, 0, sizeof item);
     item.url = url;
     item.path = path;
-    r = conc__dl_fetch(&item, 1, desc);
+    r = conc__dl_fetch(&item, 1, desc, &stopped);
     if (r != CONC_OK || item.record.result == CONC_OK) return r;
     return conc__fail(item.record.result, "%s", item.record.error);
 }

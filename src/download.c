@@ -477,8 +477,14 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
     while (d->paused.first != NULL && d->paused.first->due <= now) {
         conc__download *due = d->paused.first;
         conc__dl_remove(due);
-        if (due->abort) d->aborts--;
-        conc__dl_enqueue(due, true);
+        if (!due->abort) {
+            conc__dl_enqueue(due, true);
+            continue;
+        }
+        d->aborts--;
+        conc__dl_record(due, CONC_CANCELED, NULL);
+        conc__dl_is_done(due);
+        conc__dl_stir(w); /* to tell it */
     }
     if (d->paused.first != NULL) *until = d->paused.first->due;
     while (dl == NULL && d->stopped == CONC_OK && d->running.count + d->extra < d->desc.max_parallel) {
@@ -949,7 +955,7 @@ static size_t conc__dl_length(const char *text) {
 
 static bool conc__dl_is_line(const char *text) {
     for (; text != NULL && *text != '\0'; text++) {
-        if (*text == '\r' || *text == '\n') return false;
+        if (((unsigned char)*text < ' ' && *text != '\t') || *text == 127) return false;
     }
     return true;
 }
@@ -974,7 +980,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
         return conc__fail(CONC_INVALID, "downloads: a time that is negative, or none");
     }
     if (!conc__dl_is_line(desc->user_agent) || !conc__dl_is_line(desc->proxy)) {
-        return conc__fail(CONC_INVALID, "downloads: a line's end in user_agent or proxy");
+        return conc__fail(CONC_INVALID, "downloads: a control character in user_agent or proxy");
     }
     for (i = 0; desc->headers != NULL && desc->headers[i] != NULL; i++) {
         if (!conc__dl_is_line(desc->headers[i]) || strchr(desc->headers[i], ':') == NULL) {
@@ -1357,21 +1363,22 @@ conc_result conc_downloader_finish(conc_downloader *d) {
 /* ---- one call -------------------------------------------------------------------------------------------- */
 
 /* What the records say, in one result and one sentence. */
-static conc_result conc__dl_sum(const conc_download_item *items, size_t n) {
+static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_result stopped) {
     conc_result r = CONC_OK;
     size_t bad = 0, i, first = n;
     for (i = 0; i < n; i++) {
         conc_result one = items[i].record.result;
         if (one == CONC_OK) continue;
         if (bad++ == 0) first = i;
-        if (one == CONC_CANCELED) r = CONC_CANCELED;
+        if (one == CONC_CANCELED || (one == CONC_TIMEOUT && stopped == CONC_TIMEOUT)) r = one;
     }
     if (bad == 0) return CONC_OK;
     return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n,
                       items[first].url, items[first].record.error);
 }
 
-static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc) {
+/* `stopped`: CONC_OK, or why all that was left was given up. */
+static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc, conc_result *stopped) {
     conc_download_desc mine;
     conc_loop *loop = NULL;
     conc_downloader *d;
@@ -1411,9 +1418,11 @@ static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const con
         (void)conc_downloader_join(d, CONC_FOREVER);
         (void)conc_cancel_use(token);
     }
+    if (r == CONC_OK || r == CONC_CANCELED) r = d->stopped; /* (it has ended: nobody writes that any more) */
     (void)conc_downloader_free(d);
     (void)conc_loop_free(loop);
-    return r == CONC_CANCELED ? CONC_OK : r; /* the records say it */
+    *stopped = r;
+    return r == CONC_CANCELED || r == CONC_TIMEOUT ? CONC_OK : r; /* the records say it */
 }
 
 static conc_result conc__dl_here(const char *what) {
@@ -1422,7 +1431,7 @@ static conc_result conc__dl_here(const char *what) {
 }
 
 conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
-    conc_result r = conc__dl_here("conc_download_all");
+    conc_result r = conc__dl_here("conc_download_all"), stopped;
     size_t i;
     if (r != CONC_OK) return r;
     if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
@@ -1432,20 +1441,20 @@ conc_result conc_download_all(conc_download_item *items, size_t n, const conc_do
                               items[i].url == NULL ? "url" : "path");
         }
     }
-    r = conc__dl_fetch(items, n, desc);
-    return r == CONC_OK ? conc__dl_sum(items, n) : r;
+    r = conc__dl_fetch(items, n, desc, &stopped);
+    return r == CONC_OK ? conc__dl_sum(items, n, stopped) : r;
 }
 
 conc_result conc_download(const char *url, const char *path, const conc_download_desc *desc) {
     conc_download_item item;
-    conc_result r = conc__dl_here("conc_download");
+    conc_result r = conc__dl_here("conc_download"), stopped;
     if (r != CONC_OK) return r;
     if (url == NULL || path == NULL)
         return conc__fail(CONC_INVALID, "conc_download: no %s", url == NULL ? "url" : "path");
     memset(&item, 0, sizeof item);
     item.url = url;
     item.path = path;
-    r = conc__dl_fetch(&item, 1, desc);
+    r = conc__dl_fetch(&item, 1, desc, &stopped);
     if (r != CONC_OK || item.record.result == CONC_OK) return r;
     return conc__fail(item.record.result, "%s", item.record.error);
 }

@@ -61,6 +61,12 @@ static const char *conc__bars_time(double seconds, char out[24]) {
     return out;
 }
 
+/* Whether a terminal may obey it: one of ASCII's, or of those behind it, as one byte or in UTF-8. */
+static bool conc__bars_is_control(unsigned char before, unsigned char c) {
+    bool second = c >= 0x80 && c < 0xA0;
+    return c < ' ' || c == 127 || (second && (before < 0x80 || before == 0xC2));
+}
+
 /* The last part of a path, with nothing in it that a terminal would obey, in exactly `width` columns (if its characters are one byte each);
  * what is too long loses its middle. */
 static const char *conc__bars_name(const char *path, char *out, size_t size, size_t width) {
@@ -76,7 +82,7 @@ static const char *conc__bars_name(const char *path, char *out, size_t size, siz
         if (n > width && i >= width / 2) at = n - (width - i);
         out[i] = at < n ? name[at] : ' ';
         if (n > width && i == width / 2) out[i] = '~';
-        if ((unsigned char)out[i] < ' ' || out[i] == 127) out[i] = '?';
+        if (conc__bars_is_control(i > 0 ? (unsigned char)out[i - 1] : 0, (unsigned char)out[i])) out[i] = '?';
     }
     out[width] = '\0';
     return out;
@@ -94,6 +100,7 @@ static void conc__bars_bar(conc__bars *b, double share, size_t width) {
 static void conc__bars_file(conc__bars *b, const conc_download_active *a, size_t columns) {
     enum { FIXED = 28 };
     char name[CONC__BARS_COLUMNS + 1], speed[16], left[24];
+    size_t begin = b->n;
     size_t rest = columns > FIXED + 10 ? columns - FIXED : 10, width = rest / 2;
     double share = a->size != 0 ? (double)a->bytes / (double)a->size : -1;
     conc__bars_put(b, "%s ", conc__bars_name(a->item->path, name, sizeof name, width));
@@ -106,6 +113,7 @@ static void conc__bars_file(conc__bars *b, const conc_download_active *a, size_t
     } else {
         conc__bars_put(b, " %s %s/s", conc__bars_bytes((double)a->bytes, left), conc__bars_bytes(a->speed, speed));
     }
+    if (b->n - begin > columns) b->n = begin + columns; /* a line that wraps is two */
 }
 
 static void conc__bars_total(conc__bars *b, const conc_download_progress *p, size_t columns) {
@@ -154,7 +162,13 @@ static void conc__bars_ended(conc__bars *b, const conc_download_item *item, bool
     (void)conc__bars_name(item->path, name, sizeof name, n < 100 ? n : 100);
     while (n > 0 && n <= 100 && name[n - 1] == ' ') name[--n] = '\0';
     if (r->result != CONC_OK) {
-        conc__bars_put(b, "%s: %s\n", name, r->error);
+        size_t i;
+        conc__bars_put(b, "%s: ", name);
+        for (i = 0; r->error[i] != '\0'; i++) { /* the path, a server's words */
+            bool control = conc__bars_is_control(i > 0 ? (unsigned char)r->error[i - 1] : 0, (unsigned char)r->error[i]);
+            conc__bars_put(b, "%c", control ? '?' : r->error[i]);
+        }
+        conc__bars_put(b, "\n");
     } else if (plain) {
         const char *size = conc__bars_bytes((double)r->bytes, bytes);
         while (*size == ' ') size++;

@@ -70,12 +70,13 @@ struct conc__transfer {
     bool is_paused;
     uint64_t grant; /* so much may come, although others wait */
     bool cut;       /* we have ended it, and that is no error */
+    unsigned redirects; /* followed */
     bool foreign;   /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
     int64_t since;                /* for min_speed: so many bytes since then */
     uint64_t came;
     int64_t moved;                           /* when bytes last came, or it began */
-    char etag[256], modified[64], range[96]; /* of the answer */
+    char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
     int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
     char *url; /* a redirect's, or NULL */
@@ -423,6 +424,7 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
     char text[64];
     n *= size;
     t->moved = conc__port_clock_ns();
+    if (t->body == CONC__BODY_TAKEN) return n; /* behind the body: nothing that we want to know */
     switch (n > 0 ? line[0] : '\0') {
     case 'H':
     case 'h':
@@ -430,8 +432,7 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
         break;
     case 'E':
     case 'e':
-        if (conc__header_is(line, n, "etag:", t->etag, sizeof t->etag) && t->etag[0] != '"')
-            t->etag[0] = '\0'; /* a weak one, or none */
+        (void)conc__header_is(line, n, "etag:", t->etag, sizeof t->etag);
         break;
     case 'L':
     case 'l': (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified); break;
@@ -471,6 +472,21 @@ static bool conc__date_is_good(const conc__transfer *t) {
     return when != (time_t)-1 && t->date != 0 && t->date - (int64_t)when >= 2;
 }
 
+/* Whether a part that has come may be one of another version: there are servers that know no If-Range. */
+static bool conc__answer_is_other(const conc__transfer *t) {
+    const conc__dl_file *file = &t->job->file;
+    if (file->etag[0] != '\0' && t->etag[0] != '\0') return strcmp(file->etag, t->etag) != 0;
+    return file->date[0] != '\0' && t->modified[0] != '\0' && strcmp(file->date, t->modified) != 0;
+}
+
+/* What an answer says of the version, for the next If-Range: that wants a strong tag. */
+static void conc__answer_version(const conc__transfer *t) {
+    conc__dl_file *file = &t->job->file;
+    file->etag[0] = file->date[0] = '\0';
+    if (t->etag[0] == '"') memcpy(file->etag, t->etag, sizeof file->etag);
+    if (conc__date_is_good(t)) memcpy(file->date, t->modified, sizeof file->date);
+}
+
 /* What is fetched in several pieces: the rest of the file, from `at` on. */
 static void conc__job_divide(conc__transfer *t) {
     conc__job_dl *job = t->job;
@@ -480,7 +496,7 @@ static void conc__job_divide(conc__transfer *t) {
     if (n < 2 || job->e->w->slots < 2 || t->piece >= 0 || !file->has_length || rest < job->e->d->desc.segment_min ||
         rest / n == 0)
         return;
-    if (!t->accepts_ranges && t->from == 0) return;
+    if ((!t->accepts_ranges && t->from == 0) || job->dl->in_one) return;
     if (file->etag[0] == '\0' && file->date[0] == '\0') return;
     size = rest / n;
     for (i = 0; i < n; i++) {
@@ -490,6 +506,11 @@ static void conc__job_divide(conc__transfer *t) {
     }
     file->piece_count = n;
     file->is_note_right = false;
+    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) { /* it says that there are no gaps */
+        file->piece_count = 0;
+        job->next_piece = 0;
+        return;
+    }
     t->piece = 0;
     job->hashes = false;
     if (job->link == NULL) {
@@ -506,8 +527,9 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     conc__job_dl *job = t->job;
     conc__dl_file *file = &job->file;
     uint64_t from = 0, total = 0, wanted = job->dl->item->size;
-    bool has_total = true;
+    bool has_total = true, whole = job->dl->in_one;
     conc_result r = CONC_OK;
+    job->dl->in_one = whole || t->piece >= 0; /* until it is seen that this one is right */
     if (code == 206) {
         if (t->from == 0 && t->piece < 0) {
             conc__job_fails(job, CONC_BROKEN, true, "the server gave a part that was not asked for (206)");
@@ -517,6 +539,11 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
             (file->has_length && total != file->length)) {
             job->afresh = true;
             conc__job_fails(job, CONC_BROKEN, true, "the server gave another part than was asked for (206)");
+            return false;
+        }
+        if (conc__answer_is_other(t)) {
+            job->afresh = true;
+            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server, and it gave a part nevertheless (206)");
             return false;
         }
     } else {
@@ -532,7 +559,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
                             "the file has changed at the server while it was fetched in pieces");
             return false;
         }
-        if (file->part.size > 0 || t->from > 0 || file->kept > 0) {
+        if (file->part.size > 0 || t->from > 0 || file->kept > 0 || file->is_noted) {
+            if (t->from > 0) job->dl->lost++;
             r = conc__dl_file_restart(file);
             job->before = 0;
             job->dl->item->record.resumed_from = 0;
@@ -540,6 +568,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         t->at = t->from = 0;
         file->kept = 0;
     }
+    job->dl->in_one = whole;
     if (r != CONC_OK) {
         conc__job_fails_so(job, r, false);
         return false;
@@ -557,11 +586,11 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         conc__job_fails(job, CONC_REJECTED, false, "the file is longer than max_bytes");
         return false;
     }
-    if (strcmp(file->etag, t->etag) != 0 || file->has_length != has_total || file->length != total)
+    if (code != 206 || (file->etag[0] == '\0' && file->date[0] == '\0')) { /* (a part's answer need not repeat all) */
+        conc__answer_version(t);
         file->is_note_right = false;
-    memcpy(file->etag, t->etag, sizeof file->etag);
-    file->date[0] = '\0';
-    if (conc__date_is_good(t)) memcpy(file->date, t->modified, sizeof file->date);
+    }
+    if (file->has_length != has_total || file->length != total) file->is_note_right = false;
     file->has_length = has_total;
     file->length = total;
     if (has_total && total >= CONC__DL_RESERVE && (file->part.size == 0 || t->from == 0)) {
@@ -777,6 +806,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->piece = piece;
     t->from = t->at = from;
     t->foreign = false;
+    t->redirects = 0;
     t->grant = t->came = 0;
     t->moved = t->since = conc__port_clock_ns();
     if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
@@ -823,7 +853,8 @@ static void conc__job_end(conc__job_dl *job) {
         record->bytes = job->file.kept;
     } else {
         bool kept = !job->afresh && conc__job_can_resume(job) && job->file.kept > 0;
-        dl->fruitless = kept && job->file.kept > job->before ? 0 : dl->fruitless + 1;
+        dl->fruitless = kept && job->file.kept > job->before ? dl->lost : dl->fruitless + 1;
+        if (!kept && job->file.kept > 0) dl->lost++;
         if (r != CONC_CANCELED) delay = conc__job_delay(job);
         if (delay >= 0 && desc->total_timeout > 0 &&
             conc__port_clock_ns() + (int64_t)(delay * 1e9) - dl->began > (int64_t)(desc->total_timeout * 1e9)) {
@@ -951,7 +982,9 @@ static void conc__job_less(conc__job_dl *job) {
 /* Begins pieces that are due, as far as there is room. */
 static void conc__job_pieces(conc__job_dl *job) {
     conc__engine *e = job->e;
+    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK; /* (conc__engine_stop() sees transfers) */
     unsigned i;
+    if (stopped != CONC_OK) conc__job_fails(job, stopped, false, conc_strerror(stopped));
     for (i = 0; i < job->file.piece_count && job->result == CONC_OK; i++) {
         uint64_t bit = (uint64_t)1 << i;
         bool extra = job->transfers > 0;
@@ -1029,6 +1062,13 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
         job->file.kept = job->before = job->file.pieces[0].at;
         job->file.piece_count = 0;
         job->file.is_note_right = false;
+        r = conc__dl_file_cut(&job->file, job->file.kept); /* what is behind a gap is not the rest of what is before it */
+    }
+    if (r != CONC_OK) {
+        job->afresh = true;
+        conc__job_fails_so(job, r, false);
+        conc__job_end(job);
+        return;
     }
     if (job->file.has_length && job->before == job->file.length && job->before > 0)
         job->file.kept--; /* whole, as it seems: one byte will tell */
@@ -1068,7 +1108,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     char *names;
     bool was_https = false, is_https = false;
     conc_result r;
-    if (desc->max_redirects < 0 || (int)record->redirects >= desc->max_redirects) {
+    if (desc->max_redirects < 0 || t->redirects >= (unsigned)desc->max_redirects) {
         char text[80];
         (void)snprintf(text, sizeof text, "more than %d redirects", desc->max_redirects < 0 ? 0 : desc->max_redirects);
         conc__job_fails(job, CONC_REJECTED, false, text);
@@ -1095,7 +1135,8 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
         conc__job_fails(job, CONC_REJECTED, false, text);
     } else {
         if (strcmp(names, names + 8192) != 0 || was_https != is_https) t->foreign = true;
-        record->redirects++;
+        t->redirects++;
+        if (t->redirects > record->redirects) record->redirects = t->redirects;
         if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
             conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a redirect");
             r = CONC_NO_MEMORY;

@@ -304,12 +304,11 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     }
     conc__free(text);
     conc__port_file_close(fd);
-    if (!fits) {
+    if (!fits || (file->has_length && file->part.size > file->length)) {
         conc__dl_file_forget(file);
         return;
     }
     file->kept = file->part.size;
-    if (file->has_length && file->kept > file->length) file->kept = file->length;
     if (file->piece_count != 0) {
         unsigned i;
         file->kept = file->length;
@@ -341,7 +340,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     }
     if (file->part.is_new) return CONC_OK;
     conc__dl_file_recall(file, url);
-    if (file->kept == 0 && file->part.size > 0) {
+    if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);
         if (r != CONC_OK) {
             conc__dl_file_close(file, url, true);
@@ -356,10 +355,20 @@ conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t si
     return e == 0 ? CONC_OK : conc__dl_file_failed(e, "write to", file->name);
 }
 
+/* The note first: what it says is not true of what is written from now on. */
 conc_result conc__dl_file_restart(conc__dl_file *file) {
-    int e = conc__port_part_truncate(&file->part, 0);
+    int e = file->is_noted ? conc__port_file_remove(file->note) : 0;
     conc__dl_file_forget(file);
-    return e == 0 ? CONC_OK : conc__dl_file_failed(e, "empty", file->name);
+    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING) return conc__dl_file_failed(e, "remove", file->note);
+    file->is_noted = false;
+    return conc__dl_file_cut(file, 0);
+}
+
+conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size) {
+    int e = conc__port_part_truncate(&file->part, size);
+    if (e != 0) return conc__dl_file_failed(e, "cut", file->name);
+    file->part.size = size;
+    return CONC_OK;
 }
 
 conc_result conc__dl_file_reserve(conc__dl_file *file) {
@@ -400,7 +409,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
     if (keep && !file->is_note_right && conc__dl_file_note(file, url) != CONC_OK) keep = false;
     if (!keep) { /* while it is locked */
         if (file->is_noted) (void)conc__port_file_remove(file->note);
-        (void)conc__port_file_remove(file->name);
+        if (conc__port_part_is_at(&file->part, file->name)) (void)conc__port_file_remove(file->name);
     }
     conc__port_part_close(&file->part);
     conc__free(file->name);
@@ -410,6 +419,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
     int e = sync ? conc__port_part_sync(&file->part) : 0;
     if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
+    if (!conc__port_part_is_at(&file->part, file->name)) return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
     if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
     e = conc__port_part_publish(&file->part, file->name, file->target, mode);
     if (e != 0) return conc__dl_file_failed(e, "make", file->target);

@@ -732,6 +732,8 @@ CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target
 CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
 /* Begins anew: empty, and nothing known. */
 CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
+/* Has so many bytes of it, and no more. */
+CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
 /* Has the system keep room for its length. */
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
@@ -773,6 +775,8 @@ struct conc__download {
     int64_t began;                 /* its first turn; 0: not yet */
     int64_t waits_since;           /* for its turn */
     unsigned fruitless;            /* attempts in a row that have brought nothing */
+    unsigned lost;                 /* those after which what had come was of no use: they count for ever */
+    bool in_one;                   /* pieces of it were not of one file: no more of them */
     bool starts_over;              /* it has been begun anew for a reason for which that is done once */
     /* Guarded by the session's lock: */
     conc__download *next, *prev;   /* in the list `list` */

@@ -580,6 +580,7 @@ typedef struct conc__port_part {
  * user's is an error. */
 CONC__LIB int conc__port_part_open(const char *path, conc__port_part *part);
 CONC__LIB void conc__port_part_close(conc__port_part *part);
+CONC__LIB bool conc__port_part_is_at(const conc__port_part *part, const char *path); /* false: that name is another file's now */
 CONC__LIB int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset); /* all of it */
 CONC__LIB int conc__port_part_truncate(const conc__port_part *part, uint64_t size);
 /* Has the system keep room for a length; what is no error where it cannot. The size stays. */

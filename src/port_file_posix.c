@@ -99,7 +99,10 @@ static void conc__pf_close_quietly(intptr_t fd) {
 }
 
 void conc__port_part_close(conc__port_part *part) {
-    conc__pf_close_quietly(part->fd); /* and the lock goes */
+    int saved = errno;
+    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN); /* a child of fork() that has it too does not keep it locked */
+    errno = saved;
+    conc__pf_close_quietly(part->fd);
     part->fd = -1;
 }
 
@@ -147,6 +150,14 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
     }
     errno = saved;
     return e == CONC__PART_AGAIN ? EWOULDBLOCK : e;
+}
+
+bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
+    struct stat mine, there;
+    int saved = errno;
+    bool is = part->fd >= 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    errno = saved;
+    return is;
 }
 
 int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset) {
@@ -281,12 +292,22 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
+static bool conc__pf_is_ours(int fd) {
+    struct stat s;
+    return fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_nlink == 1 && (unsigned)s.st_uid == conc__pf_geteuid();
+}
+
 /* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     int saved = errno, e = CONC__FAULT("open: note", EACCES, ENOSPC, EMFILE);
     if (e != 0) return e;
     note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | CONC__O_PLAIN, 0600);
+    if (note.fd >= 0 && !conc__pf_is_ours((int)note.fd)) { /* not a note, or not ours alone */
+        conc__pf_close_quietly(note.fd);
+        (void)conc__pf_unlink(path);
+        note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | O_EXCL | CONC__O_PLAIN, 0600);
+    }
     e = conc__pf_end((long)note.fd, saved);
     if (e != 0) return e;
     e = conc__port_part_write(&note, text, size, 0);

@@ -122,6 +122,9 @@ static bool answer(site *s, conc_socket *c, const char *head) {
     if (strcmp(kind, "meet") == 0) (void)conc_barrier_wait(s->meeting, NULL, PATIENCE);
     CONC_WITH_LOCK(&s->lock) s->inside--; /* who has been answered may ask for the next before we come to the end */
     if (strcmp(kind, "changed") == 0 && !bad) version = 2;
+    if (strcmp(kind, "careless") == 0) version = 2;  /* and does not know If-Range */
+    if (strcmp(kind, "cluster") == 0) version = times % 2; /* two that do not agree */
+    if (strcmp(kind, "restless") == 0) version = times; /* and comes only half */
     snprintf(tag, sizeof tag, "\"v%u\"", version);
     if (strcmp(kind, "404") == 0 && bad) {
         ok = say(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnone\n");
@@ -151,6 +154,12 @@ static bool answer(site *s, conc_socket *c, const char *head) {
     } else if (strcmp(kind, "unsized") == 0) {
         (void)(say(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n") && say_bytes(c, 0, size, 1));
         ok = false;
+    } else if (strcmp(kind, "trailer") == 0) {
+        snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%lx\r\n", size);
+        ok = say(c, text) && say_bytes(c, 0, size, 1) && say(c, "\r\n0\r\nHTTP/1.1 200: OK\r\n\r\n");
+    } else if (strcmp(kind, "hop") == 0) {
+        snprintf(text, sizeof text, "HTTP/1.1 302 Found\r\nLocation: /ok-%lu-0/hop\r\nContent-Length: 0\r\n\r\n", size);
+        ok = say(c, text);
     } else if (strcmp(kind, "drip") == 0 && bad) { /* a byte now and then */
         snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %lu\r\n\r\n", size);
         ok = say(c, text);
@@ -162,7 +171,7 @@ static bool answer(site *s, conc_socket *c, const char *head) {
         conc_wait(conc_op_event(&gate), PATIENCE);
         ok = false;
     } else {
-        if (range[0] != '\0' && strcmp(kind, "plain") != 0 && (if_range[0] == '\0' || strcmp(if_range, tag) == 0)) {
+        if (range[0] != '\0' && strcmp(kind, "plain") != 0 && (if_range[0] == '\0' || strcmp(if_range, tag) == 0 || strcmp(kind, "careless") == 0)) {
             int n = sscanf(range, "%lu-%lu", &from, &to);
             if (n < 2) {
                 to = size;
@@ -181,7 +190,7 @@ static bool answer(site *s, conc_socket *c, const char *head) {
                      strcmp(kind, "plain") == 0 ? "" : tag, strcmp(kind, "plain") == 0 ? "" : "\r\n", size);
         }
         ok = say(c, text);
-        if (bad && (strcmp(kind, "drop") == 0 || strcmp(kind, "changed") == 0 || strcmp(kind, "plain") == 0)) {
+        if (bad && (strcmp(kind, "drop") == 0 || strcmp(kind, "changed") == 0 || strcmp(kind, "plain") == 0 || strcmp(kind, "restless") == 0)) {
             if (ok) (void)say_bytes(c, from, from + (to - from) / 2, version);
             ok = false;
         } else if (bad && strcmp(kind, "stall") == 0) {
@@ -495,6 +504,9 @@ static void lengths(void) {
     CHECK_R(get("/ok-50001-0/x", &i, &d), CONC_REJECTED);
     CHECK_EQ(i.record.received, 0);
     CHECK_OK(get("/ok-50000-0/x", &i, &d));
+    sweep();
+    CHECK_OK(get("/trailer-1000-0/x", &i, &d)); /* what looks like another answer behind it is none */
+    CHECK(is_file("f", 1000, 1));
     sweep();
     memset(&i, 0, sizeof i);
     i.url = url(&one, "/ok-1000-0/x");
@@ -1131,12 +1143,264 @@ static void segments(void) {
     CHECK(i.record.attempts >= 2);
     CHECK_EQ(i.record.received, 3000000);
     sweep();
+    d.segments = 16;
+    CHECK_OK(get("/hop-3000000-0/x", &i, &d)); /* each piece with its own redirect */
+    CHECK_EQ(i.record.redirects, 1);
+    CHECK(is_file("f", 3000000, 1));
+    d.segments = 4;
+    sweep();
+    CHECK_OK(get("/cluster-3000000-0/x", &i, &d)); /* begun in pieces, that do not fit: then in one */
+    CHECK(is_file("f", 3000000, 1) || is_file("f", 3000000, 0));
+    CHECK_EQ(i.record.attempts, 2);
+    sweep();
     CHECK_OK(get("/plain-3000000-1/x", &i, &d)); /* cannot be */
     CHECK(is_file("f", 3000000, 1));
     sweep();
     d.max_parallel = 2;
     CHECK_OK(get("/ok-3000000-0/y", &i, &d));
     CHECK(is_file("f", 3000000, 1));
+}
+
+/* ---- what another run has left ------------------------------------------------------------------------------- */
+
+/* f.part: `have` bytes of a version, and those from `gap` up to `end` wrong; and its note, with lines of its own. */
+static void leave(const char *path, size_t have, size_t gap, size_t end, unsigned long length, const char *lines) {
+    struct stat s;
+    FILE *f = fopen(at("f.part"), "wb");
+    size_t i;
+    for (i = 0; i < have; i++) putc(i >= gap && i < end ? 0 : byte_of(i, 1), f);
+    fclose(f);
+    CHECK_EQ(stat(at("f.part"), &s), 0);
+    f = fopen(at("f.part.info"), "wb");
+    fprintf(f, "conc download 1\nfile %llu\nurl %s\netag \"v1\"\nlength %lu\n%send\n", (unsigned long long)s.st_ino, url(&one, path), length, lines);
+    fclose(f);
+}
+
+/* The server overlooks If-Range: what it gives is of another version, as its tag says. */
+static void other_version(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    leave("/careless-1000-0/x", 500, 0, 0, 1000, "");
+    CHECK_OK(get("/careless-1000-0/x", &i, &d));
+    CHECK(is_file("f", 1000, 2));
+    CHECK_EQ(i.record.attempts, 2);
+    sweep();
+    d.segments = 4; /* those of the others are of another one than the first's */
+    d.segment_min = 1000;
+    leave("/careless-100000-0/x", 50000, 0, 0, 100000, "piece 20000 50000\npiece 50000 100000\n");
+    CHECK_OK(get("/careless-100000-0/x", &i, &d));
+    CHECK(is_file("f", 100000, 2));
+}
+
+/* Each time another file, and half of it: not for ever. */
+static void restless(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    CHECK_R(get("/restless-1000-0/x", &i, &d), CONC_BROKEN);
+    CHECK(i.record.attempts <= 12);
+}
+
+static void longer_part(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    leave("/ok-1000-0/x", 1500, 0, 0, 1000, "");
+    CHECK_OK(get("/ok-1000-0/x", &i, &d));
+    CHECK(is_file("f", 1000, 1));
+}
+
+/* Begun in pieces, gone on with in one, broken off, and gone on with again: what lay behind the first gap is not taken for good. */
+static void pieces_no_more(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_cancel token;
+    canceler c;
+    conc_thread *t;
+    memset(&token, 0, sizeof token);
+    memset(&c, 0, sizeof c);
+    c.token = &token;
+    conc_event_reset(&gate);
+    conc_event_reset(&half);
+    leave("/slow-4000-1/x", 3000, 1000, 2900, 4000, "piece 1000 2900\npiece 3000 4000\n");
+    t = conc_thread_start(cancel_half_way, &c, NULL);
+    d.max_parallel = 1;
+    d.cancel = &token;
+    CHECK_R(get("/slow-4000-1/x", &i, &d), CONC_CANCELED);
+    CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+    conc_event_set(&gate);
+    d.cancel = NULL;
+    CHECK_OK(get("/slow-4000-1/x", &i, &d));
+    CHECK(is_file("f", 4000, 1));
+}
+
+/* Begun in one, gone on with in pieces: the note tells of them from the first byte on that is not in its place. */
+static int look_at_note(void *arg) {
+    char path[128], text[2000];
+    FILE *f;
+    size_t n = 0;
+    (void)arg;
+    wait_for_bytes("f.part", 1600000);
+    snprintf(path, sizeof path, "%s/f.part.info", directory);
+    f = fopen(path, "rb");
+    if (f != NULL) {
+        n = fread(text, 1, sizeof text - 1, f);
+        text[n] = '\0';
+        CHECK_HAS(text, "\npiece ");
+        fclose(f);
+    }
+    conc_event_set(&gate);
+    return 0;
+}
+
+static void pieces_from_now_on(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_thread *t;
+    conc_event_reset(&gate);
+    leave("/slow-3000000-0/x", 500000, 0, 0, 3000000, "");
+    t = conc_thread_start(look_at_note, NULL, NULL);
+    d.segments = 4;
+    d.segment_min = 100000;
+    CHECK_OK(get("/slow-3000000-0/x", &i, &d));
+    CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+    CHECK(is_file("f", 3000000, 1));
+}
+
+/* Begun anew, as the file is another one: the note of the old one is gone before the first byte of the new one comes. */
+static int look_for_note(void *arg) {
+    (void)arg;
+    CHECK_OK(conc_wait(conc_op_event(&half), PATIENCE));
+    wait_for_bytes("f.part", 600);
+    {
+        char path[128];
+        struct stat s;
+        snprintf(path, sizeof path, "%s/f.part.info", directory);
+        CHECK(stat(path, &s) != 0);
+    }
+    conc_event_set(&gate);
+    return 0;
+}
+
+static void note_of_another(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_thread *t;
+    conc_event_reset(&gate);
+    conc_event_reset(&half);
+    leave("/slow-2000-1/x", 500, 0, 0, 2000, "etag \"v0\"\n");
+    t = conc_thread_start(look_for_note, NULL, NULL);
+    CHECK_OK(get("/slow-2000-1/x", &i, &d));
+    CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+    CHECK(is_file("f", 2000, 1));
+}
+
+/* A note that is another's file, too, is not written to. */
+static void note_is_linked(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_cancel token;
+    canceler c;
+    conc_thread *t;
+    char text[10] = "";
+    FILE *f = fopen(at("mine"), "wb");
+    memset(&token, 0, sizeof token);
+    memset(&c, 0, sizeof c);
+    c.token = &token;
+    fputs("mine", f);
+    fclose(f);
+    CHECK_EQ(link(at("mine"), at("f.part.info")), 0);
+    conc_event_reset(&gate);
+    conc_event_reset(&half);
+    t = conc_thread_start(cancel_when_written, &c, NULL);
+    d.cancel = &token;
+    CHECK_R(get("/slow-1000-1/x", &i, &d), CONC_CANCELED);
+    CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+    f = fopen(at("mine"), "rb");
+    CHECK_EQ(fread(text, 1, 9, f), 4);
+    CHECK(strcmp(text, "mine") == 0);
+    fclose(f);
+    conc_event_set(&gate);
+}
+
+/* The target of one is the part of another: that one's file does not get the other's name. */
+static void part_is_a_target(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_downloader *dl = conc_downloader_new(&d);
+    conc_future *f, *g;
+    conc_event_reset(&gate);
+    conc_event_reset(&half);
+    memset(&i, 0, sizeof i);
+    i.url = url(&one, "/slow-1000-1/x");
+    i.path = at("f");
+    f = conc_downloader_add(dl, &i);
+    CHECK_OK(conc_wait(conc_op_event(&half), PATIENCE));
+    i.url = url(&one, "/ok-2000-0/x");
+    i.path = at("f.part");
+    g = conc_downloader_add(dl, &i);
+    CHECK_OK(conc_future_wait(g, PATIENCE));
+    conc_event_set(&gate);
+    CHECK_R(conc_future_wait(f, PATIENCE), CONC_SYSTEM);
+    conc_future_release(f);
+    conc_future_release(g);
+    CHECK_OK(conc_downloader_finish(dl));
+    CHECK(!is_there("f"));
+    CHECK(is_file("f.part", 2000, 1));
+    CHECK_EQ(files(), 1);
+}
+
+/* Canceled while it waits in the queue for its second turn. */
+static unsigned state_of(const conc_future *f) {
+    const conc__download *dl = (const conc__download *)(const void *)f;
+    unsigned state;
+    conc__lock_take(&dl->d->lock);
+    state = dl->state;
+    conc__lock_give(&dl->d->lock);
+    return state;
+}
+
+static void cancel_second_turn(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_downloader *dl;
+    conc_future *f, *g;
+    d.max_parallel = 2;
+    d.max_per_host = 1;
+    conc_event_reset(&gate);
+    conc_event_reset(&half);
+    dl = conc_downloader_new(&d);
+    memset(&i, 0, sizeof i);
+    i.url = url(&one, "/503-1000-1/x");
+    i.path = at("f");
+    i.priority = 1;
+    f = conc_downloader_add(dl, &i);
+    i.url = url(&one, "/slow-1000-1/x");
+    i.path = at("g");
+    i.priority = 0;
+    g = conc_downloader_add(dl, &i);
+    CHECK_OK(conc_wait(conc_op_event(&half), PATIENCE));
+    UNTIL(state_of(f) == CONC__DL_QUEUED);
+    CHECK_OK(conc_future_cancel(f));
+    CHECK_R(conc_future_wait(f, conc_after(20)), CONC_CANCELED);
+    conc_event_set(&gate);
+    CHECK_OK(conc_future_wait(g, PATIENCE));
+    conc_future_release(f);
+    conc_future_release(g);
+    CHECK_OK(conc_downloader_finish(dl));
+    CHECK_EQ(times_asked(&one, "/503-1000-1/x"), 1);
+    CHECK(!is_there("f"));
+}
+
+static void deadline_of_all(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_event_reset(&gate);
+    d.deadline = conc_after(0.05);
+    CHECK_R(get("/mute-1000-0/x", &i, &d), CONC_TIMEOUT);
+    memset(&i, 0, sizeof i);
+    i.url = url(&one, "/mute-1000-0/x");
+    i.path = at("f");
+    CHECK_R(conc_download_all(&i, 1, &d), CONC_TIMEOUT);
+    conc_event_set(&gate);
 }
 
 static unsigned progress_calls, progress_last;
@@ -1230,6 +1494,16 @@ int main(int argc, char **argv) {
     EACH(cancel_queued);
     EACH(in_a_loop);
     EACH(segments);
+    EACH(other_version);
+    EACH(restless);
+    EACH(longer_part);
+    EACH(pieces_no_more);
+    EACH(pieces_from_now_on);
+    EACH(note_of_another);
+    EACH(note_is_linked);
+    EACH(part_is_a_target);
+    EACH(cancel_second_turn);
+    EACH(deadline_of_all);
     EACH(progress);
     EACH(bandwidth);
     site_close(&one);
