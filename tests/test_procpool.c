@@ -581,13 +581,16 @@ static void callbacks(void) {
 static conc_future *both[2];
 static void waits_for_others(conc_future *f, void *arg) {
     int x = 4;
+    conc_result r;
     conc_future *mine = conc_procpool_submit(calling, doubles, &x, sizeof x);
     (void)f;
     (void)arg;
     CHECK_OK(conc_future_wait(both[1], PATIENCE));
     CHECK_OK(end_of(mine));
     CHECK_EQ(x, 8);
-    CHECK_R(conc_procpool_join(calling, PATIENCE), CONC_DEADLOCK);
+    /* (If the future had ended before, this is called by conc_future_then(), and the pool is only open.) */
+    r = conc_procpool_join(calling, PATIENCE);
+    CHECK(r == CONC_DEADLOCK || (r == CONC_INVALID && conc_thread_current() == conc_thread_main()));
     CHECK_OK(conc_latch_done(&called));
 }
 
