@@ -907,7 +907,11 @@ static void descriptors(void) {
 
 static void closed_descriptors(void) {
     int code = -1;
-    conc_process *p = start(closes_all, NULL, 0, NULL);
+    conc_process *p;
+#if defined(CONC_PORT_PORTABLE)
+    if (CHECK_TSAN) return; /* there a thread of ours reads from one, which is a race with the task's close() */
+#endif
+    p = start(closes_all, NULL, 0, NULL);
     CHECK_OK(conc_process_join(p, &code, PATIENCE));
     CHECK_EQ(code, 0);
 }
@@ -941,6 +945,9 @@ static int with_small_files(void) {
 }
 
 static void small_files(void) {
+#if defined(CONC_TEST_COVERAGE)
+    return; /* which writes files of its own */
+#endif
     CHECK_EQ(apart(with_small_files), 0);
 }
 

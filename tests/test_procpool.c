@@ -189,10 +189,11 @@ static int loops(void *arg) {
 }
 
 static int takes_all_memory(void *arg) {
+    static char *volatile p; /* (a compiler may take memory that nobody looks at to be always there) */
     size_t got = 0;
     (void)arg;
     for (;;) {
-        char *p = (char *)malloc(1 << 20);
+        p = (char *)malloc(1 << 20);
         if (p == NULL) return got >= 4 ? 12 : 13; /* it has had what it was promised, and no more */
         memset(p, 1, 1 << 20);
         if (++got > 4000) return 14;
@@ -1210,7 +1211,10 @@ static void rude_tasks(void) {
     for (i = 0; i < 3; i++) {
         CHECK_OK(conc_procpool_call(pool, forks, &pid, sizeof pid, NULL));
         CHECK(pid > 0);
-        CHECK_OK(conc_procpool_call(pool, closes_all, NULL, 0, NULL));
+#if defined(CONC_PORT_PORTABLE)
+        if (!CHECK_TSAN) /* there a thread of ours reads from one, which is a race with the task's close() */
+#endif
+            CHECK_OK(conc_procpool_call(pool, closes_all, NULL, 0, NULL));
         CHECK_OK(conc_procpool_call(pool, interrupted, NULL, 0, NULL));
         CHECK_OK(conc_procpool_call(pool, nothing, NULL, 0, NULL));
     }
