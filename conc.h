@@ -26738,8 +26738,8 @@ int conc__procpool_worker(void *params) {
  * killed for a task's sake, all others are taken back from it, and a map's further items are halted: so no other task
  * can begin in it meanwhile, and be lost.
  *
- * ORDER. Tasks go to the worker that has the fewest. One that has nothing while others have tasks that have not begun
- * gets half of those.
+ * ORDER. Tasks go to the worker that has the fewest, if possible one that is ready. One that has nothing while others
+ * have tasks that have not begun gets half of those.
  * ========================================================================================== */
 
 enum { CONC__PP_OPEN, CONC__PP_CLOSED };
@@ -26768,6 +26768,7 @@ typedef struct conc__pp_worker {
     size_t given;     /* tasks in its life */
     bool rang, ended; /* the poller has told so: `ended`: its end of the channel is closed, or it is no more
                                    */
+    bool ready;       /* its initialiser is known to have returned 0 */
     bool condemned;   /* it is being killed */
     bool broken;      /* what it shares is not what it should be */
     bool stopping;    /* it has been told to end */
@@ -27086,6 +27087,13 @@ static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp
 
 /* ---- giving tasks to workers --------------------------------------------------------------------------- */
 
+/* Ends it by force. If the system refuses that (a task has made it another user's process), it ends by itself, once
+ * its task has returned: its channel is shut down. */
+static void conc__pp_kill(conc__pp_worker *w) {
+    if (conc_process_kill(w->process) != CONC_OK)
+        (void)conc__port_socket_shutdown(w->channel, CONC__PORT_READ | CONC__PORT_WRITE);
+}
+
 static void conc__pp_ring(conc__pp_worker *w) {
     size_t n;
     /* If it fails, the keeper tries again; or it is dead, which is told otherwise. */
@@ -27096,6 +27104,12 @@ static void conc__pp_wake(conc__pp_worker *w) {
     if (CONC__UNLIKELY(conc__load32(&w->words->asleep, CONC__SEQ_CST) != 0) &&
         conc__swap32(&w->words->asleep, 0, CONC__ACQ_REL) != 0)
         conc__pp_ring(w);
+}
+
+static bool conc__pp_is_ready(conc__pp_worker *w) {
+    if (w->process == NULL || w->condemned) return false;
+    if (!w->ready) w->ready = conc__load32(&w->words->ready, CONC__ACQUIRE) == 1;
+    return w->ready;
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
@@ -27250,15 +27264,19 @@ static void conc__pp_feed(conc_procpool *pool) {
         conc__pp_worker *best = NULL;
         size_t size = conc__pp_length(item), largest = 0;
         uint64_t at;
-        bool small = size <= CONC__PP_INLINE || conc__pp_in_buffers(pool, item, &at);
+        bool small = size <= CONC__PP_INLINE || conc__pp_in_buffers(pool, item, &at), best_ready = false;
         unsigned i;
         for (i = 0; i < pool->count; i++) {
             conc__pp_worker *w = &pool->workers[i];
             if (w->process != NULL && w->area_size > largest && !w->grows) largest = w->area_size;
-            if (!conc__pp_takes(w) || (best != NULL && w->held >= best->held)) continue;
+            if (!conc__pp_takes(w)) continue;
+            if (best != NULL &&
+                (w->held > best->held || (w->held == best->held && (best_ready || !conc__pp_is_ready(w)))))
+                continue;
             if (!small && (size > w->area_size / 2 || conc__pp_area_room(w, size) == SIZE_MAX)) continue;
             best = w;
-            if (w->held == 0) break;
+            best_ready = conc__pp_is_ready(w);
+            if (w->held == 0 && best_ready) break;
         }
         if (best == NULL) {
             if (!small && size > largest / 2) conc__pp_grow(pool, size);
@@ -27290,17 +27308,26 @@ static bool conc__pp_retract(conc_procpool *pool, conc__pp_worker *w, uint32_t n
     return n != had;
 }
 
-/* Has workers without a task take half of what others have not begun. */
+/* Has workers without a task take half of what others have not begun; also the last one, of a worker that is not
+ * ready and perhaps never will be. */
 static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
     unsigned i, j;
     for (i = 0; i < pool->count && pool->first == NULL; i++) {
         conc__pp_worker *w = &pool->workers[i], *most = NULL;
+        uint32_t n = 0;
+        bool ready;
         if (!conc__pp_takes(w) || w->held != 0) continue;
+        ready = conc__pp_is_ready(w);
         for (j = 0; j < pool->count; j++) {
             conc__pp_worker *v = &pool->workers[j];
-            if (v->process != NULL && v->held > 1 && (most == NULL || v->held > most->held)) most = v;
+            uint32_t spared;
+            if (v->process == NULL) continue;
+            spared = (v->held + (ready && !conc__pp_is_ready(v) ? 1u : 0u)) / 2;
+            if (spared <= n) continue;
+            n = spared;
+            most = v;
         }
-        if (most == NULL || !conc__pp_retract(pool, most, most->held / 2, list)) return;
+        if (most == NULL || !conc__pp_retract(pool, most, n, list)) return;
         conc__pp_feed(pool);
     }
 }
@@ -27309,7 +27336,7 @@ static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
 
 static void conc__pp_broken(conc__pp_worker *w) {
     w->broken = w->condemned = true;
-    (void)conc_process_kill(w->process);
+    conc__pp_kill(w);
 }
 
 /* The next n bytes of its replies are this task's. False: there are not so many, or too many. */
@@ -27532,7 +27559,7 @@ static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_resu
     }
     item->reason = (signed char)reason;
     w->condemned = true;
-    (void)conc_process_kill(w->process);
+    conc__pp_kill(w);
     return true;
 }
 
@@ -27579,12 +27606,10 @@ static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, c
     conc__pp_go_on(pool, list, item);
 }
 
-static bool conc__pp_any_ready(const conc_procpool *pool) {
+static bool conc__pp_any_ready(conc_procpool *pool) {
     unsigned i;
     for (i = 0; i < pool->count; i++) {
-        const conc__pp_worker *w = &pool->workers[i];
-        if (w->process != NULL && !w->condemned && conc__load32(&w->words->ready, CONC__ACQUIRE) == 1)
-            return true;
+        if (conc__pp_is_ready(&pool->workers[i])) return true;
     }
     return false;
 }
@@ -27601,7 +27626,7 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
         if (w->process == NULL) continue;
         (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
         w->condemned = true;
-        (void)conc_process_kill(w->process);
+        conc__pp_kill(w);
     }
     while (pool->first != NULL) {
         conc__pp_item *item = pool->first;
@@ -27702,7 +27727,7 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
     /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return,
      * still. (Not condemned: whether it was ready counts.) */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
-    if (w->condemned || w->held == 0) (void)conc_process_kill(w->process);
+    if (w->condemned || w->held == 0) conc__pp_kill(w);
     /* (Beside this, it is looked at again and again.) */
     if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
 }
@@ -27785,7 +27810,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed =
+    w->rang = w->ended = w->ready = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed =
         w->blind = false;
     w->process = process;
     pool->stats.started++;
@@ -27870,8 +27895,11 @@ static void conc__pp_sleep_until(conc_procpool *pool, int64_t until) {
     bool signaled;
     size_t n = conc__port_poller_wait(&pool->poller, events, 64, until, &signaled), i;
     unsigned j;
+    /* If it came back for no reason, it could not look, for want of memory: then each is asked by itself. */
+    bool blind = n == 0 && !signaled && conc__port_clock_ns() < until;
     conc__lock_take(&pool->lock);
     pool->napping = false;
+    for (j = 0; blind && j < pool->count; j++) pool->workers[j].rang = true;
     for (i = 0; i < n; i++) {
         for (j = 0; j < pool->count; j++) {
             conc__pp_worker *w = &pool->workers[j];
@@ -28538,7 +28566,7 @@ static void conc__pp_undo(conc_procpool *pool) {
         if (w->process == NULL) continue;
         conc__pp_stop(w);
         (void)conc_channel_close(conc_process_channel(w->process));
-        (void)conc_process_kill(w->process);
+        conc__pp_kill(w);
         while (conc_process_is_alive(w->process) && !conc_deadline_passed(until))
             (void)conc_sleep(conc_after(0.001));
         /* it cannot be killed */
@@ -28669,7 +28697,7 @@ static conc_result conc__pp_shut(conc_procpool *pool, bool discards, bool kills)
                 if (item != NULL && item->reason == CONC_OK) item->reason = CONC_CANCELED;
             }
             w->condemned = true;
-            (void)conc_process_kill(w->process);
+            conc__pp_kill(w);
         }
     }
     list.room = list.room || pool->room_wanted; /* who waits for room is told that there will be none */
