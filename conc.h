@@ -26746,7 +26746,7 @@ enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
 #define CONC__PP_AREA_SOFT ((size_t)262144) /* of the area, as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
-#define CONC__PP_PATROL_NS 1000000000 /* looks after who has a task: it may have written over what makes it ring */
+#define CONC__PP_PATROL_NS 1000000000 /* between looks after who has a task and has not been heard of */
 #define CONC__PP_GRACE 5.0            /* seconds that a worker has to end when it has been stopped */
 #if !defined(CONC__PP_PATIENCE)
 #define CONC__PP_PATIENCE 0.01 /* after the first of them; each time twice as long */
@@ -26777,6 +26777,7 @@ typedef struct conc__pp_worker {
     bool owed;        /* it could not be rung for */
     bool blind;       /* the poller does not look after it */
     conc_deadline stop_due;
+    int64_t patrol_at; /* when it is looked for; INT64_MAX: it had no task when we looked */
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
     size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
     unsigned number;                      /* constant */
@@ -27227,7 +27228,10 @@ static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
     conc__store32(&w->words->posted, ++w->posted, CONC__SEQ_CST);
     conc__pp_wake(w);
     if (pool->desc.max_tasks != 0 && w->given >= pool->desc.max_tasks) conc__pp_stop(w);
-    if (item->limit != 0 && pool->look_at > item->limit) { /* the keeper sleeps perhaps longer than that */
+    if (pool->look_at == INT64_MAX) { /* the keeper sleeps: it goes on patrol */
+        pool->look_at = 0;
+        conc__pp_poke(pool);
+    } else if (item->limit != 0 && pool->look_at > item->limit) { /* it sleeps perhaps longer than that */
         int64_t due = conc__port_clock_ns() + item->limit;
         if (pool->look_at > due) {
             pool->look_at = due;
@@ -27810,6 +27814,7 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
+    w->patrol_at = INT64_MAX;
     w->rang = w->ended = w->ready = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed =
         w->blind = false;
     w->process = process;
@@ -27819,6 +27824,37 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     return CONC_OK;
 }
 
+/* Who has had a task for long is looked for by asking the system: that its end of the channel is closed may not be seen
+ * if somebody else has got hold of it, a process that a task has forked. */
+static void conc__pp_patrol(conc__pp_worker *w, int64_t now) {
+    if (w->held == 0) {
+        w->patrol_at = INT64_MAX;
+    } else if (w->patrol_at == INT64_MAX) {
+        w->patrol_at = now + CONC__PP_PATROL_NS;
+    } else if (now >= w->patrol_at) {
+        if (!conc_process_is_alive(w->process)) w->ended = true;
+        w->patrol_at = now + CONC__PP_PATROL_NS;
+    }
+}
+
+/* What there is to be done about one that has a process; the time to look again. */
+static int64_t conc__pp_attend(conc_procpool *pool, conc__pp_worker *w, int64_t now, bool ends,
+                               conc__pp_ended *list) {
+    int64_t due;
+    if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
+    if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX)
+        w->stop_due = conc_after(CONC__PP_GRACE);
+    if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
+    due = conc__pp_look_at_limit(pool, w, now, list);
+    conc__pp_patrol(w, now);
+    if (due > w->patrol_at) due = w->patrol_at;
+    if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
+    if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) {
+        due = now + CONC__PP_RETRY_NS;
+    }
+    return due;
+}
+
 /* Everything that there is to be done, and when the next look is due. */
 static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *over, bool *starts) {
     int64_t now = conc__port_clock_ns(), next = INT64_MAX;
@@ -27826,25 +27862,22 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
     unsigned i;
     *over = ends;
     *starts = false;
+    pool->look_at = 0;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
-        int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
         if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind))
             conc__pp_look_for_end(pool, w, list);
         if (w->process != NULL && w->owed) conc__pp_ring(w);
+    }
+    conc__pp_feed(pool);
+    conc__pp_balance(pool, list);
+    for (i = 0; i < pool->count; i++) {
+        conc__pp_worker *w = &pool->workers[i];
+        int64_t due = INT64_MAX;
         if (w->process != NULL) {
             *over = false;
-            if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
-            if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX)
-                w->stop_due = conc_after(CONC__PP_GRACE);
-            if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
-            due = conc__pp_look_at_limit(pool, w, now, list);
-            if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
-            if (w->held != 0 && due > now + CONC__PP_PATROL_NS) due = now + CONC__PP_PATROL_NS;
-            if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) {
-                due = now + CONC__PP_RETRY_NS;
-            }
+            due = conc__pp_attend(pool, w, now, ends, list);
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
@@ -27854,8 +27887,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         }
         if (due < next) next = due;
     }
-    conc__pp_feed(pool);
-    conc__pp_balance(pool, list);
+    conc__pp_feed(pool); /* what was taken from one that ran too long. (It is condemned: we look again soon) */
     return next;
 }
 
@@ -27992,7 +28024,7 @@ bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *ar
     if (!over(arg)) { /* from here on it is the keeper's affair */
         bool naps;
         conc__lock_take(&pool->lock);
-        naps = pool->napping || pool->look_at == INT64_MAX; /* (or it would not be on patrol) */
+        naps = pool->napping;
         conc__lock_give(&pool->lock);
         if (naps) conc__pp_poke(pool);
         conc__pp_unuse(pool);

@@ -1280,6 +1280,32 @@ static int count_descriptors(void) {
     return n;
 }
 
+#if !defined(_WIN32)
+/* A process that a task has left behind holds all that the worker had open. */
+static int dies_before_its_child(void *arg) {
+    pid_t child = fork();
+    while (child == 0) (void)pause();
+    *(volatile long *)arg = (long)child;
+    abort();
+    return 0;
+}
+
+static void survived_by_its_child(void) {
+    conc_procpool_desc d = of();
+    conc_procpool *pool;
+    volatile long *child;
+    d.buffer_size = 4096;
+    pool = make(1, &d);
+    child = (volatile long *)conc_procpool_buffer(pool, sizeof *child);
+    *child = 0;
+    CHECK_R(end_of(conc_procpool_submit(pool, dies_before_its_child, (void *)(uintptr_t)child, sizeof *child)), CONC_CRASHED);
+    CHECK_OK(end_of(conc_procpool_submit(pool, nothing, NULL, 0)));
+    if (CHECK(*child > 0)) CHECK(kill((pid_t)*child, SIGKILL) == 0);
+    CHECK_OK(conc_procpool_buffer_free(pool, (void *)(uintptr_t)child));
+    finish(pool);
+}
+#endif
+
 static void descriptors(void) {
     int before, i;
     for (i = 0; i < 3; i++) {
@@ -1382,6 +1408,7 @@ static void all(void) {
 #if !defined(_WIN32)
     RUN(rude_tasks);
     RUN(killed_from_outside);
+    RUN(survived_by_its_child);
     RUN(descriptors);
     RUN(forked_handles);
 #endif
@@ -1414,6 +1441,7 @@ int main(int argc, char **argv) {
     REGISTER(leaves_pool_open);
 #if !defined(_WIN32)
     REGISTER(forks);
+    REGISTER(dies_before_its_child);
     REGISTER(closes_all);
     REGISTER(stops_itself);
     REGISTER(stubborn);
