@@ -5020,9 +5020,11 @@ CONC__LIB int conc__port_directory_sync(const char *path);
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
+/* Likewise a note. Follows no link; what is not this user's alone is an error. */
+CONC__LIB int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size);
 CONC__LIB int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done); /* 0 done: its end */
 CONC__LIB void conc__port_file_close(intptr_t fd);
-/* A short text, readable by its owner alone, over what was there. */
+/* A short text, readable by its owner alone, over what was there, or in its place if that is no note: see above. */
 CONC__LIB int conc__port_note_write(const char *path, const char *text, size_t size);
 CONC__LIB unsigned conc__port_umask(void);
 /* The terminal at stderr; false: it is none. */
@@ -10048,6 +10050,11 @@ conc__port_file_kind conc__port_file_kind_of(int error) {
     }
 }
 
+/* A plain file of this user's, of one name. */
+static bool conc__pf_is_ours(const struct stat *s) {
+    return S_ISREG(s->st_mode) && s->st_nlink == 1 && (unsigned)s->st_uid == conc__pf_geteuid();
+}
+
 /* ---- the part -------------------------------------------------------------------------------------------- */
 
 static void conc__pf_close_quietly(intptr_t fd) {
@@ -10089,8 +10096,7 @@ static int conc__part_try(const char *path, conc__port_part *part) {
     if (fstat((int)part->fd, &mine) < 0) return errno;
     if (stat(path, &there) < 0) return errno == ENOENT ? CONC__PART_AGAIN : errno;
     if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) return CONC__PART_AGAIN;
-    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid()))
-        return EEXIST;
+    if (!part->is_new && !conc__pf_is_ours(&mine)) return EEXIST;
     part->size = (uint64_t)mine.st_size;
     part->id = (uint64_t)mine.st_ino;
     return (mine.st_mode & 077) != 0 && conc__pf_fchmod((int)part->fd, 0600) < 0 ? errno : 0;
@@ -10215,16 +10221,18 @@ int conc__port_file_remove(const char *path) {
     return e != 0 ? e : conc__pf_end(conc__pf_unlink(path), saved);
 }
 
-int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+/* `how`: in addition. */
+static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t *size) {
     struct stat s;
     int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT);
     *fd = -1;
     if (e != 0) return e;
-    *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC);
+    *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
     e = conc__pf_end((long)*fd, saved);
     if (e == 0) {
         e = conc__pf_end(fstat((int)*fd, &s), saved);
         if (e == 0 && !S_ISREG(s.st_mode)) e = S_ISDIR(s.st_mode) ? EISDIR : EINVAL;
+        if (e == 0 && how != 0 && !conc__pf_is_ours(&s)) e = EPERM;
         if (e == 0) *size = (uint64_t)s.st_size;
     }
     if (e != 0) {
@@ -10232,6 +10240,14 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
         *fd = -1;
     }
     return e;
+}
+
+int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__pf_open_file(path, 0, fd, size);
+}
+
+int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__pf_open_file(path, CONC__O_PLAIN, fd, size);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -10250,20 +10266,20 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-static bool conc__pf_is_ours(int fd) {
-    struct stat s;
-    return fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_nlink == 1 && (unsigned)s.st_uid == conc__pf_geteuid();
-}
-
 /* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
+    struct stat s;
     int saved = errno, e = CONC__FAULT("open: note", EACCES, ENOSPC, EMFILE);
     if (e != 0) return e;
     note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | CONC__O_PLAIN, 0600);
-    if (note.fd >= 0 && !conc__pf_is_ours((int)note.fd)) { /* not a note, or not ours alone */
+    if (note.fd >= 0 && (fstat((int)note.fd, &s) < 0 || !conc__pf_is_ours(&s))) {
         conc__pf_close_quietly(note.fd);
-        (void)conc__pf_unlink(path);
+        note.fd = -1;
+        errno = EPERM;
+    }
+    if (note.fd < 0 && errno != ENOSPC && errno != EMFILE && errno != ENFILE && conc__pf_unlink(path) == 0) {
+        /* a link, a fifo, another's: no note */
         note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | O_EXCL | CONC__O_PLAIN, 0600);
     }
     e = conc__pf_end((long)note.fd, saved);
@@ -10520,6 +10536,10 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
     return e != 0 ? e
                   : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                                   OPEN_EXISTING, fd, size, &id);
+}
+
+int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__port_file_open(path, fd, size);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -29657,7 +29677,7 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     size_t done = 0;
     char *text;
     bool fits = false;
-    int e = conc__port_file_open(file->note, &fd, &size);
+    int e = conc__port_note_open(file->note, &fd, &size);
     if (e != 0) return;
     file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
@@ -29828,8 +29848,10 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
 #define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is asked for before */
-#define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
-#define CONC__DL_NOTE_NS 1000000000
+/* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after kill -9. (One
+ * takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB from a server that is very near.) */
+#define CONC__DL_NOTE_BYTES (256u << 10)
+#define CONC__DL_NOTE_NS 100000000
 #define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
 #define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
@@ -30129,13 +30151,12 @@ static void conc__job_progress(conc__job_dl *job) {
     conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item->size);
 }
 
-/* A note, if it is time: for what takes long. */
+/* A note, if it is time: for what takes long. In one piece one note is enough: how much is there, the part's length tells. */
 static void conc__job_note(conc__job_dl *job, int64_t now) {
-    bool is_long = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
-    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
+    bool is_due = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
+    if (!is_due || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
         (job->file.is_note_right && job->file.piece_count == 0))
         return;
-    if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
     job->noted = job->fresh;
     job->noted_at = now;
     (void)conc__dl_file_note(&job->file, job->dl->item->url); /* without it a later call has more to do, no more */

@@ -30,8 +30,10 @@
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
 #define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is asked for before */
-#define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
-#define CONC__DL_NOTE_NS 1000000000
+/* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after kill -9. (One
+ * takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB from a server that is very near.) */
+#define CONC__DL_NOTE_BYTES (256u << 10)
+#define CONC__DL_NOTE_NS 100000000
 #define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
 #define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
@@ -331,13 +333,12 @@ static void conc__job_progress(conc__job_dl *job) {
     conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item->size);
 }
 
-/* A note, if it is time: for what takes long. */
+/* A note, if it is time: for what takes long. In one piece one note is enough: how much is there, the part's length tells. */
 static void conc__job_note(conc__job_dl *job, int64_t now) {
-    bool is_long = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
-    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
+    bool is_due = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
+    if (!is_due || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
         (job->file.is_note_right && job->file.piece_count == 0))
         return;
-    if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
     job->noted = job->fresh;
     job->noted_at = now;
     (void)conc__dl_file_note(&job->file, job->dl->item->url); /* without it a later call has more to do, no more */

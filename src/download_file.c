@@ -294,7 +294,7 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     size_t done = 0;
     char *text;
     bool fits = false;
-    int e = conc__port_file_open(file->note, &fd, &size);
+    int e = conc__port_note_open(file->note, &fd, &size);
     if (e != 0) return;
     file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");

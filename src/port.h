@@ -595,9 +595,11 @@ CONC__LIB int conc__port_directory_sync(const char *path);
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
+/* Likewise a note. Follows no link; what is not this user's alone is an error. */
+CONC__LIB int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size);
 CONC__LIB int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done); /* 0 done: its end */
 CONC__LIB void conc__port_file_close(intptr_t fd);
-/* A short text, readable by its owner alone, over what was there. */
+/* A short text, readable by its owner alone, over what was there, or in its place if that is no note: see above. */
 CONC__LIB int conc__port_note_write(const char *path, const char *text, size_t size);
 CONC__LIB unsigned conc__port_umask(void);
 /* The terminal at stderr; false: it is none. */

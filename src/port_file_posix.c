@@ -90,6 +90,11 @@ conc__port_file_kind conc__port_file_kind_of(int error) {
     }
 }
 
+/* A plain file of this user's, of one name. */
+static bool conc__pf_is_ours(const struct stat *s) {
+    return S_ISREG(s->st_mode) && s->st_nlink == 1 && (unsigned)s->st_uid == conc__pf_geteuid();
+}
+
 /* ---- the part -------------------------------------------------------------------------------------------- */
 
 static void conc__pf_close_quietly(intptr_t fd) {
@@ -131,8 +136,7 @@ static int conc__part_try(const char *path, conc__port_part *part) {
     if (fstat((int)part->fd, &mine) < 0) return errno;
     if (stat(path, &there) < 0) return errno == ENOENT ? CONC__PART_AGAIN : errno;
     if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) return CONC__PART_AGAIN;
-    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid()))
-        return EEXIST;
+    if (!part->is_new && !conc__pf_is_ours(&mine)) return EEXIST;
     part->size = (uint64_t)mine.st_size;
     part->id = (uint64_t)mine.st_ino;
     return (mine.st_mode & 077) != 0 && conc__pf_fchmod((int)part->fd, 0600) < 0 ? errno : 0;
@@ -257,16 +261,18 @@ int conc__port_file_remove(const char *path) {
     return e != 0 ? e : conc__pf_end(conc__pf_unlink(path), saved);
 }
 
-int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+/* `how`: in addition. */
+static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t *size) {
     struct stat s;
     int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT);
     *fd = -1;
     if (e != 0) return e;
-    *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC);
+    *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
     e = conc__pf_end((long)*fd, saved);
     if (e == 0) {
         e = conc__pf_end(fstat((int)*fd, &s), saved);
         if (e == 0 && !S_ISREG(s.st_mode)) e = S_ISDIR(s.st_mode) ? EISDIR : EINVAL;
+        if (e == 0 && how != 0 && !conc__pf_is_ours(&s)) e = EPERM;
         if (e == 0) *size = (uint64_t)s.st_size;
     }
     if (e != 0) {
@@ -274,6 +280,14 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
         *fd = -1;
     }
     return e;
+}
+
+int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__pf_open_file(path, 0, fd, size);
+}
+
+int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__pf_open_file(path, CONC__O_PLAIN, fd, size);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -292,20 +306,20 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-static bool conc__pf_is_ours(int fd) {
-    struct stat s;
-    return fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_nlink == 1 && (unsigned)s.st_uid == conc__pf_geteuid();
-}
-
 /* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
+    struct stat s;
     int saved = errno, e = CONC__FAULT("open: note", EACCES, ENOSPC, EMFILE);
     if (e != 0) return e;
     note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | CONC__O_PLAIN, 0600);
-    if (note.fd >= 0 && !conc__pf_is_ours((int)note.fd)) { /* not a note, or not ours alone */
+    if (note.fd >= 0 && (fstat((int)note.fd, &s) < 0 || !conc__pf_is_ours(&s))) {
         conc__pf_close_quietly(note.fd);
-        (void)conc__pf_unlink(path);
+        note.fd = -1;
+        errno = EPERM;
+    }
+    if (note.fd < 0 && errno != ENOSPC && errno != EMFILE && errno != ENFILE && conc__pf_unlink(path) == 0) {
+        /* a link, a fifo, another's: no note */
         note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | O_EXCL | CONC__O_PLAIN, 0600);
     }
     e = conc__pf_end((long)note.fd, saved);

@@ -202,6 +202,10 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
                                   OPEN_EXISTING, fd, size, &id);
 }
 
+int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__port_file_open(path, fd, size);
+}
+
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
     DWORD saved = GetLastError(), n = 0;
     OVERLAPPED at;
