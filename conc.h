@@ -3950,7 +3950,7 @@ CONC_API long conc_procpool_pid(conc_procpool *pool, unsigned number);
  * whole. When a transfer takes long, and when it is broken off, a note beside it, path.part.info, keeps what has to be known
  * to go on: address, ETag or date, length. So a later call, also of another program, also after kill -9, goes on where this
  * one ended (Range with If-Range: if the file has changed at the server, it begins anew, and so it does where the server
- * gives neither ETag nor date, unless a checksum will tell). A part that nobody can go on with is removed; so are both files after
+ * gives neither strong ETag nor good date, unless a checksum will tell). A part that nobody can go on with is removed; so are both files after
  * success, and if the disk is full. One target is written by one download at a time: a second one, here or in
  * another process, gets CONC_BUSY.
  *
@@ -5008,6 +5008,8 @@ CONC__LIB void conc__port_part_close(conc__port_part *part);
 CONC__LIB bool conc__port_part_is_at(const conc__port_part *part, const char *path); /* false: that name is another file's now */
 CONC__LIB int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset); /* all of it */
 CONC__LIB int conc__port_part_truncate(const conc__port_part *part, uint64_t size);
+/* How many bytes the part has of its disk, and how many more are there for it; UINT64_MAX: nobody knows. `path`: its own. */
+CONC__LIB void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free);
 /* Has the system keep room for a length; what is no error where it cannot. The size stays. */
 CONC__LIB int conc__port_part_reserve(const conc__port_part *part, uint64_t size);
 CONC__LIB int conc__port_part_sync(const conc__port_part *part);
@@ -5945,7 +5947,7 @@ CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data,
 CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
 /* Has so many bytes of it, and no more. */
 CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
-/* Has the system keep room for its length. */
+/* Looks whether there is room for its length, which is what a server says; and has the system keep it, if as much stays free. */
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
 CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);
@@ -9975,6 +9977,7 @@ void conc__port_block_free(conc__port_block *b) {
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 #if CONC_OS_LINUX
@@ -10149,6 +10152,20 @@ int conc__port_part_write(const conc__port_part *part, const void *data, size_t 
 int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
     int saved = errno, e = CONC__FAULT("ftruncate", EIO);
     return e != 0 ? e : conc__pf_end(conc__pf_ftruncate((int)part->fd, (off_t)size), saved);
+}
+
+void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free) {
+    struct stat s;
+    struct statvfs disk;
+    int saved = errno;
+    (void)path;
+    *held = fstat((int)part->fd, &s) == 0 ? (uint64_t)s.st_blocks * 512 : 0;
+    *free = UINT64_MAX;
+    if (fstatvfs((int)part->fd, &disk) == 0 && disk.f_blocks != 0) { /* (some tell of no blocks at all) */
+        uint64_t blocks = (uint64_t)(conc__pf_geteuid() == 0 ? disk.f_bfree : disk.f_bavail);
+        if (disk.f_frsize != 0 && blocks <= UINT64_MAX / disk.f_frsize) *free = blocks * disk.f_frsize;
+    }
+    errno = saved;
 }
 
 int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
@@ -10476,6 +10493,24 @@ int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
     to.QuadPart = (LONGLONG)size;
     e = conc__wf_end(SetFilePointerEx(conc__wf_handle(part->fd), to, NULL, FILE_BEGIN), saved);
     return e != 0 ? e : conc__wf_end(SetEndOfFile(conc__wf_handle(part->fd)), saved);
+}
+
+void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free) {
+    FILE_STANDARD_INFO info;
+    ULARGE_INTEGER bytes;
+    DWORD saved = GetLastError();
+    WCHAR *directory = conc__wf_path(path);
+    size_t n = directory != NULL ? wcslen(directory) : 0;
+    *held = 0;
+    *free = UINT64_MAX;
+    if (GetFileInformationByHandleEx(conc__wf_handle(part->fd), FileStandardInfo, &info, (DWORD)sizeof info) != 0)
+        *held = (uint64_t)info.AllocationSize.QuadPart;
+    while (n > 0 && directory[n - 1] != L'/' && directory[n - 1] != L'\\' && directory[n - 1] != L':') n--;
+    if (directory != NULL) directory[n] = L'\0';
+    if (directory != NULL && GetDiskFreeSpaceExW(n > 0 ? directory : NULL, &bytes, NULL, NULL) != 0)
+        *free = (uint64_t)bytes.QuadPart;
+    conc__free(directory);
+    SetLastError(saved);
 }
 
 int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
@@ -29755,7 +29790,18 @@ conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size) {
 }
 
 conc_result conc__dl_file_reserve(conc__dl_file *file) {
-    int e = conc__port_part_reserve(&file->part, file->length);
+    uint64_t held, room, wanted;
+    int e;
+    conc__port_part_room(&file->part, file->name, &held, &room);
+    wanted = file->length > held ? file->length - held : 0;
+    if (wanted > room) {
+        size_t n = strlen(file->name);
+        return conc__fail(CONC_SYSTEM, "the disk is full: %llu bytes more are wanted, and %llu are free, for %s%s",
+                          (unsigned long long)wanted, (unsigned long long)room, n > 100 ? "..." : "",
+                          n > 100 ? file->name + n - 100 : file->name);
+    }
+    if (wanted > room / 2) return CONC_OK; /* it may be a lie, and others want to write, too */
+    e = conc__port_part_reserve(&file->part, file->length);
     return e == 0 ? CONC_OK : conc__dl_file_failed(e, "get room for", file->name);
 }
 
@@ -29847,7 +29893,7 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
-#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is asked for before */
+#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is looked and asked for before */
 /* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after kill -9. (One
  * takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB from a server that is very near.) */
 #define CONC__DL_NOTE_BYTES (256u << 10)
@@ -30412,7 +30458,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     if (file->has_length != has_total || file->length != total) file->is_note_right = false;
     file->has_length = has_total;
     file->length = total;
-    if (has_total && total >= CONC__DL_RESERVE && (file->part.size == 0 || t->from == 0)) {
+    if (has_total && total >= CONC__DL_RESERVE && t->piece < 0) {
         r = conc__dl_file_reserve(file);
         if (r != CONC_OK) {
             job->afresh = true;

@@ -16,7 +16,7 @@
  * whole. When a transfer takes long, and when it is broken off, a note beside it, path.part.info, keeps what has to be known
  * to go on: address, ETag or date, length. So a later call, also of another program, also after kill -9, goes on where this
  * one ended (Range with If-Range: if the file has changed at the server, it begins anew, and so it does where the server
- * gives neither ETag nor date, unless a checksum will tell). A part that nobody can go on with is removed; so are both files after
+ * gives neither strong ETag nor good date, unless a checksum will tell). A part that nobody can go on with is removed; so are both files after
  * success, and if the disk is full. One target is written by one download at a time: a second one, here or in
  * another process, gets CONC_BUSY.
  *

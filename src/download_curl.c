@@ -29,7 +29,7 @@
 
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
-#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is asked for before */
+#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is looked and asked for before */
 /* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after kill -9. (One
  * takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB from a server that is very near.) */
 #define CONC__DL_NOTE_BYTES (256u << 10)
@@ -594,7 +594,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     if (file->has_length != has_total || file->length != total) file->is_note_right = false;
     file->has_length = has_total;
     file->length = total;
-    if (has_total && total >= CONC__DL_RESERVE && (file->part.size == 0 || t->from == 0)) {
+    if (has_total && total >= CONC__DL_RESERVE && t->piece < 0) {
         r = conc__dl_file_reserve(file);
         if (r != CONC_OK) {
             job->afresh = true;

@@ -372,7 +372,18 @@ conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size) {
 }
 
 conc_result conc__dl_file_reserve(conc__dl_file *file) {
-    int e = conc__port_part_reserve(&file->part, file->length);
+    uint64_t held, room, wanted;
+    int e;
+    conc__port_part_room(&file->part, file->name, &held, &room);
+    wanted = file->length > held ? file->length - held : 0;
+    if (wanted > room) {
+        size_t n = strlen(file->name);
+        return conc__fail(CONC_SYSTEM, "the disk is full: %llu bytes more are wanted, and %llu are free, for %s%s",
+                          (unsigned long long)wanted, (unsigned long long)room, n > 100 ? "..." : "",
+                          n > 100 ? file->name + n - 100 : file->name);
+    }
+    if (wanted > room / 2) return CONC_OK; /* it may be a lie, and others want to write, too */
+    e = conc__port_part_reserve(&file->part, file->length);
     return e == 0 ? CONC_OK : conc__dl_file_failed(e, "get room for", file->name);
 }
 

@@ -734,7 +734,7 @@ CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data,
 CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
 /* Has so many bytes of it, and no more. */
 CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
-/* Has the system keep room for its length. */
+/* Looks whether there is room for its length, which is what a server says; and has the system keep it, if as much stays free. */
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
 CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);

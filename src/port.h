@@ -583,6 +583,8 @@ CONC__LIB void conc__port_part_close(conc__port_part *part);
 CONC__LIB bool conc__port_part_is_at(const conc__port_part *part, const char *path); /* false: that name is another file's now */
 CONC__LIB int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset); /* all of it */
 CONC__LIB int conc__port_part_truncate(const conc__port_part *part, uint64_t size);
+/* How many bytes the part has of its disk, and how many more are there for it; UINT64_MAX: nobody knows. `path`: its own. */
+CONC__LIB void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free);
 /* Has the system keep room for a length; what is no error where it cannot. The size stays. */
 CONC__LIB int conc__port_part_reserve(const conc__port_part *part, uint64_t size);
 CONC__LIB int conc__port_part_sync(const conc__port_part *part);

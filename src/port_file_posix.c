@@ -15,6 +15,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 #if CONC_OS_LINUX
@@ -189,6 +190,20 @@ int conc__port_part_write(const conc__port_part *part, const void *data, size_t 
 int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
     int saved = errno, e = CONC__FAULT("ftruncate", EIO);
     return e != 0 ? e : conc__pf_end(conc__pf_ftruncate((int)part->fd, (off_t)size), saved);
+}
+
+void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free) {
+    struct stat s;
+    struct statvfs disk;
+    int saved = errno;
+    (void)path;
+    *held = fstat((int)part->fd, &s) == 0 ? (uint64_t)s.st_blocks * 512 : 0;
+    *free = UINT64_MAX;
+    if (fstatvfs((int)part->fd, &disk) == 0 && disk.f_blocks != 0) { /* (some tell of no blocks at all) */
+        uint64_t blocks = (uint64_t)(conc__pf_geteuid() == 0 ? disk.f_bfree : disk.f_bavail);
+        if (disk.f_frsize != 0 && blocks <= UINT64_MAX / disk.f_frsize) *free = blocks * disk.f_frsize;
+    }
+    errno = saved;
 }
 
 int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {

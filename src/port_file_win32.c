@@ -142,6 +142,24 @@ int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
     return e != 0 ? e : conc__wf_end(SetEndOfFile(conc__wf_handle(part->fd)), saved);
 }
 
+void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free) {
+    FILE_STANDARD_INFO info;
+    ULARGE_INTEGER bytes;
+    DWORD saved = GetLastError();
+    WCHAR *directory = conc__wf_path(path);
+    size_t n = directory != NULL ? wcslen(directory) : 0;
+    *held = 0;
+    *free = UINT64_MAX;
+    if (GetFileInformationByHandleEx(conc__wf_handle(part->fd), FileStandardInfo, &info, (DWORD)sizeof info) != 0)
+        *held = (uint64_t)info.AllocationSize.QuadPart;
+    while (n > 0 && directory[n - 1] != L'/' && directory[n - 1] != L'\\' && directory[n - 1] != L':') n--;
+    if (directory != NULL) directory[n] = L'\0';
+    if (directory != NULL && GetDiskFreeSpaceExW(n > 0 ? directory : NULL, &bytes, NULL, NULL) != 0)
+        *free = (uint64_t)bytes.QuadPart;
+    conc__free(directory);
+    SetLastError(saved);
+}
+
 int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
     FILE_ALLOCATION_INFO room;
     DWORD saved = GetLastError();

@@ -1563,7 +1563,7 @@ static void lying_length(void) {
     conc_event_reset(&gate);
     conc_event_reset(&half);
     CHECK_EQ(statvfs(directory, &v), 0);
-    snprintf(path, sizeof path, "/lie-%llu-0/y", (unsigned long long)((double)v.f_bavail * (double)v.f_frsize * 0.75));
+    snprintf(path, sizeof path, "/lie-%llu-0/y", (unsigned long long)((double)(geteuid() == 0 ? v.f_bfree : v.f_bavail) * (double)v.f_frsize * 0.75));
     t = conc_thread_start(look_at_room, NULL, NULL);
     CHECK_R(get(path, &i, &d), CONC_BROKEN);
     CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
