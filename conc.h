@@ -4058,8 +4058,10 @@ typedef struct conc_download_desc {
 
     /* Limits. Time in the queue counts in none of them but the deadline. */
     double connect_timeout;        /* for name, connection and TLS; 0: 15 */
-    double stall_timeout;          /* as long without a byte; 0: 30 */
-    uint64_t min_speed;            /* bytes a second; one that was slower over the last stall_timeout has stalled. 0: any speed will do */
+    double stall_timeout;          /* so long without a byte of the body, or until an answer's head has come whole; 0: 30 */
+    uint64_t min_speed;            /* bytes a second; one that was slower over all of a stall_timeout has stalled, and what came
+                                      meanwhile is no reason to try once more (see retries). 0: 10; 1: hardly any limit. (A
+                                      server that is a little faster may go on as long as it likes: total_timeout) */
     double total_timeout;          /* of one item, from its first start, with all attempts; 0: none */
     conc_deadline deadline;        /* of everything; all zero: none */
     conc_cancel *cancel;           /* fired: as conc_downloader_cancel(). Must outlive the session */
@@ -29939,9 +29941,11 @@ struct conc__transfer {
     unsigned redirects; /* followed */
     bool foreign;   /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
-    int64_t since;                /* for min_speed: so many bytes since then */
+    int64_t since;                           /* for min_speed: so many bytes of the body since then; */
     uint64_t came;
-    int64_t moved;                           /* when bytes last came, or it began */
+    bool held;                               /* and not all that could, as bandwidth was waited for */
+    int64_t asked;                           /* when it began, or was led on; */
+    int64_t moved;                           /* and when bytes of a body last came */
     char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
     int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
@@ -29966,6 +29970,7 @@ struct conc__job_dl {
     conc_result result; /* CONC_OK: well so far */
     bool again;         /* what went wrong may go away by itself */
     bool afresh;        /* and what is there is of no use */
+    bool slow;          /* and what has come in this turn counts for nothing */
     double retry_after; /* seconds; < 0: not said */
     char text[256];
 };
@@ -30220,7 +30225,7 @@ static bool conc__transfer_may(conc__transfer *t, size_t n) {
         return true;
     }
     t->grant = 0;
-    t->is_paused = true;
+    t->is_paused = t->held = true;
     t->after = NULL;
     *e->paused_end = t;
     e->paused_end = &t->after;
@@ -30288,7 +30293,6 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
     conc__transfer *t = (conc__transfer *)arg;
     char text[64];
     n *= size;
-    t->moved = conc__port_clock_ns();
     if (t->body == CONC__BODY_TAKEN) return n; /* behind the body: nothing that we want to know */
     switch (n > 0 ? line[0] : '\0') {
     case 'H':
@@ -30484,6 +30488,9 @@ static bool conc__answer_is_here(conc__transfer *t) {
     long code = 0;
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
     t->body = CONC__BODY_SPARED;
+    t->since = t->moved;
+    t->came = 0;
+    t->held = false;
     if (code != 200 && code != 203 && code != 206) return true;
     if (!conc__answer_is_good(t, code)) return false;
     t->body = CONC__BODY_TAKEN;
@@ -30543,6 +30550,7 @@ static size_t conc__transfer_write(char *data, size_t size, size_t n, void *arg)
         return conc__transfer_take(t, data, n) ? n : 0;
     }
     t->spared += n;
+    t->came += n;
     if (t->spared <= CONC__DL_SPARE) return n;
     t->cut = true;
     return 0;
@@ -30629,6 +30637,7 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     struct curl_slist *headers = t->foreign ? NULL : t->e->headers, *at;
     const char *validator = file->etag[0] != '\0' ? file->etag : file->date;
     t->cut = false;
+    t->asked = t->moved = conc__port_clock_ns();
     conc__answer_begins(t);
     t->error[0] = '\0';
     curl_slist_free_all(t->headers);
@@ -30672,8 +30681,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->from = t->at = from;
     t->foreign = false;
     t->redirects = 0;
-    t->grant = t->came = 0;
-    t->moved = t->since = conc__port_clock_ns();
+    t->grant = 0;
     if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
         conc__transfer_release(t);
         conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a transfer");
@@ -30718,7 +30726,7 @@ static void conc__job_end(conc__job_dl *job) {
         record->bytes = job->file.kept;
     } else {
         bool kept = !job->afresh && conc__job_can_resume(job) && job->file.kept > 0;
-        dl->fruitless = kept && job->file.kept > job->before ? dl->lost : dl->fruitless + 1;
+        dl->fruitless = kept && job->file.kept > job->before && !job->slow ? dl->lost : dl->fruitless + 1;
         if (!kept && job->file.kept > 0) dl->lost++;
         if (r != CONC_CANCELED) delay = conc__job_delay(job);
         if (delay >= 0 && desc->total_timeout > 0 &&
@@ -31140,15 +31148,37 @@ static void conc__engine_stop(conc__engine *e) {
     }
 }
 
-/* min_speed: looked at once in each stall_timeout, but for those that our own limit holds up. */
-static void conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
+/* min_speed: looked at once in each stall_timeout of a body, but for those that our own limit has held up. Returns when again. */
+static int64_t conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
     const conc_download_desc *desc = &t->e->d->desc;
-    if (now < t->since + stall) return;
-    if (!t->is_paused && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+    if (t->body == CONC__BODY_UNKNOWN) return now + stall;
+    if (now < t->since + stall) return t->since + stall;
+    if (!t->held && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+        t->job->slow = true;
         conc__job_fails(t->job, CONC_TIMEOUT, true, "slower than min_speed for stall_timeout");
     }
     t->since = now;
     t->came = 0;
+    t->held = t->is_paused;
+    return now + stall;
+}
+
+/* stall_timeout: until the answer's head has come, all of it, from when it could be asked for; then from one bit of the body to
+ * the next. Returns when to look again. */
+static int64_t conc__transfer_stall(conc__transfer *t, int64_t now, int64_t stall) {
+    int64_t due = (t->is_paused ? now : t->moved) + stall;
+    curl_off_t us = 0;
+    if (now < due) return due;
+    (void)curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us);
+    if (us == 0) { /* there is no connection: libcurl's own limit is for that */
+        t->moved = now;
+        return now + stall;
+    }
+    if (t->body == CONC__BODY_UNKNOWN && now < t->asked + (int64_t)us * 1000 + stall) return t->asked + (int64_t)us * 1000 + stall;
+    conc__job_fails(t->job, CONC_TIMEOUT, true,
+                    t->body == CONC__BODY_UNKNOWN ? "no answer has come, or not all of its head, within stall_timeout"
+                                                  : "nothing has come for stall_timeout");
+    return due;
 }
 
 /* Limits in time that libcurl does not know. Sets when to look again. */
@@ -31160,24 +31190,14 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
     e->check = INT64_MAX;
     for (t = e->active; t != NULL; t = next) {
         conc__job_dl *job = t->job;
-        int64_t due = (t->is_paused ? now : t->moved) + stall;
+        int64_t due, slow;
         next = t->next;
         if (total != 0 && now >= job->dl->began + total) {
             conc__job_fails(job, CONC_TIMEOUT, false, "total_timeout is over");
-        } else if (now >= due) {
-            curl_off_t us = 0;
-            (void)curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us);
-            if (us == 0) { /* libcurl's own limit is for that */
-                t->moved = now;
-                due = now + stall;
-            } else {
-                conc__job_fails(job, CONC_TIMEOUT, true, "nothing has come for stall_timeout");
-            }
         }
-        if (desc->min_speed != 0) {
-            conc__transfer_speed(t, now, stall);
-            if (due > t->since + stall) due = t->since + stall;
-        }
+        due = conc__transfer_stall(t, now, stall);
+        slow = conc__transfer_speed(t, now, stall);
+        if (due > slow) due = slow;
         if (job->result != CONC_OK) {
             conc__transfer_abort(t);
             e->check = INT64_MIN; /* the list is another one now */
@@ -33072,6 +33092,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
     if (desc->segment_min == 0) desc->segment_min = 16u << 20;
     if (desc->max_redirects == 0) desc->max_redirects = 10;
     if (desc->retries == 0) desc->retries = 4;
+    if (desc->min_speed == 0) desc->min_speed = 10;
     if (desc->deadline.ns == 0) desc->deadline = CONC_FOREVER;
     if (desc->user_agent == NULL) desc->user_agent = "conc/" CONC_VERSION;
     return CONC_OK;

@@ -993,6 +993,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
     if (desc->segment_min == 0) desc->segment_min = 16u << 20;
     if (desc->max_redirects == 0) desc->max_redirects = 10;
     if (desc->retries == 0) desc->retries = 4;
+    if (desc->min_speed == 0) desc->min_speed = 10;
     if (desc->deadline.ns == 0) desc->deadline = CONC_FOREVER;
     if (desc->user_agent == NULL) desc->user_agent = "conc/" CONC_VERSION;
     return CONC_OK;

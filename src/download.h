@@ -127,8 +127,10 @@ typedef struct conc_download_desc {
 
     /* Limits. Time in the queue counts in none of them but the deadline. */
     double connect_timeout;        /* for name, connection and TLS; 0: 15 */
-    double stall_timeout;          /* as long without a byte; 0: 30 */
-    uint64_t min_speed;            /* bytes a second; one that was slower over the last stall_timeout has stalled. 0: any speed will do */
+    double stall_timeout;          /* so long without a byte of the body, or until an answer's head has come whole; 0: 30 */
+    uint64_t min_speed;            /* bytes a second; one that was slower over all of a stall_timeout has stalled, and what came
+                                      meanwhile is no reason to try once more (see retries). 0: 10; 1: hardly any limit. (A
+                                      server that is a little faster may go on as long as it likes: total_timeout) */
     double total_timeout;          /* of one item, from its first start, with all attempts; 0: none */
     conc_deadline deadline;        /* of everything; all zero: none */
     conc_cancel *cancel;           /* fired: as conc_downloader_cancel(). Must outlive the session */
