@@ -34,6 +34,7 @@
  * takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB from a server that is very near.) */
 #define CONC__DL_NOTE_BYTES (256u << 10)
 #define CONC__DL_NOTE_NS 100000000
+#define CONC__DL_HASH_HERE (256u << 10) /* a checksum of no more than this is computed in the loop's thread */
 #define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
 #define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
@@ -904,51 +905,81 @@ static void conc__job_is_wrong(conc__job_dl *job, conc_result r) {
     job->dl->starts_over = true;
 }
 
-/* A checksum that was not computed as the bytes came is computed in another thread. */
+/* A checksum that was not computed as the bytes came is computed in another thread: of a part, or of a target that is there. */
 typedef struct conc__verify {
+    conc__download *dl;
     intptr_t fd;
     uint64_t size;
-    conc__hash_kind kind;
-    uint8_t digest[CONC__HASH_BYTES];
     conc_result result;
     char text[240];
 } conc__verify;
 
 static int conc__verify_run(void *arg) {
     conc__verify *v = (conc__verify *)arg;
-    v->result = conc__hash_file(v->fd, v->size, v->kind, v->digest);
+    v->result = conc__hash_file(v->fd, v->size, v->dl);
     if (v->result != CONC_OK) (void)snprintf(v->text, sizeof v->text, "%.200s", conc_error_detail());
     return 0;
 }
 
-static void conc__job_verified(conc__job_dl *job, const conc__verify *v, conc_result r) {
+static void conc__job_verified(conc__job_dl *job, const conc__verify *v) {
     conc__engine *e = job->e;
-    if (r == CONC_OK) r = v->result;
-    if (r == CONC_OK) {
+    if (v->result == CONC_OK) {
         conc__job_publish(job);
+    } else if (v->result == CONC_CANCELED || v->result == CONC_TIMEOUT) {
+        conc__job_fails(job, v->result, false, conc_strerror(v->result));
     } else {
-        (void)conc__fail(r, "%s", v->text[0] != '\0' ? v->text : "the checksum could not be computed");
-        conc__job_is_wrong(job, r);
+        (void)conc__fail(v->result, "%s", v->text[0] != '\0' ? v->text : "the checksum could not be computed");
+        conc__job_is_wrong(job, v->result);
     }
     conc__job_end(job);
     conc__engine_stir(e);
 }
 
-CONC_CORO(conc__dl_verify, conc__job_dl *job; conc__verify v;) {
+static void conc__target_verified(conc__engine *e, const conc__verify *v);
+
+/* All of it is clean-up: what is under way is seen to its end, also if the loop's tasks are canceled (then so is the session,
+ * which the thread sees). */
+CONC_CORO(conc__dl_verify, conc__engine *e; conc__job_dl *job; conc_thread *thread; conc__verify v;) {
     CO_BEGIN;
-    CO_TRY_AWAIT(conc_op_offload_bytes(NULL, conc__verify_run, &self->v, sizeof self->v), CONC_FOREVER);
-    conc__job_verified(self->job, &self->v, self->co.result);
+    CO_FINALLY;
+    if (self->v.size > CONC__DL_HASH_HERE) {
+        conc_thread_desc desc;
+        memset(&desc, 0, sizeof desc);
+        desc.name = "conc-download";
+        desc.daemon = true;
+        self->thread = conc_thread_start(conc__verify_run, &self->v, &desc);
+    }
+    if (self->thread == NULL) (void)conc__verify_run(&self->v);
+    while (self->thread != NULL) {
+        CO_TRY_AWAIT(conc_op_thread_end(self->thread), CONC_FOREVER);
+        if (self->co.result == CONC_OK) {
+            (void)conc_thread_detach(self->thread);
+            self->thread = NULL;
+        } else if (self->co.result != CONC_CANCELED) {
+            CO_TRY_AWAIT(conc_op_sleep(0.01), CONC_FOREVER); /* it could not wait so: there was no memory */
+        }
+    }
+    if (self->job != NULL) {
+        conc__job_verified(self->job, &self->v);
+    } else {
+        conc__target_verified(self->e, &self->v);
+    }
     CO_END;
 }
 
-static void conc__job_verify(conc__job_dl *job) {
+/* `job` NULL: a target's. False: there is no memory for it. */
+static bool conc__verify_begin(conc__engine *e, conc__job_dl *job, conc__download *dl, intptr_t fd, uint64_t size) {
     conc__dl_verify frame = CONC_FRAME_ZERO(conc__dl_verify);
+    frame.e = e;
     frame.job = job;
-    frame.v.fd = job->file.part.fd;
-    frame.v.size = job->file.kept;
-    frame.v.kind = job->dl->hash;
-    memcpy(frame.v.digest, job->dl->digest, sizeof frame.v.digest);
-    if (conc__co_go(CONC_SPAWN_FRAME(job->e->w->loop, NULL, conc__dl_verify, frame)) == CONC_OK) return;
+    frame.v.dl = dl;
+    frame.v.fd = fd;
+    frame.v.size = size;
+    return conc__co_go(CONC_SPAWN_FRAME(e->w->loop, NULL, conc__dl_verify, frame)) == CONC_OK;
+}
+
+static void conc__job_verify(conc__job_dl *job) {
+    if (conc__verify_begin(job->e, job, job->dl, job->file.part.fd, job->file.kept)) return;
     conc__job_fails_so(job, CONC_NO_MEMORY, false);
     conc__job_end(job);
 }
@@ -1004,30 +1035,12 @@ static void conc__job_pieces(conc__job_dl *job) {
     if (job->transfers == 0) conc__job_judge(job);
 }
 
-/* Whether the target is there, and is what is wanted. */
-static bool conc__job_exists(conc__download *dl) {
-    intptr_t fd;
-    uint64_t size = 0;
-    bool is = conc__port_file_open(dl->item->path, &fd, &size) == 0;
-    if (!is) return false;
-    if (dl->item->size != 0 && size != dl->item->size) is = false;
-    if (is && dl->hash != CONC__HASH_NONE) is = conc__hash_file(fd, size, dl->hash, dl->digest) == CONC_OK;
-    conc__port_file_close(fd);
-    if (is) dl->item->record.bytes = size;
-    return is;
-}
-
-/* A download's turn begins. */
-static void conc__job_begin(conc__engine *e, conc__download *dl) {
+/* A download's turn, from its part on. */
+static void conc__job_open(conc__engine *e, conc__download *dl) {
     conc_download_record *record = &dl->item->record;
     conc__job_dl *job;
     conc_result r;
     unsigned i;
-    if (record->attempts == 0 && e->d->desc.keep_existing && conc__job_exists(dl)) {
-        conc__dl_over(dl, CONC_OK, NULL);
-        e->again = true; /* it is to be told */
-        return;
-    }
     job = (conc__job_dl *)conc__alloc(1, sizeof *job, "a download's turn");
     r = job == NULL ? CONC_NO_MEMORY : conc__dl_file_open(&job->file, dl->item->path, dl->item->url);
     if (r != CONC_OK) {
@@ -1080,6 +1093,50 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
     if (job->file.has_length && job->before == job->file.length && job->before > 0)
         job->file.kept--; /* whole, as it seems: one byte will tell */
     if (!conc__transfer_start(job, -1, job->file.kept)) conc__job_end(job);
+}
+
+/* The target is there: it has its checksum, or is fetched. */
+static void conc__target_verified(conc__engine *e, const conc__verify *v) {
+    conc__download *dl = v->dl;
+    conc_result stopped = conc__dl_stopped(dl);
+    conc__port_file_close(v->fd);
+    e->jobs--;
+    if (v->result == CONC_OK) dl->item->record.bytes = v->size;
+    if (v->result == CONC_OK || stopped != CONC_OK) {
+        conc__dl_over(dl, v->result == CONC_OK ? CONC_OK : stopped, NULL);
+    } else {
+        conc__job_open(e, dl);
+        e->check = INT64_MIN;
+    }
+    conc__engine_stir(e);
+}
+
+/* Whether the target is there, and may be what is wanted: then the download is over, or will be, or goes on from there. */
+static bool conc__job_exists(conc__engine *e, conc__download *dl) {
+    intptr_t fd;
+    uint64_t size = 0;
+    if (conc__port_file_open(dl->item->path, &fd, &size) != 0) return false;
+    if (dl->item->size == 0 || size == dl->item->size) {
+        if (dl->hash != CONC__HASH_NONE && conc__verify_begin(e, NULL, dl, fd, size)) {
+            e->jobs++;
+            return true;
+        }
+        if (dl->hash == CONC__HASH_NONE) {
+            conc__port_file_close(fd);
+            dl->item->record.bytes = size;
+            conc__dl_over(dl, CONC_OK, NULL);
+            e->again = true; /* it is to be told */
+            return true;
+        }
+    }
+    conc__port_file_close(fd);
+    return false;
+}
+
+/* A download's turn begins. */
+static void conc__job_begin(conc__engine *e, conc__download *dl) {
+    if (dl->item->record.attempts == 0 && e->d->desc.keep_existing && conc__job_exists(e, dl)) return;
+    conc__job_open(e, dl);
 }
 
 /* ---- how a transfer ended -------------------------------------------------------------------------------- */

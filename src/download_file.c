@@ -151,7 +151,7 @@ void conc__hash_drop(conc__hash *h) {
 }
 #endif
 
-conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]) {
+conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__download *dl) {
     enum { BLOCK = 65536 };
     conc__hash h;
     conc_result r;
@@ -159,7 +159,7 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
     char *block = (char *)conc__alloc(BLOCK, 1, "a checksum");
     if (block == NULL) return CONC_NO_MEMORY;
     memset(&h, 0, sizeof h);
-    r = conc__hash_begin(&h, kind);
+    r = conc__hash_begin(&h, dl->hash);
     while (r == CONC_OK && at < size) {
         size_t n = size - at < BLOCK ? (size_t)(size - at) : (size_t)BLOCK, done;
         int e = conc__port_file_read(fd, block, n, at, &done);
@@ -171,8 +171,9 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
             r = conc__hash_add(&h, block, done);
         }
         at += done;
+        if (r == CONC_OK && at < size) r = conc__dl_stopped(dl);
     }
-    if (r == CONC_OK) r = conc__hash_check(&h, bytes);
+    if (r == CONC_OK) r = conc__hash_check(&h, dl->digest);
     conc__hash_drop(&h);
     conc__free(block);
     return r;

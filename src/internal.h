@@ -705,8 +705,6 @@ CONC__LIB conc_result conc__hash_add(conc__hash *h, const void *data, size_t siz
 /* Compares; CONC_BROKEN: it is another one. Ends it, as does conc__hash_drop(), which is harmless again. */
 CONC__LIB conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB void conc__hash_drop(conc__hash *h);
-/* The checksum of the first `size` bytes of an open file. Blocks for as long as that takes. */
-CONC__LIB conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]);
 
 /* A target's part, while it is written. What is known of the file at the server stands in its note as well. */
 #define CONC__PIECES 64
@@ -874,6 +872,9 @@ CONC__LIB double conc__dl_backoff(const conc_download_desc *desc, unsigned fruit
 CONC__LIB int64_t conc__dl_spend(conc_downloader *d, size_t n, int64_t now);
 /* Whether the download has to end now: CONC_OK, or what it ends with. */
 CONC__LIB conc_result conc__dl_stopped(conc__download *dl);
+/* Whether the first `size` bytes of an open file have the download's checksum: CONC_OK, CONC_BROKEN. Blocks for as long as that
+ * takes, or until the download has to end: that result. */
+CONC__LIB conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__download *dl);
 /* Whether nothing is left to be done, nor will come. The worker that has heard so says at its end that it has ended, and then touches neither
  * itself nor the session. */
 CONC__LIB bool conc__dl_is_over(conc__dl_worker *w);
