@@ -5021,6 +5021,7 @@ CONC__LIB int conc__port_part_publish(conc__port_part *part, const char *path, c
 /* The directory that a path stands in is brought to the disk. */
 CONC__LIB int conc__port_directory_sync(const char *path);
 
+CONC__LIB bool conc__port_is_directory(const char *path); /* not: a link to one */
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
@@ -10236,6 +10237,19 @@ int conc__port_directory_sync(const char *path) {
 
 /* ---- other files ----------------------------------------------------------------------------------------- */
 
+bool conc__port_is_directory(const char *path) {
+    struct stat s;
+    int saved = errno;
+    bool is = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+    if (is) { /* (lstat() is hidden) */
+        int fd = conc__pf_open(path, O_RDONLY | CONC__O_PLAIN);
+        if (fd < 0 && errno == ELOOP) is = false;
+        conc__pf_close_quietly(fd);
+    }
+    errno = saved;
+    return is;
+}
+
 int conc__port_file_remove(const char *path) {
     int saved = errno, e = CONC__FAULT("unlink", EACCES);
     return e != 0 ? e : conc__pf_end(conc__pf_unlink(path), saved);
@@ -10556,6 +10570,15 @@ int conc__port_directory_sync(const char *path) {
 }
 
 /* ---- other files ----------------------------------------------------------------------------------------- */
+
+bool conc__port_is_directory(const char *path) {
+    DWORD saved = GetLastError();
+    WCHAR *wide = conc__wf_path(path);
+    DWORD is = wide != NULL ? GetFileAttributesW(wide) : INVALID_FILE_ATTRIBUTES;
+    conc__free(wide);
+    SetLastError(saved);
+    return is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY) != 0;
+}
 
 int conc__port_file_remove(const char *path) {
     DWORD saved = GetLastError();
@@ -29746,6 +29769,10 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     file->part.fd = -1;
     file->target = target;
     if (n > SIZE_MAX / 4) return conc__fail(CONC_INVALID, "a path that is too long");
+    if (conc__port_is_directory(target)) { /* else that would be found out at the end */
+        return conc__fail(CONC_SYSTEM, "a file cannot be put in place of the directory %s%s", n > 120 ? "..." : "",
+                          n > 120 ? target + n - 120 : target);
+    }
     file->name = (char *)conc__alloc(2 * n + 32, 1, "a download's part");
     if (file->name == NULL) return CONC_NO_MEMORY;
     file->note = file->name + n + 8;

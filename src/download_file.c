@@ -325,6 +325,10 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     file->part.fd = -1;
     file->target = target;
     if (n > SIZE_MAX / 4) return conc__fail(CONC_INVALID, "a path that is too long");
+    if (conc__port_is_directory(target)) { /* else that would be found out at the end */
+        return conc__fail(CONC_SYSTEM, "a file cannot be put in place of the directory %s%s", n > 120 ? "..." : "",
+                          n > 120 ? target + n - 120 : target);
+    }
     file->name = (char *)conc__alloc(2 * n + 32, 1, "a download's part");
     if (file->name == NULL) return CONC_NO_MEMORY;
     file->note = file->name + n + 8;

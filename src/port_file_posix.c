@@ -271,6 +271,19 @@ int conc__port_directory_sync(const char *path) {
 
 /* ---- other files ----------------------------------------------------------------------------------------- */
 
+bool conc__port_is_directory(const char *path) {
+    struct stat s;
+    int saved = errno;
+    bool is = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+    if (is) { /* (lstat() is hidden) */
+        int fd = conc__pf_open(path, O_RDONLY | CONC__O_PLAIN);
+        if (fd < 0 && errno == ELOOP) is = false;
+        conc__pf_close_quietly(fd);
+    }
+    errno = saved;
+    return is;
+}
+
 int conc__port_file_remove(const char *path) {
     int saved = errno, e = CONC__FAULT("unlink", EACCES);
     return e != 0 ? e : conc__pf_end(conc__pf_unlink(path), saved);

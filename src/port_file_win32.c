@@ -201,6 +201,15 @@ int conc__port_directory_sync(const char *path) {
 
 /* ---- other files ----------------------------------------------------------------------------------------- */
 
+bool conc__port_is_directory(const char *path) {
+    DWORD saved = GetLastError();
+    WCHAR *wide = conc__wf_path(path);
+    DWORD is = wide != NULL ? GetFileAttributesW(wide) : INVALID_FILE_ATTRIBUTES;
+    conc__free(wide);
+    SetLastError(saved);
+    return is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY) != 0;
+}
+
 int conc__port_file_remove(const char *path) {
     DWORD saved = GetLastError();
     WCHAR *wide = conc__wf_path(path);

@@ -959,12 +959,17 @@ static void unwritable(void) {
     CHECK_R(i.record.result, CONC_SYSTEM);
     CHECK_HAS(i.record.error, "directory");
     CHECK_EQ(times_asked(&one, "/ok-1000-0/x"), 0);
+    CHECK_EQ(symlink(at("d"), at("f")), 0); /* a link to one is replaced */
+    i.path = at("f");
+    CHECK_OK(conc_download_all(&i, 1, &d));
+    CHECK(is_file("f", 1000, 1));
+    CHECK_EQ(unlink(at("f")), 0);
     if (geteuid() != 0) {
         i.path = at("d/f");
         CHECK_R(conc_download_all(&i, 1, &d), CONC_FAILED);
         CHECK_R(i.record.result, CONC_SYSTEM);
         CHECK_HAS(i.record.error, "ermission");
-        CHECK_EQ(times_asked(&one, "/ok-1000-0/x"), 0);
+        CHECK_EQ(times_asked(&one, "/ok-1000-0/x"), 1);
     }
     CHECK_EQ(files(), 1);
     CHECK_EQ(rmdir(at("d")), 0);
