@@ -4002,7 +4002,7 @@ typedef struct conc_download_record {
     double first_byte;       /* and until the first byte of the answer, */
     double total;            /* all attempts together, with all pauses */
     char error[256];         /* one sentence; "" if all is well */
-    char final_url[512];     /* where it came from, after redirects; cut if it is longer */
+    char final_url[512];     /* where it came from, after redirects, without a user's name and password; cut if it is longer */
 } conc_download_record;
 
 /* All zero but for url and path is right. */
@@ -5914,6 +5914,7 @@ typedef struct conc__hash {
     void *context; /* OpenSSL's */
 } conc__hash;
 #define CONC__HASH_BYTES 64
+#define CONC__URL_MAX 8000u
 /* What the text says; `kind` NONE: there is none. CONC_INVALID: it says nothing, or there is nothing here that could compute it. */
 CONC__LIB conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind);
@@ -6097,6 +6098,10 @@ CONC__LIB bool conc__dl_is_over(conc__dl_worker *w);
 CONC__LIB void conc__dl_worker_ends(conc__dl_worker *w);
 CONC__LIB void conc__dl_stir(conc__dl_worker *w);
 CONC__LIB conc_op conc__op_stirred(conc__dl_worker *w);
+/* A URL without what it says of a user: the length of its scheme and "://", and where its host begins. */
+CONC__LIB size_t conc__url_bare(const char *url, const char **host);
+/* It, so, cut if it is too long: for people. Returns `text`. */
+CONC__LIB const char *conc__url_shown(const char *url, char *text, size_t size);
 /* "host:port" of a URL, in small letters, into `name`; and whether it is https. CONC_INVALID, CONC_REJECTED (another scheme). */
 CONC__LIB conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https);
 
@@ -29660,22 +29665,6 @@ static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
     return true;
 }
 
-/* A URL without what it says of a user: where its scheme ends, and where its host begins. */
-static size_t conc__url_bare(const char *url, const char **host) {
-    const char *at = strstr(url, "://"), *end;
-    *host = url;
-    if (at == NULL) return 0;
-    at += 3;
-    end = at + strcspn(at, "/?#");
-    for (*host = at; end > at; end--) {
-        if (end[-1] == '@') {
-            *host = end;
-            break;
-        }
-    }
-    return (size_t)(at - url);
-}
-
 static bool conc__note_url_is(const char *noted, const char *url) {
     const char *host;
     size_t n = conc__url_bare(url, &host);
@@ -29979,7 +29968,8 @@ struct conc__transfer {
     char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
     int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
-    char *url; /* a redirect's, or NULL */
+    char *url;      /* a redirect's, or NULL */
+    char *location; /* of the answer, or NULL */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -30312,6 +30302,8 @@ static bool conc__header_is(const char *line, size_t n, const char *name, char *
 }
 
 static void conc__answer_begins(conc__transfer *t) {
+    conc__free(t->location);
+    t->location = NULL;
     t->body = CONC__BODY_UNKNOWN;
     t->etag[0] = t->modified[0] = t->range[0] = '\0';
     t->date = 0;
@@ -30334,7 +30326,13 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
         (void)conc__header_is(line, n, "etag:", t->etag, sizeof t->etag);
         break;
     case 'L':
-    case 'l': (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified); break;
+    case 'l':
+        (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified);
+        if (n > 9 && n < 2 * CONC__URL_MAX && line[8] == ':' && t->location == NULL) {
+            t->location = (char *)conc__alloc(n, 1, "a redirect");
+            if (t->location != NULL && !conc__header_is(line, n, "location:", t->location, n)) t->location[0] = '\0';
+        }
+        break;
     case 'D':
     case 'd':
         if (conc__header_is(line, n, "date:", text, sizeof text)) {
@@ -30650,7 +30648,8 @@ static void conc__transfer_release(conc__transfer *t) {
     curl_slist_free_all(t->headers);
     t->headers = NULL;
     conc__free(t->url);
-    t->url = NULL;
+    conc__free(t->location);
+    t->url = t->location = NULL;
     t->job = NULL;
     t->next = e->spare;
     e->spare = t;
@@ -31052,8 +31051,29 @@ static void conc__transfer_times(conc__transfer *t) {
     if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK)
         record->first_byte = (double)us * 1e-6;
     if (record->redirects > 0 && curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL) {
-        (void)snprintf(record->final_url, sizeof record->final_url, "%s", url);
+        (void)conc__url_shown(url, record->final_url, sizeof record->final_url);
     }
+}
+
+/* Where a redirect leads, to be given to curl_free(). libcurl tells that only of an answer that has come to its end; NULL: it is
+ * none, or nobody knows. */
+static char *conc__redirect_of(const conc__transfer *t, long code) {
+    char *to = NULL;
+#if LIBCURL_VERSION_NUM >= 0x073e00
+    CURLU *u = code < 300 || code > 399 || t->location == NULL || t->location[0] == '\0' ? NULL : curl_url();
+    const char *from = t->url != NULL ? t->url : t->job->dl->item->url;
+    if (u == NULL) return NULL;
+    if (curl_url_set(u, CURLUPART_URL, from, 0) != CURLUE_OK ||
+        curl_url_set(u, CURLUPART_URL, t->location, CURLU_URLENCODE | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+        curl_url_get(u, CURLUPART_URL, &to, 0) != CURLUE_OK) {
+        to = NULL;
+    }
+    curl_url_cleanup(u);
+#else
+    (void)t;
+    (void)code;
+#endif
+    return to;
 }
 
 /* Another address: true, it is under way. */
@@ -31064,7 +31084,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     char *old = t->url;
     const char *from = old != NULL ? old : job->dl->item->url;
     size_t n = strlen(to);
-    char *names;
+    char *names, shown[120];
     bool was_https = false, is_https = false;
     conc_result r;
     if (desc->max_redirects < 0 || t->redirects >= (unsigned)desc->max_redirects) {
@@ -31086,7 +31106,8 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     r = conc__url_host(from, names, 8192, &was_https);
     if (r == CONC_OK) r = conc__url_host(to, names + 8192, 8192, &is_https);
     if (r == CONC_OK && !is_https && (was_https || !desc->allow_http)) {
-        r = conc__fail(CONC_REJECTED, "a redirect %s: %.100s", was_https ? "from https to http" : "to http", to);
+        r = conc__fail(CONC_REJECTED, "a redirect %s: %.100s", was_https ? "from https to http" : "to http",
+                       conc__url_shown(to, shown, sizeof shown));
     }
     if (r != CONC_OK) {
         char text[200];
@@ -31164,7 +31185,8 @@ static void conc__transfer_failed(conc__transfer *t, CURLcode c) {
 static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
     conc__job_dl *job = t->job;
     long code = 0;
-    char *to = NULL;
+    char *to = NULL, *cut = NULL;
+    bool led_on;
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
     if (code != 0) job->dl->item->record.http_code = (int)code;
     conc__transfer_times(t);
@@ -31172,8 +31194,11 @@ static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
         if (t->body == CONC__BODY_UNKNOWN) (void)conc__answer_is_here(t); /* an empty one */
         if (t->body == CONC__BODY_SPARED && job->result == CONC_OK) {
             (void)curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
-            if (to != NULL && conc__transfer_redirect(t, to)) return;
+            if (to == NULL && t->cut) to = cut = conc__redirect_of(t, code);
+            led_on = to != NULL && conc__transfer_redirect(t, to);
             if (to == NULL) conc__transfer_refused(t, code);
+            curl_free(cut);
+            if (led_on) return;
         }
         if (t->piece >= 0 && job->result == CONC_OK && t->at != job->file.pieces[t->piece].end) {
             conc__job_fails(job, CONC_BROKEN, true, "a piece came shorter than it is");
@@ -32200,7 +32225,6 @@ void conc_download_bars(const conc_download_progress *p, void *user) {
 
 #include <stdio.h>
 
-#define CONC__URL_MAX 8000u
 #define CONC__DL_TOP 1000u /* transfers at a time */
 
 /* ---- lists ----------------------------------------------------------------------------------------------- */
@@ -32259,8 +32283,30 @@ static bool conc__url_is(const char *url, const char *scheme) {
     return true;
 }
 
+size_t conc__url_bare(const char *url, const char **host) {
+    const char *at = strstr(url, "://"), *end;
+    size_t n = at == NULL ? 0 : (size_t)(at - url) + 3;
+    at = url + n;
+    end = at + strcspn(at, "/?#");
+    for (*host = at; end > at; end--) {
+        if (end[-1] == '@') {
+            *host = end;
+            break;
+        }
+    }
+    return n;
+}
+
+const char *conc__url_shown(const char *url, char *text, size_t size) {
+    const char *host;
+    size_t n = conc__url_bare(url, &host);
+    (void)snprintf(text, size, "%.*s%s", n > 1000 ? 1000 : (int)n, url, host);
+    return text;
+}
+
 conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https) {
     const char *at, *end, *from, *c;
+    char shown[120];
     bool has_port = false, in_brackets = false;
     size_t n = 0;
     *is_https = conc__url_is(url, "https://");
@@ -32271,8 +32317,8 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
     }
     if ((size_t)(c - url) > CONC__URL_MAX) return conc__fail(CONC_INVALID, "a URL of over %u bytes", CONC__URL_MAX);
     if (!*is_https && !conc__url_is(url, "http://")) {
-        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", url)
-                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", url);
+        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", conc__url_shown(url, shown, sizeof shown))
+                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
     }
     at = url + (*is_https ? 8 : 7);
     end = at + strcspn(at, "/?#");
@@ -32287,7 +32333,7 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
         if (ch == ':' && !in_brackets) has_port = at + 1 < end;
         if (n + 8 < size) name[n++] = ch;
     }
-    if (n == 0 || name[0] == ':') return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", url);
+    if (n == 0 || name[0] == ':') return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
     if (name[n - 1] == ':') n--;
     name[n] = '\0';
     if (!has_port) memcpy(name + n, *is_https ? ":443" : ":80", *is_https ? 5 : 4);
@@ -32317,6 +32363,7 @@ static int conc__url_digit(char c) {
 
 conc_result conc_download_name(const char *url, char *name, size_t size) {
     const char *at, *end, *from;
+    char shown[120];
     size_t n = 0;
     if (url == NULL || name == NULL || size == 0) return conc__fail(CONC_INVALID, "conc_download_name: NULL");
     name[0] = '\0';
@@ -32341,7 +32388,7 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
         }
         if (n + 1 >= size || n >= 255) {
             name[0] = '\0';
-            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", url);
+            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", conc__url_shown(url, shown, sizeof shown));
         }
         if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' ')))
             n = SIZE_MAX - 1;
@@ -32351,7 +32398,7 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
     if (n != SIZE_MAX - 1) name[n] = '\0';
     if (n == SIZE_MAX - 1 || conc__name_is_reserved(name) || name[n - 1] == '.' || name[n - 1] == ' ') {
         name[0] = '\0';
-        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file", url);
+        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file", conc__url_shown(url, shown, sizeof shown));
     }
     return CONC_OK;
 }
@@ -33290,7 +33337,9 @@ static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t si
     bool is_https = false;
     conc_result r = conc__url_host(dl->item->url, host, size, &is_https);
     if (r == CONC_OK && !is_https && !d->desc.allow_http) {
-        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item->url);
+        char shown[120];
+        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s",
+                       conc__url_shown(dl->item->url, shown, sizeof shown));
     }
     if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/'))
         r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
@@ -33321,7 +33370,7 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
     }
     memset(&dl->item->record, 0, sizeof dl->item->record);
     dl->item->record.result = CONC_PENDING;
-    (void)snprintf(dl->item->record.final_url, sizeof dl->item->record.final_url, "%s", dl->item->url);
+    (void)conc__url_shown(dl->item->url, dl->item->record.final_url, sizeof dl->item->record.final_url);
     r = conc__dl_item_check(dl, host, sizeof host);
     conc__lock_take(&d->lock);
     if (d->closed) {
@@ -33552,6 +33601,7 @@ conc_result conc_downloader_finish(conc_downloader *d) {
 static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_result stopped) {
     conc_result r = CONC_OK;
     size_t bad = 0, i, first = n;
+    char shown[120];
     for (i = 0; i < n; i++) {
         conc_result one = items[i].record.result;
         if (one == CONC_OK) continue;
@@ -33560,7 +33610,7 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_
     }
     if (bad == 0) return CONC_OK;
     return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n,
-                      items[first].url, items[first].record.error);
+                      conc__url_shown(items[first].url, shown, sizeof shown), items[first].record.error);
 }
 
 /* `stopped`: CONC_OK, or why all that was left was given up. */

@@ -71,7 +71,7 @@ typedef struct conc_download_record {
     double first_byte;       /* and until the first byte of the answer, */
     double total;            /* all attempts together, with all pauses */
     char error[256];         /* one sentence; "" if all is well */
-    char final_url[512];     /* where it came from, after redirects; cut if it is longer */
+    char final_url[512];     /* where it came from, after redirects, without a user's name and password; cut if it is longer */
 } conc_download_record;
 
 /* All zero but for url and path is right. */

@@ -84,7 +84,8 @@ struct conc__transfer {
     char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
     int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
-    char *url; /* a redirect's, or NULL */
+    char *url;      /* a redirect's, or NULL */
+    char *location; /* of the answer, or NULL */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -417,6 +418,8 @@ static bool conc__header_is(const char *line, size_t n, const char *name, char *
 }
 
 static void conc__answer_begins(conc__transfer *t) {
+    conc__free(t->location);
+    t->location = NULL;
     t->body = CONC__BODY_UNKNOWN;
     t->etag[0] = t->modified[0] = t->range[0] = '\0';
     t->date = 0;
@@ -439,7 +442,13 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
         (void)conc__header_is(line, n, "etag:", t->etag, sizeof t->etag);
         break;
     case 'L':
-    case 'l': (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified); break;
+    case 'l':
+        (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified);
+        if (n > 9 && n < 2 * CONC__URL_MAX && line[8] == ':' && t->location == NULL) {
+            t->location = (char *)conc__alloc(n, 1, "a redirect");
+            if (t->location != NULL && !conc__header_is(line, n, "location:", t->location, n)) t->location[0] = '\0';
+        }
+        break;
     case 'D':
     case 'd':
         if (conc__header_is(line, n, "date:", text, sizeof text)) {
@@ -755,7 +764,8 @@ static void conc__transfer_release(conc__transfer *t) {
     curl_slist_free_all(t->headers);
     t->headers = NULL;
     conc__free(t->url);
-    t->url = NULL;
+    conc__free(t->location);
+    t->url = t->location = NULL;
     t->job = NULL;
     t->next = e->spare;
     e->spare = t;
@@ -1157,8 +1167,29 @@ static void conc__transfer_times(conc__transfer *t) {
     if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK)
         record->first_byte = (double)us * 1e-6;
     if (record->redirects > 0 && curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL) {
-        (void)snprintf(record->final_url, sizeof record->final_url, "%s", url);
+        (void)conc__url_shown(url, record->final_url, sizeof record->final_url);
     }
+}
+
+/* Where a redirect leads, to be given to curl_free(). libcurl tells that only of an answer that has come to its end; NULL: it is
+ * none, or nobody knows. */
+static char *conc__redirect_of(const conc__transfer *t, long code) {
+    char *to = NULL;
+#if LIBCURL_VERSION_NUM >= 0x073e00
+    CURLU *u = code < 300 || code > 399 || t->location == NULL || t->location[0] == '\0' ? NULL : curl_url();
+    const char *from = t->url != NULL ? t->url : t->job->dl->item->url;
+    if (u == NULL) return NULL;
+    if (curl_url_set(u, CURLUPART_URL, from, 0) != CURLUE_OK ||
+        curl_url_set(u, CURLUPART_URL, t->location, CURLU_URLENCODE | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+        curl_url_get(u, CURLUPART_URL, &to, 0) != CURLUE_OK) {
+        to = NULL;
+    }
+    curl_url_cleanup(u);
+#else
+    (void)t;
+    (void)code;
+#endif
+    return to;
 }
 
 /* Another address: true, it is under way. */
@@ -1169,7 +1200,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     char *old = t->url;
     const char *from = old != NULL ? old : job->dl->item->url;
     size_t n = strlen(to);
-    char *names;
+    char *names, shown[120];
     bool was_https = false, is_https = false;
     conc_result r;
     if (desc->max_redirects < 0 || t->redirects >= (unsigned)desc->max_redirects) {
@@ -1191,7 +1222,8 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     r = conc__url_host(from, names, 8192, &was_https);
     if (r == CONC_OK) r = conc__url_host(to, names + 8192, 8192, &is_https);
     if (r == CONC_OK && !is_https && (was_https || !desc->allow_http)) {
-        r = conc__fail(CONC_REJECTED, "a redirect %s: %.100s", was_https ? "from https to http" : "to http", to);
+        r = conc__fail(CONC_REJECTED, "a redirect %s: %.100s", was_https ? "from https to http" : "to http",
+                       conc__url_shown(to, shown, sizeof shown));
     }
     if (r != CONC_OK) {
         char text[200];
@@ -1269,7 +1301,8 @@ static void conc__transfer_failed(conc__transfer *t, CURLcode c) {
 static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
     conc__job_dl *job = t->job;
     long code = 0;
-    char *to = NULL;
+    char *to = NULL, *cut = NULL;
+    bool led_on;
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
     if (code != 0) job->dl->item->record.http_code = (int)code;
     conc__transfer_times(t);
@@ -1277,8 +1310,11 @@ static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
         if (t->body == CONC__BODY_UNKNOWN) (void)conc__answer_is_here(t); /* an empty one */
         if (t->body == CONC__BODY_SPARED && job->result == CONC_OK) {
             (void)curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
-            if (to != NULL && conc__transfer_redirect(t, to)) return;
+            if (to == NULL && t->cut) to = cut = conc__redirect_of(t, code);
+            led_on = to != NULL && conc__transfer_redirect(t, to);
             if (to == NULL) conc__transfer_refused(t, code);
+            curl_free(cut);
+            if (led_on) return;
         }
         if (t->piece >= 0 && job->result == CONC_OK && t->at != job->file.pieces[t->piece].end) {
             conc__job_fails(job, CONC_BROKEN, true, "a piece came shorter than it is");

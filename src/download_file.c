@@ -216,22 +216,6 @@ static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
     return true;
 }
 
-/* A URL without what it says of a user: where its scheme ends, and where its host begins. */
-static size_t conc__url_bare(const char *url, const char **host) {
-    const char *at = strstr(url, "://"), *end;
-    *host = url;
-    if (at == NULL) return 0;
-    at += 3;
-    end = at + strcspn(at, "/?#");
-    for (*host = at; end > at; end--) {
-        if (end[-1] == '@') {
-            *host = end;
-            break;
-        }
-    }
-    return (size_t)(at - url);
-}
-
 static bool conc__note_url_is(const char *noted, const char *url) {
     const char *host;
     size_t n = conc__url_bare(url, &host);

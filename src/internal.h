@@ -698,6 +698,7 @@ typedef struct conc__hash {
     void *context; /* OpenSSL's */
 } conc__hash;
 #define CONC__HASH_BYTES 64
+#define CONC__URL_MAX 8000u
 /* What the text says; `kind` NONE: there is none. CONC_INVALID: it says nothing, or there is nothing here that could compute it. */
 CONC__LIB conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind);
@@ -881,6 +882,10 @@ CONC__LIB bool conc__dl_is_over(conc__dl_worker *w);
 CONC__LIB void conc__dl_worker_ends(conc__dl_worker *w);
 CONC__LIB void conc__dl_stir(conc__dl_worker *w);
 CONC__LIB conc_op conc__op_stirred(conc__dl_worker *w);
+/* A URL without what it says of a user: the length of its scheme and "://", and where its host begins. */
+CONC__LIB size_t conc__url_bare(const char *url, const char **host);
+/* It, so, cut if it is too long: for people. Returns `text`. */
+CONC__LIB const char *conc__url_shown(const char *url, char *text, size_t size);
 /* "host:port" of a URL, in small letters, into `name`; and whether it is https. CONC_INVALID, CONC_REJECTED (another scheme). */
 CONC__LIB conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https);
 
