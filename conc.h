@@ -10418,9 +10418,10 @@ static HANDLE conc__wf_handle(intptr_t fd) {
     return (HANDLE)fd;
 }
 
-/* A link is opened itself, and then is no plain file. */
-static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size,
+/* A plain file. `ours`: of one name, and no link: that is opened itself, and then is no plain file. */
+static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, bool ours, intptr_t *fd, uint64_t *size,
                          uint64_t *id) {
+    DWORD links = ours ? FILE_ATTRIBUTE_REPARSE_POINT : 0;
     BY_HANDLE_FILE_INFORMATION info;
     DWORD saved = GetLastError();
     WCHAR *wide = conc__wf_path(path);
@@ -10428,13 +10429,14 @@ static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how,
     int e;
     *fd = -1;
     if (wide == NULL) return ERROR_INVALID_NAME;
-    h = CreateFileW(wide, access, share, NULL, how, FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
+    h = CreateFileW(wide, access, share, NULL, how, FILE_ATTRIBUTE_NORMAL | (ours ? FILE_FLAG_OPEN_REPARSE_POINT : 0), NULL);
     e = conc__wf_end(h != INVALID_HANDLE_VALUE, saved);
     conc__free(wide);
     if (e != 0) return e;
     e = conc__wf_end(GetFileInformationByHandle(h, &info), saved);
     if (e == 0 && (GetFileType(h) != FILE_TYPE_DISK ||
-                   (info.dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_REPARSE_POINT)) != 0)) {
+                   (info.dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | links)) != 0 ||
+                   (ours && info.nNumberOfLinks != 1))) {
         e = ERROR_FILE_EXISTS;
     }
     if (e != 0) {
@@ -10461,13 +10463,13 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
     part->fd = -1;
     part->is_new = true;
     if (e == 0) {
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size,
-                          &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, true, &part->fd,
+                          &part->size, &part->id);
     }
     if (e == ERROR_FILE_EXISTS) {
         part->is_new = false;
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size,
-                          &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, true, &part->fd,
+                          &part->size, &part->id);
     }
     return e;
 }
@@ -10595,17 +10597,21 @@ int conc__port_file_remove(const char *path) {
     return e;
 }
 
-int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+static int conc__wf_open_file(const char *path, bool ours, intptr_t *fd, uint64_t *size) {
     uint64_t id;
     int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
     *fd = -1;
     return e != 0 ? e
                   : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-                                  OPEN_EXISTING, fd, size, &id);
+                                  OPEN_EXISTING, ours, fd, size, &id);
+}
+
+int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__wf_open_file(path, false, fd, size);
 }
 
 int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size) {
-    return conc__port_file_open(path, fd, size);
+    return conc__wf_open_file(path, true, fd, size);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -10624,7 +10630,11 @@ int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     int e = CONC__FAULT("open: note", ERROR_ACCESS_DENIED);
-    if (e == 0) e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, OPEN_ALWAYS, &note.fd, &note.size, &note.id);
+    if (e != 0) return e;
+    e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, OPEN_ALWAYS, true, &note.fd, &note.size, &note.id);
+    if (e == ERROR_FILE_EXISTS && conc__port_file_remove(path) == 0) { /* a link: no note */
+        e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, true, &note.fd, &note.size, &note.id);
+    }
     if (e != 0) return e;
     e = conc__port_part_write(&note, text, size, 0);
     if (e == 0) (void)conc__port_part_truncate(&note, size);
@@ -29776,7 +29786,10 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
         file->name = NULL;
         return r;
     }
-    if (file->part.is_new) return CONC_OK;
+    if (file->part.is_new) {
+        (void)conc__port_file_remove(file->note); /* one that has outlived its part */
+        return CONC_OK;
+    }
     conc__dl_file_recall(file, url);
     if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);

@@ -327,7 +327,10 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
         file->name = NULL;
         return r;
     }
-    if (file->part.is_new) return CONC_OK;
+    if (file->part.is_new) {
+        (void)conc__port_file_remove(file->note); /* one that has outlived its part */
+        return CONC_OK;
+    }
     conc__dl_file_recall(file, url);
     if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);

@@ -1502,6 +1502,11 @@ static void note_is_none(void) {
     char path[64];
     int what;
     leave("/ok-1000-0/x", 500, 100, 200, 1000, "");
+    CHECK_EQ(unlink(at("f.part")), 0);
+    CHECK_OK(get("/ok-1000-0/x", &i, &d)); /* one without its part does not stay */
+    CHECK_EQ(i.record.resumed_from, 0);
+    sweep();
+    leave("/ok-1000-0/x", 500, 100, 200, 1000, "");
     CHECK_EQ(rename(at("f.part.info"), at("note")), 0);
     CHECK_EQ(symlink(at("note"), at("f.part.info")), 0);
     memset(&i, 0, sizeof i);
