@@ -3949,15 +3949,22 @@ CONC_API long conc_procpool_pid(conc_procpool *pool, unsigned number);
  * THE PART. path.part is created exclusively, follows no link, is locked, and readable by its owner alone until it is
  * whole. When a transfer takes long, and when it is broken off, a note beside it, path.part.info, keeps what has to be known
  * to go on: address, ETag or date, length. So a later call, also of another program, also after kill -9, goes on where this
- * one ended (Range with If-Range: if the file has changed at the server, it begins anew, and so it does where the server
- * gives neither strong ETag nor good date, unless a checksum will tell). A part that nobody can go on with is removed; so are both files after
- * success, and if the disk is full. One target is written by one download at a time: a second one, here or in
- * another process, gets CONC_BUSY.
+ * one ended, give or take the last 256 KiB: Range with If-Range, by a strong ETag, or a Last-Modified that stands for one
+ * (RFC 9110). If the file has changed at the server it begins anew, and so it does where the server gives neither, unless a
+ * checksum will tell. (When the machine itself goes down, what was on its way to the disk may be missing in a part; that too
+ * only a checksum tells.) A note that is a link, or not this user's alone, is none. A part that nobody can go on with is
+ * removed; so are both files after success, and if the disk is full. One target is written by one download at a time: a
+ * second one, here or in another process, gets CONC_BUSY.
+ *
+ * THE DISK. That the part cannot be made, as the directory is not there or not writable, and that the target is a directory,
+ * is found before the server is asked. A length of which more is to come than the disk has free is CONC_SYSTEM before
+ * a byte is written. Room is reserved if as much again stays free: a length is only what a server says (see max_bytes).
  *
  * WHAT IT REFUSES. http, unless allow_http; every other scheme; redirects out of that set, or from https to http, or more
  * than max_redirects; a certificate or a host's name that is not right; control characters in addresses and headers; bytes
- * beyond max_bytes. Headers of yours go to the address's own host only. Names that a server gives are never used, and nothing
- * is decompressed.
+ * beyond max_bytes. Headers of yours go to the address's own host only. A user's name and password in an address go to its
+ * server, and into no record, error or note. Names that a server gives are never used, and nothing is decompressed. What comes
+ * with an answer that is not the file, a redirect's or an error's, is thrown away, and not waited for if it is long.
  *
  * THREE ENGINES, one interface:
  *   CONC_DOWNLOAD_COROUTINES  all in one thread, as tasks of a loop (the default)
@@ -4039,8 +4046,9 @@ typedef struct conc_download_desc {
     /* Which, and where from. */
     bool allow_http;               /* http:// too; else https:// alone */
     int max_redirects;             /* 0: 10; -1: none */
-    bool keep_existing;            /* a target that is there (and has the checksum and size, if they are given) is left alone, and
-                                      nothing is fetched: CONC_OK. Else it is replaced */
+    bool keep_existing;            /* a target that is there (and has the checksum and size, if they are given) is left
+                                      alone, and nothing is fetched: CONC_OK. Else it is replaced. (Checksums of files
+                                      are computed in threads of their own) */
     uint64_t max_bytes;            /* of one file; 0: no limit */
     uint64_t bandwidth;            /* bytes a second, of all together; 0: no limit */
     const char *const *headers;    /* "Name: value", NULL at the end; for the item's own host alone */
@@ -4068,8 +4076,9 @@ typedef struct conc_download_desc {
 
     /* Files. */
     bool discard_parts;            /* what is not whole is removed at the end, also if one could go on with it */
-    bool sync;                     /* a file is on the disk before it gets its name, and its name before it has ended. (If that
-                                      last step alone fails, it is there, and the result is CONC_SYSTEM) */
+    bool sync;                     /* a file is on the disk, also what another call has fetched of it, before it gets its
+                                      name, and its name before it has ended. (If that last step alone fails, it is
+                                      there, and the result is CONC_SYSTEM) */
     unsigned mode;                 /* its permissions, once whole; 0: 0666 less the umask. Not on Windows */
 
     /* Watching. All are called in one thread at a time, none at the same time as another: in the loop's thread, the session's, or that of
@@ -10419,8 +10428,8 @@ static HANDLE conc__wf_handle(intptr_t fd) {
 }
 
 /* A plain file. `ours`: of one name, and no link: that is opened itself, and then is no plain file. */
-static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, bool ours, intptr_t *fd, uint64_t *size,
-                         uint64_t *id) {
+static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, bool ours, intptr_t *fd,
+                         uint64_t *size, uint64_t *id) {
     DWORD links = ours ? FILE_ATTRIBUTE_REPARSE_POINT : 0;
     BY_HANDLE_FILE_INFORMATION info;
     DWORD saved = GetLastError();
@@ -10429,7 +10438,8 @@ static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how,
     int e;
     *fd = -1;
     if (wide == NULL) return ERROR_INVALID_NAME;
-    h = CreateFileW(wide, access, share, NULL, how, FILE_ATTRIBUTE_NORMAL | (ours ? FILE_FLAG_OPEN_REPARSE_POINT : 0), NULL);
+    h = CreateFileW(wide, access, share, NULL, how,
+                    FILE_ATTRIBUTE_NORMAL | (ours ? FILE_FLAG_OPEN_REPARSE_POINT : 0), NULL);
     e = conc__wf_end(h != INVALID_HANDLE_VALUE, saved);
     conc__free(wide);
     if (e != 0) return e;
@@ -29696,7 +29706,7 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
         } else if (strcmp(line, "url") == 0) {
             url_fits = conc__note_url_is(value, url);
-        } else if (strcmp(line, "etag") == 0) {
+        } else if (strcmp(line, "etag") == 0 && value[0] == '"') {
             (void)snprintf(file->etag, sizeof file->etag, "%s", value);
         } else if (strcmp(line, "date") == 0) {
             (void)snprintf(file->date, sizeof file->date, "%s", value);
@@ -31073,8 +31083,10 @@ static void conc__transfer_times(conc__transfer *t) {
 static char *conc__redirect_of(const conc__transfer *t, long code) {
     char *to = NULL;
 #if LIBCURL_VERSION_NUM >= 0x073e00
-    CURLU *u = code < 300 || code > 399 || t->location == NULL || t->location[0] == '\0' ? NULL : curl_url();
     const char *from = t->url != NULL ? t->url : t->job->dl->item->url;
+    CURLU *u;
+    if (code < 300 || code > 399 || t->location == NULL || t->location[0] == '\0') return NULL;
+    u = CONC__FAULT("curl_url", ENOMEM) != 0 ? NULL : curl_url();
     if (u == NULL) return NULL;
     if (curl_url_set(u, CURLUPART_URL, from, 0) != CURLUE_OK ||
         curl_url_set(u, CURLUPART_URL, t->location, CURLU_URLENCODE | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
@@ -31298,7 +31310,8 @@ static int64_t conc__transfer_stall(conc__transfer *t, int64_t now, int64_t stal
         t->moved = now;
         return now + stall;
     }
-    if (t->body == CONC__BODY_UNKNOWN && now < t->asked + (int64_t)us * 1000 + stall) return t->asked + (int64_t)us * 1000 + stall;
+    due = t->asked + (int64_t)us * 1000 + stall;
+    if (t->body == CONC__BODY_UNKNOWN && now < due) return due;
     conc__job_fails(t->job, CONC_TIMEOUT, true,
                     t->body == CONC__BODY_UNKNOWN ? "no answer has come, or not all of its head, within stall_timeout"
                                                   : "nothing has come for stall_timeout");
@@ -32330,8 +32343,9 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
     }
     if ((size_t)(c - url) > CONC__URL_MAX) return conc__fail(CONC_INVALID, "a URL of over %u bytes", CONC__URL_MAX);
     if (!*is_https && !conc__url_is(url, "http://")) {
-        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", conc__url_shown(url, shown, sizeof shown))
-                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
+        (void)conc__url_shown(url, shown, sizeof shown);
+        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", shown)
+                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", shown);
     }
     at = url + (*is_https ? 8 : 7);
     end = at + strcspn(at, "/?#");
@@ -32346,7 +32360,9 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
         if (ch == ':' && !in_brackets) has_port = at + 1 < end;
         if (n + 8 < size) name[n++] = ch;
     }
-    if (n == 0 || name[0] == ':') return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
+    if (n == 0 || name[0] == ':') {
+        return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
+    }
     if (name[n - 1] == ':') n--;
     name[n] = '\0';
     if (!has_port) memcpy(name + n, *is_https ? ":443" : ":80", *is_https ? 5 : 4);
@@ -32401,7 +32417,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
         }
         if (n + 1 >= size || n >= 255) {
             name[0] = '\0';
-            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", conc__url_shown(url, shown, sizeof shown));
+            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long",
+                              conc__url_shown(url, shown, sizeof shown));
         }
         if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' ')))
             n = SIZE_MAX - 1;
@@ -32411,7 +32428,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
     if (n != SIZE_MAX - 1) name[n] = '\0';
     if (n == SIZE_MAX - 1 || conc__name_is_reserved(name) || name[n - 1] == '.' || name[n - 1] == ' ') {
         name[0] = '\0';
-        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file", conc__url_shown(url, shown, sizeof shown));
+        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file",
+                          conc__url_shown(url, shown, sizeof shown));
     }
     return CONC_OK;
 }

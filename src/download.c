@@ -107,8 +107,9 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
     }
     if ((size_t)(c - url) > CONC__URL_MAX) return conc__fail(CONC_INVALID, "a URL of over %u bytes", CONC__URL_MAX);
     if (!*is_https && !conc__url_is(url, "http://")) {
-        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", conc__url_shown(url, shown, sizeof shown))
-                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
+        (void)conc__url_shown(url, shown, sizeof shown);
+        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", shown)
+                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", shown);
     }
     at = url + (*is_https ? 8 : 7);
     end = at + strcspn(at, "/?#");
@@ -123,7 +124,9 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
         if (ch == ':' && !in_brackets) has_port = at + 1 < end;
         if (n + 8 < size) name[n++] = ch;
     }
-    if (n == 0 || name[0] == ':') return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
+    if (n == 0 || name[0] == ':') {
+        return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
+    }
     if (name[n - 1] == ':') n--;
     name[n] = '\0';
     if (!has_port) memcpy(name + n, *is_https ? ":443" : ":80", *is_https ? 5 : 4);
@@ -178,7 +181,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
         }
         if (n + 1 >= size || n >= 255) {
             name[0] = '\0';
-            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", conc__url_shown(url, shown, sizeof shown));
+            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long",
+                              conc__url_shown(url, shown, sizeof shown));
         }
         if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' ')))
             n = SIZE_MAX - 1;
@@ -188,7 +192,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
     if (n != SIZE_MAX - 1) name[n] = '\0';
     if (n == SIZE_MAX - 1 || conc__name_is_reserved(name) || name[n - 1] == '.' || name[n - 1] == ' ') {
         name[0] = '\0';
-        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file", conc__url_shown(url, shown, sizeof shown));
+        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file",
+                          conc__url_shown(url, shown, sizeof shown));
     }
     return CONC_OK;
 }

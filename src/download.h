@@ -15,15 +15,22 @@
  * THE PART. path.part is created exclusively, follows no link, is locked, and readable by its owner alone until it is
  * whole. When a transfer takes long, and when it is broken off, a note beside it, path.part.info, keeps what has to be known
  * to go on: address, ETag or date, length. So a later call, also of another program, also after kill -9, goes on where this
- * one ended (Range with If-Range: if the file has changed at the server, it begins anew, and so it does where the server
- * gives neither strong ETag nor good date, unless a checksum will tell). A part that nobody can go on with is removed; so are both files after
- * success, and if the disk is full. One target is written by one download at a time: a second one, here or in
- * another process, gets CONC_BUSY.
+ * one ended, give or take the last 256 KiB: Range with If-Range, by a strong ETag, or a Last-Modified that stands for one
+ * (RFC 9110). If the file has changed at the server it begins anew, and so it does where the server gives neither, unless a
+ * checksum will tell. (When the machine itself goes down, what was on its way to the disk may be missing in a part; that too
+ * only a checksum tells.) A note that is a link, or not this user's alone, is none. A part that nobody can go on with is
+ * removed; so are both files after success, and if the disk is full. One target is written by one download at a time: a
+ * second one, here or in another process, gets CONC_BUSY.
+ *
+ * THE DISK. That the part cannot be made, as the directory is not there or not writable, and that the target is a directory,
+ * is found before the server is asked. A length of which more is to come than the disk has free is CONC_SYSTEM before
+ * a byte is written. Room is reserved if as much again stays free: a length is only what a server says (see max_bytes).
  *
  * WHAT IT REFUSES. http, unless allow_http; every other scheme; redirects out of that set, or from https to http, or more
  * than max_redirects; a certificate or a host's name that is not right; control characters in addresses and headers; bytes
- * beyond max_bytes. Headers of yours go to the address's own host only. Names that a server gives are never used, and nothing
- * is decompressed.
+ * beyond max_bytes. Headers of yours go to the address's own host only. A user's name and password in an address go to its
+ * server, and into no record, error or note. Names that a server gives are never used, and nothing is decompressed. What comes
+ * with an answer that is not the file, a redirect's or an error's, is thrown away, and not waited for if it is long.
  *
  * THREE ENGINES, one interface:
  *   CONC_DOWNLOAD_COROUTINES  all in one thread, as tasks of a loop (the default)
@@ -108,8 +115,9 @@ typedef struct conc_download_desc {
     /* Which, and where from. */
     bool allow_http;               /* http:// too; else https:// alone */
     int max_redirects;             /* 0: 10; -1: none */
-    bool keep_existing;            /* a target that is there (and has the checksum and size, if they are given) is left alone, and
-                                      nothing is fetched: CONC_OK. Else it is replaced */
+    bool keep_existing;            /* a target that is there (and has the checksum and size, if they are given) is left
+                                      alone, and nothing is fetched: CONC_OK. Else it is replaced. (Checksums of files
+                                      are computed in threads of their own) */
     uint64_t max_bytes;            /* of one file; 0: no limit */
     uint64_t bandwidth;            /* bytes a second, of all together; 0: no limit */
     const char *const *headers;    /* "Name: value", NULL at the end; for the item's own host alone */
@@ -137,8 +145,9 @@ typedef struct conc_download_desc {
 
     /* Files. */
     bool discard_parts;            /* what is not whole is removed at the end, also if one could go on with it */
-    bool sync;                     /* a file is on the disk before it gets its name, and its name before it has ended. (If that
-                                      last step alone fails, it is there, and the result is CONC_SYSTEM) */
+    bool sync;                     /* a file is on the disk, also what another call has fetched of it, before it gets its
+                                      name, and its name before it has ended. (If that last step alone fails, it is
+                                      there, and the result is CONC_SYSTEM) */
     unsigned mode;                 /* its permissions, once whole; 0: 0666 less the umask. Not on Windows */
 
     /* Watching. All are called in one thread at a time, none at the same time as another: in the loop's thread, the session's, or that of

@@ -1176,8 +1176,10 @@ static void conc__transfer_times(conc__transfer *t) {
 static char *conc__redirect_of(const conc__transfer *t, long code) {
     char *to = NULL;
 #if LIBCURL_VERSION_NUM >= 0x073e00
-    CURLU *u = code < 300 || code > 399 || t->location == NULL || t->location[0] == '\0' ? NULL : curl_url();
     const char *from = t->url != NULL ? t->url : t->job->dl->item->url;
+    CURLU *u;
+    if (code < 300 || code > 399 || t->location == NULL || t->location[0] == '\0') return NULL;
+    u = CONC__FAULT("curl_url", ENOMEM) != 0 ? NULL : curl_url();
     if (u == NULL) return NULL;
     if (curl_url_set(u, CURLUPART_URL, from, 0) != CURLUE_OK ||
         curl_url_set(u, CURLUPART_URL, t->location, CURLU_URLENCODE | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
@@ -1401,7 +1403,8 @@ static int64_t conc__transfer_stall(conc__transfer *t, int64_t now, int64_t stal
         t->moved = now;
         return now + stall;
     }
-    if (t->body == CONC__BODY_UNKNOWN && now < t->asked + (int64_t)us * 1000 + stall) return t->asked + (int64_t)us * 1000 + stall;
+    due = t->asked + (int64_t)us * 1000 + stall;
+    if (t->body == CONC__BODY_UNKNOWN && now < due) return due;
     conc__job_fails(t->job, CONC_TIMEOUT, true,
                     t->body == CONC__BODY_UNKNOWN ? "no answer has come, or not all of its head, within stall_timeout"
                                                   : "nothing has come for stall_timeout");

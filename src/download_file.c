@@ -237,7 +237,7 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
         } else if (strcmp(line, "url") == 0) {
             url_fits = conc__note_url_is(value, url);
-        } else if (strcmp(line, "etag") == 0) {
+        } else if (strcmp(line, "etag") == 0 && value[0] == '"') {
             (void)snprintf(file->etag, sizeof file->etag, "%s", value);
         } else if (strcmp(line, "date") == 0) {
             (void)snprintf(file->date, sizeof file->date, "%s", value);

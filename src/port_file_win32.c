@@ -44,8 +44,8 @@ static HANDLE conc__wf_handle(intptr_t fd) {
 }
 
 /* A plain file. `ours`: of one name, and no link: that is opened itself, and then is no plain file. */
-static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, bool ours, intptr_t *fd, uint64_t *size,
-                         uint64_t *id) {
+static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, bool ours, intptr_t *fd,
+                         uint64_t *size, uint64_t *id) {
     DWORD links = ours ? FILE_ATTRIBUTE_REPARSE_POINT : 0;
     BY_HANDLE_FILE_INFORMATION info;
     DWORD saved = GetLastError();
@@ -54,7 +54,8 @@ static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how,
     int e;
     *fd = -1;
     if (wide == NULL) return ERROR_INVALID_NAME;
-    h = CreateFileW(wide, access, share, NULL, how, FILE_ATTRIBUTE_NORMAL | (ours ? FILE_FLAG_OPEN_REPARSE_POINT : 0), NULL);
+    h = CreateFileW(wide, access, share, NULL, how,
+                    FILE_ATTRIBUTE_NORMAL | (ours ? FILE_FLAG_OPEN_REPARSE_POINT : 0), NULL);
     e = conc__wf_end(h != INVALID_HANDLE_VALUE, saved);
     conc__free(wide);
     if (e != 0) return e;
