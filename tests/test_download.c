@@ -1566,7 +1566,7 @@ static void lying_length(void) {
     char path[64];
     d.retries = -1;
     conc_event_set(&gate);
-    CHECK_R(get("/lie-1000000000000000-0/x", &i, &d), CONC_SYSTEM); /* a petabyte */
+    CHECK_R(get("/lie-4000000000000000000-0/x", &i, &d), CONC_SYSTEM); /* four exabytes */
     CHECK_HAS(i.record.error, "free");
     CHECK_EQ(i.record.received, 0);
     CHECK_EQ(i.record.bytes, 0);
