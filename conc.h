@@ -3937,34 +3937,39 @@ CONC_API long conc_procpool_pid(conc_procpool *pool, unsigned number);
  *
  *     conc_download("https://example.org/1.jpg", "1.jpg", NULL);
  *
- * At `path` there is, at every moment, what was there before or the whole new file, never a part: the bytes go to
- * path.part beside it, which is renamed when it is whole. Whole means: as long as the server said, with the checksum that
- * you gave. Everything that is worth it is tried again, with growing pauses, from where it broke off.
+ * At `path` there is, at every moment, what was there before or the whole new file, never a part: the bytes go
+ * to path.part beside it, which is renamed when it is whole. Whole means: as long as the server said, with the
+ * checksum that you gave. Everything that is worth it is tried again, with growing pauses, from where it broke
+ * off.
  *
- * WHAT IT DOES. libcurl speaks with the servers; queue, files, retries and limits are ours. Items wait in a queue of ours,
- * one for each host, and are handed to curl only when their turn comes: so none times out before it starts. Turns go round
- * the hosts, the most urgent items first, at most max_parallel at a time, at most max_per_host of one host. Connections are
- * kept and used again, HTTP/2 with many files on one connection where the server has it and there is TLS.
+ * WHAT IT DOES. libcurl speaks with the servers; queue, files, retries and limits are ours. Items wait in a
+ * queue of ours, one for each host, and are handed to curl only when their turn comes: so none times out before
+ * it starts. Turns go round the hosts, the most urgent items first, at most max_parallel at a time, at most
+ * max_per_host of one host. Connections are kept and used again, HTTP/2 with many files on one connection where
+ * the server has it and there is TLS.
  *
- * THE PART. path.part is created exclusively, follows no link, is locked, and readable by its owner alone until it is
- * whole. When a transfer takes long, and when it is broken off, a note beside it, path.part.info, keeps what has to be known
- * to go on: address, ETag or date, length. So a later call, also of another program, also after kill -9, goes on where this
- * one ended, give or take the last 256 KiB: Range with If-Range, by a strong ETag, or a Last-Modified that stands for one
- * (RFC 9110). If the file has changed at the server it begins anew, and so it does where the server gives neither, unless a
- * checksum will tell. (When the machine itself goes down, what was on its way to the disk may be missing in a part; that too
- * only a checksum tells.) A note that is a link, or not this user's alone, is none. A part that nobody can go on with is
- * removed; so are both files after success, and if the disk is full. One target is written by one download at a time: a
- * second one, here or in another process, gets CONC_BUSY.
+ * THE PART. path.part is created exclusively, follows no link, is locked, and readable by its owner alone until
+ * it is whole. When a transfer takes long, and when it is broken off, a note beside it, path.part.info, keeps
+ * what has to be known to go on: address, ETag or date, length. So a later call, also of another program, also
+ * after kill -9, goes on where this one ended, give or take the last 256 KiB: Range with If-Range, by a strong
+ * ETag, or a Last-Modified that stands for one (RFC 9110). If the file has changed at the server it begins
+ * anew, and so it does where the server gives neither, unless a checksum will tell. (When the machine itself
+ * goes down, what was on its way to the disk may be missing in a part; that too only a checksum tells.) A note
+ * that is a link, or not this user's alone, is none. A part that nobody can go on with is removed; so are both
+ * files after success, and if the disk is full. One target is written by one download at a time: a second one,
+ * here or in another process, gets CONC_BUSY.
  *
- * THE DISK. That the part cannot be made, as the directory is not there or not writable, and that the target is a directory,
- * is found before the server is asked. A length of which more is to come than the disk has free is CONC_SYSTEM before
- * a byte is written. Room is reserved if as much again stays free: a length is only what a server says (see max_bytes).
+ * THE DISK. That the part cannot be made, as the directory is not there or not writable, and that the target is
+ * a directory, is found before the server is asked. A length of which more is to come than the disk has free is
+ * CONC_SYSTEM before a byte is written. Room is reserved if as much again stays free: a length is only what a
+ * server says (see max_bytes).
  *
- * WHAT IT REFUSES. http, unless allow_http; every other scheme; redirects out of that set, or from https to http, or more
- * than max_redirects; a certificate or a host's name that is not right; control characters in addresses and headers; bytes
- * beyond max_bytes. Headers of yours go to the address's own host only. A user's name and password in an address go to its
- * server, and into no record, error or note. Names that a server gives are never used, and nothing is decompressed. What comes
- * with an answer that is not the file, a redirect's or an error's, is thrown away, and not waited for if it is long.
+ * WHAT IT REFUSES. http, unless allow_http; every other scheme; redirects out of that set, or from https to
+ * http, or more than max_redirects; a certificate or a host's name that is not right; control characters in
+ * addresses and headers; bytes beyond max_bytes. Headers of yours go to the address's own host only. A user's
+ * name and password in an address go to its server, and into no record, error or note. Names that a server
+ * gives are never used, and nothing is decompressed. What comes with an answer that is not the file, a
+ * redirect's or an error's, is thrown away, and not waited for if it is long.
  *
  * THREE ENGINES, one interface:
  *   CONC_DOWNLOAD_COROUTINES  all in one thread, as tasks of a loop (the default)
@@ -3972,9 +3977,9 @@ CONC_API long conc_procpool_pid(conc_procpool *pool, unsigned number);
  *   CONC_DOWNLOAD_PROCESSES   max_parallel processes, each with one transfer at a time; one that dies is replaced, and
  *                             its transfer tried again. How they are started: see process.h, as CONC_PROCESS_DEFAULT
  *
- * `#define CONC_WITH_CURL` wherever the header is included and downloads are used; link with -lcurl. Checksums want, beside
- * the implementation, `#define CONC_WITH_OPENSSL` and -lcrypto. In a child of fork() a session of the parent's says
- * CONC_FORKED. Not in a simulation.
+ * `#define CONC_WITH_CURL` wherever the header is included and downloads are used; link with -lcurl. Checksums
+ * want, beside the implementation, `#define CONC_WITH_OPENSSL` and -lcrypto. In a child of fork() a session of
+ * the parent's says CONC_FORKED. Not in a simulation.
  * ========================================================================================== */
 
 #ifndef CONC__DOWNLOAD_H
@@ -3991,7 +3996,8 @@ typedef struct conc_download_record {
     conc_result result;      /* CONC_PENDING until it has ended; then:
                                   CONC_OK        the file is there, whole
                                   CONC_FAILED    the server said no (http_code), or could not be reached
-                                  CONC_BROKEN    what came was cut off, not as long as it should be, or not of the checksum
+                                  CONC_BROKEN    what came was cut off, not as long as it should be, or not of
+                                                 the checksum
                                   CONC_TIMEOUT   one of the limits in time
                                   CONC_REJECTED  refused: a scheme, a redirect, a certificate, more than max_bytes
                                   CONC_SYSTEM    the file: no such directory, no permission, the disk is full, ...
@@ -4009,14 +4015,16 @@ typedef struct conc_download_record {
     double first_byte;       /* and until the first byte of the answer, */
     double total;            /* all attempts together, with all pauses */
     char error[256];         /* one sentence; "" if all is well */
-    char final_url[512];     /* where it came from, after redirects, without a user's name and password; cut if it is longer */
+    char final_url[512];     /* where it came from, after redirects, without a user's name and password; cut if
+                                it is longer */
 } conc_download_record;
 
 /* All zero but for url and path is right. */
 typedef struct conc_download_item {
     const char *url;
     const char *path;              /* the target. Its directory has to exist */
-    const char *checksum;          /* "sha256:9f86...", "sha512:...", "md5:...", or the hexadecimal digits alone; NULL: none */
+    const char *checksum;          /* "sha256:9f86...", "sha512:...", "md5:...", or the hexadecimal digits
+                                      alone; NULL: none */
     uint64_t size;                 /* how long it has to be; 0: as the server says */
     uint64_t max_bytes;            /* of this one, instead of the desc's; 0: that */
     int priority;                  /* higher first */
@@ -4039,8 +4047,9 @@ typedef struct conc_download_desc {
     conc_download_engine engine;
     unsigned max_parallel;         /* transfers at a time; 0: 16; at most 1000 */
     unsigned max_per_host;         /* of them, to one host (name and port); 0: as many as there may be */
-    unsigned segments;             /* a file of segment_min or more is fetched in so many pieces at a time, each of
-                                      which counts in the two limits above. 0 or 1: in one; at most 64. Not with processes */
+    unsigned segments;             /* a file of segment_min or more is fetched in so many pieces at a time, each
+                                      of which counts in the two limits above. 0 or 1: in one; at most 64. Not
+                                      with processes */
     uint64_t segment_min;          /* 0: 16 MiB */
 
     /* Which, and where from. */
@@ -4057,89 +4066,102 @@ typedef struct conc_download_desc {
     const char *ca_file;           /* certificates to trust, PEM; NULL: the system's */
     bool no_http2;
 
-    /* Trying again: what may go away by itself: no connection, a broken or stalled one, answers 408, 429, 500, 502, 503, 504. */
+    /* Trying again: what may go away by itself: no connection, a broken or stalled one, answers 408, 429, 500,
+     * 502, 503, 504. */
     int retries;                   /* in a row without any new byte; 0: 4; -1: none */
-    double retry_delay;            /* before the first; each next is twice as long, and all are shortened by up to a half, by
-                                      chance. 0: 0.5 */
+    double retry_delay;            /* before the first; each next is twice as long, and all are shortened by up
+                                      to a half, by chance. 0: 0.5 */
     double retry_delay_max;        /* 0: 30 */
-    double retry_after_max;        /* a server's Retry-After is heeded if it is no longer; else the item fails. 0: 120 */
+    double retry_after_max;        /* a server's Retry-After is heeded if it is no longer; else the item fails.
+                                      0: 120 */
 
     /* Limits. Time in the queue counts in none of them but the deadline. */
     double connect_timeout;        /* for name, connection and TLS; 0: 15 */
-    double stall_timeout;          /* so long without a byte of the body, or until an answer's head has come whole; 0: 30 */
-    uint64_t min_speed;            /* bytes a second; one that was slower over all of a stall_timeout has stalled, and what came
-                                      meanwhile is no reason to try once more (see retries). 0: 10; 1: hardly any limit. (A
-                                      server that is a little faster may go on as long as it likes: total_timeout) */
+    double stall_timeout;          /* so long without a byte of the body, or until an answer's head has come
+                                      whole; 0: 30 */
+    uint64_t min_speed;            /* bytes a second; one that was slower over all of a stall_timeout has
+                                      stalled, and what came meanwhile is no reason to try once more (see
+                                      retries). 0: 10; 1: hardly any limit. (A server that is a little faster
+                                      may go on as long as it likes: total_timeout) */
     double total_timeout;          /* of one item, from its first start, with all attempts; 0: none */
     conc_deadline deadline;        /* of everything; all zero: none */
     conc_cancel *cancel;           /* fired: as conc_downloader_cancel(). Must outlive the session */
 
     /* Files. */
     bool discard_parts;            /* what is not whole is removed at the end, also if one could go on with it */
-    bool sync;                     /* a file is on the disk, also what another call has fetched of it, before it gets its
-                                      name, and its name before it has ended. (If that last step alone fails, it is
-                                      there, and the result is CONC_SYSTEM) */
+    bool sync;                     /* a file is on the disk, also what another call has fetched of it, before it
+                                      gets its name, and its name before it has ended. (If that last step alone
+                                      fails, it is there, and the result is CONC_SYSTEM) */
     unsigned mode;                 /* its permissions, once whole; 0: 0666 less the umask. Not on Windows */
 
-    /* Watching. All are called in one thread at a time, none at the same time as another: in the loop's thread, the session's, or that of
-     * conc_download_all(). They must not block for long, and not call this session, but for conc_downloader_add() and
-     * conc_downloader_cancel(). */
+    /* Watching. All are called in one thread at a time, none at the same time as another: in the loop's thread,
+     * the session's, or that of conc_download_all(). They must not block for long, and not call this session,
+     * but for conc_downloader_add() and conc_downloader_cancel(). */
     void (*done)(const conc_download_item *item, void *user);  /* one has ended: item->record. Until it returns */
     void (*progress)(const struct conc_download_progress *progress, void *user); /* or conc_download_bars */
     double progress_every;         /* 0: 0.1 */
     void *user;                    /* handed to both */
 
-    conc_loop *loop;               /* CONC_DOWNLOAD_COROUTINES: whose tasks are to do it. It must be run, and outlive the session.
-                                      NULL: a thread of the session's own */
+    conc_loop *loop;               /* CONC_DOWNLOAD_COROUTINES: whose tasks are to do it. It must be run, and
+                                      outlive the session. NULL: a thread of the session's own */
     bool forget;                   /* a session does not keep what has ended for conc_downloader_results() */
 } conc_download_desc;
 
 /* ---- one call ------------------------------------------------------------------------------------------------- */
 
-/* Fetches `url` into the file at `path`. Blocks until that is done or given up: the record's result, and on failure its sentence in
- * conc_error_detail(). Also CONC_DEADLOCK: called by a coroutine (there: a conc_downloader). The calling thread's cancel token cancels
- * it: CONC_CANCELED; what came is kept, and the next call goes on. `desc` NULL: https alone, the defaults. */
+/* Fetches `url` into the file at `path`. Blocks until that is done or given up: the record's result, and on
+ * failure its sentence in conc_error_detail(). Also CONC_DEADLOCK: called by a coroutine (there: a
+ * conc_downloader). The calling thread's cancel token cancels it: CONC_CANCELED; what came is kept, and the
+ * next call goes on. `desc` NULL: https alone, the defaults. */
 CONC_API conc_result conc_download(const char *url, const char *path, const conc_download_desc *desc);
 
-/* Fetches n items, and sets the record of each. CONC_OK: all are there. CONC_FAILED: some are not, as their records say;
- * conc_error_detail() counts them and tells the first's. CONC_CANCELED, CONC_TIMEOUT (the desc's deadline): some
- * are not for that reason. CONC_DEADLOCK as above, CONC_INVALID, CONC_NO_MEMORY, CONC_NO_THREADS, CONC_FORKED, CONC_SYSTEM (libcurl cannot
- * begin): nothing was fetched. With coroutines all is done in the calling thread. */
+/* Fetches n items, and sets the record of each. CONC_OK: all are there. CONC_FAILED: some are not, as their
+ * records say; conc_error_detail() counts them and tells the first's. CONC_CANCELED, CONC_TIMEOUT (the desc's
+ * deadline): some are not for that reason. CONC_DEADLOCK as above, CONC_INVALID, CONC_NO_MEMORY,
+ * CONC_NO_THREADS, CONC_FORKED, CONC_SYSTEM (libcurl cannot begin): nothing was fetched. With coroutines all is
+ * done in the calling thread. */
 CONC_API conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc);
 
 /* ---- a session: items are added while it runs ------------------------------------------------------------------- */
 
-/* NULL, with conc_error_result(): CONC_INVALID (conc_error_detail() says what), CONC_NO_MEMORY, CONC_NO_THREADS, CONC_SYSTEM. */
+/* NULL, with conc_error_result(): CONC_INVALID (conc_error_detail() says what), CONC_NO_MEMORY,
+ * CONC_NO_THREADS, CONC_SYSTEM. */
 CONC_API conc_downloader *conc_downloader_new(const conc_download_desc *desc);
 
-/* Adds a copy of the item (and of its strings). The future stands for it: conc_op_future(f) waits for it in any world,
- * conc_future_cancel(f) cancels it alone (what came is kept in the part), conc_future_result(f) is its record's result. It is the
- * caller's to release; the download goes on without it. What is wrong with one item ends its future, not this call. NULL:
- * CONC_INVALID (NULL), CONC_NO_MEMORY, CONC_CLOSED, CONC_FORKED. Any thread; does not block. */
+/* Adds a copy of the item (and of its strings). The future stands for it: conc_op_future(f) waits for it in any
+ * world, conc_future_cancel(f) cancels it alone (what came is kept in the part), conc_future_result(f) is its
+ * record's result. It is the caller's to release; the download goes on without it. What is wrong with one item
+ * ends its future, not this call. NULL: CONC_INVALID (NULL), CONC_NO_MEMORY, CONC_CLOSED, CONC_FORKED. Any
+ * thread; does not block. */
 CONC_API conc_future *conc_downloader_add(conc_downloader *d, const conc_download_item *item);
-/* The record of a future that conc_downloader_add() gave; final once that has ended, and it lives as long as that. NULL: another's
- * future. */
+/* The record of a future that conc_downloader_add() gave; final once that has ended, and it lives as long as
+ * that. NULL: another's future. */
 CONC_API const conc_download_record *conc_download_record_of(const conc_future *f);
 /* Likewise the item, with its record. */
 CONC_API const conc_download_item *conc_download_item_of(const conc_future *f);
 
-/* What has ended, in that order: an iterator over conc_download_item, each with its record and strings that live until the next one is
- * asked for. next() waits; it ends with CONC_CLOSED when the session is closed and all have been given. One such iterator at a
- * time has each item once; close it before the session is freed. Failures that it gives have been seen (see future.h).
+/* What has ended, in that order: an iterator over conc_download_item, each with its record and strings that
+ * live until the next one is asked for. next() waits; it ends with CONC_CLOSED when the session is closed and
+ * all have been given. One such iterator at a time has each item once; close it before the session is freed.
+ * Failures that it gives have been seen (see future.h).
  *     CONC_FOREACH(conc_download_item, i, conc_downloader_results(d)) printf("%s: %s\n", i.path, i.record.error); */
 CONC_API conc_iter *conc_downloader_results(conc_downloader *d);
 
 /* No more items: CONC_OK, or CONC_CLOSED. Those added go on. Any thread; does not block. */
 CONC_API conc_result conc_downloader_close(conc_downloader *d);
-/* Closes it and cancels what has not ended: it ends soon, with CONC_CANCELED, parts kept. Any thread; does not block. */
+/* Closes it and cancels what has not ended: it ends soon, with CONC_CANCELED, parts kept. Any thread; does not
+ * block. */
 CONC_API conc_result conc_downloader_cancel(conc_downloader *d);
-/* Waits until it is closed and all have ended. CONC_OK, CONC_TIMEOUT, CONC_CANCELED, CONC_FORKED, CONC_INVALID (NULL, or not closed). If the
- * session is in a loop that nobody runs, the caller runs that meanwhile. And as an op. */
+/* Waits until it is closed and all have ended. CONC_OK, CONC_TIMEOUT, CONC_CANCELED, CONC_FORKED, CONC_INVALID
+ * (NULL, or not closed). If the session is in a loop that nobody runs, the caller runs that meanwhile. And as
+ * an op. */
 CONC_API conc_result conc_downloader_join(conc_downloader *d, conc_deadline deadline);
 CONC_API conc_op conc_op_downloader_end(conc_downloader *d);
-/* Frees it. CONC_BUSY, and nothing happens: it has not ended (close or cancel it and join it first). Futures stay. NULL is CONC_OK. */
+/* Frees it. CONC_BUSY, and nothing happens: it has not ended (close or cancel it and join it first). Futures
+ * stay. NULL is CONC_OK. */
 CONC_API conc_result conc_downloader_free(conc_downloader *d);
-/* Closes, joins for as long as it takes, and frees. CONC_OK; CONC_CANCELED (the thread's token fired: it is closed and not freed). */
+/* Closes, joins for as long as it takes, and frees. CONC_OK; CONC_CANCELED (the thread's token fired: it is
+ * closed and not freed). */
 CONC_API conc_result conc_downloader_finish(conc_downloader *d);
 
 /* ---- progress ---------------------------------------------------------------------------------------------------- */
@@ -4172,14 +4194,16 @@ typedef struct conc_download_progress {
     uint64_t *scratch;        /* 16 words for the function's own use, zero at first */
 } conc_download_progress;
 
-/* Bars on stderr: one for each active file, as many as fit, the rest in a line, and one in total, with speed and time
- * left, as wide as the terminal is at the moment. If stderr is no terminal: a line for each file that has ended, no codes. */
+/* Bars on stderr: one for each active file, as many as fit, the rest in a line, and one in total, with speed
+ * and time left, as wide as the terminal is at the moment. If stderr is no terminal: a line for each file that
+ * has ended, no codes. */
 CONC_API void conc_download_bars(const conc_download_progress *progress, void *user);
 
-/* ---- names -------------------------------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------------------------- */
 
-/* A file's name from an address: the last part of its path, decoded, "index.html" if that is empty. CONC_INVALID: it would be no
- * plain name: "..", separators, control characters, a leading dot, what Windows reserves, over 255 bytes; or `size` is too small. */
+/* A file's name from an address: the last part of its path, decoded, "index.html" if that is empty.
+ * CONC_INVALID: it would be no plain name: "..", separators, control characters, a leading dot, what Windows
+ * reserves, over 255 bytes; or `size` is too small. */
 CONC_API conc_result conc_download_name(const char *url, char *name, size_t size);
 
 #endif
@@ -10086,7 +10110,8 @@ static void conc__pf_close_quietly(intptr_t fd) {
 
 void conc__port_part_close(conc__port_part *part) {
     int saved = errno;
-    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN); /* a child of fork() that has it too does not keep it locked */
+    /* A child of fork() that has it too does not keep it locked. */
+    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN);
     errno = saved;
     conc__pf_close_quietly(part->fd);
     part->fd = -1;
@@ -10314,7 +10339,8 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
+/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does
+ * not count. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     struct stat s;
@@ -10340,7 +10366,8 @@ int conc__port_note_write(const char *path, const char *text, size_t size) {
     return e;
 }
 
-/* Linux tells; elsewhere it has to be changed for a moment, in which new files of other threads get fewer permissions. */
+/* Linux tells; elsewhere it has to be changed for a moment, in which new files of other threads get fewer
+ * permissions. */
 unsigned conc__port_umask(void) {
     int saved = errno;
     unsigned mask = 022;
@@ -10385,8 +10412,8 @@ bool conc__port_terminal(unsigned *columns, unsigned *rows) {
 /* ==== begin src/port_file_win32.c ==== */
 
 /* ============================================================================================
- * port, Windows: the files of downloads. Nothing but for CONC_WITH_CURL. A file that is being written is locked by being shared
- * with nobody but readers.
+ * port, Windows: the files of downloads. Nothing but for CONC_WITH_CURL. A file that is being written is locked
+ * by being shared with nobody but readers.
  * ========================================================================================== */
 
 #if defined(CONC_WITH_CURL) && CONC_OS_WINDOWS
@@ -29482,8 +29509,8 @@ conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_poo
  *     piece 1048576 52428800           still to come: from here, to before there
  *     end
  *
- * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to be worth it. A
- * part without a note that is whole and fits is nobody's, and is written anew.
+ * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to
+ * be worth it. A part without a note that is whole and fits is nobody's, and is written anew.
  * ========================================================================================== */
 
 #if defined(CONC_WITH_CURL)
@@ -29908,12 +29935,14 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 /* ==== begin src/download_curl.c ==== */
 
 /* ============================================================================================
- * downloads: the engine. A worker's tasks in its loop: one, the pump, starts and ends transfers; and for each socket that libcurl
- * wants to be watched one that waits for it. Between the two, libcurl's multi interface: it says which sockets and which
- * point in time it waits for, and is told when they are there (curl_multi_socket_action). Nothing polls, nothing blocks.
+ * downloads: the engine. A worker's tasks in its loop: one, the pump, starts and ends transfers; and for each
+ * socket that libcurl wants to be watched one that waits for it. Between the two, libcurl's multi interface: it
+ * says which sockets and which point in time it waits for, and is told when they are there
+ * (curl_multi_socket_action). Nothing polls, nothing blocks.
  *
- * A download's turn is a job: an open part and one transfer, or several, each for a piece of the file. When the last has ended the
- * job is judged: the file is whole, or the turn was in vain; then there will be another one, or not.
+ * A download's turn is a job: an open part and one transfer, or several, each for a piece of the file. When the
+ * last has ended the job is judged: the file is whole, or the turn was in vain; then there will be another one,
+ * or not.
  *
  * Redirects are followed here, not by libcurl, so that each step can be looked at: its scheme, its host.
  * ========================================================================================== */
@@ -29937,8 +29966,9 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
 #define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is looked and asked for before */
-/* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after kill -9. (One
- * takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB from a server that is very near.) */
+/* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after
+ * kill -9. (One takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB
+ * from a server that is very near.) */
 #define CONC__DL_NOTE_BYTES (256u << 10)
 #define CONC__DL_NOTE_NS 100000000
 #define CONC__DL_HASH_HERE (256u << 10) /* a checksum of no more than this is computed in the loop's thread */
@@ -30174,7 +30204,8 @@ static bool conc__engine_watch(conc__engine *e, curl_socket_t fd, int what) {
     return false;
 }
 
-/* libcurl: what it wants to know of a socket from now on. (An error here would end all transfers there are, and all to come.) */
+/* libcurl: what it wants to know of a socket from now on. (An error here would end all transfers there are, and
+ * all to come.) */
 static int conc__engine_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void *known) {
     conc__engine *e = (conc__engine *)engine;
     conc__dl_socket *s = (conc__dl_socket *)known;
@@ -30245,7 +30276,8 @@ static void conc__job_progress(conc__job_dl *job) {
     conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item->size);
 }
 
-/* A note, if it is time: for what takes long. In one piece one note is enough: how much is there, the part's length tells. */
+/* A note, if it is time: for what takes long. In one piece one note is enough: how much is there, the part's
+ * length tells. */
 static void conc__job_note(conc__job_dl *job, int64_t now) {
     bool is_due = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
     if (!is_due || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
@@ -30257,8 +30289,9 @@ static void conc__job_note(conc__job_dl *job, int64_t now) {
 }
 
 /* ---- bandwidth ----------------------------------------------------------------------------------------------
- * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go on. Those that wait go on in
- * turns, each for a while. (libcurl's own limit is one transfer's, and lets the first seconds pass.) */
+ * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go
+ * on. Those that wait go on in turns, each for a while. (libcurl's own limit is one transfer's, and lets the
+ * first seconds pass.) */
 
 static bool conc__transfer_may(conc__transfer *t, size_t n) {
     conc__engine *e = t->e;
@@ -30308,7 +30341,8 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
 
 /* ---- answers --------------------------------------------------------------------------------------------- */
 
-/* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or too long. */
+/* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or
+ * too long. */
 static bool conc__header_is(const char *line, size_t n, const char *name, char *out, size_t size) {
     size_t i;
     for (i = 0; name[i] != '\0'; i++) {
@@ -30386,7 +30420,8 @@ static bool conc__range_parse(const char *text, uint64_t *from, uint64_t *total)
     return true;
 }
 
-/* A date stands for what was changed then only if it could not have been changed again within that second (RFC 9110, 8.8.2.2). */
+/* A date stands for what was changed then only if it could not have been changed again within that second (RFC
+ * 9110, 8.8.2.2). */
 static bool conc__date_is_good(const conc__transfer *t) {
     time_t when = t->modified[0] != '\0' ? curl_getdate(t->modified, NULL) : (time_t)-1;
     return when != (time_t)-1 && t->date != 0 && t->date - (int64_t)when >= 2;
@@ -30426,7 +30461,8 @@ static void conc__job_divide(conc__transfer *t) {
     }
     file->piece_count = n;
     file->is_note_right = false;
-    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) { /* it says that there are no gaps */
+    /* (One that is there says that there are no gaps.) */
+    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) {
         file->piece_count = 0;
         job->next_piece = 0;
         return;
@@ -30822,7 +30858,8 @@ static void conc__job_is_wrong(conc__job_dl *job, conc_result r) {
     job->dl->starts_over = true;
 }
 
-/* A checksum that was not computed as the bytes came is computed in another thread: of a part, or of a target that is there. */
+/* A checksum that was not computed as the bytes came is computed in another thread: of a part, or of a target
+ * that is there. */
 typedef struct conc__verify {
     conc__download *dl;
     intptr_t fd;
@@ -30854,8 +30891,8 @@ static void conc__job_verified(conc__job_dl *job, const conc__verify *v) {
 
 static void conc__target_verified(conc__engine *e, const conc__verify *v);
 
-/* All of it is clean-up: what is under way is seen to its end, also if the loop's tasks are canceled (then so is the session,
- * which the thread sees). */
+/* All of it is clean-up: what is under way is seen to its end, also if the loop's tasks are canceled (then so
+ * is the session, which the thread sees). */
 CONC_CORO(conc__dl_verify, conc__engine *e; conc__job_dl *job; conc_thread *thread; conc__verify v;) {
     CO_BEGIN;
     CO_FINALLY;
@@ -30937,7 +30974,8 @@ static void conc__job_less(conc__job_dl *job) {
 /* Begins pieces that are due, as far as there is room. */
 static void conc__job_pieces(conc__job_dl *job) {
     conc__engine *e = job->e;
-    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK; /* (conc__engine_stop() sees transfers) */
+    /* (conc__engine_stop() sees transfers) */
+    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK;
     unsigned i;
     if (stopped != CONC_OK) conc__job_fails(job, stopped, false, conc_strerror(stopped));
     for (i = 0; i < job->file.piece_count && job->result == CONC_OK; i++) {
@@ -30999,7 +31037,8 @@ static void conc__job_open(conc__engine *e, conc__download *dl) {
         job->file.kept = job->before = job->file.pieces[0].at;
         job->file.piece_count = 0;
         job->file.is_note_right = false;
-        r = conc__dl_file_cut(&job->file, job->file.kept); /* what is behind a gap is not the rest of what is before it */
+        /* What is behind a gap is not the rest of what is before it. */
+        r = conc__dl_file_cut(&job->file, job->file.kept);
     }
     if (r != CONC_OK) {
         job->afresh = true;
@@ -31028,7 +31067,8 @@ static void conc__target_verified(conc__engine *e, const conc__verify *v) {
     conc__engine_stir(e);
 }
 
-/* Whether the target is there, and may be what is wanted: then the download is over, or will be, or goes on from there. */
+/* Whether the target is there, and may be what is wanted: then the download is over, or will be, or goes on
+ * from there. */
 static bool conc__job_exists(conc__engine *e, conc__download *dl) {
     intptr_t fd;
     uint64_t size = 0;
@@ -31078,8 +31118,8 @@ static void conc__transfer_times(conc__transfer *t) {
     }
 }
 
-/* Where a redirect leads, to be given to curl_free(). libcurl tells that only of an answer that has come to its end; NULL: it is
- * none, or nobody knows. */
+/* Where a redirect leads, to be given to curl_free(). libcurl tells that only of an answer that has come to its
+ * end; NULL: it is none, or nobody knows. */
 static char *conc__redirect_of(const conc__transfer *t, long code) {
     char *to = NULL;
 #if LIBCURL_VERSION_NUM >= 0x073e00
@@ -31284,7 +31324,8 @@ static void conc__engine_stop(conc__engine *e) {
     }
 }
 
-/* min_speed: looked at once in each stall_timeout of a body, but for those that our own limit has held up. Returns when again. */
+/* min_speed: looked at once in each stall_timeout of a body, but for those that our own limit has held up.
+ * Returns when again. */
 static int64_t conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
     const conc_download_desc *desc = &t->e->d->desc;
     if (t->body == CONC__BODY_UNKNOWN) return now + stall;
@@ -31299,8 +31340,8 @@ static int64_t conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stal
     return now + stall;
 }
 
-/* stall_timeout: until the answer's head has come, all of it, from when it could be asked for; then from one bit of the body to
- * the next. Returns when to look again. */
+/* stall_timeout: until the answer's head has come, all of it, from when it could be asked for; then from one
+ * bit of the body to the next. Returns when to look again. */
 static int64_t conc__transfer_stall(conc__transfer *t, int64_t now, int64_t stall) {
     int64_t due = (t->is_paused ? now : t->moved) + stall;
     curl_off_t us = 0;
@@ -31345,7 +31386,8 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
     }
 }
 
-/* One round: what is to be started, ended, told. Returns until when nothing need be done, if nothing happens; INT64_MIN: never again. */
+/* One round: what is to be started, ended, told. Returns until when nothing need be done, if nothing happens;
+ * INT64_MIN: never again. */
 static int64_t conc__engine_turn(conc__engine *e) {
     conc__dl_worker *w = e->w;
     int64_t until = INT64_MAX, now, paused = INT64_MAX;
@@ -31487,9 +31529,10 @@ void conc__dl_engine_free(conc__dl_worker *w) {
 /* ==== begin src/download_process.c ==== */
 
 /* ============================================================================================
- * downloads: the engine of processes. A worker's tasks in its loop: the pump, which hands out what there is to be done, and
- * one for each item under way, which speaks with a process: the item goes there by its channel, progress and the record come back.
- * Each process has a session of its own, with one transfer at a time, which also tries again.
+ * downloads: the engine of processes. A worker's tasks in its loop: the pump, which hands out what there is to
+ * be done, and one for each item under way, which speaks with a process: the item goes there by its channel,
+ * progress and the record come back. Each process has a session of its own, with one transfer at a time, which
+ * also tries again.
  *
  * A message begins with its kind; all else in it is the bytes of structs of this very program.
  * ========================================================================================== */
@@ -31611,7 +31654,8 @@ CONC_CORO(conc__dl_servant, conc__child *c; conc_future *f; conc_io in; conc_out
         if (self->co.result != CONC_OK) break;
         self->c->in.n = self->in.done;
         self->f = conc__child_begin(self->c);
-        if (self->f == NULL && conc__child_is_asked(self->c)) break; /* there is no memory: another process may have more */
+        /* There is no memory: another process may have more. */
+        if (self->f == NULL && conc__child_is_asked(self->c)) break;
         if (self->f == NULL) continue;                               /* a cancel that came too late */
         do {
             self->ops[0] = conc_op_future(self->f);
@@ -32009,8 +32053,8 @@ void conc__dl_crew_free(conc__dl_worker *w) {
 /* ==== begin src/download_bars.c ==== */
 
 /* ============================================================================================
- * downloads: progress for people, on stderr. On a terminal a picture that is drawn anew in its place each time; else a line
- * for each file that has ended.
+ * downloads: progress for people, on stderr. On a terminal a picture that is drawn anew in its place each time;
+ * else a line for each file that has ended.
  * ========================================================================================== */
 
 #if defined(CONC_WITH_CURL)
@@ -32075,8 +32119,8 @@ static bool conc__bars_is_control(unsigned char before, unsigned char c) {
     return c < ' ' || c == 127 || (second && (before < 0x80 || before == 0xC2));
 }
 
-/* The last part of a path, with nothing in it that a terminal would obey, in exactly `width` columns (if its characters are one byte each);
- * what is too long loses its middle. */
+/* The last part of a path, with nothing in it that a terminal would obey, in exactly `width` columns (if its
+ * characters are one byte each); what is too long loses its middle. */
 static const char *conc__bars_name(const char *path, char *out, size_t size, size_t width) {
     const char *name = path, *c;
     size_t n, i;
@@ -32237,14 +32281,16 @@ void conc_download_bars(const conc_download_progress *p, void *user) {
 /* ==== begin src/download.c ==== */
 
 /* ============================================================================================
- * downloads: the session: what is asked for, whose turn it is, what came of it. See download.h. Nothing here knows libcurl.
+ * downloads: the session: what is asked for, whose turn it is, what came of it. See download.h. Nothing here
+ * knows libcurl.
  *
- * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the list of those that run, and
- * then some worker has it; the list of those that are over and not told. Its future is claimed when its first turn comes, so that
- * one that is canceled in the queue ends there and then. One lock guards it all, and is held for a few instructions.
+ * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the
+ * list of those that run, and then some worker has it; the list of those that are over and not told. Its future
+ * is claimed when its first turn comes, so that one that is canceled in the queue ends there and then. One lock
+ * guards it all, and is held for a few instructions.
  *
- * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the lock, and sleeps: whoever
- * then changes something, under the lock, finds the mark and stirs it.
+ * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the
+ * lock, and sleeps: whoever then changes something, under the lock, finds the mark and stirs it.
  * ========================================================================================== */
 
 #if defined(CONC_WITH_CURL)
@@ -32489,8 +32535,8 @@ conc_op conc__op_stirred(conc__dl_worker *w) {
     return conc_op_make(&cls, w, NULL);
 }
 
-/* Release: what was done before is seen by the worker. A worker that is not there any more is not stirred: by the lock, or as it is
- * the caller itself. */
+/* Release: what was done before is seen by the worker. A worker that is not there any more is not stirred: by
+ * the lock, or as it is the caller itself. */
 void conc__dl_stir(conc__dl_worker *w) {
     if (conc__swap32(&w->stirred, 1, CONC__ACQ_REL) == 0) (void)conc__wake_waiters(&w->stirred, CONC__ANY_TAG, 1);
 }
@@ -33478,7 +33524,8 @@ static conc_result conc__results_attempt(conc_op *op) {
     return r;
 }
 
-/* What changes is changed under the session's lock, and then those who wait are woken, under the bucket's: entered before the look. */
+/* What changes is changed under the session's lock, and then those who wait are woken, under the bucket's:
+ * entered before the look. */
 static bool conc__results_arm(conc_op *op, conc_node *node) {
     conc_downloader *d = ((conc__dl_results *)op->object)->d;
     conc__bucket *b = conc__bucket_lock(&d->told);

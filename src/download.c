@@ -1,12 +1,14 @@
 /* ============================================================================================
- * downloads: the session: what is asked for, whose turn it is, what came of it. See download.h. Nothing here knows libcurl.
+ * downloads: the session: what is asked for, whose turn it is, what came of it. See download.h. Nothing here
+ * knows libcurl.
  *
- * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the list of those that run, and
- * then some worker has it; the list of those that are over and not told. Its future is claimed when its first turn comes, so that
- * one that is canceled in the queue ends there and then. One lock guards it all, and is held for a few instructions.
+ * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the
+ * list of those that run, and then some worker has it; the list of those that are over and not told. Its future
+ * is claimed when its first turn comes, so that one that is canceled in the queue ends there and then. One lock
+ * guards it all, and is held for a few instructions.
  *
- * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the lock, and sleeps: whoever
- * then changes something, under the lock, finds the mark and stirs it.
+ * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the
+ * lock, and sleeps: whoever then changes something, under the lock, finds the mark and stirs it.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -253,8 +255,8 @@ conc_op conc__op_stirred(conc__dl_worker *w) {
     return conc_op_make(&cls, w, NULL);
 }
 
-/* Release: what was done before is seen by the worker. A worker that is not there any more is not stirred: by the lock, or as it is
- * the caller itself. */
+/* Release: what was done before is seen by the worker. A worker that is not there any more is not stirred: by
+ * the lock, or as it is the caller itself. */
 void conc__dl_stir(conc__dl_worker *w) {
     if (conc__swap32(&w->stirred, 1, CONC__ACQ_REL) == 0) (void)conc__wake_waiters(&w->stirred, CONC__ANY_TAG, 1);
 }
@@ -1242,7 +1244,8 @@ static conc_result conc__results_attempt(conc_op *op) {
     return r;
 }
 
-/* What changes is changed under the session's lock, and then those who wait are woken, under the bucket's: entered before the look. */
+/* What changes is changed under the session's lock, and then those who wait are woken, under the bucket's:
+ * entered before the look. */
 static bool conc__results_arm(conc_op *op, conc_node *node) {
     conc_downloader *d = ((conc__dl_results *)op->object)->d;
     conc__bucket *b = conc__bucket_lock(&d->told);

@@ -1,10 +1,12 @@
 /* ============================================================================================
- * downloads: the engine. A worker's tasks in its loop: one, the pump, starts and ends transfers; and for each socket that libcurl
- * wants to be watched one that waits for it. Between the two, libcurl's multi interface: it says which sockets and which
- * point in time it waits for, and is told when they are there (curl_multi_socket_action). Nothing polls, nothing blocks.
+ * downloads: the engine. A worker's tasks in its loop: one, the pump, starts and ends transfers; and for each
+ * socket that libcurl wants to be watched one that waits for it. Between the two, libcurl's multi interface: it
+ * says which sockets and which point in time it waits for, and is told when they are there
+ * (curl_multi_socket_action). Nothing polls, nothing blocks.
  *
- * A download's turn is a job: an open part and one transfer, or several, each for a piece of the file. When the last has ended the
- * job is judged: the file is whole, or the turn was in vain; then there will be another one, or not.
+ * A download's turn is a job: an open part and one transfer, or several, each for a piece of the file. When the
+ * last has ended the job is judged: the file is whole, or the turn was in vain; then there will be another one,
+ * or not.
  *
  * Redirects are followed here, not by libcurl, so that each step can be looked at: its scheme, its host.
  * ========================================================================================== */
@@ -30,8 +32,9 @@
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
 #define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is looked and asked for before */
-/* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after kill -9. (One
- * takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB from a server that is very near.) */
+/* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after
+ * kill -9. (One takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB
+ * from a server that is very near.) */
 #define CONC__DL_NOTE_BYTES (256u << 10)
 #define CONC__DL_NOTE_NS 100000000
 #define CONC__DL_HASH_HERE (256u << 10) /* a checksum of no more than this is computed in the loop's thread */
@@ -267,7 +270,8 @@ static bool conc__engine_watch(conc__engine *e, curl_socket_t fd, int what) {
     return false;
 }
 
-/* libcurl: what it wants to know of a socket from now on. (An error here would end all transfers there are, and all to come.) */
+/* libcurl: what it wants to know of a socket from now on. (An error here would end all transfers there are, and
+ * all to come.) */
 static int conc__engine_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void *known) {
     conc__engine *e = (conc__engine *)engine;
     conc__dl_socket *s = (conc__dl_socket *)known;
@@ -338,7 +342,8 @@ static void conc__job_progress(conc__job_dl *job) {
     conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item->size);
 }
 
-/* A note, if it is time: for what takes long. In one piece one note is enough: how much is there, the part's length tells. */
+/* A note, if it is time: for what takes long. In one piece one note is enough: how much is there, the part's
+ * length tells. */
 static void conc__job_note(conc__job_dl *job, int64_t now) {
     bool is_due = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
     if (!is_due || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
@@ -350,8 +355,9 @@ static void conc__job_note(conc__job_dl *job, int64_t now) {
 }
 
 /* ---- bandwidth ----------------------------------------------------------------------------------------------
- * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go on. Those that wait go on in
- * turns, each for a while. (libcurl's own limit is one transfer's, and lets the first seconds pass.) */
+ * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go
+ * on. Those that wait go on in turns, each for a while. (libcurl's own limit is one transfer's, and lets the
+ * first seconds pass.) */
 
 static bool conc__transfer_may(conc__transfer *t, size_t n) {
     conc__engine *e = t->e;
@@ -401,7 +407,8 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
 
 /* ---- answers --------------------------------------------------------------------------------------------- */
 
-/* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or too long. */
+/* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or
+ * too long. */
 static bool conc__header_is(const char *line, size_t n, const char *name, char *out, size_t size) {
     size_t i;
     for (i = 0; name[i] != '\0'; i++) {
@@ -479,7 +486,8 @@ static bool conc__range_parse(const char *text, uint64_t *from, uint64_t *total)
     return true;
 }
 
-/* A date stands for what was changed then only if it could not have been changed again within that second (RFC 9110, 8.8.2.2). */
+/* A date stands for what was changed then only if it could not have been changed again within that second (RFC
+ * 9110, 8.8.2.2). */
 static bool conc__date_is_good(const conc__transfer *t) {
     time_t when = t->modified[0] != '\0' ? curl_getdate(t->modified, NULL) : (time_t)-1;
     return when != (time_t)-1 && t->date != 0 && t->date - (int64_t)when >= 2;
@@ -519,7 +527,8 @@ static void conc__job_divide(conc__transfer *t) {
     }
     file->piece_count = n;
     file->is_note_right = false;
-    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) { /* it says that there are no gaps */
+    /* (One that is there says that there are no gaps.) */
+    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) {
         file->piece_count = 0;
         job->next_piece = 0;
         return;
@@ -915,7 +924,8 @@ static void conc__job_is_wrong(conc__job_dl *job, conc_result r) {
     job->dl->starts_over = true;
 }
 
-/* A checksum that was not computed as the bytes came is computed in another thread: of a part, or of a target that is there. */
+/* A checksum that was not computed as the bytes came is computed in another thread: of a part, or of a target
+ * that is there. */
 typedef struct conc__verify {
     conc__download *dl;
     intptr_t fd;
@@ -947,8 +957,8 @@ static void conc__job_verified(conc__job_dl *job, const conc__verify *v) {
 
 static void conc__target_verified(conc__engine *e, const conc__verify *v);
 
-/* All of it is clean-up: what is under way is seen to its end, also if the loop's tasks are canceled (then so is the session,
- * which the thread sees). */
+/* All of it is clean-up: what is under way is seen to its end, also if the loop's tasks are canceled (then so
+ * is the session, which the thread sees). */
 CONC_CORO(conc__dl_verify, conc__engine *e; conc__job_dl *job; conc_thread *thread; conc__verify v;) {
     CO_BEGIN;
     CO_FINALLY;
@@ -1030,7 +1040,8 @@ static void conc__job_less(conc__job_dl *job) {
 /* Begins pieces that are due, as far as there is room. */
 static void conc__job_pieces(conc__job_dl *job) {
     conc__engine *e = job->e;
-    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK; /* (conc__engine_stop() sees transfers) */
+    /* (conc__engine_stop() sees transfers) */
+    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK;
     unsigned i;
     if (stopped != CONC_OK) conc__job_fails(job, stopped, false, conc_strerror(stopped));
     for (i = 0; i < job->file.piece_count && job->result == CONC_OK; i++) {
@@ -1092,7 +1103,8 @@ static void conc__job_open(conc__engine *e, conc__download *dl) {
         job->file.kept = job->before = job->file.pieces[0].at;
         job->file.piece_count = 0;
         job->file.is_note_right = false;
-        r = conc__dl_file_cut(&job->file, job->file.kept); /* what is behind a gap is not the rest of what is before it */
+        /* What is behind a gap is not the rest of what is before it. */
+        r = conc__dl_file_cut(&job->file, job->file.kept);
     }
     if (r != CONC_OK) {
         job->afresh = true;
@@ -1121,7 +1133,8 @@ static void conc__target_verified(conc__engine *e, const conc__verify *v) {
     conc__engine_stir(e);
 }
 
-/* Whether the target is there, and may be what is wanted: then the download is over, or will be, or goes on from there. */
+/* Whether the target is there, and may be what is wanted: then the download is over, or will be, or goes on
+ * from there. */
 static bool conc__job_exists(conc__engine *e, conc__download *dl) {
     intptr_t fd;
     uint64_t size = 0;
@@ -1171,8 +1184,8 @@ static void conc__transfer_times(conc__transfer *t) {
     }
 }
 
-/* Where a redirect leads, to be given to curl_free(). libcurl tells that only of an answer that has come to its end; NULL: it is
- * none, or nobody knows. */
+/* Where a redirect leads, to be given to curl_free(). libcurl tells that only of an answer that has come to its
+ * end; NULL: it is none, or nobody knows. */
 static char *conc__redirect_of(const conc__transfer *t, long code) {
     char *to = NULL;
 #if LIBCURL_VERSION_NUM >= 0x073e00
@@ -1377,7 +1390,8 @@ static void conc__engine_stop(conc__engine *e) {
     }
 }
 
-/* min_speed: looked at once in each stall_timeout of a body, but for those that our own limit has held up. Returns when again. */
+/* min_speed: looked at once in each stall_timeout of a body, but for those that our own limit has held up.
+ * Returns when again. */
 static int64_t conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
     const conc_download_desc *desc = &t->e->d->desc;
     if (t->body == CONC__BODY_UNKNOWN) return now + stall;
@@ -1392,8 +1406,8 @@ static int64_t conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stal
     return now + stall;
 }
 
-/* stall_timeout: until the answer's head has come, all of it, from when it could be asked for; then from one bit of the body to
- * the next. Returns when to look again. */
+/* stall_timeout: until the answer's head has come, all of it, from when it could be asked for; then from one
+ * bit of the body to the next. Returns when to look again. */
 static int64_t conc__transfer_stall(conc__transfer *t, int64_t now, int64_t stall) {
     int64_t due = (t->is_paused ? now : t->moved) + stall;
     curl_off_t us = 0;
@@ -1438,7 +1452,8 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
     }
 }
 
-/* One round: what is to be started, ended, told. Returns until when nothing need be done, if nothing happens; INT64_MIN: never again. */
+/* One round: what is to be started, ended, told. Returns until when nothing need be done, if nothing happens;
+ * INT64_MIN: never again. */
 static int64_t conc__engine_turn(conc__engine *e) {
     conc__dl_worker *w = e->w;
     int64_t until = INT64_MAX, now, paused = INT64_MAX;

@@ -11,8 +11,8 @@
  *     piece 1048576 52428800           still to come: from here, to before there
  *     end
  *
- * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to be worth it. A
- * part without a note that is whole and fits is nobody's, and is written anew.
+ * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to
+ * be worth it. A part without a note that is whole and fits is nobody's, and is written anew.
  * ========================================================================================== */
 
 #include "internal.h"

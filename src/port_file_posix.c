@@ -106,7 +106,8 @@ static void conc__pf_close_quietly(intptr_t fd) {
 
 void conc__port_part_close(conc__port_part *part) {
     int saved = errno;
-    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN); /* a child of fork() that has it too does not keep it locked */
+    /* A child of fork() that has it too does not keep it locked. */
+    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN);
     errno = saved;
     conc__pf_close_quietly(part->fd);
     part->fd = -1;
@@ -334,7 +335,8 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
+/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does
+ * not count. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     struct stat s;
@@ -360,7 +362,8 @@ int conc__port_note_write(const char *path, const char *text, size_t size) {
     return e;
 }
 
-/* Linux tells; elsewhere it has to be changed for a moment, in which new files of other threads get fewer permissions. */
+/* Linux tells; elsewhere it has to be changed for a moment, in which new files of other threads get fewer
+ * permissions. */
 unsigned conc__port_umask(void) {
     int saved = errno;
     unsigned mask = 022;

@@ -1,6 +1,6 @@
 /* ============================================================================================
- * port, Windows: the files of downloads. Nothing but for CONC_WITH_CURL. A file that is being written is locked by being shared
- * with nobody but readers.
+ * port, Windows: the files of downloads. Nothing but for CONC_WITH_CURL. A file that is being written is locked
+ * by being shared with nobody but readers.
  * ========================================================================================== */
 
 #include "internal.h"
