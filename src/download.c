@@ -1013,7 +1013,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
     }
     for (i = 0; desc->headers != NULL && desc->headers[i] != NULL; i++) {
         if (!conc__dl_is_line(desc->headers[i]) || strchr(desc->headers[i], ':') == NULL) {
-            return conc__fail(CONC_INVALID, "downloads: \"%.60s\" is no header", desc->headers[i]);
+            return conc__fail(CONC_INVALID, "downloads: headers[%zu] is no header", i); /* it may be a secret */
         }
     }
     if (desc->max_parallel == 0) desc->max_parallel = 16;

@@ -1721,6 +1721,7 @@ static void no_secrets(void) {
     char text[200], name[64];
     static const char *const wrong[] = {"ftp://user:secret@127.0.0.1/x", "user:secret@127.0.0.1/x", "http://user:secret@/x",
                                         "https://user:secret@x@:80/x"};
+    static const char *const headers[] = {"Authorization: secret\n", NULL};
     static const char *const paths[] = {"/ok-1000-0/x", "/404-1000-0/x", "/userhop-0-0/x", "/hop-1000-0/x"};
     d.retries = -1;
     for (k = 0; k < 4; k++) {
@@ -1739,6 +1740,10 @@ static void no_secrets(void) {
         CHECK_HAS(i.record.final_url, "http://127.0.0.1:");
         if (k == 2) CHECK_HAS(i.record.error, "ftp://127.0.0.1/x");
     }
+    d.headers = headers;
+    CHECK_R(conc_download(text, at("f"), &d), CONC_INVALID);
+    CHECK_NO_SECRET(conc_error_detail());
+    d.headers = NULL;
     d.allow_http = false;
     CHECK_R(conc_download(text, at("f"), &d), CONC_REJECTED);
     CHECK_NO_SECRET(conc_error_detail());
