@@ -49,8 +49,7 @@ typedef struct conc__pp_worker {
     uint32_t posted, taken, replied;
     uint32_t held;    /* tasks in its ring */
     size_t given;     /* tasks in its life */
-    bool rang, ended; /* the poller has told so: `ended`: its end of the channel is closed, or it is no more
-                                   */
+    bool rang, ended; /* the poller has told so; `ended`: its end of the channel is closed, or it is no more */
     bool ready;       /* its initialiser is known to have returned 0 */
     bool condemned;   /* it is being killed */
     bool broken;      /* what it shares is not what it should be */
@@ -99,8 +98,7 @@ struct conc_procpool {
     size_t unfinished;            /* conc__pp_items that have not ended, or whose end has not been told */
     uint32_t visits, visits_seen; /* by others than the keeper, with a result; those that it knows of */
     int64_t look_at;              /* when the keeper will look by itself */
-    unsigned failures;    /* workers that died before they were ready, or could not be started, since one was
-                                   ready */
+    unsigned failures;    /* workers that died before they were ready or could not be started, since one was ready */
     conc__pp_item *spare; /* to be used again */
     size_t spares;
     conc__pp_range *ranges; /* of buffers that are given out, by their place */
