@@ -5072,11 +5072,13 @@ CONC__LIB bool conc__port_terminal(unsigned *columns, unsigned *rows);
 /* ---- faults -----------------------------------------------------------------------------------------
  * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
  * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot
- * fail with the arguments it is given, or whose failure makes no difference, does not ask. */
+ * fail with the arguments it is given, or whose failure makes no difference, does not ask. CONC__FAULT_ONCE: a sticky
+ * plan does not go on with it, as what it stands for can be borne by one thread at a time. */
 #if defined(CONC_FAULTS)
 #include <errno.h>
 CONC__LIB int conc__fault(const char *text, const char *site, ...);
 #define CONC__FAULT(...) conc__fault(#__VA_ARGS__, __VA_ARGS__, 0)
+#define CONC__FAULT_ONCE(...) conc__fault("once " #__VA_ARGS__, __VA_ARGS__, 0)
 /* From now on the nth time that a site is passed (0: none) it fails, and if `sticky` each one after it, with the error
  * number `which` of its list (counted round). */
 CONC__LIB void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky);
@@ -5087,6 +5089,7 @@ CONC__LIB uint32_t conc__fault_passed(void);
 CONC__LIB bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size);
 #else
 #define CONC__FAULT(...) 0
+#define CONC__FAULT_ONCE(...) 0
 #endif
 
 /* ---- the real port beside the simulated one -------------------------------------------------------
@@ -6435,7 +6438,7 @@ conc__agent *conc__self(void) {
 conc__agent *conc__self(void) {
     conc__agent *me = (conc__agent *)conc__port_key_get();
     if (CONC__UNLIKELY(me == NULL)) {
-        me = CONC__FAULT("malloc: agent", ENOMEM) == 0 ? (conc__agent *)CONC__MALLOC(sizeof *me) : NULL;
+        me = CONC__FAULT_ONCE("malloc: agent", ENOMEM) == 0 ? (conc__agent *)CONC__MALLOC(sizeof *me) : NULL;
         if (me != NULL) {
             memset(me, 0, sizeof *me);
             if (!conc__port_key_set(me, conc__agent_end)) {
@@ -6511,8 +6514,7 @@ int conc__fault(const char *text, const char *site, ...) {
     int errors[8], error;
     va_list list;
     if (nth == 0 || n < nth || (n > nth && conc__peek32(&conc__fault_sticky) == 0)) return 0;
-    /* Threads without memory for a record of their own share one, which can only be right for one at a time: once. */
-    if (n > nth && (strstr(text, "malloc: agent") != NULL || strstr(text, "pthread_setspecific") != NULL)) return 0;
+    if (n > nth && text[0] != '"') return 0; /* CONC__FAULT_ONCE */
     va_start(list, site);
     while ((error = va_arg(list, int)) != 0) errors[count++] = error;
     va_end(list);
@@ -6964,7 +6966,7 @@ bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
         conc__storep(&conc__port_key_destroy, p, CONC__RELEASE);
     }
     /* (To take the value away again cannot fail.) */
-    return conc__port_key_made && (value == NULL || CONC__FAULT("pthread_setspecific", ENOMEM) == 0) &&
+    return conc__port_key_made && (value == NULL || CONC__FAULT_ONCE("pthread_setspecific", ENOMEM) == 0) &&
            pthread_setspecific(conc__port_key, value) == 0;
 }
 

@@ -270,7 +270,7 @@ conc__agent *conc__self(void) {
 conc__agent *conc__self(void) {
     conc__agent *me = (conc__agent *)conc__port_key_get();
     if (CONC__UNLIKELY(me == NULL)) {
-        me = CONC__FAULT("malloc: agent", ENOMEM) == 0 ? (conc__agent *)CONC__MALLOC(sizeof *me) : NULL;
+        me = CONC__FAULT_ONCE("malloc: agent", ENOMEM) == 0 ? (conc__agent *)CONC__MALLOC(sizeof *me) : NULL;
         if (me != NULL) {
             memset(me, 0, sizeof *me);
             if (!conc__port_key_set(me, conc__agent_end)) {

@@ -414,7 +414,7 @@ bool CONC__PORT(key_set)(void *value, void (*destroy)(void *)) {
         conc__storep(&conc__port_key_destroy, p, CONC__RELEASE);
     }
     /* (To take the value away again cannot fail.) */
-    return conc__port_key_made && (value == NULL || CONC__FAULT("pthread_setspecific", ENOMEM) == 0) &&
+    return conc__port_key_made && (value == NULL || CONC__FAULT_ONCE("pthread_setspecific", ENOMEM) == 0) &&
            pthread_setspecific(conc__port_key, value) == 0;
 }
 
