@@ -2,8 +2,8 @@
  * procpool: a pool of processes: tasks that may crash, hang, leak or take all memory, and harm nobody but themselves.
  *
  * The same tasks as a thread pool's, whose argument is a plain value: its bytes are copied to a worker process, the
- * function works on them in place there, and they come back as it has left them. So a program moves from threads to
- * processes by one line:
+ * function works on them in place there, and they come back as it has left them. (If it has changed none, nothing is
+ * written: the argument may be a literal.) So a program moves from threads to processes by one line:
  *      conc_pool_submit(pool, fn, &arg)    becomes    conc_procpool_submit(pool, fn, &arg, sizeof arg)
  * What pointers in the argument point to does not come along. Futures are those of future.h.
  *
