@@ -7784,7 +7784,8 @@ static int conc__epoll_sleep(int ep, conc__epoll_event *events, int max, int64_t
         memset(&one, 0, sizeof one);
         one.fd = ep;
         one.events = POLLIN;
-        return conc__net_poll(&one, 1, deadline_ns) <= 0 ? 0 : conc__sys_epoll_wait(ep, events, max, 0);
+        if (conc__net_poll(&one, 1, deadline_ns) == 0) return 0;
+        return conc__sys_epoll_wait(ep, events, max, 0); /* also if it could not wait: what there is is not overlooked */
     }
 }
 
