@@ -615,10 +615,12 @@ CONC__LIB int conc__fault(const char *text, const char *site, ...);
 /* From now on the nth time that a site is passed (0: none) it fails, and if `sticky` each one after it, with the error
  * number `which` of its list (counted round). */
 CONC__LIB void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky);
+/* Of which only those of that name count; NULL: all, as at first. */
+CONC__LIB void conc__fault_only(const char *site);
 /* How many sites have been passed since. */
 CONC__LIB uint32_t conc__fault_passed(void);
-/* The i-th fault that was made, by the names of its site and its error; false: there were not so many (or that many are not
- * kept). */
+/* The i-th kind of fault that was made, by the names of its site and its error; false: there were not so many (or that
+ * many are not kept). */
 CONC__LIB bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size);
 #else
 #define CONC__FAULT(...) 0
