@@ -4093,7 +4093,7 @@ CONC_API conc_result conc_download(const char *url, const char *path, const conc
 /* Fetches n items, and sets the record of each. CONC_OK: all are there. CONC_FAILED: some are not, as their records say;
  * conc_error_detail() counts them and tells the first's. CONC_CANCELED, CONC_TIMEOUT (the desc's deadline): some
  * are not for that reason. CONC_DEADLOCK as above, CONC_INVALID, CONC_NO_MEMORY, CONC_NO_THREADS, CONC_FORKED, CONC_SYSTEM (libcurl cannot
- * begin): nothing was fetched. With coroutines all is done in the calling thread. */
+ * begin): nothing was fetched, as each record says too. With coroutines all is done in the calling thread. */
 CONC_API conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc);
 
 /* ---- a session: items are added while it runs ------------------------------------------------------------------- */
@@ -33463,10 +33463,8 @@ static conc_result conc__dl_here(const char *what) {
     return conc__fail(CONC_DEADLOCK, "%s in a coroutine: its loop would stand still (there: a conc_downloader)", what);
 }
 
-conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
-    conc_result r = conc__dl_here("conc_download_all"), stopped;
+static conc_result conc__dl_items_check(const conc_download_item *items, size_t n) {
     size_t i;
-    if (r != CONC_OK) return r;
     if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
     for (i = 0; i < n; i++) {
         if (items[i].url == NULL || items[i].path == NULL) {
@@ -33474,8 +33472,21 @@ conc_result conc_download_all(conc_download_item *items, size_t n, const conc_do
                               items[i].url == NULL ? "url" : "path");
         }
     }
-    r = conc__dl_fetch(items, n, desc, &stopped);
-    return r == CONC_OK ? conc__dl_sum(items, n, stopped) : r;
+    return CONC_OK;
+}
+
+conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
+    conc_result r = conc__dl_here("conc_download_all"), stopped;
+    size_t i;
+    if (r == CONC_OK) r = conc__dl_items_check(items, n);
+    if (r == CONC_OK) r = conc__dl_fetch(items, n, desc, &stopped);
+    if (r == CONC_OK) return conc__dl_sum(items, n, stopped);
+    for (i = 0; items != NULL && i < n; i++) { /* nothing was fetched: a record that is all zero would say CONC_OK */
+        memset(&items[i].record, 0, sizeof items[i].record);
+        items[i].record.result = r;
+        (void)snprintf(items[i].record.error, sizeof items[i].record.error, "%s", conc_error_detail());
+    }
+    return r;
 }
 
 conc_result conc_download(const char *url, const char *path, const conc_download_desc *desc) {
