@@ -5949,8 +5949,9 @@ CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
 CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);
-/* Closes it: `keep`, with a note; else both are removed. Harmless if it is not open. */
-CONC__LIB void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
+/* Closes it: `keep`, with a note; else, or if that cannot be written, both are removed. Whether it is kept. Harmless if it is not
+ * open. */
+CONC__LIB bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
 /* It is whole: gives it its name, and closes it. */
 CONC__LIB conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync);
 
@@ -10134,7 +10135,8 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
 bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
     struct stat mine, there;
     int saved = errno;
-    bool is = part->fd >= 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 &&
+              mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
     errno = saved;
     return is;
 }
@@ -10244,7 +10246,8 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
     *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC);
     e = conc__pf_end((long)*fd, saved);
     if (e == 0) {
-        e = conc__pf_end(fstat((int)*fd, &s), saved);
+        e = CONC__FAULT("fstat: file", EIO);
+        if (e == 0) e = conc__pf_end(fstat((int)*fd, &s), saved);
         if (e == 0 && !S_ISREG(s.st_mode)) e = S_ISDIR(s.st_mode) ? EISDIR : EINVAL;
         if (e == 0) *size = (uint64_t)s.st_size;
     }
@@ -29481,7 +29484,7 @@ conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind) {
     int e = CONC__FAULT("EVP_DigestInit_ex", EIO);
     conc__hash_drop(h);
     h->kind = kind;
-    h->context = EVP_MD_CTX_new();
+    h->context = CONC__FAULT("EVP_MD_CTX_new", ENOMEM) != 0 ? NULL : EVP_MD_CTX_new();
     if (h->context == NULL) return conc__fail(CONC_NO_MEMORY, "no memory for a checksum");
     if (e == 0 && EVP_DigestInit_ex((EVP_MD_CTX *)h->context, md, NULL) == 1) return CONC_OK;
     conc__hash_drop(h);
@@ -29679,8 +29682,8 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     char *text;
     bool fits = false;
     int e = conc__port_file_open(file->note, &fd, &size);
+    file->is_noted = e == 0 || conc__port_file_kind_of(e) != CONC__FILE_MISSING; /* one that cannot be read is removed */
     if (e != 0) return;
-    file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
     if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
         text[done] = '\0';
@@ -29727,7 +29730,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);
         if (r != CONC_OK) {
-            conc__dl_file_close(file, url, true);
+            (void)conc__dl_file_close(file, url, true);
             return r;
         }
     }
@@ -29787,8 +29790,8 @@ conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     return CONC_OK;
 }
 
-void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
-    if (file->name == NULL) return;
+bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
+    if (file->name == NULL) return false;
     if (file->part.fd == -1) keep = false; /* Windows: it could not be renamed */
     if (keep && !file->is_note_right && conc__dl_file_note(file, url) != CONC_OK) keep = false;
     if (!keep) { /* while it is locked */
@@ -29798,6 +29801,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
     conc__port_part_close(&file->part);
     conc__free(file->name);
     file->name = file->note = NULL;
+    return keep;
 }
 
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
@@ -29848,7 +29852,9 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
-#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is asked for before */
+#if !defined(CONC__DL_RESERVE)
+#define CONC__DL_RESERVE (8u << 20) /* from this length on, room on the disk is asked for before */
+#endif
 #define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
 #define CONC__DL_NOTE_NS 1000000000
 #define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
@@ -30022,10 +30028,18 @@ static size_t conc__socket_ops(conc__dl_socket *s, conc_op ops[3]) {
     return n;
 }
 
+static void conc__engine_broken(conc__engine *e, CURLMcode m);
+
+/* Tells libcurl of a socket, or of its timer. */
 static void conc__engine_action(conc__engine *e, curl_socket_t fd, int what) {
     int running = 0;
-    (void)curl_multi_socket_action(e->multi, fd, what, &running);
-    if ((unsigned)running < e->count) conc__engine_stir(e); /* one has ended */
+    CURLMcode m = (CURLMcode)CONC__FAULT("curl_multi_socket_action", CURLM_OUT_OF_MEMORY, CURLM_INTERNAL_ERROR);
+    if (m == CURLM_OK) m = curl_multi_socket_action(e->multi, fd, what, &running);
+    if (m != CURLM_OK) {
+        conc__engine_broken(e, m);
+    } else if ((unsigned)running < e->count) {
+        conc__engine_stir(e); /* one has ended */
+    }
 }
 
 CONC_CORO(conc__dl_watch, conc__dl_socket *s; size_t n; conc_op ops[3];) {
@@ -30137,6 +30151,16 @@ static void conc__engine_unwatched(conc__engine *e, CURL *easy) {
     conc__engine_stir(e);
 }
 
+/* After an error libcurl knows of none of its transfers how it stands: all end in the pump's next round. */
+static void conc__engine_broken(conc__engine *e, CURLMcode m) {
+    conc__transfer *t;
+    for (t = e->active; t != NULL; t = t->next) {
+        conc__job_fails(t->job, m == CURLM_OUT_OF_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM, false, curl_multi_strerror(m));
+    }
+    e->alarms--;
+    conc__engine_stir(e);
+}
+
 static bool conc__job_can_resume(const conc__job_dl *job) {
     return job->file.etag[0] != '\0' || job->file.date[0] != '\0' || job->dl->hash != CONC__HASH_NONE;
 }
@@ -30195,10 +30219,13 @@ static void conc__transfer_unpause(conc__transfer *t) {
     t->is_paused = false;
 }
 
+static void conc__transfer_ended(conc__transfer *t, CURLcode c);
+
 /* Lets those go on for which there is enough again. Sets when to look again. */
 static void conc__engine_resume(conc__engine *e, int64_t now) {
     conc__transfer *t;
     size_t count = 0;
+    CURLcode c;
     if (now < e->resume) return;
     e->resume = INT64_MAX;
     for (t = e->paused; t != NULL; t = t->after) count++;
@@ -30207,7 +30234,12 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
         conc__transfer_unpause(t);
         t->moved = now;
         t->grant = e->d->desc.bandwidth / (1000000000 / CONC__DL_PAUSE_NS) / (count + 1) + CURL_MAX_WRITE_SIZE;
-        (void)curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        c = (CURLcode)CONC__FAULT("curl_easy_pause", CURLE_OUT_OF_MEMORY);
+        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        if (c == CURLE_OK) continue;
+        (void)curl_multi_remove_handle(e->multi, t->easy); /* what it has kept was not taken, and is lost */
+        conc__transfer_ended(t, c);
+        e->again = true;
     }
     if (e->paused != NULL) e->resume = now + CONC__DL_PAUSE_NS;
 }
@@ -30685,9 +30717,9 @@ static void conc__job_end(conc__job_dl *job) {
                            job->retry_after);
         }
         keep = kept && (delay >= 0 || !desc->discard_parts);
-        record->bytes = keep ? job->file.kept : 0;
         job->file.is_note_right = job->file.is_note_right && job->file.piece_count == 0;
-        conc__dl_file_close(&job->file, dl->item->url, keep);
+        keep = conc__dl_file_close(&job->file, dl->item->url, keep);
+        record->bytes = keep ? job->file.kept : 0;
         conc__dl_progress(dl, record->bytes, 0);
     }
     if (delay >= 0) {
@@ -31148,7 +31180,6 @@ static int64_t conc__engine_turn(conc__engine *e) {
     int64_t until = INT64_MAX, now, paused = INT64_MAX;
     conc__job_dl *job, *next;
     conc__download *dl = NULL;
-    int running;
     e->again = false;
     conc__dl_tell(w, &until);
     if (conc__dl_is_over(w)) return INT64_MIN;
@@ -31164,7 +31195,7 @@ static int64_t conc__engine_turn(conc__engine *e) {
     now = conc__port_clock_ns();
     if (e->timer <= now) {
         e->timer = INT64_MAX;
-        (void)curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        conc__engine_action(e, CURL_SOCKET_TIMEOUT, 0);
     }
     conc__engine_resume(e, now);
     conc__engine_check(e, now);

@@ -29,7 +29,9 @@
 
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
-#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is asked for before */
+#if !defined(CONC__DL_RESERVE)
+#define CONC__DL_RESERVE (8u << 20) /* from this length on, room on the disk is asked for before */
+#endif
 #define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
 #define CONC__DL_NOTE_NS 1000000000
 #define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
@@ -203,10 +205,18 @@ static size_t conc__socket_ops(conc__dl_socket *s, conc_op ops[3]) {
     return n;
 }
 
+static void conc__engine_broken(conc__engine *e, CURLMcode m);
+
+/* Tells libcurl of a socket, or of its timer. */
 static void conc__engine_action(conc__engine *e, curl_socket_t fd, int what) {
     int running = 0;
-    (void)curl_multi_socket_action(e->multi, fd, what, &running);
-    if ((unsigned)running < e->count) conc__engine_stir(e); /* one has ended */
+    CURLMcode m = (CURLMcode)CONC__FAULT("curl_multi_socket_action", CURLM_OUT_OF_MEMORY, CURLM_INTERNAL_ERROR);
+    if (m == CURLM_OK) m = curl_multi_socket_action(e->multi, fd, what, &running);
+    if (m != CURLM_OK) {
+        conc__engine_broken(e, m);
+    } else if ((unsigned)running < e->count) {
+        conc__engine_stir(e); /* one has ended */
+    }
 }
 
 CONC_CORO(conc__dl_watch, conc__dl_socket *s; size_t n; conc_op ops[3];) {
@@ -318,6 +328,16 @@ static void conc__engine_unwatched(conc__engine *e, CURL *easy) {
     conc__engine_stir(e);
 }
 
+/* After an error libcurl knows of none of its transfers how it stands: all end in the pump's next round. */
+static void conc__engine_broken(conc__engine *e, CURLMcode m) {
+    conc__transfer *t;
+    for (t = e->active; t != NULL; t = t->next) {
+        conc__job_fails(t->job, m == CURLM_OUT_OF_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM, false, curl_multi_strerror(m));
+    }
+    e->alarms--;
+    conc__engine_stir(e);
+}
+
 static bool conc__job_can_resume(const conc__job_dl *job) {
     return job->file.etag[0] != '\0' || job->file.date[0] != '\0' || job->dl->hash != CONC__HASH_NONE;
 }
@@ -376,10 +396,13 @@ static void conc__transfer_unpause(conc__transfer *t) {
     t->is_paused = false;
 }
 
+static void conc__transfer_ended(conc__transfer *t, CURLcode c);
+
 /* Lets those go on for which there is enough again. Sets when to look again. */
 static void conc__engine_resume(conc__engine *e, int64_t now) {
     conc__transfer *t;
     size_t count = 0;
+    CURLcode c;
     if (now < e->resume) return;
     e->resume = INT64_MAX;
     for (t = e->paused; t != NULL; t = t->after) count++;
@@ -388,7 +411,12 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
         conc__transfer_unpause(t);
         t->moved = now;
         t->grant = e->d->desc.bandwidth / (1000000000 / CONC__DL_PAUSE_NS) / (count + 1) + CURL_MAX_WRITE_SIZE;
-        (void)curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        c = (CURLcode)CONC__FAULT("curl_easy_pause", CURLE_OUT_OF_MEMORY);
+        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        if (c == CURLE_OK) continue;
+        (void)curl_multi_remove_handle(e->multi, t->easy); /* what it has kept was not taken, and is lost */
+        conc__transfer_ended(t, c);
+        e->again = true;
     }
     if (e->paused != NULL) e->resume = now + CONC__DL_PAUSE_NS;
 }
@@ -866,9 +894,9 @@ static void conc__job_end(conc__job_dl *job) {
                            job->retry_after);
         }
         keep = kept && (delay >= 0 || !desc->discard_parts);
-        record->bytes = keep ? job->file.kept : 0;
         job->file.is_note_right = job->file.is_note_right && job->file.piece_count == 0;
-        conc__dl_file_close(&job->file, dl->item->url, keep);
+        keep = conc__dl_file_close(&job->file, dl->item->url, keep);
+        record->bytes = keep ? job->file.kept : 0;
         conc__dl_progress(dl, record->bytes, 0);
     }
     if (delay >= 0) {
@@ -1329,7 +1357,6 @@ static int64_t conc__engine_turn(conc__engine *e) {
     int64_t until = INT64_MAX, now, paused = INT64_MAX;
     conc__job_dl *job, *next;
     conc__download *dl = NULL;
-    int running;
     e->again = false;
     conc__dl_tell(w, &until);
     if (conc__dl_is_over(w)) return INT64_MIN;
@@ -1345,7 +1372,7 @@ static int64_t conc__engine_turn(conc__engine *e) {
     now = conc__port_clock_ns();
     if (e->timer <= now) {
         e->timer = INT64_MAX;
-        (void)curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        conc__engine_action(e, CURL_SOCKET_TIMEOUT, 0);
     }
     conc__engine_resume(e, now);
     conc__engine_check(e, now);

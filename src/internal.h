@@ -738,8 +738,9 @@ CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
 CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);
-/* Closes it: `keep`, with a note; else both are removed. Harmless if it is not open. */
-CONC__LIB void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
+/* Closes it: `keep`, with a note; else, or if that cannot be written, both are removed. Whether it is kept. Harmless if it is not
+ * open. */
+CONC__LIB bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
 /* It is whole: gives it its name, and closes it. */
 CONC__LIB conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync);
 
