@@ -33509,7 +33509,7 @@ static conc_result conc__dl_items_check(const conc_download_item *items, size_t 
 }
 
 conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
-    conc_result r = conc__dl_here("conc_download_all"), stopped;
+    conc_result r = conc__dl_here("conc_download_all"), stopped = CONC_OK;
     size_t i;
     if (r == CONC_OK) r = conc__dl_items_check(items, n);
     if (r == CONC_OK) r = conc__dl_fetch(items, n, desc, &stopped);
