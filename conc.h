@@ -3937,27 +3937,39 @@ CONC_API long conc_procpool_pid(conc_procpool *pool, unsigned number);
  *
  *     conc_download("https://example.org/1.jpg", "1.jpg", NULL);
  *
- * At `path` there is, at every moment, what was there before or the whole new file, never a part: the bytes go to
- * path.part beside it, which is renamed when it is whole. Whole means: as long as the server said, with the checksum that
- * you gave. Everything that is worth it is tried again, with growing pauses, from where it broke off.
+ * At `path` there is, at every moment, what was there before or the whole new file, never a part: the bytes go
+ * to path.part beside it, which is renamed when it is whole. Whole means: as long as the server said, with the
+ * checksum that you gave. Everything that is worth it is tried again, with growing pauses, from where it broke
+ * off.
  *
- * WHAT IT DOES. libcurl speaks with the servers; queue, files, retries and limits are ours. Items wait in a queue of ours,
- * one for each host, and are handed to curl only when their turn comes: so none times out before it starts. Turns go round
- * the hosts, the most urgent items first, at most max_parallel at a time, at most max_per_host of one host. Connections are
- * kept and used again, HTTP/2 with many files on one connection where the server has it and there is TLS.
+ * WHAT IT DOES. libcurl speaks with the servers; queue, files, retries and limits are ours. Items wait in a
+ * queue of ours, one for each host, and are handed to curl only when their turn comes: so none times out before
+ * it starts. Turns go round the hosts, the most urgent items first, at most max_parallel at a time, at most
+ * max_per_host of one host. Connections are kept and used again, HTTP/2 with many files on one connection where
+ * the server has it and there is TLS.
  *
- * THE PART. path.part is created exclusively, follows no link, is locked, and readable by its owner alone until it is
- * whole. When a transfer takes long, and when it is broken off, a note beside it, path.part.info, keeps what has to be known
- * to go on: address, ETag or date, length. So a later call, also of another program, also after kill -9, goes on where this
- * one ended (Range with If-Range: if the file has changed at the server, it begins anew, and so it does where the server
- * gives neither ETag nor date, unless a checksum will tell). A part that nobody can go on with is removed; so are both files after
- * success, and if the disk is full. One target is written by one download at a time: a second one, here or in
- * another process, gets CONC_BUSY.
+ * THE PART. path.part is created exclusively, follows no link, is locked, and readable by its owner alone until
+ * it is whole. When a transfer takes long, and when it is broken off, a note beside it, path.part.info, keeps
+ * what has to be known to go on: address, ETag or date, length. So a later call, also of another program, also
+ * after kill -9, goes on where this one ended, give or take the last 256 KiB: Range with If-Range, by a strong
+ * ETag, or a Last-Modified that stands for one (RFC 9110). If the file has changed at the server it begins
+ * anew, and so it does where the server gives neither, unless a checksum will tell. (When the machine itself
+ * goes down, what was on its way to the disk may be missing in a part; that too only a checksum tells.) A note
+ * that is a link, or not this user's alone, is none. A part that nobody can go on with is removed; so are both
+ * files after success, and if the disk is full. One target is written by one download at a time: a second one,
+ * here or in another process, gets CONC_BUSY.
  *
- * WHAT IT REFUSES. http, unless allow_http; every other scheme; redirects out of that set, or from https to http, or more
- * than max_redirects; a certificate or a host's name that is not right; control characters in addresses and headers; bytes
- * beyond max_bytes. Headers of yours go to the address's own host only. Names that a server gives are never used, and nothing
- * is decompressed.
+ * THE DISK. That the part cannot be made, as the directory is not there or not writable, and that the target is
+ * a directory, is found before the server is asked. A length of which more is to come than the disk has free is
+ * CONC_SYSTEM before a byte is written. Room is reserved if as much again stays free: a length is only what a
+ * server says (see max_bytes).
+ *
+ * WHAT IT REFUSES. http, unless allow_http; every other scheme; redirects out of that set, or from https to
+ * http, or more than max_redirects; a certificate or a host's name that is not right; control characters in
+ * addresses and headers; bytes beyond max_bytes. Headers of yours go to the address's own host only. A user's
+ * name and password in an address go to its server, and into no record, error or note. Names that a server
+ * gives are never used, and nothing is decompressed. What comes with an answer that is not the file, a
+ * redirect's or an error's, is thrown away, and not waited for if it is long.
  *
  * THREE ENGINES, one interface:
  *   CONC_DOWNLOAD_COROUTINES  all in one thread, as tasks of a loop (the default)
@@ -3965,9 +3977,9 @@ CONC_API long conc_procpool_pid(conc_procpool *pool, unsigned number);
  *   CONC_DOWNLOAD_PROCESSES   max_parallel processes, each with one transfer at a time; one that dies is replaced, and
  *                             its transfer tried again. How they are started: see process.h, as CONC_PROCESS_DEFAULT
  *
- * `#define CONC_WITH_CURL` wherever the header is included and downloads are used; link with -lcurl. Checksums want, beside
- * the implementation, `#define CONC_WITH_OPENSSL` and -lcrypto. In a child of fork() a session of the parent's says
- * CONC_FORKED. Not in a simulation.
+ * `#define CONC_WITH_CURL` wherever the header is included and downloads are used; link with -lcurl. Checksums
+ * want, beside the implementation, `#define CONC_WITH_OPENSSL` and -lcrypto. In a child of fork() a session of
+ * the parent's says CONC_FORKED. Not in a simulation.
  * ========================================================================================== */
 
 #ifndef CONC__DOWNLOAD_H
@@ -3984,7 +3996,8 @@ typedef struct conc_download_record {
     conc_result result;      /* CONC_PENDING until it has ended; then:
                                   CONC_OK        the file is there, whole
                                   CONC_FAILED    the server said no (http_code), or could not be reached
-                                  CONC_BROKEN    what came was cut off, not as long as it should be, or not of the checksum
+                                  CONC_BROKEN    what came was cut off, not as long as it should be, or not of
+                                                 the checksum
                                   CONC_TIMEOUT   one of the limits in time
                                   CONC_REJECTED  refused: a scheme, a redirect, a certificate, more than max_bytes
                                   CONC_SYSTEM    the file: no such directory, no permission, the disk is full, ...
@@ -4002,14 +4015,16 @@ typedef struct conc_download_record {
     double first_byte;       /* and until the first byte of the answer, */
     double total;            /* all attempts together, with all pauses */
     char error[256];         /* one sentence; "" if all is well */
-    char final_url[512];     /* where it came from, after redirects; cut if it is longer */
+    char final_url[512];     /* where it came from, after redirects, without a user's name and password; cut if
+                                it is longer */
 } conc_download_record;
 
 /* All zero but for url and path is right. */
 typedef struct conc_download_item {
     const char *url;
     const char *path;              /* the target. Its directory has to exist */
-    const char *checksum;          /* "sha256:9f86...", "sha512:...", "md5:...", or the hexadecimal digits alone; NULL: none */
+    const char *checksum;          /* "sha256:9f86...", "sha512:...", "md5:...", or the hexadecimal digits
+                                      alone; NULL: none */
     uint64_t size;                 /* how long it has to be; 0: as the server says */
     uint64_t max_bytes;            /* of this one, instead of the desc's; 0: that */
     int priority;                  /* higher first */
@@ -4032,15 +4047,17 @@ typedef struct conc_download_desc {
     conc_download_engine engine;
     unsigned max_parallel;         /* transfers at a time; 0: 16; at most 1000 */
     unsigned max_per_host;         /* of them, to one host (name and port); 0: as many as there may be */
-    unsigned segments;             /* a file of segment_min or more is fetched in so many pieces at a time, each of
-                                      which counts in the two limits above. 0 or 1: in one; at most 64. Not with processes */
+    unsigned segments;             /* a file of segment_min or more is fetched in so many pieces at a time, each
+                                      of which counts in the two limits above. 0 or 1: in one; at most 64. Not
+                                      with processes */
     uint64_t segment_min;          /* 0: 16 MiB */
 
     /* Which, and where from. */
     bool allow_http;               /* http:// too; else https:// alone */
     int max_redirects;             /* 0: 10; -1: none */
-    bool keep_existing;            /* a target that is there (and has the checksum and size, if they are given) is left alone, and
-                                      nothing is fetched: CONC_OK. Else it is replaced */
+    bool keep_existing;            /* a target that is there (and has the checksum and size, if they are given) is left
+                                      alone, and nothing is fetched: CONC_OK. Else it is replaced. (Checksums of files
+                                      are computed in threads of their own) */
     uint64_t max_bytes;            /* of one file; 0: no limit */
     uint64_t bandwidth;            /* bytes a second, of all together; 0: no limit */
     const char *const *headers;    /* "Name: value", NULL at the end; for the item's own host alone */
@@ -4049,86 +4066,102 @@ typedef struct conc_download_desc {
     const char *ca_file;           /* certificates to trust, PEM; NULL: the system's */
     bool no_http2;
 
-    /* Trying again: what may go away by itself: no connection, a broken or stalled one, answers 408, 429, 500, 502, 503, 504. */
+    /* Trying again: what may go away by itself: no connection, a broken or stalled one, answers 408, 429, 500,
+     * 502, 503, 504. */
     int retries;                   /* in a row without any new byte; 0: 4; -1: none */
-    double retry_delay;            /* before the first; each next is twice as long, and all are shortened by up to a half, by
-                                      chance. 0: 0.5 */
+    double retry_delay;            /* before the first; each next is twice as long, and all are shortened by up
+                                      to a half, by chance. 0: 0.5 */
     double retry_delay_max;        /* 0: 30 */
-    double retry_after_max;        /* a server's Retry-After is heeded if it is no longer; else the item fails. 0: 120 */
+    double retry_after_max;        /* a server's Retry-After is heeded if it is no longer; else the item fails.
+                                      0: 120 */
 
     /* Limits. Time in the queue counts in none of them but the deadline. */
     double connect_timeout;        /* for name, connection and TLS; 0: 15 */
-    double stall_timeout;          /* as long without a byte; 0: 30 */
-    uint64_t min_speed;            /* bytes a second; one that was slower over the last stall_timeout has stalled. 0: any speed will do */
+    double stall_timeout;          /* so long without a byte of the body, or until an answer's head has come
+                                      whole; 0: 30 */
+    uint64_t min_speed;            /* bytes a second; one that was slower over all of a stall_timeout has
+                                      stalled, and what came meanwhile is no reason to try once more (see
+                                      retries). 0: 10; 1: hardly any limit. (A server that is a little faster
+                                      may go on as long as it likes: total_timeout) */
     double total_timeout;          /* of one item, from its first start, with all attempts; 0: none */
     conc_deadline deadline;        /* of everything; all zero: none */
     conc_cancel *cancel;           /* fired: as conc_downloader_cancel(). Must outlive the session */
 
     /* Files. */
     bool discard_parts;            /* what is not whole is removed at the end, also if one could go on with it */
-    bool sync;                     /* a file is on the disk before it gets its name, and its name before it has ended. (If that
-                                      last step alone fails, it is there, and the result is CONC_SYSTEM) */
+    bool sync;                     /* a file is on the disk, also what another call has fetched of it, before it
+                                      gets its name, and its name before it has ended. (If that last step alone
+                                      fails, it is there, and the result is CONC_SYSTEM) */
     unsigned mode;                 /* its permissions, once whole; 0: 0666 less the umask. Not on Windows */
 
-    /* Watching. All are called in one thread at a time, none at the same time as another: in the loop's thread, the session's, or that of
-     * conc_download_all(). They must not block for long, and not call this session, but for conc_downloader_add() and
-     * conc_downloader_cancel(). */
+    /* Watching. All are called in one thread at a time, none at the same time as another: in the loop's thread,
+     * the session's, or that of conc_download_all(). They must not block for long, and not call this session,
+     * but for conc_downloader_add() and conc_downloader_cancel(). */
     void (*done)(const conc_download_item *item, void *user);  /* one has ended: item->record. Until it returns */
     void (*progress)(const struct conc_download_progress *progress, void *user); /* or conc_download_bars */
     double progress_every;         /* 0: 0.1 */
     void *user;                    /* handed to both */
 
-    conc_loop *loop;               /* CONC_DOWNLOAD_COROUTINES: whose tasks are to do it. It must be run, and outlive the session.
-                                      NULL: a thread of the session's own */
+    conc_loop *loop;               /* CONC_DOWNLOAD_COROUTINES: whose tasks are to do it. It must be run, and
+                                      outlive the session. NULL: a thread of the session's own */
     bool forget;                   /* a session does not keep what has ended for conc_downloader_results() */
 } conc_download_desc;
 
 /* ---- one call ------------------------------------------------------------------------------------------------- */
 
-/* Fetches `url` into the file at `path`. Blocks until that is done or given up: the record's result, and on failure its sentence in
- * conc_error_detail(). Also CONC_DEADLOCK: called by a coroutine (there: a conc_downloader). The calling thread's cancel token cancels
- * it: CONC_CANCELED; what came is kept, and the next call goes on. `desc` NULL: https alone, the defaults. */
+/* Fetches `url` into the file at `path`. Blocks until that is done or given up: the record's result, and on
+ * failure its sentence in conc_error_detail(). Also CONC_DEADLOCK: called by a coroutine (there: a
+ * conc_downloader). The calling thread's cancel token cancels it: CONC_CANCELED; what came is kept, and the
+ * next call goes on. `desc` NULL: https alone, the defaults. */
 CONC_API conc_result conc_download(const char *url, const char *path, const conc_download_desc *desc);
 
-/* Fetches n items, and sets the record of each. CONC_OK: all are there. CONC_FAILED: some are not, as their records say;
- * conc_error_detail() counts them and tells the first's. CONC_CANCELED, CONC_TIMEOUT (the desc's deadline): some
- * are not for that reason. CONC_DEADLOCK as above, CONC_INVALID, CONC_NO_MEMORY, CONC_NO_THREADS, CONC_FORKED, CONC_SYSTEM (libcurl cannot
- * begin): nothing was fetched, as each record says too. With coroutines all is done in the calling thread. */
+/* Fetches n items, and sets the record of each. CONC_OK: all are there. CONC_FAILED: some are not, as their
+ * records say; conc_error_detail() counts them and tells the first's. CONC_CANCELED, CONC_TIMEOUT (the desc's
+ * deadline): some are not for that reason. CONC_DEADLOCK as above, CONC_INVALID, CONC_NO_MEMORY,
+ * CONC_NO_THREADS, CONC_FORKED, CONC_SYSTEM (libcurl cannot begin): nothing was fetched, as each record says
+ * too. With coroutines all is done in the calling thread. */
 CONC_API conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc);
 
 /* ---- a session: items are added while it runs ------------------------------------------------------------------- */
 
-/* NULL, with conc_error_result(): CONC_INVALID (conc_error_detail() says what), CONC_NO_MEMORY, CONC_NO_THREADS, CONC_SYSTEM. */
+/* NULL, with conc_error_result(): CONC_INVALID (conc_error_detail() says what), CONC_NO_MEMORY,
+ * CONC_NO_THREADS, CONC_SYSTEM. */
 CONC_API conc_downloader *conc_downloader_new(const conc_download_desc *desc);
 
-/* Adds a copy of the item (and of its strings). The future stands for it: conc_op_future(f) waits for it in any world,
- * conc_future_cancel(f) cancels it alone (what came is kept in the part), conc_future_result(f) is its record's result. It is the
- * caller's to release; the download goes on without it. What is wrong with one item ends its future, not this call. NULL:
- * CONC_INVALID (NULL), CONC_NO_MEMORY, CONC_CLOSED, CONC_FORKED. Any thread; does not block. */
+/* Adds a copy of the item (and of its strings). The future stands for it: conc_op_future(f) waits for it in any
+ * world, conc_future_cancel(f) cancels it alone (what came is kept in the part), conc_future_result(f) is its
+ * record's result. It is the caller's to release; the download goes on without it. What is wrong with one item
+ * ends its future, not this call. NULL: CONC_INVALID (NULL), CONC_NO_MEMORY, CONC_CLOSED, CONC_FORKED. Any
+ * thread; does not block. */
 CONC_API conc_future *conc_downloader_add(conc_downloader *d, const conc_download_item *item);
-/* The record of a future that conc_downloader_add() gave; final once that has ended, and it lives as long as that. NULL: another's
- * future. */
+/* The record of a future that conc_downloader_add() gave; final once that has ended, and it lives as long as
+ * that. NULL: another's future. */
 CONC_API const conc_download_record *conc_download_record_of(const conc_future *f);
 /* Likewise the item, with its record. */
 CONC_API const conc_download_item *conc_download_item_of(const conc_future *f);
 
-/* What has ended, in that order: an iterator over conc_download_item, each with its record and strings that live until the next one is
- * asked for. next() waits; it ends with CONC_CLOSED when the session is closed and all have been given. One such iterator at a
- * time has each item once; close it before the session is freed. Failures that it gives have been seen (see future.h).
+/* What has ended, in that order: an iterator over conc_download_item, each with its record and strings that
+ * live until the next one is asked for. next() waits; it ends with CONC_CLOSED when the session is closed and
+ * all have been given. One such iterator at a time has each item once; close it before the session is freed.
+ * Failures that it gives have been seen (see future.h).
  *     CONC_FOREACH(conc_download_item, i, conc_downloader_results(d)) printf("%s: %s\n", i.path, i.record.error); */
 CONC_API conc_iter *conc_downloader_results(conc_downloader *d);
 
 /* No more items: CONC_OK, or CONC_CLOSED. Those added go on. Any thread; does not block. */
 CONC_API conc_result conc_downloader_close(conc_downloader *d);
-/* Closes it and cancels what has not ended: it ends soon, with CONC_CANCELED, parts kept. Any thread; does not block. */
+/* Closes it and cancels what has not ended: it ends soon, with CONC_CANCELED, parts kept. Any thread; does not
+ * block. */
 CONC_API conc_result conc_downloader_cancel(conc_downloader *d);
-/* Waits until it is closed and all have ended. CONC_OK, CONC_TIMEOUT, CONC_CANCELED, CONC_FORKED, CONC_INVALID (NULL, or not closed). If the
- * session is in a loop that nobody runs, the caller runs that meanwhile. And as an op. */
+/* Waits until it is closed and all have ended. CONC_OK, CONC_TIMEOUT, CONC_CANCELED, CONC_FORKED, CONC_INVALID
+ * (NULL, or not closed). If the session is in a loop that nobody runs, the caller runs that meanwhile. And as
+ * an op. */
 CONC_API conc_result conc_downloader_join(conc_downloader *d, conc_deadline deadline);
 CONC_API conc_op conc_op_downloader_end(conc_downloader *d);
-/* Frees it. CONC_BUSY, and nothing happens: it has not ended (close or cancel it and join it first). Futures stay. NULL is CONC_OK. */
+/* Frees it. CONC_BUSY, and nothing happens: it has not ended (close or cancel it and join it first). Futures
+ * stay. NULL is CONC_OK. */
 CONC_API conc_result conc_downloader_free(conc_downloader *d);
-/* Closes, joins for as long as it takes, and frees. CONC_OK; CONC_CANCELED (the thread's token fired: it is closed and not freed). */
+/* Closes, joins for as long as it takes, and frees. CONC_OK; CONC_CANCELED (the thread's token fired: it is
+ * closed and not freed). */
 CONC_API conc_result conc_downloader_finish(conc_downloader *d);
 
 /* ---- progress ---------------------------------------------------------------------------------------------------- */
@@ -4161,14 +4194,16 @@ typedef struct conc_download_progress {
     uint64_t *scratch;        /* 16 words for the function's own use, zero at first */
 } conc_download_progress;
 
-/* Bars on stderr: one for each active file, as many as fit, the rest in a line, and one in total, with speed and time
- * left, as wide as the terminal is at the moment. If stderr is no terminal: a line for each file that has ended, no codes. */
+/* Bars on stderr: one for each active file, as many as fit, the rest in a line, and one in total, with speed
+ * and time left, as wide as the terminal is at the moment. If stderr is no terminal: a line for each file that
+ * has ended, no codes. */
 CONC_API void conc_download_bars(const conc_download_progress *progress, void *user);
 
-/* ---- names -------------------------------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------------------------- */
 
-/* A file's name from an address: the last part of its path, decoded, "index.html" if that is empty. CONC_INVALID: it would be no
- * plain name: "..", separators, control characters, a leading dot, what Windows reserves, over 255 bytes; or `size` is too small. */
+/* A file's name from an address: the last part of its path, decoded, "index.html" if that is empty.
+ * CONC_INVALID: it would be no plain name: "..", separators, control characters, a leading dot, what Windows
+ * reserves, over 255 bytes; or `size` is too small. */
 CONC_API conc_result conc_download_name(const char *url, char *name, size_t size);
 
 #endif
@@ -5008,6 +5043,8 @@ CONC__LIB void conc__port_part_close(conc__port_part *part);
 CONC__LIB bool conc__port_part_is_at(const conc__port_part *part, const char *path); /* false: that name is another file's now */
 CONC__LIB int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset); /* all of it */
 CONC__LIB int conc__port_part_truncate(const conc__port_part *part, uint64_t size);
+/* How many bytes the part has of its disk, and how many more are there for it; UINT64_MAX: nobody knows. `path`: its own. */
+CONC__LIB void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free);
 /* Has the system keep room for a length; what is no error where it cannot. The size stays. */
 CONC__LIB int conc__port_part_reserve(const conc__port_part *part, uint64_t size);
 CONC__LIB int conc__port_part_sync(const conc__port_part *part);
@@ -5017,12 +5054,15 @@ CONC__LIB int conc__port_part_publish(conc__port_part *part, const char *path, c
 /* The directory that a path stands in is brought to the disk. */
 CONC__LIB int conc__port_directory_sync(const char *path);
 
+CONC__LIB bool conc__port_is_directory(const char *path); /* not: a link to one */
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
+/* Likewise a note. Follows no link; what is not this user's alone is an error. */
+CONC__LIB int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size);
 CONC__LIB int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done); /* 0 done: its end */
 CONC__LIB void conc__port_file_close(intptr_t fd);
-/* A short text, readable by its owner alone, over what was there. */
+/* A short text, readable by its owner alone, over what was there, or in its place if that is no note: see above. */
 CONC__LIB int conc__port_note_write(const char *path, const char *text, size_t size);
 CONC__LIB unsigned conc__port_umask(void);
 /* The terminal at stderr; false: it is none. */
@@ -5909,6 +5949,7 @@ typedef struct conc__hash {
     void *context; /* OpenSSL's */
 } conc__hash;
 #define CONC__HASH_BYTES 64
+#define CONC__URL_MAX 8000u
 /* What the text says; `kind` NONE: there is none. CONC_INVALID: it says nothing, or there is nothing here that could compute it. */
 CONC__LIB conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind);
@@ -5916,8 +5957,6 @@ CONC__LIB conc_result conc__hash_add(conc__hash *h, const void *data, size_t siz
 /* Compares; CONC_BROKEN: it is another one. Ends it, as does conc__hash_drop(), which is harmless again. */
 CONC__LIB conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB void conc__hash_drop(conc__hash *h);
-/* The checksum of the first `size` bytes of an open file. Blocks for as long as that takes. */
-CONC__LIB conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]);
 
 /* A target's part, while it is written. What is known of the file at the server stands in its note as well. */
 #define CONC__PIECES 64
@@ -5945,7 +5984,7 @@ CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data,
 CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
 /* Has so many bytes of it, and no more. */
 CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
-/* Has the system keep room for its length. */
+/* Looks whether there is room for its length, which is what a server says; and has the system keep it, if as much stays free. */
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
 CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);
@@ -6086,12 +6125,19 @@ CONC__LIB double conc__dl_backoff(const conc_download_desc *desc, unsigned fruit
 CONC__LIB int64_t conc__dl_spend(conc_downloader *d, size_t n, int64_t now);
 /* Whether the download has to end now: CONC_OK, or what it ends with. */
 CONC__LIB conc_result conc__dl_stopped(conc__download *dl);
+/* Whether the first `size` bytes of an open file have the download's checksum: CONC_OK, CONC_BROKEN. Blocks for as long as that
+ * takes, or until the download has to end: that result. */
+CONC__LIB conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__download *dl);
 /* Whether nothing is left to be done, nor will come. The worker that has heard so says at its end that it has ended, and then touches neither
  * itself nor the session. */
 CONC__LIB bool conc__dl_is_over(conc__dl_worker *w);
 CONC__LIB void conc__dl_worker_ends(conc__dl_worker *w);
 CONC__LIB void conc__dl_stir(conc__dl_worker *w);
 CONC__LIB conc_op conc__op_stirred(conc__dl_worker *w);
+/* A URL without what it says of a user: the length of its scheme and "://", and where its host begins. */
+CONC__LIB size_t conc__url_bare(const char *url, const char **host);
+/* It, so, cut if it is too long: for people. Returns `text`. */
+CONC__LIB const char *conc__url_shown(const char *url, char *text, size_t size);
 /* "host:port" of a URL, in small letters, into `name`; and whether it is https. CONC_INVALID, CONC_REJECTED (another scheme). */
 CONC__LIB conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https);
 
@@ -9995,6 +10041,7 @@ void conc__port_block_free(conc__port_block *b) {
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 #if CONC_OS_LINUX
@@ -10070,6 +10117,11 @@ conc__port_file_kind conc__port_file_kind_of(int error) {
     }
 }
 
+/* A plain file of this user's, of one name. */
+static bool conc__pf_is_ours(const struct stat *s) {
+    return S_ISREG(s->st_mode) && s->st_nlink == 1 && (unsigned)s->st_uid == conc__pf_geteuid();
+}
+
 /* ---- the part -------------------------------------------------------------------------------------------- */
 
 static void conc__pf_close_quietly(intptr_t fd) {
@@ -10080,7 +10132,8 @@ static void conc__pf_close_quietly(intptr_t fd) {
 
 void conc__port_part_close(conc__port_part *part) {
     int saved = errno;
-    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN); /* a child of fork() that has it too does not keep it locked */
+    /* A child of fork() that has it too does not keep it locked. */
+    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN);
     errno = saved;
     conc__pf_close_quietly(part->fd);
     part->fd = -1;
@@ -10111,8 +10164,7 @@ static int conc__part_try(const char *path, conc__port_part *part) {
     if (fstat((int)part->fd, &mine) < 0) return errno;
     if (stat(path, &there) < 0) return errno == ENOENT ? CONC__PART_AGAIN : errno;
     if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) return CONC__PART_AGAIN;
-    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid()))
-        return EEXIST;
+    if (!part->is_new && !conc__pf_is_ours(&mine)) return EEXIST;
     part->size = (uint64_t)mine.st_size;
     part->id = (uint64_t)mine.st_ino;
     return (mine.st_mode & 077) != 0 && conc__pf_fchmod((int)part->fd, 0600) < 0 ? errno : 0;
@@ -10166,6 +10218,20 @@ int conc__port_part_write(const conc__port_part *part, const void *data, size_t 
 int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
     int saved = errno, e = CONC__FAULT("ftruncate", EIO);
     return e != 0 ? e : conc__pf_end(conc__pf_ftruncate((int)part->fd, (off_t)size), saved);
+}
+
+void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free) {
+    struct stat s;
+    struct statvfs disk;
+    int saved = errno;
+    (void)path;
+    *held = fstat((int)part->fd, &s) == 0 ? (uint64_t)s.st_blocks * 512 : 0;
+    *free = UINT64_MAX;
+    if (fstatvfs((int)part->fd, &disk) == 0 && disk.f_blocks != 0) { /* (some tell of no blocks at all) */
+        uint64_t blocks = (uint64_t)(conc__pf_geteuid() == 0 ? disk.f_bfree : disk.f_bavail);
+        if (disk.f_frsize != 0 && blocks <= UINT64_MAX / disk.f_frsize) *free = blocks * disk.f_frsize;
+    }
+    errno = saved;
 }
 
 int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
@@ -10233,22 +10299,37 @@ int conc__port_directory_sync(const char *path) {
 
 /* ---- other files ----------------------------------------------------------------------------------------- */
 
+bool conc__port_is_directory(const char *path) {
+    struct stat s;
+    int saved = errno;
+    bool is = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+    if (is) { /* (lstat() is hidden) */
+        int fd = conc__pf_open(path, O_RDONLY | CONC__O_PLAIN);
+        if (fd < 0 && errno == ELOOP) is = false;
+        conc__pf_close_quietly(fd);
+    }
+    errno = saved;
+    return is;
+}
+
 int conc__port_file_remove(const char *path) {
     int saved = errno, e = CONC__FAULT("unlink", EACCES);
     return e != 0 ? e : conc__pf_end(conc__pf_unlink(path), saved);
 }
 
-int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+/* `how`: in addition. */
+static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t *size) {
     struct stat s;
     int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT);
     *fd = -1;
     if (e != 0) return e;
-    *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC);
+    *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
     e = conc__pf_end((long)*fd, saved);
     if (e == 0) {
         e = CONC__FAULT("fstat: file", EIO);
         if (e == 0) e = conc__pf_end(fstat((int)*fd, &s), saved);
         if (e == 0 && !S_ISREG(s.st_mode)) e = S_ISDIR(s.st_mode) ? EISDIR : EINVAL;
+        if (e == 0 && how != 0 && !conc__pf_is_ours(&s)) e = EPERM;
         if (e == 0) *size = (uint64_t)s.st_size;
     }
     if (e != 0) {
@@ -10256,6 +10337,14 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
         *fd = -1;
     }
     return e;
+}
+
+int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__pf_open_file(path, 0, fd, size);
+}
+
+int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__pf_open_file(path, CONC__O_PLAIN, fd, size);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -10274,20 +10363,21 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-static bool conc__pf_is_ours(int fd) {
-    struct stat s;
-    return fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_nlink == 1 && (unsigned)s.st_uid == conc__pf_geteuid();
-}
-
-/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
+/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does
+ * not count. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
+    struct stat s;
     int saved = errno, e = CONC__FAULT("open: note", EACCES, ENOSPC, EMFILE);
     if (e != 0) return e;
     note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | CONC__O_PLAIN, 0600);
-    if (note.fd >= 0 && !conc__pf_is_ours((int)note.fd)) { /* not a note, or not ours alone */
+    if (note.fd >= 0 && (fstat((int)note.fd, &s) < 0 || !conc__pf_is_ours(&s))) {
         conc__pf_close_quietly(note.fd);
-        (void)conc__pf_unlink(path);
+        note.fd = -1;
+        errno = EPERM;
+    }
+    if (note.fd < 0 && errno != ENOSPC && errno != EMFILE && errno != ENFILE && conc__pf_unlink(path) == 0) {
+        /* a link, a fifo, another's: no note */
         note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | O_EXCL | CONC__O_PLAIN, 0600);
     }
     e = conc__pf_end((long)note.fd, saved);
@@ -10300,7 +10390,8 @@ int conc__port_note_write(const char *path, const char *text, size_t size) {
     return e;
 }
 
-/* Linux tells; elsewhere it has to be changed for a moment, in which new files of other threads get fewer permissions. */
+/* Linux tells; elsewhere it has to be changed for a moment, in which new files of other threads get fewer
+ * permissions. */
 unsigned conc__port_umask(void) {
     int saved = errno;
     unsigned mask = 022;
@@ -10345,8 +10436,8 @@ bool conc__port_terminal(unsigned *columns, unsigned *rows) {
 /* ==== begin src/port_file_win32.c ==== */
 
 /* ============================================================================================
- * port, Windows: the files of downloads. Nothing but for CONC_WITH_CURL. A file that is being written is locked by being shared
- * with nobody but readers.
+ * port, Windows: the files of downloads. Nothing but for CONC_WITH_CURL. A file that is being written is locked
+ * by being shared with nobody but readers.
  * ========================================================================================== */
 
 #if defined(CONC_WITH_CURL) && CONC_OS_WINDOWS
@@ -10387,9 +10478,10 @@ static HANDLE conc__wf_handle(intptr_t fd) {
     return (HANDLE)fd;
 }
 
-/* A link is opened itself, and then is no plain file. */
-static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size,
-                         uint64_t *id) {
+/* A plain file. `ours`: of one name, and no link: that is opened itself, and then is no plain file. */
+static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, bool ours, intptr_t *fd,
+                         uint64_t *size, uint64_t *id) {
+    DWORD links = ours ? FILE_ATTRIBUTE_REPARSE_POINT : 0;
     BY_HANDLE_FILE_INFORMATION info;
     DWORD saved = GetLastError();
     WCHAR *wide = conc__wf_path(path);
@@ -10397,13 +10489,15 @@ static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how,
     int e;
     *fd = -1;
     if (wide == NULL) return ERROR_INVALID_NAME;
-    h = CreateFileW(wide, access, share, NULL, how, FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
+    h = CreateFileW(wide, access, share, NULL, how,
+                    FILE_ATTRIBUTE_NORMAL | (ours ? FILE_FLAG_OPEN_REPARSE_POINT : 0), NULL);
     e = conc__wf_end(h != INVALID_HANDLE_VALUE, saved);
     conc__free(wide);
     if (e != 0) return e;
     e = conc__wf_end(GetFileInformationByHandle(h, &info), saved);
     if (e == 0 && (GetFileType(h) != FILE_TYPE_DISK ||
-                   (info.dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_REPARSE_POINT)) != 0)) {
+                   (info.dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | links)) != 0 ||
+                   (ours && info.nNumberOfLinks != 1))) {
         e = ERROR_FILE_EXISTS;
     }
     if (e != 0) {
@@ -10430,13 +10524,13 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
     part->fd = -1;
     part->is_new = true;
     if (e == 0) {
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size,
-                          &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, true, &part->fd,
+                          &part->size, &part->id);
     }
     if (e == ERROR_FILE_EXISTS) {
         part->is_new = false;
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size,
-                          &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, true, &part->fd,
+                          &part->size, &part->id);
     }
     return e;
 }
@@ -10486,6 +10580,24 @@ int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
     return e != 0 ? e : conc__wf_end(SetEndOfFile(conc__wf_handle(part->fd)), saved);
 }
 
+void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free) {
+    FILE_STANDARD_INFO info;
+    ULARGE_INTEGER bytes;
+    DWORD saved = GetLastError();
+    WCHAR *directory = conc__wf_path(path);
+    size_t n = directory != NULL ? wcslen(directory) : 0;
+    *held = 0;
+    *free = UINT64_MAX;
+    if (GetFileInformationByHandleEx(conc__wf_handle(part->fd), FileStandardInfo, &info, (DWORD)sizeof info) != 0)
+        *held = (uint64_t)info.AllocationSize.QuadPart;
+    while (n > 0 && directory[n - 1] != L'/' && directory[n - 1] != L'\\' && directory[n - 1] != L':') n--;
+    if (directory != NULL) directory[n] = L'\0';
+    if (directory != NULL && GetDiskFreeSpaceExW(n > 0 ? directory : NULL, &bytes, NULL, NULL) != 0)
+        *free = (uint64_t)bytes.QuadPart;
+    conc__free(directory);
+    SetLastError(saved);
+}
+
 int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
     FILE_ALLOCATION_INFO room;
     DWORD saved = GetLastError();
@@ -10527,6 +10639,15 @@ int conc__port_directory_sync(const char *path) {
 
 /* ---- other files ----------------------------------------------------------------------------------------- */
 
+bool conc__port_is_directory(const char *path) {
+    DWORD saved = GetLastError();
+    WCHAR *wide = conc__wf_path(path);
+    DWORD is = wide != NULL ? GetFileAttributesW(wide) : INVALID_FILE_ATTRIBUTES;
+    conc__free(wide);
+    SetLastError(saved);
+    return is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY) != 0;
+}
+
 int conc__port_file_remove(const char *path) {
     DWORD saved = GetLastError();
     WCHAR *wide = conc__wf_path(path);
@@ -10537,13 +10658,21 @@ int conc__port_file_remove(const char *path) {
     return e;
 }
 
-int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+static int conc__wf_open_file(const char *path, bool ours, intptr_t *fd, uint64_t *size) {
     uint64_t id;
     int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
     *fd = -1;
     return e != 0 ? e
                   : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-                                  OPEN_EXISTING, fd, size, &id);
+                                  OPEN_EXISTING, ours, fd, size, &id);
+}
+
+int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__wf_open_file(path, false, fd, size);
+}
+
+int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__wf_open_file(path, true, fd, size);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -10562,7 +10691,11 @@ int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     int e = CONC__FAULT("open: note", ERROR_ACCESS_DENIED);
-    if (e == 0) e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, OPEN_ALWAYS, &note.fd, &note.size, &note.id);
+    if (e != 0) return e;
+    e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, OPEN_ALWAYS, true, &note.fd, &note.size, &note.id);
+    if (e == ERROR_FILE_EXISTS && conc__port_file_remove(path) == 0) { /* a link: no note */
+        e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, true, &note.fd, &note.size, &note.id);
+    }
     if (e != 0) return e;
     e = conc__port_part_write(&note, text, size, 0);
     if (e == 0) (void)conc__port_part_truncate(&note, size);
@@ -26401,8 +26534,7 @@ typedef struct conc__pp_item {
     bool back;                          /* the bytes come back to `arg` */
     bool owned;                         /* `arg` is to be freed */
     bool has_future;                    /* it is part of a conc__pp_future */
-    signed char reason;                 /* what it is to end with if its worker is killed for its sake; CONC_OK: it is
-                                           not */
+    signed char reason;                 /* what it ends with if its worker is killed for its sake; CONC_OK: it is not */
     int code;
     conc_result result;                 /* how it, or the first of it that failed, has ended */
 } conc__pp_item;
@@ -26762,15 +26894,15 @@ int conc__procpool_worker(void *params) {
  * killed for a task's sake, all others are taken back from it, and a map's further items are halted: so no other task
  * can begin in it meanwhile, and be lost.
  *
- * ORDER. Tasks go to the worker that has the fewest. One that has nothing while others have tasks that have not begun
- * gets half of those.
+ * ORDER. Tasks go to the worker that has the fewest, if possible one that is ready. One that has nothing while others
+ * have tasks that have not begun gets half of those.
  * ========================================================================================== */
 
 enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
 #define CONC__PP_AREA_SOFT ((size_t)262144) /* of the area, as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
-#define CONC__PP_PATROL_NS 1000000000 /* looks after who has a task: it may have written over what makes it ring */
+#define CONC__PP_PATROL_NS 1000000000 /* between looks after who has a task and has not been heard of */
 #define CONC__PP_GRACE 5.0            /* seconds that a worker has to end when it has been stopped */
 #if !defined(CONC__PP_PATIENCE)
 #define CONC__PP_PATIENCE 0.01 /* after the first of them; each time twice as long */
@@ -26790,8 +26922,8 @@ typedef struct conc__pp_worker {
     uint32_t posted, taken, replied;
     uint32_t held;    /* tasks in its ring */
     size_t given;     /* tasks in its life */
-    bool rang, ended; /* the poller has told so: `ended`: its end of the channel is closed, or it is no more
-                                   */
+    bool rang, ended; /* the poller has told so; `ended`: its end of the channel is closed, or it is no more */
+    bool ready;       /* its initialiser is known to have returned 0 */
     bool condemned;   /* it is being killed */
     bool broken;      /* what it shares is not what it should be */
     bool stopping;    /* it has been told to end */
@@ -26800,6 +26932,7 @@ typedef struct conc__pp_worker {
     bool owed;        /* it could not be rung for */
     bool blind;       /* the poller does not look after it */
     conc_deadline stop_due;
+    int64_t patrol_at; /* when it is looked for; INT64_MAX: it had no task when we looked */
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
     size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
     unsigned number;                      /* constant */
@@ -26838,8 +26971,7 @@ struct conc_procpool {
     size_t unfinished;            /* conc__pp_items that have not ended, or whose end has not been told */
     uint32_t visits, visits_seen; /* by others than the keeper, with a result; those that it knows of */
     int64_t look_at;              /* when the keeper will look by itself */
-    unsigned failures;    /* workers that died before they were ready, or could not be started, since one was
-                                   ready */
+    unsigned failures;    /* workers that died before they were ready or could not be started, since one was ready */
     conc__pp_item *spare; /* to be used again */
     size_t spares;
     conc__pp_range *ranges; /* of buffers that are given out, by their place */
@@ -27110,6 +27242,13 @@ static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp
 
 /* ---- giving tasks to workers --------------------------------------------------------------------------- */
 
+/* Ends it by force. If the system refuses that (a task has made it another user's process), it ends by itself, once
+ * its task has returned: its channel is shut down. */
+static void conc__pp_kill(conc__pp_worker *w) {
+    if (conc_process_kill(w->process) != CONC_OK)
+        (void)conc__port_socket_shutdown(w->channel, CONC__PORT_READ | CONC__PORT_WRITE);
+}
+
 static void conc__pp_ring(conc__pp_worker *w) {
     size_t n;
     /* If it fails, the keeper tries again; or it is dead, which is told otherwise. */
@@ -27120,6 +27259,12 @@ static void conc__pp_wake(conc__pp_worker *w) {
     if (CONC__UNLIKELY(conc__load32(&w->words->asleep, CONC__SEQ_CST) != 0) &&
         conc__swap32(&w->words->asleep, 0, CONC__ACQ_REL) != 0)
         conc__pp_ring(w);
+}
+
+static bool conc__pp_is_ready(conc__pp_worker *w) {
+    if (w->process == NULL || w->condemned) return false;
+    if (!w->ready) w->ready = conc__load32(&w->words->ready, CONC__ACQUIRE) == 1;
+    return w->ready;
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
@@ -27237,7 +27382,10 @@ static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
     conc__store32(&w->words->posted, ++w->posted, CONC__SEQ_CST);
     conc__pp_wake(w);
     if (pool->desc.max_tasks != 0 && w->given >= pool->desc.max_tasks) conc__pp_stop(w);
-    if (item->limit != 0 && pool->look_at > item->limit) { /* the keeper sleeps perhaps longer than that */
+    if (pool->look_at == INT64_MAX) { /* the keeper sleeps: it goes on patrol */
+        pool->look_at = 0;
+        conc__pp_poke(pool);
+    } else if (item->limit != 0 && pool->look_at > item->limit) { /* it sleeps perhaps longer than that */
         int64_t due = conc__port_clock_ns() + item->limit;
         if (pool->look_at > due) {
             pool->look_at = due;
@@ -27274,15 +27422,19 @@ static void conc__pp_feed(conc_procpool *pool) {
         conc__pp_worker *best = NULL;
         size_t size = conc__pp_length(item), largest = 0;
         uint64_t at;
-        bool small = size <= CONC__PP_INLINE || conc__pp_in_buffers(pool, item, &at);
+        bool small = size <= CONC__PP_INLINE || conc__pp_in_buffers(pool, item, &at), best_ready = false;
         unsigned i;
         for (i = 0; i < pool->count; i++) {
             conc__pp_worker *w = &pool->workers[i];
             if (w->process != NULL && w->area_size > largest && !w->grows) largest = w->area_size;
-            if (!conc__pp_takes(w) || (best != NULL && w->held >= best->held)) continue;
+            if (!conc__pp_takes(w)) continue;
+            if (best != NULL &&
+                (w->held > best->held || (w->held == best->held && (best_ready || !conc__pp_is_ready(w)))))
+                continue;
             if (!small && (size > w->area_size / 2 || conc__pp_area_room(w, size) == SIZE_MAX)) continue;
             best = w;
-            if (w->held == 0) break;
+            best_ready = conc__pp_is_ready(w);
+            if (w->held == 0 && best_ready) break;
         }
         if (best == NULL) {
             if (!small && size > largest / 2) conc__pp_grow(pool, size);
@@ -27314,17 +27466,26 @@ static bool conc__pp_retract(conc_procpool *pool, conc__pp_worker *w, uint32_t n
     return n != had;
 }
 
-/* Has workers without a task take half of what others have not begun. */
+/* Has workers without a task take half of what others have not begun; also the last one, of a worker that is not
+ * ready and perhaps never will be. */
 static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
     unsigned i, j;
     for (i = 0; i < pool->count && pool->first == NULL; i++) {
         conc__pp_worker *w = &pool->workers[i], *most = NULL;
+        uint32_t n = 0;
+        bool ready;
         if (!conc__pp_takes(w) || w->held != 0) continue;
+        ready = conc__pp_is_ready(w);
         for (j = 0; j < pool->count; j++) {
             conc__pp_worker *v = &pool->workers[j];
-            if (v->process != NULL && v->held > 1 && (most == NULL || v->held > most->held)) most = v;
+            uint32_t spared;
+            if (v->process == NULL) continue;
+            spared = (v->held + (ready && !conc__pp_is_ready(v) ? 1u : 0u)) / 2;
+            if (spared <= n) continue;
+            n = spared;
+            most = v;
         }
-        if (most == NULL || !conc__pp_retract(pool, most, most->held / 2, list)) return;
+        if (most == NULL || !conc__pp_retract(pool, most, n, list)) return;
         conc__pp_feed(pool);
     }
 }
@@ -27333,7 +27494,7 @@ static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
 
 static void conc__pp_broken(conc__pp_worker *w) {
     w->broken = w->condemned = true;
-    (void)conc_process_kill(w->process);
+    conc__pp_kill(w);
 }
 
 /* The next n bytes of its replies are this task's. False: there are not so many, or too many. */
@@ -27556,7 +27717,7 @@ static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_resu
     }
     item->reason = (signed char)reason;
     w->condemned = true;
-    (void)conc_process_kill(w->process);
+    conc__pp_kill(w);
     return true;
 }
 
@@ -27603,12 +27764,10 @@ static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, c
     conc__pp_go_on(pool, list, item);
 }
 
-static bool conc__pp_any_ready(const conc_procpool *pool) {
+static bool conc__pp_any_ready(conc_procpool *pool) {
     unsigned i;
     for (i = 0; i < pool->count; i++) {
-        const conc__pp_worker *w = &pool->workers[i];
-        if (w->process != NULL && !w->condemned && conc__load32(&w->words->ready, CONC__ACQUIRE) == 1)
-            return true;
+        if (conc__pp_is_ready(&pool->workers[i])) return true;
     }
     return false;
 }
@@ -27625,7 +27784,7 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
         if (w->process == NULL) continue;
         (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
         w->condemned = true;
-        (void)conc_process_kill(w->process);
+        conc__pp_kill(w);
     }
     while (pool->first != NULL) {
         conc__pp_item *item = pool->first;
@@ -27726,7 +27885,7 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
     /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return,
      * still. (Not condemned: whether it was ready counts.) */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
-    if (w->condemned || w->held == 0) (void)conc_process_kill(w->process);
+    if (w->condemned || w->held == 0) conc__pp_kill(w);
     /* (Beside this, it is looked at again and again.) */
     if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
 }
@@ -27809,13 +27968,45 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed =
+    w->patrol_at = INT64_MAX;
+    w->rang = w->ended = w->ready = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed =
         w->blind = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
     conc__lock_give(&pool->lock);
     return CONC_OK;
+}
+
+/* Who has had a task for long is looked for by asking the system: that its end of the channel is closed may not be seen
+ * if somebody else has got hold of it, a process that a task has forked. */
+static void conc__pp_patrol(conc__pp_worker *w, int64_t now) {
+    if (w->held == 0) {
+        w->patrol_at = INT64_MAX;
+    } else if (w->patrol_at == INT64_MAX) {
+        w->patrol_at = now + CONC__PP_PATROL_NS;
+    } else if (now >= w->patrol_at) {
+        if (!conc_process_is_alive(w->process)) w->ended = true;
+        w->patrol_at = now + CONC__PP_PATROL_NS;
+    }
+}
+
+/* What there is to be done about one that has a process; the time to look again. */
+static int64_t conc__pp_attend(conc_procpool *pool, conc__pp_worker *w, int64_t now, bool ends,
+                               conc__pp_ended *list) {
+    int64_t due;
+    if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
+    if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX)
+        w->stop_due = conc_after(CONC__PP_GRACE);
+    if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
+    due = conc__pp_look_at_limit(pool, w, now, list);
+    conc__pp_patrol(w, now);
+    if (due > w->patrol_at) due = w->patrol_at;
+    if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
+    if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) {
+        due = now + CONC__PP_RETRY_NS;
+    }
+    return due;
 }
 
 /* Everything that there is to be done, and when the next look is due. */
@@ -27825,25 +28016,22 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
     unsigned i;
     *over = ends;
     *starts = false;
+    pool->look_at = 0;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
-        int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
         if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind))
             conc__pp_look_for_end(pool, w, list);
         if (w->process != NULL && w->owed) conc__pp_ring(w);
+    }
+    conc__pp_feed(pool);
+    conc__pp_balance(pool, list);
+    for (i = 0; i < pool->count; i++) {
+        conc__pp_worker *w = &pool->workers[i];
+        int64_t due = INT64_MAX;
         if (w->process != NULL) {
             *over = false;
-            if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
-            if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX)
-                w->stop_due = conc_after(CONC__PP_GRACE);
-            if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
-            due = conc__pp_look_at_limit(pool, w, now, list);
-            if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
-            if (w->held != 0 && due > now + CONC__PP_PATROL_NS) due = now + CONC__PP_PATROL_NS;
-            if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) {
-                due = now + CONC__PP_RETRY_NS;
-            }
+            due = conc__pp_attend(pool, w, now, ends, list);
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
@@ -27853,8 +28041,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         }
         if (due < next) next = due;
     }
-    conc__pp_feed(pool);
-    conc__pp_balance(pool, list);
+    conc__pp_feed(pool); /* what was taken from one that ran too long. (It is condemned: we look again soon) */
     return next;
 }
 
@@ -27894,8 +28081,11 @@ static void conc__pp_sleep_until(conc_procpool *pool, int64_t until) {
     bool signaled;
     size_t n = conc__port_poller_wait(&pool->poller, events, 64, until, &signaled), i;
     unsigned j;
+    /* If it came back for no reason, it could not look, for want of memory: then each is asked by itself. */
+    bool blind = n == 0 && !signaled && conc__port_clock_ns() < until;
     conc__lock_take(&pool->lock);
     pool->napping = false;
+    for (j = 0; blind && j < pool->count; j++) pool->workers[j].rang = true;
     for (i = 0; i < n; i++) {
         for (j = 0; j < pool->count; j++) {
             conc__pp_worker *w = &pool->workers[j];
@@ -27988,7 +28178,7 @@ bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *ar
     if (!over(arg)) { /* from here on it is the keeper's affair */
         bool naps;
         conc__lock_take(&pool->lock);
-        naps = pool->napping || pool->look_at == INT64_MAX; /* (or it would not be on patrol) */
+        naps = pool->napping;
         conc__lock_give(&pool->lock);
         if (naps) conc__pp_poke(pool);
         conc__pp_unuse(pool);
@@ -28562,7 +28752,7 @@ static void conc__pp_undo(conc_procpool *pool) {
         if (w->process == NULL) continue;
         conc__pp_stop(w);
         (void)conc_channel_close(conc_process_channel(w->process));
-        (void)conc_process_kill(w->process);
+        conc__pp_kill(w);
         while (conc_process_is_alive(w->process) && !conc_deadline_passed(until))
             (void)conc_sleep(conc_after(0.001));
         /* it cannot be killed */
@@ -28693,7 +28883,7 @@ static conc_result conc__pp_shut(conc_procpool *pool, bool discards, bool kills)
                 if (item != NULL && item->reason == CONC_OK) item->reason = CONC_CANCELED;
             }
             w->condemned = true;
-            (void)conc_process_kill(w->process);
+            conc__pp_kill(w);
         }
     }
     list.room = list.room || pool->room_wanted; /* who waits for room is told that there will be none */
@@ -29400,8 +29590,8 @@ conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_poo
  *     piece 1048576 52428800           still to come: from here, to before there
  *     end
  *
- * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to be worth it. A
- * part without a note that is whole and fits is nobody's, and is written anew.
+ * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to
+ * be worth it. A part without a note that is whole and fits is nobody's, and is written anew.
  * ========================================================================================== */
 
 #if defined(CONC_WITH_CURL)
@@ -29538,7 +29728,7 @@ void conc__hash_drop(conc__hash *h) {
 }
 #endif
 
-conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]) {
+conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__download *dl) {
     enum { BLOCK = 65536 };
     conc__hash h;
     conc_result r;
@@ -29546,7 +29736,7 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
     char *block = (char *)conc__alloc(BLOCK, 1, "a checksum");
     if (block == NULL) return CONC_NO_MEMORY;
     memset(&h, 0, sizeof h);
-    r = conc__hash_begin(&h, kind);
+    r = conc__hash_begin(&h, dl->hash);
     while (r == CONC_OK && at < size) {
         size_t n = size - at < BLOCK ? (size_t)(size - at) : (size_t)BLOCK, done;
         int e = conc__port_file_read(fd, block, n, at, &done);
@@ -29558,8 +29748,9 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
             r = conc__hash_add(&h, block, done);
         }
         at += done;
+        if (r == CONC_OK && at < size) r = conc__dl_stopped(dl);
     }
-    if (r == CONC_OK) r = conc__hash_check(&h, bytes);
+    if (r == CONC_OK) r = conc__hash_check(&h, dl->digest);
     conc__hash_drop(&h);
     conc__free(block);
     return r;
@@ -29602,22 +29793,6 @@ static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
     return true;
 }
 
-/* A URL without what it says of a user: where its scheme ends, and where its host begins. */
-static size_t conc__url_bare(const char *url, const char **host) {
-    const char *at = strstr(url, "://"), *end;
-    *host = url;
-    if (at == NULL) return 0;
-    at += 3;
-    end = at + strcspn(at, "/?#");
-    for (*host = at; end > at; end--) {
-        if (end[-1] == '@') {
-            *host = end;
-            break;
-        }
-    }
-    return (size_t)(at - url);
-}
-
 static bool conc__note_url_is(const char *noted, const char *url) {
     const char *host;
     size_t n = conc__url_bare(url, &host);
@@ -29639,7 +29814,7 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
         } else if (strcmp(line, "url") == 0) {
             url_fits = conc__note_url_is(value, url);
-        } else if (strcmp(line, "etag") == 0) {
+        } else if (strcmp(line, "etag") == 0 && value[0] == '"') {
             (void)snprintf(file->etag, sizeof file->etag, "%s", value);
         } else if (strcmp(line, "date") == 0) {
             (void)snprintf(file->date, sizeof file->date, "%s", value);
@@ -29681,9 +29856,12 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     size_t done = 0;
     char *text;
     bool fits = false;
-    int e = conc__port_file_open(file->note, &fd, &size);
-    file->is_noted = e == 0 || conc__port_file_kind_of(e) != CONC__FILE_MISSING; /* one that cannot be read is removed */
-    if (e != 0) return;
+    int e = conc__port_note_open(file->note, &fd, &size);
+    if (e != 0) {
+        (void)conc__port_file_remove(file->note); /* one that cannot be read would outlive its part */
+        return;
+    }
+    file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
     if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
         text[done] = '\0';
@@ -29711,6 +29889,10 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     file->part.fd = -1;
     file->target = target;
     if (n > SIZE_MAX / 4) return conc__fail(CONC_INVALID, "a path that is too long");
+    if (conc__port_is_directory(target)) { /* else that would be found out at the end */
+        return conc__fail(CONC_SYSTEM, "a file cannot be put in place of the directory %s%s", n > 120 ? "..." : "",
+                          n > 120 ? target + n - 120 : target);
+    }
     file->name = (char *)conc__alloc(2 * n + 32, 1, "a download's part");
     if (file->name == NULL) return CONC_NO_MEMORY;
     file->note = file->name + n + 8;
@@ -29725,7 +29907,10 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
         file->name = NULL;
         return r;
     }
-    if (file->part.is_new) return CONC_OK;
+    if (file->part.is_new) {
+        (void)conc__port_file_remove(file->note); /* one that has outlived its part */
+        return CONC_OK;
+    }
     conc__dl_file_recall(file, url);
     if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);
@@ -29759,7 +29944,18 @@ conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size) {
 }
 
 conc_result conc__dl_file_reserve(conc__dl_file *file) {
-    int e = conc__port_part_reserve(&file->part, file->length);
+    uint64_t held, room, wanted;
+    int e;
+    conc__port_part_room(&file->part, file->name, &held, &room);
+    wanted = file->length > held ? file->length - held : 0;
+    if (wanted > room) {
+        size_t n = strlen(file->name);
+        return conc__fail(CONC_SYSTEM, "the disk is full: %llu bytes more are wanted, and %llu are free, for %s%s",
+                          (unsigned long long)wanted, (unsigned long long)room, n > 100 ? "..." : "",
+                          n > 100 ? file->name + n - 100 : file->name);
+    }
+    if (wanted > room / 2) return CONC_OK; /* it may be a lie, and others want to write, too */
+    e = conc__port_part_reserve(&file->part, file->length);
     return e == 0 ? CONC_OK : conc__dl_file_failed(e, "get room for", file->name);
 }
 
@@ -29824,12 +30020,14 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 /* ==== begin src/download_curl.c ==== */
 
 /* ============================================================================================
- * downloads: the engine. A worker's tasks in its loop: one, the pump, starts and ends transfers; and for each socket that libcurl
- * wants to be watched one that waits for it. Between the two, libcurl's multi interface: it says which sockets and which
- * point in time it waits for, and is told when they are there (curl_multi_socket_action). Nothing polls, nothing blocks.
+ * downloads: the engine. A worker's tasks in its loop: one, the pump, starts and ends transfers; and for each
+ * socket that libcurl wants to be watched one that waits for it. Between the two, libcurl's multi interface: it
+ * says which sockets and which point in time it waits for, and is told when they are there
+ * (curl_multi_socket_action). Nothing polls, nothing blocks.
  *
- * A download's turn is a job: an open part and one transfer, or several, each for a piece of the file. When the last has ended the
- * job is judged: the file is whole, or the turn was in vain; then there will be another one, or not.
+ * A download's turn is a job: an open part and one transfer, or several, each for a piece of the file. When the
+ * last has ended the job is judged: the file is whole, or the turn was in vain; then there will be another one,
+ * or not.
  *
  * Redirects are followed here, not by libcurl, so that each step can be looked at: its scheme, its host.
  * ========================================================================================== */
@@ -29853,10 +30051,16 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
 #if !defined(CONC__DL_RESERVE)
-#define CONC__DL_RESERVE (8u << 20) /* from this length on, room on the disk is asked for before */
+#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is looked and asked for before */
 #endif
-#define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
-#define CONC__DL_NOTE_NS 1000000000
+/* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after
+ * kill -9. (One takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB
+ * from a server that is very near.) */
+#define CONC__DL_NOTE_BYTES (256u << 10)
+#define CONC__DL_NOTE_NS 100000000
+#if !defined(CONC__DL_HASH_HERE)
+#define CONC__DL_HASH_HERE (256u << 10) /* a checksum of no more than this is computed in the loop's thread */
+#endif
 #define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
 #define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
@@ -29898,13 +30102,16 @@ struct conc__transfer {
     unsigned redirects; /* followed */
     bool foreign;   /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
-    int64_t since;                /* for min_speed: so many bytes since then */
+    int64_t since;                           /* for min_speed: so many bytes of the body since then; */
     uint64_t came;
-    int64_t moved;                           /* when bytes last came, or it began */
+    bool held;                               /* and not all that could, as bandwidth was waited for */
+    int64_t asked;                           /* when it began, or was led on; */
+    int64_t moved;                           /* and when bytes of a body last came */
     char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
     int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
-    char *url; /* a redirect's, or NULL */
+    char *url;      /* a redirect's, or NULL */
+    char *location; /* of the answer, or NULL */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -29925,6 +30132,7 @@ struct conc__job_dl {
     conc_result result; /* CONC_OK: well so far */
     bool again;         /* what went wrong may go away by itself */
     bool afresh;        /* and what is there is of no use */
+    bool slow;          /* and what has come in this turn counts for nothing */
     double retry_after; /* seconds; < 0: not said */
     char text[256];
 };
@@ -30093,7 +30301,8 @@ static bool conc__engine_watch(conc__engine *e, curl_socket_t fd, int what) {
     return false;
 }
 
-/* libcurl: what it wants to know of a socket from now on. (An error here would end all transfers there are, and all to come.) */
+/* libcurl: what it wants to know of a socket from now on. (An error here would end all transfers there are, and
+ * all to come.) */
 static int conc__engine_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void *known) {
     conc__engine *e = (conc__engine *)engine;
     conc__dl_socket *s = (conc__dl_socket *)known;
@@ -30174,21 +30383,22 @@ static void conc__job_progress(conc__job_dl *job) {
     conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item->size);
 }
 
-/* A note, if it is time: for what takes long. */
+/* A note, if it is time: for what takes long. In one piece one note is enough: how much is there, the part's
+ * length tells. */
 static void conc__job_note(conc__job_dl *job, int64_t now) {
-    bool is_long = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
-    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
+    bool is_due = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
+    if (!is_due || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
         (job->file.is_note_right && job->file.piece_count == 0))
         return;
-    if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
     job->noted = job->fresh;
     job->noted_at = now;
     (void)conc__dl_file_note(&job->file, job->dl->item->url); /* without it a later call has more to do, no more */
 }
 
 /* ---- bandwidth ----------------------------------------------------------------------------------------------
- * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go on. Those that wait go on in
- * turns, each for a while. (libcurl's own limit is one transfer's, and lets the first seconds pass.) */
+ * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go
+ * on. Those that wait go on in turns, each for a while. (libcurl's own limit is one transfer's, and lets the
+ * first seconds pass.) */
 
 static bool conc__transfer_may(conc__transfer *t, size_t n) {
     conc__engine *e = t->e;
@@ -30198,7 +30408,7 @@ static bool conc__transfer_may(conc__transfer *t, size_t n) {
         return true;
     }
     t->grant = 0;
-    t->is_paused = true;
+    t->is_paused = t->held = true;
     t->after = NULL;
     *e->paused_end = t;
     e->paused_end = &t->after;
@@ -30246,7 +30456,8 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
 
 /* ---- answers --------------------------------------------------------------------------------------------- */
 
-/* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or too long. */
+/* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or
+ * too long. */
 static bool conc__header_is(const char *line, size_t n, const char *name, char *out, size_t size) {
     size_t i;
     for (i = 0; name[i] != '\0'; i++) {
@@ -30263,6 +30474,8 @@ static bool conc__header_is(const char *line, size_t n, const char *name, char *
 }
 
 static void conc__answer_begins(conc__transfer *t) {
+    conc__free(t->location);
+    t->location = NULL;
     t->body = CONC__BODY_UNKNOWN;
     t->etag[0] = t->modified[0] = t->range[0] = '\0';
     t->date = 0;
@@ -30274,7 +30487,6 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
     conc__transfer *t = (conc__transfer *)arg;
     char text[64];
     n *= size;
-    t->moved = conc__port_clock_ns();
     if (t->body == CONC__BODY_TAKEN) return n; /* behind the body: nothing that we want to know */
     switch (n > 0 ? line[0] : '\0') {
     case 'H':
@@ -30286,7 +30498,13 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
         (void)conc__header_is(line, n, "etag:", t->etag, sizeof t->etag);
         break;
     case 'L':
-    case 'l': (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified); break;
+    case 'l':
+        (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified);
+        if (n > 9 && n < 2 * CONC__URL_MAX && line[8] == ':' && t->location == NULL) {
+            t->location = (char *)conc__alloc(n, 1, "a redirect");
+            if (t->location != NULL && !conc__header_is(line, n, "location:", t->location, n)) t->location[0] = '\0';
+        }
+        break;
     case 'D':
     case 'd':
         if (conc__header_is(line, n, "date:", text, sizeof text)) {
@@ -30317,7 +30535,8 @@ static bool conc__range_parse(const char *text, uint64_t *from, uint64_t *total)
     return true;
 }
 
-/* A date stands for what was changed then only if it could not have been changed again within that second (RFC 9110, 8.8.2.2). */
+/* A date stands for what was changed then only if it could not have been changed again within that second (RFC
+ * 9110, 8.8.2.2). */
 static bool conc__date_is_good(const conc__transfer *t) {
     time_t when = t->modified[0] != '\0' ? curl_getdate(t->modified, NULL) : (time_t)-1;
     return when != (time_t)-1 && t->date != 0 && t->date - (int64_t)when >= 2;
@@ -30357,7 +30576,8 @@ static void conc__job_divide(conc__transfer *t) {
     }
     file->piece_count = n;
     file->is_note_right = false;
-    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) { /* it says that there are no gaps */
+    /* (One that is there says that there are no gaps.) */
+    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) {
         file->piece_count = 0;
         job->next_piece = 0;
         return;
@@ -30444,7 +30664,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     if (file->has_length != has_total || file->length != total) file->is_note_right = false;
     file->has_length = has_total;
     file->length = total;
-    if (has_total && total >= CONC__DL_RESERVE && (file->part.size == 0 || t->from == 0)) {
+    if (has_total && total >= CONC__DL_RESERVE && t->piece < 0) {
         r = conc__dl_file_reserve(file);
         if (r != CONC_OK) {
             job->afresh = true;
@@ -30470,6 +30690,9 @@ static bool conc__answer_is_here(conc__transfer *t) {
     long code = 0;
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
     t->body = CONC__BODY_SPARED;
+    t->since = t->moved;
+    t->came = 0;
+    t->held = false;
     if (code != 200 && code != 203 && code != 206) return true;
     if (!conc__answer_is_good(t, code)) return false;
     t->body = CONC__BODY_TAKEN;
@@ -30529,6 +30752,7 @@ static size_t conc__transfer_write(char *data, size_t size, size_t n, void *arg)
         return conc__transfer_take(t, data, n) ? n : 0;
     }
     t->spared += n;
+    t->came += n;
     if (t->spared <= CONC__DL_SPARE) return n;
     t->cut = true;
     return 0;
@@ -30598,7 +30822,8 @@ static void conc__transfer_release(conc__transfer *t) {
     curl_slist_free_all(t->headers);
     t->headers = NULL;
     conc__free(t->url);
-    t->url = NULL;
+    conc__free(t->location);
+    t->url = t->location = NULL;
     t->job = NULL;
     t->next = e->spare;
     e->spare = t;
@@ -30615,6 +30840,7 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     struct curl_slist *headers = t->foreign ? NULL : t->e->headers, *at;
     const char *validator = file->etag[0] != '\0' ? file->etag : file->date;
     t->cut = false;
+    t->asked = t->moved = conc__port_clock_ns();
     conc__answer_begins(t);
     t->error[0] = '\0';
     curl_slist_free_all(t->headers);
@@ -30658,8 +30884,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->from = t->at = from;
     t->foreign = false;
     t->redirects = 0;
-    t->grant = t->came = 0;
-    t->moved = t->since = conc__port_clock_ns();
+    t->grant = 0;
     if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
         conc__transfer_release(t);
         conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a transfer");
@@ -30704,7 +30929,7 @@ static void conc__job_end(conc__job_dl *job) {
         record->bytes = job->file.kept;
     } else {
         bool kept = !job->afresh && conc__job_can_resume(job) && job->file.kept > 0;
-        dl->fruitless = kept && job->file.kept > job->before ? dl->lost : dl->fruitless + 1;
+        dl->fruitless = kept && job->file.kept > job->before && !job->slow ? dl->lost : dl->fruitless + 1;
         if (!kept && job->file.kept > 0) dl->lost++;
         if (r != CONC_CANCELED) delay = conc__job_delay(job);
         if (delay >= 0 && desc->total_timeout > 0 &&
@@ -30748,51 +30973,82 @@ static void conc__job_is_wrong(conc__job_dl *job, conc_result r) {
     job->dl->starts_over = true;
 }
 
-/* A checksum that was not computed as the bytes came is computed in another thread. */
+/* A checksum that was not computed as the bytes came is computed in another thread: of a part, or of a target
+ * that is there. */
 typedef struct conc__verify {
+    conc__download *dl;
     intptr_t fd;
     uint64_t size;
-    conc__hash_kind kind;
-    uint8_t digest[CONC__HASH_BYTES];
     conc_result result;
     char text[240];
 } conc__verify;
 
 static int conc__verify_run(void *arg) {
     conc__verify *v = (conc__verify *)arg;
-    v->result = conc__hash_file(v->fd, v->size, v->kind, v->digest);
+    v->result = conc__hash_file(v->fd, v->size, v->dl);
     if (v->result != CONC_OK) (void)snprintf(v->text, sizeof v->text, "%.200s", conc_error_detail());
     return 0;
 }
 
-static void conc__job_verified(conc__job_dl *job, const conc__verify *v, conc_result r) {
+static void conc__job_verified(conc__job_dl *job, const conc__verify *v) {
     conc__engine *e = job->e;
-    if (r == CONC_OK) r = v->result;
-    if (r == CONC_OK) {
+    if (v->result == CONC_OK) {
         conc__job_publish(job);
+    } else if (v->result == CONC_CANCELED || v->result == CONC_TIMEOUT) {
+        conc__job_fails(job, v->result, false, conc_strerror(v->result));
     } else {
-        (void)conc__fail(r, "%s", v->text[0] != '\0' ? v->text : "the checksum could not be computed");
-        conc__job_is_wrong(job, r);
+        (void)conc__fail(v->result, "%s", v->text[0] != '\0' ? v->text : "the checksum could not be computed");
+        conc__job_is_wrong(job, v->result);
     }
     conc__job_end(job);
     conc__engine_stir(e);
 }
 
-CONC_CORO(conc__dl_verify, conc__job_dl *job; conc__verify v;) {
+static void conc__target_verified(conc__engine *e, const conc__verify *v);
+
+/* All of it is clean-up: what is under way is seen to its end, also if the loop's tasks are canceled (then so
+ * is the session, which the thread sees). */
+CONC_CORO(conc__dl_verify, conc__engine *e; conc__job_dl *job; conc_thread *thread; conc__verify v;) {
     CO_BEGIN;
-    CO_TRY_AWAIT(conc_op_offload_bytes(NULL, conc__verify_run, &self->v, sizeof self->v), CONC_FOREVER);
-    conc__job_verified(self->job, &self->v, self->co.result);
+    CO_FINALLY;
+    if (self->v.size > CONC__DL_HASH_HERE) {
+        conc_thread_desc desc;
+        memset(&desc, 0, sizeof desc);
+        desc.name = "conc-download";
+        desc.daemon = true;
+        self->thread = conc_thread_start(conc__verify_run, &self->v, &desc);
+    }
+    if (self->thread == NULL) (void)conc__verify_run(&self->v);
+    while (self->thread != NULL) {
+        CO_TRY_AWAIT(conc_op_thread_end(self->thread), CONC_FOREVER);
+        if (self->co.result == CONC_OK) {
+            (void)conc_thread_detach(self->thread);
+            self->thread = NULL;
+        } else if (self->co.result != CONC_CANCELED) {
+            CO_TRY_AWAIT(conc_op_sleep(0.01), CONC_FOREVER); /* it could not wait so: there was no memory */
+        }
+    }
+    if (self->job != NULL) {
+        conc__job_verified(self->job, &self->v);
+    } else {
+        conc__target_verified(self->e, &self->v);
+    }
     CO_END;
 }
 
-static void conc__job_verify(conc__job_dl *job) {
+/* `job` NULL: a target's. False: there is no memory for it. */
+static bool conc__verify_begin(conc__engine *e, conc__job_dl *job, conc__download *dl, intptr_t fd, uint64_t size) {
     conc__dl_verify frame = CONC_FRAME_ZERO(conc__dl_verify);
+    frame.e = e;
     frame.job = job;
-    frame.v.fd = job->file.part.fd;
-    frame.v.size = job->file.kept;
-    frame.v.kind = job->dl->hash;
-    memcpy(frame.v.digest, job->dl->digest, sizeof frame.v.digest);
-    if (conc__co_go(CONC_SPAWN_FRAME(job->e->w->loop, NULL, conc__dl_verify, frame)) == CONC_OK) return;
+    frame.v.dl = dl;
+    frame.v.fd = fd;
+    frame.v.size = size;
+    return conc__co_go(CONC_SPAWN_FRAME(e->w->loop, NULL, conc__dl_verify, frame)) == CONC_OK;
+}
+
+static void conc__job_verify(conc__job_dl *job) {
+    if (conc__verify_begin(job->e, job, job->dl, job->file.part.fd, job->file.kept)) return;
     conc__job_fails_so(job, CONC_NO_MEMORY, false);
     conc__job_end(job);
 }
@@ -30833,7 +31089,8 @@ static void conc__job_less(conc__job_dl *job) {
 /* Begins pieces that are due, as far as there is room. */
 static void conc__job_pieces(conc__job_dl *job) {
     conc__engine *e = job->e;
-    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK; /* (conc__engine_stop() sees transfers) */
+    /* (conc__engine_stop() sees transfers) */
+    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK;
     unsigned i;
     if (stopped != CONC_OK) conc__job_fails(job, stopped, false, conc_strerror(stopped));
     for (i = 0; i < job->file.piece_count && job->result == CONC_OK; i++) {
@@ -30848,30 +31105,12 @@ static void conc__job_pieces(conc__job_dl *job) {
     if (job->transfers == 0) conc__job_judge(job);
 }
 
-/* Whether the target is there, and is what is wanted. */
-static bool conc__job_exists(conc__download *dl) {
-    intptr_t fd;
-    uint64_t size = 0;
-    bool is = conc__port_file_open(dl->item->path, &fd, &size) == 0;
-    if (!is) return false;
-    if (dl->item->size != 0 && size != dl->item->size) is = false;
-    if (is && dl->hash != CONC__HASH_NONE) is = conc__hash_file(fd, size, dl->hash, dl->digest) == CONC_OK;
-    conc__port_file_close(fd);
-    if (is) dl->item->record.bytes = size;
-    return is;
-}
-
-/* A download's turn begins. */
-static void conc__job_begin(conc__engine *e, conc__download *dl) {
+/* A download's turn, from its part on. */
+static void conc__job_open(conc__engine *e, conc__download *dl) {
     conc_download_record *record = &dl->item->record;
     conc__job_dl *job;
     conc_result r;
     unsigned i;
-    if (record->attempts == 0 && e->d->desc.keep_existing && conc__job_exists(dl)) {
-        conc__dl_over(dl, CONC_OK, NULL);
-        e->again = true; /* it is to be told */
-        return;
-    }
     job = (conc__job_dl *)conc__alloc(1, sizeof *job, "a download's turn");
     r = job == NULL ? CONC_NO_MEMORY : conc__dl_file_open(&job->file, dl->item->path, dl->item->url);
     if (r != CONC_OK) {
@@ -30913,7 +31152,8 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
         job->file.kept = job->before = job->file.pieces[0].at;
         job->file.piece_count = 0;
         job->file.is_note_right = false;
-        r = conc__dl_file_cut(&job->file, job->file.kept); /* what is behind a gap is not the rest of what is before it */
+        /* What is behind a gap is not the rest of what is before it. */
+        r = conc__dl_file_cut(&job->file, job->file.kept);
     }
     if (r != CONC_OK) {
         job->afresh = true;
@@ -30924,6 +31164,51 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
     if (job->file.has_length && job->before == job->file.length && job->before > 0)
         job->file.kept--; /* whole, as it seems: one byte will tell */
     if (!conc__transfer_start(job, -1, job->file.kept)) conc__job_end(job);
+}
+
+/* The target is there: it has its checksum, or is fetched. */
+static void conc__target_verified(conc__engine *e, const conc__verify *v) {
+    conc__download *dl = v->dl;
+    conc_result stopped = conc__dl_stopped(dl);
+    conc__port_file_close(v->fd);
+    e->jobs--;
+    if (v->result == CONC_OK) dl->item->record.bytes = v->size;
+    if (v->result == CONC_OK || stopped != CONC_OK) {
+        conc__dl_over(dl, v->result == CONC_OK ? CONC_OK : stopped, NULL);
+    } else {
+        conc__job_open(e, dl);
+        e->check = INT64_MIN;
+    }
+    conc__engine_stir(e);
+}
+
+/* Whether the target is there, and may be what is wanted: then the download is over, or will be, or goes on
+ * from there. */
+static bool conc__job_exists(conc__engine *e, conc__download *dl) {
+    intptr_t fd;
+    uint64_t size = 0;
+    if (conc__port_file_open(dl->item->path, &fd, &size) != 0) return false;
+    if (dl->item->size == 0 || size == dl->item->size) {
+        if (dl->hash != CONC__HASH_NONE && conc__verify_begin(e, NULL, dl, fd, size)) {
+            e->jobs++;
+            return true;
+        }
+        if (dl->hash == CONC__HASH_NONE) {
+            conc__port_file_close(fd);
+            dl->item->record.bytes = size;
+            conc__dl_over(dl, CONC_OK, NULL);
+            e->again = true; /* it is to be told */
+            return true;
+        }
+    }
+    conc__port_file_close(fd);
+    return false;
+}
+
+/* A download's turn begins. */
+static void conc__job_begin(conc__engine *e, conc__download *dl) {
+    if (dl->item->record.attempts == 0 && e->d->desc.keep_existing && conc__job_exists(e, dl)) return;
+    conc__job_open(e, dl);
 }
 
 /* ---- how a transfer ended -------------------------------------------------------------------------------- */
@@ -30944,8 +31229,31 @@ static void conc__transfer_times(conc__transfer *t) {
     if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK)
         record->first_byte = (double)us * 1e-6;
     if (record->redirects > 0 && curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL) {
-        (void)snprintf(record->final_url, sizeof record->final_url, "%s", url);
+        (void)conc__url_shown(url, record->final_url, sizeof record->final_url);
     }
+}
+
+/* Where a redirect leads, to be given to curl_free(). libcurl tells that only of an answer that has come to its
+ * end; NULL: it is none, or nobody knows. */
+static char *conc__redirect_of(const conc__transfer *t, long code) {
+    char *to = NULL;
+#if LIBCURL_VERSION_NUM >= 0x073e00
+    const char *from = t->url != NULL ? t->url : t->job->dl->item->url;
+    CURLU *u;
+    if (code < 300 || code > 399 || t->location == NULL || t->location[0] == '\0') return NULL;
+    u = CONC__FAULT("curl_url", ENOMEM) != 0 ? NULL : curl_url();
+    if (u == NULL) return NULL;
+    if (curl_url_set(u, CURLUPART_URL, from, 0) != CURLUE_OK ||
+        curl_url_set(u, CURLUPART_URL, t->location, CURLU_URLENCODE | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+        curl_url_get(u, CURLUPART_URL, &to, 0) != CURLUE_OK) {
+        to = NULL;
+    }
+    curl_url_cleanup(u);
+#else
+    (void)t;
+    (void)code;
+#endif
+    return to;
 }
 
 /* Another address: true, it is under way. */
@@ -30956,7 +31264,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     char *old = t->url;
     const char *from = old != NULL ? old : job->dl->item->url;
     size_t n = strlen(to);
-    char *names;
+    char *names, shown[120];
     bool was_https = false, is_https = false;
     conc_result r;
     if (desc->max_redirects < 0 || t->redirects >= (unsigned)desc->max_redirects) {
@@ -30978,7 +31286,8 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     r = conc__url_host(from, names, 8192, &was_https);
     if (r == CONC_OK) r = conc__url_host(to, names + 8192, 8192, &is_https);
     if (r == CONC_OK && !is_https && (was_https || !desc->allow_http)) {
-        r = conc__fail(CONC_REJECTED, "a redirect %s: %.100s", was_https ? "from https to http" : "to http", to);
+        r = conc__fail(CONC_REJECTED, "a redirect %s: %.100s", was_https ? "from https to http" : "to http",
+                       conc__url_shown(to, shown, sizeof shown));
     }
     if (r != CONC_OK) {
         char text[200];
@@ -31056,7 +31365,8 @@ static void conc__transfer_failed(conc__transfer *t, CURLcode c) {
 static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
     conc__job_dl *job = t->job;
     long code = 0;
-    char *to = NULL;
+    char *to = NULL, *cut = NULL;
+    bool led_on;
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
     if (code != 0) job->dl->item->record.http_code = (int)code;
     conc__transfer_times(t);
@@ -31064,8 +31374,11 @@ static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
         if (t->body == CONC__BODY_UNKNOWN) (void)conc__answer_is_here(t); /* an empty one */
         if (t->body == CONC__BODY_SPARED && job->result == CONC_OK) {
             (void)curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
-            if (to != NULL && conc__transfer_redirect(t, to)) return;
+            if (to == NULL && t->cut) to = cut = conc__redirect_of(t, code);
+            led_on = to != NULL && conc__transfer_redirect(t, to);
             if (to == NULL) conc__transfer_refused(t, code);
+            curl_free(cut);
+            if (led_on) return;
         }
         if (t->piece >= 0 && job->result == CONC_OK && t->at != job->file.pieces[t->piece].end) {
             conc__job_fails(job, CONC_BROKEN, true, "a piece came shorter than it is");
@@ -31126,15 +31439,39 @@ static void conc__engine_stop(conc__engine *e) {
     }
 }
 
-/* min_speed: looked at once in each stall_timeout, but for those that our own limit holds up. */
-static void conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
+/* min_speed: looked at once in each stall_timeout of a body, but for those that our own limit has held up.
+ * Returns when again. */
+static int64_t conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
     const conc_download_desc *desc = &t->e->d->desc;
-    if (now < t->since + stall) return;
-    if (!t->is_paused && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+    if (t->body == CONC__BODY_UNKNOWN) return now + stall;
+    if (now < t->since + stall) return t->since + stall;
+    if (!t->held && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+        t->job->slow = true;
         conc__job_fails(t->job, CONC_TIMEOUT, true, "slower than min_speed for stall_timeout");
     }
     t->since = now;
     t->came = 0;
+    t->held = t->is_paused;
+    return now + stall;
+}
+
+/* stall_timeout: until the answer's head has come, all of it, from when it could be asked for; then from one
+ * bit of the body to the next. Returns when to look again. */
+static int64_t conc__transfer_stall(conc__transfer *t, int64_t now, int64_t stall) {
+    int64_t due = (t->is_paused ? now : t->moved) + stall;
+    curl_off_t us = 0;
+    if (now < due) return due;
+    (void)curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us);
+    if (us == 0) { /* there is no connection: libcurl's own limit is for that */
+        t->moved = now;
+        return now + stall;
+    }
+    due = t->asked + (int64_t)us * 1000 + stall;
+    if (t->body == CONC__BODY_UNKNOWN && now < due) return due;
+    conc__job_fails(t->job, CONC_TIMEOUT, true,
+                    t->body == CONC__BODY_UNKNOWN ? "no answer has come, or not all of its head, within stall_timeout"
+                                                  : "nothing has come for stall_timeout");
+    return due;
 }
 
 /* Limits in time that libcurl does not know. Sets when to look again. */
@@ -31146,24 +31483,14 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
     e->check = INT64_MAX;
     for (t = e->active; t != NULL; t = next) {
         conc__job_dl *job = t->job;
-        int64_t due = (t->is_paused ? now : t->moved) + stall;
+        int64_t due, slow;
         next = t->next;
         if (total != 0 && now >= job->dl->began + total) {
             conc__job_fails(job, CONC_TIMEOUT, false, "total_timeout is over");
-        } else if (now >= due) {
-            curl_off_t us = 0;
-            (void)curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us);
-            if (us == 0) { /* libcurl's own limit is for that */
-                t->moved = now;
-                due = now + stall;
-            } else {
-                conc__job_fails(job, CONC_TIMEOUT, true, "nothing has come for stall_timeout");
-            }
         }
-        if (desc->min_speed != 0) {
-            conc__transfer_speed(t, now, stall);
-            if (due > t->since + stall) due = t->since + stall;
-        }
+        due = conc__transfer_stall(t, now, stall);
+        slow = conc__transfer_speed(t, now, stall);
+        if (due > slow) due = slow;
         if (job->result != CONC_OK) {
             conc__transfer_abort(t);
             e->check = INT64_MIN; /* the list is another one now */
@@ -31174,7 +31501,8 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
     }
 }
 
-/* One round: what is to be started, ended, told. Returns until when nothing need be done, if nothing happens; INT64_MIN: never again. */
+/* One round: what is to be started, ended, told. Returns until when nothing need be done, if nothing happens;
+ * INT64_MIN: never again. */
 static int64_t conc__engine_turn(conc__engine *e) {
     conc__dl_worker *w = e->w;
     int64_t until = INT64_MAX, now, paused = INT64_MAX;
@@ -31315,9 +31643,10 @@ void conc__dl_engine_free(conc__dl_worker *w) {
 /* ==== begin src/download_process.c ==== */
 
 /* ============================================================================================
- * downloads: the engine of processes. A worker's tasks in its loop: the pump, which hands out what there is to be done, and
- * one for each item under way, which speaks with a process: the item goes there by its channel, progress and the record come back.
- * Each process has a session of its own, with one transfer at a time, which also tries again.
+ * downloads: the engine of processes. A worker's tasks in its loop: the pump, which hands out what there is to
+ * be done, and one for each item under way, which speaks with a process: the item goes there by its channel,
+ * progress and the record come back. Each process has a session of its own, with one transfer at a time, which
+ * also tries again.
  *
  * A message begins with its kind; all else in it is the bytes of structs of this very program.
  * ========================================================================================== */
@@ -31439,7 +31768,8 @@ CONC_CORO(conc__dl_servant, conc__child *c; conc_future *f; conc_io in; conc_out
         if (self->co.result != CONC_OK) break;
         self->c->in.n = self->in.done;
         self->f = conc__child_begin(self->c);
-        if (self->f == NULL && conc__child_is_asked(self->c)) break; /* there is no memory: another process may have more */
+        /* There is no memory: another process may have more. */
+        if (self->f == NULL && conc__child_is_asked(self->c)) break;
         if (self->f == NULL) continue;                               /* a cancel that came too late */
         do {
             self->ops[0] = conc_op_future(self->f);
@@ -31839,8 +32169,8 @@ void conc__dl_crew_free(conc__dl_worker *w) {
 /* ==== begin src/download_bars.c ==== */
 
 /* ============================================================================================
- * downloads: progress for people, on stderr. On a terminal a picture that is drawn anew in its place each time; else a line
- * for each file that has ended.
+ * downloads: progress for people, on stderr. On a terminal a picture that is drawn anew in its place each time;
+ * else a line for each file that has ended.
  * ========================================================================================== */
 
 #if defined(CONC_WITH_CURL)
@@ -31905,8 +32235,8 @@ static bool conc__bars_is_control(unsigned char before, unsigned char c) {
     return c < ' ' || c == 127 || (second && (before < 0x80 || before == 0xC2));
 }
 
-/* The last part of a path, with nothing in it that a terminal would obey, in exactly `width` columns (if its characters are one byte each);
- * what is too long loses its middle. */
+/* The last part of a path, with nothing in it that a terminal would obey, in exactly `width` columns (if its
+ * characters are one byte each); what is too long loses its middle. */
 static const char *conc__bars_name(const char *path, char *out, size_t size, size_t width) {
     const char *name = path, *c;
     size_t n, i;
@@ -32067,21 +32397,22 @@ void conc_download_bars(const conc_download_progress *p, void *user) {
 /* ==== begin src/download.c ==== */
 
 /* ============================================================================================
- * downloads: the session: what is asked for, whose turn it is, what came of it. See download.h. Nothing here knows libcurl.
+ * downloads: the session: what is asked for, whose turn it is, what came of it. See download.h. Nothing here
+ * knows libcurl.
  *
- * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the list of those that run, and
- * then some worker has it; the list of those that are over and not told. Its future is claimed when its first turn comes, so that
- * one that is canceled in the queue ends there and then. One lock guards it all, and is held for a few instructions.
+ * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the
+ * list of those that run, and then some worker has it; the list of those that are over and not told. Its future
+ * is claimed when its first turn comes, so that one that is canceled in the queue ends there and then. One lock
+ * guards it all, and is held for a few instructions.
  *
- * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the lock, and sleeps: whoever
- * then changes something, under the lock, finds the mark and stirs it.
+ * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the
+ * lock, and sleeps: whoever then changes something, under the lock, finds the mark and stirs it.
  * ========================================================================================== */
 
 #if defined(CONC_WITH_CURL)
 
 #include <stdio.h>
 
-#define CONC__URL_MAX 8000u
 #define CONC__DL_TOP 1000u /* transfers at a time */
 
 /* ---- lists ----------------------------------------------------------------------------------------------- */
@@ -32140,8 +32471,30 @@ static bool conc__url_is(const char *url, const char *scheme) {
     return true;
 }
 
+size_t conc__url_bare(const char *url, const char **host) {
+    const char *at = strstr(url, "://"), *end;
+    size_t n = at == NULL ? 0 : (size_t)(at - url) + 3;
+    at = url + n;
+    end = at + strcspn(at, "/?#");
+    for (*host = at; end > at; end--) {
+        if (end[-1] == '@') {
+            *host = end;
+            break;
+        }
+    }
+    return n;
+}
+
+const char *conc__url_shown(const char *url, char *text, size_t size) {
+    const char *host;
+    size_t n = conc__url_bare(url, &host);
+    (void)snprintf(text, size, "%.*s%s", n > 1000 ? 1000 : (int)n, url, host);
+    return text;
+}
+
 conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https) {
     const char *at, *end, *from, *c;
+    char shown[120];
     bool has_port = false, in_brackets = false;
     size_t n = 0;
     *is_https = conc__url_is(url, "https://");
@@ -32152,8 +32505,9 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
     }
     if ((size_t)(c - url) > CONC__URL_MAX) return conc__fail(CONC_INVALID, "a URL of over %u bytes", CONC__URL_MAX);
     if (!*is_https && !conc__url_is(url, "http://")) {
-        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", url)
-                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", url);
+        (void)conc__url_shown(url, shown, sizeof shown);
+        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", shown)
+                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", shown);
     }
     at = url + (*is_https ? 8 : 7);
     end = at + strcspn(at, "/?#");
@@ -32168,7 +32522,9 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
         if (ch == ':' && !in_brackets) has_port = at + 1 < end;
         if (n + 8 < size) name[n++] = ch;
     }
-    if (n == 0 || name[0] == ':') return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", url);
+    if (n == 0 || name[0] == ':') {
+        return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
+    }
     if (name[n - 1] == ':') n--;
     name[n] = '\0';
     if (!has_port) memcpy(name + n, *is_https ? ":443" : ":80", *is_https ? 5 : 4);
@@ -32198,6 +32554,7 @@ static int conc__url_digit(char c) {
 
 conc_result conc_download_name(const char *url, char *name, size_t size) {
     const char *at, *end, *from;
+    char shown[120];
     size_t n = 0;
     if (url == NULL || name == NULL || size == 0) return conc__fail(CONC_INVALID, "conc_download_name: NULL");
     name[0] = '\0';
@@ -32222,7 +32579,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
         }
         if (n + 1 >= size || n >= 255) {
             name[0] = '\0';
-            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", url);
+            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long",
+                              conc__url_shown(url, shown, sizeof shown));
         }
         if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' ')))
             n = SIZE_MAX - 1;
@@ -32232,7 +32590,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
     if (n != SIZE_MAX - 1) name[n] = '\0';
     if (n == SIZE_MAX - 1 || conc__name_is_reserved(name) || name[n - 1] == '.' || name[n - 1] == ' ') {
         name[0] = '\0';
-        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file", url);
+        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file",
+                          conc__url_shown(url, shown, sizeof shown));
     }
     return CONC_OK;
 }
@@ -32292,8 +32651,8 @@ conc_op conc__op_stirred(conc__dl_worker *w) {
     return conc_op_make(&cls, w, NULL);
 }
 
-/* Release: what was done before is seen by the worker. A worker that is not there any more is not stirred: by the lock, or as it is
- * the caller itself. */
+/* Release: what was done before is seen by the worker. A worker that is not there any more is not stirred: by
+ * the lock, or as it is the caller itself. */
 void conc__dl_stir(conc__dl_worker *w) {
     if (conc__swap32(&w->stirred, 1, CONC__ACQ_REL) == 0) (void)conc__wake_waiters(&w->stirred, CONC__ANY_TAG, 1);
 }
@@ -33050,7 +33409,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
     }
     for (i = 0; desc->headers != NULL && desc->headers[i] != NULL; i++) {
         if (!conc__dl_is_line(desc->headers[i]) || strchr(desc->headers[i], ':') == NULL) {
-            return conc__fail(CONC_INVALID, "downloads: \"%.60s\" is no header", desc->headers[i]);
+            return conc__fail(CONC_INVALID, "downloads: headers[%zu] is no header", i); /* it may be a secret */
         }
     }
     if (desc->max_parallel == 0) desc->max_parallel = 16;
@@ -33059,6 +33418,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
     if (desc->segment_min == 0) desc->segment_min = 16u << 20;
     if (desc->max_redirects == 0) desc->max_redirects = 10;
     if (desc->retries == 0) desc->retries = 4;
+    if (desc->min_speed == 0) desc->min_speed = 10;
     if (desc->deadline.ns == 0) desc->deadline = CONC_FOREVER;
     if (desc->user_agent == NULL) desc->user_agent = "conc/" CONC_VERSION;
     return CONC_OK;
@@ -33170,7 +33530,9 @@ static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t si
     bool is_https = false;
     conc_result r = conc__url_host(dl->item->url, host, size, &is_https);
     if (r == CONC_OK && !is_https && !d->desc.allow_http) {
-        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item->url);
+        char shown[120];
+        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s",
+                       conc__url_shown(dl->item->url, shown, sizeof shown));
     }
     if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/'))
         r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
@@ -33201,7 +33563,7 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
     }
     memset(&dl->item->record, 0, sizeof dl->item->record);
     dl->item->record.result = CONC_PENDING;
-    (void)snprintf(dl->item->record.final_url, sizeof dl->item->record.final_url, "%s", dl->item->url);
+    (void)conc__url_shown(dl->item->url, dl->item->record.final_url, sizeof dl->item->record.final_url);
     r = conc__dl_item_check(dl, host, sizeof host);
     conc__lock_take(&d->lock);
     if (d->closed) {
@@ -33278,7 +33640,8 @@ static conc_result conc__results_attempt(conc_op *op) {
     return r;
 }
 
-/* What changes is changed under the session's lock, and then those who wait are woken, under the bucket's: entered before the look. */
+/* What changes is changed under the session's lock, and then those who wait are woken, under the bucket's:
+ * entered before the look. */
 static bool conc__results_arm(conc_op *op, conc_node *node) {
     conc_downloader *d = ((conc__dl_results *)op->object)->d;
     conc__bucket *b = conc__bucket_lock(&d->told);
@@ -33432,6 +33795,7 @@ conc_result conc_downloader_finish(conc_downloader *d) {
 static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_result stopped) {
     conc_result r = CONC_OK;
     size_t bad = 0, i, first = n;
+    char shown[120];
     for (i = 0; i < n; i++) {
         conc_result one = items[i].record.result;
         if (one == CONC_OK) continue;
@@ -33440,7 +33804,7 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_
     }
     if (bad == 0) return CONC_OK;
     return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n,
-                      items[first].url, items[first].record.error);
+                      conc__url_shown(items[first].url, shown, sizeof shown), items[first].record.error);
 }
 
 /* `stopped`: CONC_OK, or why all that was left was given up. */

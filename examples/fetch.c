@@ -69,6 +69,18 @@ static char *join(const char *a, const char *b, const char *c) { /* a new string
 
 /* ---- what to fetch -------------------------------------------------------------------------------------- */
 
+/* An address without the name and password that may be in it; a new string. */
+static char *shown(const char *url) {
+    const char *host = strstr(url, "://"), *from = host == NULL ? url : host + 3, *s;
+    char *text = join(url, "", "");
+    size_t n = (size_t)(from - url);
+    for (host = s = from; *s != '\0' && strchr("/?#", *s) == NULL; s++) {
+        if (*s == '@') host = s + 1;
+    }
+    memmove(text + n, host, strlen(host) + 1);
+    return text;
+}
+
 /* A name of a list, which may be somebody else's: it must not lead out of the directory. */
 static bool leads_below(const char *name) {
     if (*name == '/' || *name == '\0') return false;
@@ -84,7 +96,7 @@ static bool leads_below(const char *name) {
 static void add(const char *url, const char *name, const char *checksum) {
     char own[256];
     if (name == NULL || *name == '\0' || strcmp(name, "-") == 0) {
-        if (conc_download_name(url, own, sizeof own) != CONC_OK) wrong("%s: %s: say -o", url, conc_error_detail());
+        if (conc_download_name(url, own, sizeof own) != CONC_OK) wrong("%s: %s: say -o", shown(url), conc_error_detail());
         name = own;
     }
     if (count == room) {
@@ -124,7 +136,7 @@ static void check_names(void) {
     qsort(sorted, count, sizeof *sorted, by_path);
     for (size_t i = 1; i < count; i++) {
         if (strcmp(sorted[i - 1]->path, sorted[i]->path) != 0) continue;
-        wrong("%s and %s would both be called %s: list them with names", sorted[i - 1]->url, sorted[i]->url, sorted[i]->path);
+        wrong("%s and %s would both be called %s: list them with names", shown(sorted[i - 1]->url), shown(sorted[i]->url), sorted[i]->path);
     }
     free(sorted);
 }

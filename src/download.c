@@ -1,12 +1,14 @@
 /* ============================================================================================
- * downloads: the session: what is asked for, whose turn it is, what came of it. See download.h. Nothing here knows libcurl.
+ * downloads: the session: what is asked for, whose turn it is, what came of it. See download.h. Nothing here
+ * knows libcurl.
  *
- * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the list of those that run, and
- * then some worker has it; the list of those that are over and not told. Its future is claimed when its first turn comes, so that
- * one that is canceled in the queue ends there and then. One lock guards it all, and is held for a few instructions.
+ * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the
+ * list of those that run, and then some worker has it; the list of those that are over and not told. Its future
+ * is claimed when its first turn comes, so that one that is canceled in the queue ends there and then. One lock
+ * guards it all, and is held for a few instructions.
  *
- * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the lock, and sleeps: whoever
- * then changes something, under the lock, finds the mark and stirs it.
+ * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the
+ * lock, and sleeps: whoever then changes something, under the lock, finds the mark and stirs it.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -15,7 +17,6 @@
 
 #include <stdio.h>
 
-#define CONC__URL_MAX 8000u
 #define CONC__DL_TOP 1000u /* transfers at a time */
 
 /* ---- lists ----------------------------------------------------------------------------------------------- */
@@ -74,8 +75,30 @@ static bool conc__url_is(const char *url, const char *scheme) {
     return true;
 }
 
+size_t conc__url_bare(const char *url, const char **host) {
+    const char *at = strstr(url, "://"), *end;
+    size_t n = at == NULL ? 0 : (size_t)(at - url) + 3;
+    at = url + n;
+    end = at + strcspn(at, "/?#");
+    for (*host = at; end > at; end--) {
+        if (end[-1] == '@') {
+            *host = end;
+            break;
+        }
+    }
+    return n;
+}
+
+const char *conc__url_shown(const char *url, char *text, size_t size) {
+    const char *host;
+    size_t n = conc__url_bare(url, &host);
+    (void)snprintf(text, size, "%.*s%s", n > 1000 ? 1000 : (int)n, url, host);
+    return text;
+}
+
 conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https) {
     const char *at, *end, *from, *c;
+    char shown[120];
     bool has_port = false, in_brackets = false;
     size_t n = 0;
     *is_https = conc__url_is(url, "https://");
@@ -86,8 +109,9 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
     }
     if ((size_t)(c - url) > CONC__URL_MAX) return conc__fail(CONC_INVALID, "a URL of over %u bytes", CONC__URL_MAX);
     if (!*is_https && !conc__url_is(url, "http://")) {
-        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", url)
-                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", url);
+        (void)conc__url_shown(url, shown, sizeof shown);
+        return strstr(url, "://") != NULL ? conc__fail(CONC_REJECTED, "neither https nor http: %.100s", shown)
+                                          : conc__fail(CONC_INVALID, "not a URL: \"%.100s\"", shown);
     }
     at = url + (*is_https ? 8 : 7);
     end = at + strcspn(at, "/?#");
@@ -102,7 +126,9 @@ conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_ht
         if (ch == ':' && !in_brackets) has_port = at + 1 < end;
         if (n + 8 < size) name[n++] = ch;
     }
-    if (n == 0 || name[0] == ':') return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", url);
+    if (n == 0 || name[0] == ':') {
+        return conc__fail(CONC_INVALID, "a URL without a host: \"%.100s\"", conc__url_shown(url, shown, sizeof shown));
+    }
     if (name[n - 1] == ':') n--;
     name[n] = '\0';
     if (!has_port) memcpy(name + n, *is_https ? ":443" : ":80", *is_https ? 5 : 4);
@@ -132,6 +158,7 @@ static int conc__url_digit(char c) {
 
 conc_result conc_download_name(const char *url, char *name, size_t size) {
     const char *at, *end, *from;
+    char shown[120];
     size_t n = 0;
     if (url == NULL || name == NULL || size == 0) return conc__fail(CONC_INVALID, "conc_download_name: NULL");
     name[0] = '\0';
@@ -156,7 +183,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
         }
         if (n + 1 >= size || n >= 255) {
             name[0] = '\0';
-            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long", url);
+            return conc__fail(CONC_INVALID, "conc_download_name: the name in \"%.100s\" is too long",
+                              conc__url_shown(url, shown, sizeof shown));
         }
         if (c < 32 || c == 127 || strchr("/\\:*?\"<>|", c) != NULL || (n == 0 && (c == '.' || c == '-' || c == ' ')))
             n = SIZE_MAX - 1;
@@ -166,7 +194,8 @@ conc_result conc_download_name(const char *url, char *name, size_t size) {
     if (n != SIZE_MAX - 1) name[n] = '\0';
     if (n == SIZE_MAX - 1 || conc__name_is_reserved(name) || name[n - 1] == '.' || name[n - 1] == ' ') {
         name[0] = '\0';
-        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file", url);
+        return conc__fail(CONC_INVALID, "conc_download_name: \"%.100s\" gives no plain name of a file",
+                          conc__url_shown(url, shown, sizeof shown));
     }
     return CONC_OK;
 }
@@ -226,8 +255,8 @@ conc_op conc__op_stirred(conc__dl_worker *w) {
     return conc_op_make(&cls, w, NULL);
 }
 
-/* Release: what was done before is seen by the worker. A worker that is not there any more is not stirred: by the lock, or as it is
- * the caller itself. */
+/* Release: what was done before is seen by the worker. A worker that is not there any more is not stirred: by
+ * the lock, or as it is the caller itself. */
 void conc__dl_stir(conc__dl_worker *w) {
     if (conc__swap32(&w->stirred, 1, CONC__ACQ_REL) == 0) (void)conc__wake_waiters(&w->stirred, CONC__ANY_TAG, 1);
 }
@@ -984,7 +1013,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
     }
     for (i = 0; desc->headers != NULL && desc->headers[i] != NULL; i++) {
         if (!conc__dl_is_line(desc->headers[i]) || strchr(desc->headers[i], ':') == NULL) {
-            return conc__fail(CONC_INVALID, "downloads: \"%.60s\" is no header", desc->headers[i]);
+            return conc__fail(CONC_INVALID, "downloads: headers[%zu] is no header", i); /* it may be a secret */
         }
     }
     if (desc->max_parallel == 0) desc->max_parallel = 16;
@@ -993,6 +1022,7 @@ static conc_result conc__dl_check(conc_download_desc *desc) {
     if (desc->segment_min == 0) desc->segment_min = 16u << 20;
     if (desc->max_redirects == 0) desc->max_redirects = 10;
     if (desc->retries == 0) desc->retries = 4;
+    if (desc->min_speed == 0) desc->min_speed = 10;
     if (desc->deadline.ns == 0) desc->deadline = CONC_FOREVER;
     if (desc->user_agent == NULL) desc->user_agent = "conc/" CONC_VERSION;
     return CONC_OK;
@@ -1104,7 +1134,9 @@ static conc_result conc__dl_item_check(conc__download *dl, char *host, size_t si
     bool is_https = false;
     conc_result r = conc__url_host(dl->item->url, host, size, &is_https);
     if (r == CONC_OK && !is_https && !d->desc.allow_http) {
-        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s", dl->item->url);
+        char shown[120];
+        r = conc__fail(CONC_REJECTED, "http is refused (allow_http): %.100s",
+                       conc__url_shown(dl->item->url, shown, sizeof shown));
     }
     if (r == CONC_OK && (path[0] == '\0' || path[strlen(path) - 1] == '/'))
         r = conc__fail(CONC_INVALID, "\"%.100s\" is no path of a file", path);
@@ -1135,7 +1167,7 @@ static conc__download *conc__dl_add(conc_downloader *d, conc_download_item *item
     }
     memset(&dl->item->record, 0, sizeof dl->item->record);
     dl->item->record.result = CONC_PENDING;
-    (void)snprintf(dl->item->record.final_url, sizeof dl->item->record.final_url, "%s", dl->item->url);
+    (void)conc__url_shown(dl->item->url, dl->item->record.final_url, sizeof dl->item->record.final_url);
     r = conc__dl_item_check(dl, host, sizeof host);
     conc__lock_take(&d->lock);
     if (d->closed) {
@@ -1212,7 +1244,8 @@ static conc_result conc__results_attempt(conc_op *op) {
     return r;
 }
 
-/* What changes is changed under the session's lock, and then those who wait are woken, under the bucket's: entered before the look. */
+/* What changes is changed under the session's lock, and then those who wait are woken, under the bucket's:
+ * entered before the look. */
 static bool conc__results_arm(conc_op *op, conc_node *node) {
     conc_downloader *d = ((conc__dl_results *)op->object)->d;
     conc__bucket *b = conc__bucket_lock(&d->told);
@@ -1366,6 +1399,7 @@ conc_result conc_downloader_finish(conc_downloader *d) {
 static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_result stopped) {
     conc_result r = CONC_OK;
     size_t bad = 0, i, first = n;
+    char shown[120];
     for (i = 0; i < n; i++) {
         conc_result one = items[i].record.result;
         if (one == CONC_OK) continue;
@@ -1374,7 +1408,7 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_
     }
     if (bad == 0) return CONC_OK;
     return conc__fail(r == CONC_OK ? CONC_FAILED : r, "%zu of %zu downloads failed; the first: %.60s: %s", bad, n,
-                      items[first].url, items[first].record.error);
+                      conc__url_shown(items[first].url, shown, sizeof shown), items[first].record.error);
 }
 
 /* `stopped`: CONC_OK, or why all that was left was given up. */

@@ -1,6 +1,6 @@
 /* ============================================================================================
- * downloads: progress for people, on stderr. On a terminal a picture that is drawn anew in its place each time; else a line
- * for each file that has ended.
+ * downloads: progress for people, on stderr. On a terminal a picture that is drawn anew in its place each time;
+ * else a line for each file that has ended.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -67,8 +67,8 @@ static bool conc__bars_is_control(unsigned char before, unsigned char c) {
     return c < ' ' || c == 127 || (second && (before < 0x80 || before == 0xC2));
 }
 
-/* The last part of a path, with nothing in it that a terminal would obey, in exactly `width` columns (if its characters are one byte each);
- * what is too long loses its middle. */
+/* The last part of a path, with nothing in it that a terminal would obey, in exactly `width` columns (if its
+ * characters are one byte each); what is too long loses its middle. */
 static const char *conc__bars_name(const char *path, char *out, size_t size, size_t width) {
     const char *name = path, *c;
     size_t n, i;

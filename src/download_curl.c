@@ -1,10 +1,12 @@
 /* ============================================================================================
- * downloads: the engine. A worker's tasks in its loop: one, the pump, starts and ends transfers; and for each socket that libcurl
- * wants to be watched one that waits for it. Between the two, libcurl's multi interface: it says which sockets and which
- * point in time it waits for, and is told when they are there (curl_multi_socket_action). Nothing polls, nothing blocks.
+ * downloads: the engine. A worker's tasks in its loop: one, the pump, starts and ends transfers; and for each
+ * socket that libcurl wants to be watched one that waits for it. Between the two, libcurl's multi interface: it
+ * says which sockets and which point in time it waits for, and is told when they are there
+ * (curl_multi_socket_action). Nothing polls, nothing blocks.
  *
- * A download's turn is a job: an open part and one transfer, or several, each for a piece of the file. When the last has ended the
- * job is judged: the file is whole, or the turn was in vain; then there will be another one, or not.
+ * A download's turn is a job: an open part and one transfer, or several, each for a piece of the file. When the
+ * last has ended the job is judged: the file is whole, or the turn was in vain; then there will be another one,
+ * or not.
  *
  * Redirects are followed here, not by libcurl, so that each step can be looked at: its scheme, its host.
  * ========================================================================================== */
@@ -30,10 +32,16 @@
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
 #if !defined(CONC__DL_RESERVE)
-#define CONC__DL_RESERVE (8u << 20) /* from this length on, room on the disk is asked for before */
+#define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is looked and asked for before */
 #endif
-#define CONC__DL_NOTE_BYTES (4u << 20) /* a note is written after so much, or so long: */
-#define CONC__DL_NOTE_NS 1000000000
+/* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after
+ * kill -9. (One takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB
+ * from a server that is very near.) */
+#define CONC__DL_NOTE_BYTES (256u << 10)
+#define CONC__DL_NOTE_NS 100000000
+#if !defined(CONC__DL_HASH_HERE)
+#define CONC__DL_HASH_HERE (256u << 10) /* a checksum of no more than this is computed in the loop's thread */
+#endif
 #define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
 #define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
@@ -75,13 +83,16 @@ struct conc__transfer {
     unsigned redirects; /* followed */
     bool foreign;   /* a redirect has led to another host: no headers of the caller's */
     uint64_t spared;
-    int64_t since;                /* for min_speed: so many bytes since then */
+    int64_t since;                           /* for min_speed: so many bytes of the body since then; */
     uint64_t came;
-    int64_t moved;                           /* when bytes last came, or it began */
+    bool held;                               /* and not all that could, as bandwidth was waited for */
+    int64_t asked;                           /* when it began, or was led on; */
+    int64_t moved;                           /* and when bytes of a body last came */
     char etag[256], modified[64], range[96]; /* of the answer; the tag may be a weak one */
     int64_t date;                            /* of the answer; 0: none */
     bool accepts_ranges;
-    char *url; /* a redirect's, or NULL */
+    char *url;      /* a redirect's, or NULL */
+    char *location; /* of the answer, or NULL */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -102,6 +113,7 @@ struct conc__job_dl {
     conc_result result; /* CONC_OK: well so far */
     bool again;         /* what went wrong may go away by itself */
     bool afresh;        /* and what is there is of no use */
+    bool slow;          /* and what has come in this turn counts for nothing */
     double retry_after; /* seconds; < 0: not said */
     char text[256];
 };
@@ -270,7 +282,8 @@ static bool conc__engine_watch(conc__engine *e, curl_socket_t fd, int what) {
     return false;
 }
 
-/* libcurl: what it wants to know of a socket from now on. (An error here would end all transfers there are, and all to come.) */
+/* libcurl: what it wants to know of a socket from now on. (An error here would end all transfers there are, and
+ * all to come.) */
 static int conc__engine_socket(CURL *easy, curl_socket_t fd, int what, void *engine, void *known) {
     conc__engine *e = (conc__engine *)engine;
     conc__dl_socket *s = (conc__dl_socket *)known;
@@ -351,21 +364,22 @@ static void conc__job_progress(conc__job_dl *job) {
     conc__dl_progress(job->dl, job->file.kept, job->file.has_length ? job->file.length : job->dl->item->size);
 }
 
-/* A note, if it is time: for what takes long. */
+/* A note, if it is time: for what takes long. In one piece one note is enough: how much is there, the part's
+ * length tells. */
 static void conc__job_note(conc__job_dl *job, int64_t now) {
-    bool is_long = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
-    if (!is_long || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
+    bool is_due = job->fresh - job->noted >= CONC__DL_NOTE_BYTES || now - job->noted_at >= CONC__DL_NOTE_NS;
+    if (!is_due || job->file.kept == job->file.length || !conc__job_can_resume(job) ||
         (job->file.is_note_right && job->file.piece_count == 0))
         return;
-    if (job->file.piece_count != 0 && job->file.is_note_right && now - job->noted_at < CONC__DL_NOTE_NS / 4) return;
     job->noted = job->fresh;
     job->noted_at = now;
     (void)conc__dl_file_note(&job->file, job->dl->item->url); /* without it a later call has more to do, no more */
 }
 
 /* ---- bandwidth ----------------------------------------------------------------------------------------------
- * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go on. Those that wait go on in
- * turns, each for a while. (libcurl's own limit is one transfer's, and lets the first seconds pass.) */
+ * What comes too early is refused: libcurl keeps it, reads no more of that connection, and is told later to go
+ * on. Those that wait go on in turns, each for a while. (libcurl's own limit is one transfer's, and lets the
+ * first seconds pass.) */
 
 static bool conc__transfer_may(conc__transfer *t, size_t n) {
     conc__engine *e = t->e;
@@ -375,7 +389,7 @@ static bool conc__transfer_may(conc__transfer *t, size_t n) {
         return true;
     }
     t->grant = 0;
-    t->is_paused = true;
+    t->is_paused = t->held = true;
     t->after = NULL;
     *e->paused_end = t;
     e->paused_end = &t->after;
@@ -423,7 +437,8 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
 
 /* ---- answers --------------------------------------------------------------------------------------------- */
 
-/* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or too long. */
+/* The value of a header of that name, without what is blank around it, into `out`; false: it is another one, or
+ * too long. */
 static bool conc__header_is(const char *line, size_t n, const char *name, char *out, size_t size) {
     size_t i;
     for (i = 0; name[i] != '\0'; i++) {
@@ -440,6 +455,8 @@ static bool conc__header_is(const char *line, size_t n, const char *name, char *
 }
 
 static void conc__answer_begins(conc__transfer *t) {
+    conc__free(t->location);
+    t->location = NULL;
     t->body = CONC__BODY_UNKNOWN;
     t->etag[0] = t->modified[0] = t->range[0] = '\0';
     t->date = 0;
@@ -451,7 +468,6 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
     conc__transfer *t = (conc__transfer *)arg;
     char text[64];
     n *= size;
-    t->moved = conc__port_clock_ns();
     if (t->body == CONC__BODY_TAKEN) return n; /* behind the body: nothing that we want to know */
     switch (n > 0 ? line[0] : '\0') {
     case 'H':
@@ -463,7 +479,13 @@ static size_t conc__transfer_header(char *line, size_t size, size_t n, void *arg
         (void)conc__header_is(line, n, "etag:", t->etag, sizeof t->etag);
         break;
     case 'L':
-    case 'l': (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified); break;
+    case 'l':
+        (void)conc__header_is(line, n, "last-modified:", t->modified, sizeof t->modified);
+        if (n > 9 && n < 2 * CONC__URL_MAX && line[8] == ':' && t->location == NULL) {
+            t->location = (char *)conc__alloc(n, 1, "a redirect");
+            if (t->location != NULL && !conc__header_is(line, n, "location:", t->location, n)) t->location[0] = '\0';
+        }
+        break;
     case 'D':
     case 'd':
         if (conc__header_is(line, n, "date:", text, sizeof text)) {
@@ -494,7 +516,8 @@ static bool conc__range_parse(const char *text, uint64_t *from, uint64_t *total)
     return true;
 }
 
-/* A date stands for what was changed then only if it could not have been changed again within that second (RFC 9110, 8.8.2.2). */
+/* A date stands for what was changed then only if it could not have been changed again within that second (RFC
+ * 9110, 8.8.2.2). */
 static bool conc__date_is_good(const conc__transfer *t) {
     time_t when = t->modified[0] != '\0' ? curl_getdate(t->modified, NULL) : (time_t)-1;
     return when != (time_t)-1 && t->date != 0 && t->date - (int64_t)when >= 2;
@@ -534,7 +557,8 @@ static void conc__job_divide(conc__transfer *t) {
     }
     file->piece_count = n;
     file->is_note_right = false;
-    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) { /* it says that there are no gaps */
+    /* (One that is there says that there are no gaps.) */
+    if (file->is_noted && conc__dl_file_note(file, job->dl->item->url) != CONC_OK) {
         file->piece_count = 0;
         job->next_piece = 0;
         return;
@@ -621,7 +645,7 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
     if (file->has_length != has_total || file->length != total) file->is_note_right = false;
     file->has_length = has_total;
     file->length = total;
-    if (has_total && total >= CONC__DL_RESERVE && (file->part.size == 0 || t->from == 0)) {
+    if (has_total && total >= CONC__DL_RESERVE && t->piece < 0) {
         r = conc__dl_file_reserve(file);
         if (r != CONC_OK) {
             job->afresh = true;
@@ -647,6 +671,9 @@ static bool conc__answer_is_here(conc__transfer *t) {
     long code = 0;
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
     t->body = CONC__BODY_SPARED;
+    t->since = t->moved;
+    t->came = 0;
+    t->held = false;
     if (code != 200 && code != 203 && code != 206) return true;
     if (!conc__answer_is_good(t, code)) return false;
     t->body = CONC__BODY_TAKEN;
@@ -706,6 +733,7 @@ static size_t conc__transfer_write(char *data, size_t size, size_t n, void *arg)
         return conc__transfer_take(t, data, n) ? n : 0;
     }
     t->spared += n;
+    t->came += n;
     if (t->spared <= CONC__DL_SPARE) return n;
     t->cut = true;
     return 0;
@@ -775,7 +803,8 @@ static void conc__transfer_release(conc__transfer *t) {
     curl_slist_free_all(t->headers);
     t->headers = NULL;
     conc__free(t->url);
-    t->url = NULL;
+    conc__free(t->location);
+    t->url = t->location = NULL;
     t->job = NULL;
     t->next = e->spare;
     e->spare = t;
@@ -792,6 +821,7 @@ static CURLcode conc__transfer_ask(conc__transfer *t) {
     struct curl_slist *headers = t->foreign ? NULL : t->e->headers, *at;
     const char *validator = file->etag[0] != '\0' ? file->etag : file->date;
     t->cut = false;
+    t->asked = t->moved = conc__port_clock_ns();
     conc__answer_begins(t);
     t->error[0] = '\0';
     curl_slist_free_all(t->headers);
@@ -835,8 +865,7 @@ static bool conc__transfer_start(conc__job_dl *job, int piece, uint64_t from) {
     t->from = t->at = from;
     t->foreign = false;
     t->redirects = 0;
-    t->grant = t->came = 0;
-    t->moved = t->since = conc__port_clock_ns();
+    t->grant = 0;
     if (conc__transfer_ask(t) != CURLE_OK || !conc__multi_add(t)) {
         conc__transfer_release(t);
         conc__job_fails(job, CONC_NO_MEMORY, false, "libcurl has no memory for a transfer");
@@ -881,7 +910,7 @@ static void conc__job_end(conc__job_dl *job) {
         record->bytes = job->file.kept;
     } else {
         bool kept = !job->afresh && conc__job_can_resume(job) && job->file.kept > 0;
-        dl->fruitless = kept && job->file.kept > job->before ? dl->lost : dl->fruitless + 1;
+        dl->fruitless = kept && job->file.kept > job->before && !job->slow ? dl->lost : dl->fruitless + 1;
         if (!kept && job->file.kept > 0) dl->lost++;
         if (r != CONC_CANCELED) delay = conc__job_delay(job);
         if (delay >= 0 && desc->total_timeout > 0 &&
@@ -925,51 +954,82 @@ static void conc__job_is_wrong(conc__job_dl *job, conc_result r) {
     job->dl->starts_over = true;
 }
 
-/* A checksum that was not computed as the bytes came is computed in another thread. */
+/* A checksum that was not computed as the bytes came is computed in another thread: of a part, or of a target
+ * that is there. */
 typedef struct conc__verify {
+    conc__download *dl;
     intptr_t fd;
     uint64_t size;
-    conc__hash_kind kind;
-    uint8_t digest[CONC__HASH_BYTES];
     conc_result result;
     char text[240];
 } conc__verify;
 
 static int conc__verify_run(void *arg) {
     conc__verify *v = (conc__verify *)arg;
-    v->result = conc__hash_file(v->fd, v->size, v->kind, v->digest);
+    v->result = conc__hash_file(v->fd, v->size, v->dl);
     if (v->result != CONC_OK) (void)snprintf(v->text, sizeof v->text, "%.200s", conc_error_detail());
     return 0;
 }
 
-static void conc__job_verified(conc__job_dl *job, const conc__verify *v, conc_result r) {
+static void conc__job_verified(conc__job_dl *job, const conc__verify *v) {
     conc__engine *e = job->e;
-    if (r == CONC_OK) r = v->result;
-    if (r == CONC_OK) {
+    if (v->result == CONC_OK) {
         conc__job_publish(job);
+    } else if (v->result == CONC_CANCELED || v->result == CONC_TIMEOUT) {
+        conc__job_fails(job, v->result, false, conc_strerror(v->result));
     } else {
-        (void)conc__fail(r, "%s", v->text[0] != '\0' ? v->text : "the checksum could not be computed");
-        conc__job_is_wrong(job, r);
+        (void)conc__fail(v->result, "%s", v->text[0] != '\0' ? v->text : "the checksum could not be computed");
+        conc__job_is_wrong(job, v->result);
     }
     conc__job_end(job);
     conc__engine_stir(e);
 }
 
-CONC_CORO(conc__dl_verify, conc__job_dl *job; conc__verify v;) {
+static void conc__target_verified(conc__engine *e, const conc__verify *v);
+
+/* All of it is clean-up: what is under way is seen to its end, also if the loop's tasks are canceled (then so
+ * is the session, which the thread sees). */
+CONC_CORO(conc__dl_verify, conc__engine *e; conc__job_dl *job; conc_thread *thread; conc__verify v;) {
     CO_BEGIN;
-    CO_TRY_AWAIT(conc_op_offload_bytes(NULL, conc__verify_run, &self->v, sizeof self->v), CONC_FOREVER);
-    conc__job_verified(self->job, &self->v, self->co.result);
+    CO_FINALLY;
+    if (self->v.size > CONC__DL_HASH_HERE) {
+        conc_thread_desc desc;
+        memset(&desc, 0, sizeof desc);
+        desc.name = "conc-download";
+        desc.daemon = true;
+        self->thread = conc_thread_start(conc__verify_run, &self->v, &desc);
+    }
+    if (self->thread == NULL) (void)conc__verify_run(&self->v);
+    while (self->thread != NULL) {
+        CO_TRY_AWAIT(conc_op_thread_end(self->thread), CONC_FOREVER);
+        if (self->co.result == CONC_OK) {
+            (void)conc_thread_detach(self->thread);
+            self->thread = NULL;
+        } else if (self->co.result != CONC_CANCELED) {
+            CO_TRY_AWAIT(conc_op_sleep(0.01), CONC_FOREVER); /* it could not wait so: there was no memory */
+        }
+    }
+    if (self->job != NULL) {
+        conc__job_verified(self->job, &self->v);
+    } else {
+        conc__target_verified(self->e, &self->v);
+    }
     CO_END;
 }
 
-static void conc__job_verify(conc__job_dl *job) {
+/* `job` NULL: a target's. False: there is no memory for it. */
+static bool conc__verify_begin(conc__engine *e, conc__job_dl *job, conc__download *dl, intptr_t fd, uint64_t size) {
     conc__dl_verify frame = CONC_FRAME_ZERO(conc__dl_verify);
+    frame.e = e;
     frame.job = job;
-    frame.v.fd = job->file.part.fd;
-    frame.v.size = job->file.kept;
-    frame.v.kind = job->dl->hash;
-    memcpy(frame.v.digest, job->dl->digest, sizeof frame.v.digest);
-    if (conc__co_go(CONC_SPAWN_FRAME(job->e->w->loop, NULL, conc__dl_verify, frame)) == CONC_OK) return;
+    frame.v.dl = dl;
+    frame.v.fd = fd;
+    frame.v.size = size;
+    return conc__co_go(CONC_SPAWN_FRAME(e->w->loop, NULL, conc__dl_verify, frame)) == CONC_OK;
+}
+
+static void conc__job_verify(conc__job_dl *job) {
+    if (conc__verify_begin(job->e, job, job->dl, job->file.part.fd, job->file.kept)) return;
     conc__job_fails_so(job, CONC_NO_MEMORY, false);
     conc__job_end(job);
 }
@@ -1010,7 +1070,8 @@ static void conc__job_less(conc__job_dl *job) {
 /* Begins pieces that are due, as far as there is room. */
 static void conc__job_pieces(conc__job_dl *job) {
     conc__engine *e = job->e;
-    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK; /* (conc__engine_stop() sees transfers) */
+    /* (conc__engine_stop() sees transfers) */
+    conc_result stopped = job->transfers == 0 ? conc__dl_stopped(job->dl) : CONC_OK;
     unsigned i;
     if (stopped != CONC_OK) conc__job_fails(job, stopped, false, conc_strerror(stopped));
     for (i = 0; i < job->file.piece_count && job->result == CONC_OK; i++) {
@@ -1025,30 +1086,12 @@ static void conc__job_pieces(conc__job_dl *job) {
     if (job->transfers == 0) conc__job_judge(job);
 }
 
-/* Whether the target is there, and is what is wanted. */
-static bool conc__job_exists(conc__download *dl) {
-    intptr_t fd;
-    uint64_t size = 0;
-    bool is = conc__port_file_open(dl->item->path, &fd, &size) == 0;
-    if (!is) return false;
-    if (dl->item->size != 0 && size != dl->item->size) is = false;
-    if (is && dl->hash != CONC__HASH_NONE) is = conc__hash_file(fd, size, dl->hash, dl->digest) == CONC_OK;
-    conc__port_file_close(fd);
-    if (is) dl->item->record.bytes = size;
-    return is;
-}
-
-/* A download's turn begins. */
-static void conc__job_begin(conc__engine *e, conc__download *dl) {
+/* A download's turn, from its part on. */
+static void conc__job_open(conc__engine *e, conc__download *dl) {
     conc_download_record *record = &dl->item->record;
     conc__job_dl *job;
     conc_result r;
     unsigned i;
-    if (record->attempts == 0 && e->d->desc.keep_existing && conc__job_exists(dl)) {
-        conc__dl_over(dl, CONC_OK, NULL);
-        e->again = true; /* it is to be told */
-        return;
-    }
     job = (conc__job_dl *)conc__alloc(1, sizeof *job, "a download's turn");
     r = job == NULL ? CONC_NO_MEMORY : conc__dl_file_open(&job->file, dl->item->path, dl->item->url);
     if (r != CONC_OK) {
@@ -1090,7 +1133,8 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
         job->file.kept = job->before = job->file.pieces[0].at;
         job->file.piece_count = 0;
         job->file.is_note_right = false;
-        r = conc__dl_file_cut(&job->file, job->file.kept); /* what is behind a gap is not the rest of what is before it */
+        /* What is behind a gap is not the rest of what is before it. */
+        r = conc__dl_file_cut(&job->file, job->file.kept);
     }
     if (r != CONC_OK) {
         job->afresh = true;
@@ -1101,6 +1145,51 @@ static void conc__job_begin(conc__engine *e, conc__download *dl) {
     if (job->file.has_length && job->before == job->file.length && job->before > 0)
         job->file.kept--; /* whole, as it seems: one byte will tell */
     if (!conc__transfer_start(job, -1, job->file.kept)) conc__job_end(job);
+}
+
+/* The target is there: it has its checksum, or is fetched. */
+static void conc__target_verified(conc__engine *e, const conc__verify *v) {
+    conc__download *dl = v->dl;
+    conc_result stopped = conc__dl_stopped(dl);
+    conc__port_file_close(v->fd);
+    e->jobs--;
+    if (v->result == CONC_OK) dl->item->record.bytes = v->size;
+    if (v->result == CONC_OK || stopped != CONC_OK) {
+        conc__dl_over(dl, v->result == CONC_OK ? CONC_OK : stopped, NULL);
+    } else {
+        conc__job_open(e, dl);
+        e->check = INT64_MIN;
+    }
+    conc__engine_stir(e);
+}
+
+/* Whether the target is there, and may be what is wanted: then the download is over, or will be, or goes on
+ * from there. */
+static bool conc__job_exists(conc__engine *e, conc__download *dl) {
+    intptr_t fd;
+    uint64_t size = 0;
+    if (conc__port_file_open(dl->item->path, &fd, &size) != 0) return false;
+    if (dl->item->size == 0 || size == dl->item->size) {
+        if (dl->hash != CONC__HASH_NONE && conc__verify_begin(e, NULL, dl, fd, size)) {
+            e->jobs++;
+            return true;
+        }
+        if (dl->hash == CONC__HASH_NONE) {
+            conc__port_file_close(fd);
+            dl->item->record.bytes = size;
+            conc__dl_over(dl, CONC_OK, NULL);
+            e->again = true; /* it is to be told */
+            return true;
+        }
+    }
+    conc__port_file_close(fd);
+    return false;
+}
+
+/* A download's turn begins. */
+static void conc__job_begin(conc__engine *e, conc__download *dl) {
+    if (dl->item->record.attempts == 0 && e->d->desc.keep_existing && conc__job_exists(e, dl)) return;
+    conc__job_open(e, dl);
 }
 
 /* ---- how a transfer ended -------------------------------------------------------------------------------- */
@@ -1121,8 +1210,31 @@ static void conc__transfer_times(conc__transfer *t) {
     if (curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &us) == CURLE_OK)
         record->first_byte = (double)us * 1e-6;
     if (record->redirects > 0 && curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL) {
-        (void)snprintf(record->final_url, sizeof record->final_url, "%s", url);
+        (void)conc__url_shown(url, record->final_url, sizeof record->final_url);
     }
+}
+
+/* Where a redirect leads, to be given to curl_free(). libcurl tells that only of an answer that has come to its
+ * end; NULL: it is none, or nobody knows. */
+static char *conc__redirect_of(const conc__transfer *t, long code) {
+    char *to = NULL;
+#if LIBCURL_VERSION_NUM >= 0x073e00
+    const char *from = t->url != NULL ? t->url : t->job->dl->item->url;
+    CURLU *u;
+    if (code < 300 || code > 399 || t->location == NULL || t->location[0] == '\0') return NULL;
+    u = CONC__FAULT("curl_url", ENOMEM) != 0 ? NULL : curl_url();
+    if (u == NULL) return NULL;
+    if (curl_url_set(u, CURLUPART_URL, from, 0) != CURLUE_OK ||
+        curl_url_set(u, CURLUPART_URL, t->location, CURLU_URLENCODE | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+        curl_url_get(u, CURLUPART_URL, &to, 0) != CURLUE_OK) {
+        to = NULL;
+    }
+    curl_url_cleanup(u);
+#else
+    (void)t;
+    (void)code;
+#endif
+    return to;
 }
 
 /* Another address: true, it is under way. */
@@ -1133,7 +1245,7 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     char *old = t->url;
     const char *from = old != NULL ? old : job->dl->item->url;
     size_t n = strlen(to);
-    char *names;
+    char *names, shown[120];
     bool was_https = false, is_https = false;
     conc_result r;
     if (desc->max_redirects < 0 || t->redirects >= (unsigned)desc->max_redirects) {
@@ -1155,7 +1267,8 @@ static bool conc__transfer_redirect(conc__transfer *t, const char *to) {
     r = conc__url_host(from, names, 8192, &was_https);
     if (r == CONC_OK) r = conc__url_host(to, names + 8192, 8192, &is_https);
     if (r == CONC_OK && !is_https && (was_https || !desc->allow_http)) {
-        r = conc__fail(CONC_REJECTED, "a redirect %s: %.100s", was_https ? "from https to http" : "to http", to);
+        r = conc__fail(CONC_REJECTED, "a redirect %s: %.100s", was_https ? "from https to http" : "to http",
+                       conc__url_shown(to, shown, sizeof shown));
     }
     if (r != CONC_OK) {
         char text[200];
@@ -1233,7 +1346,8 @@ static void conc__transfer_failed(conc__transfer *t, CURLcode c) {
 static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
     conc__job_dl *job = t->job;
     long code = 0;
-    char *to = NULL;
+    char *to = NULL, *cut = NULL;
+    bool led_on;
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
     if (code != 0) job->dl->item->record.http_code = (int)code;
     conc__transfer_times(t);
@@ -1241,8 +1355,11 @@ static void conc__transfer_ended(conc__transfer *t, CURLcode c) {
         if (t->body == CONC__BODY_UNKNOWN) (void)conc__answer_is_here(t); /* an empty one */
         if (t->body == CONC__BODY_SPARED && job->result == CONC_OK) {
             (void)curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
-            if (to != NULL && conc__transfer_redirect(t, to)) return;
+            if (to == NULL && t->cut) to = cut = conc__redirect_of(t, code);
+            led_on = to != NULL && conc__transfer_redirect(t, to);
             if (to == NULL) conc__transfer_refused(t, code);
+            curl_free(cut);
+            if (led_on) return;
         }
         if (t->piece >= 0 && job->result == CONC_OK && t->at != job->file.pieces[t->piece].end) {
             conc__job_fails(job, CONC_BROKEN, true, "a piece came shorter than it is");
@@ -1303,15 +1420,39 @@ static void conc__engine_stop(conc__engine *e) {
     }
 }
 
-/* min_speed: looked at once in each stall_timeout, but for those that our own limit holds up. */
-static void conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
+/* min_speed: looked at once in each stall_timeout of a body, but for those that our own limit has held up.
+ * Returns when again. */
+static int64_t conc__transfer_speed(conc__transfer *t, int64_t now, int64_t stall) {
     const conc_download_desc *desc = &t->e->d->desc;
-    if (now < t->since + stall) return;
-    if (!t->is_paused && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+    if (t->body == CONC__BODY_UNKNOWN) return now + stall;
+    if (now < t->since + stall) return t->since + stall;
+    if (!t->held && (double)t->came < (double)desc->min_speed * desc->stall_timeout) {
+        t->job->slow = true;
         conc__job_fails(t->job, CONC_TIMEOUT, true, "slower than min_speed for stall_timeout");
     }
     t->since = now;
     t->came = 0;
+    t->held = t->is_paused;
+    return now + stall;
+}
+
+/* stall_timeout: until the answer's head has come, all of it, from when it could be asked for; then from one
+ * bit of the body to the next. Returns when to look again. */
+static int64_t conc__transfer_stall(conc__transfer *t, int64_t now, int64_t stall) {
+    int64_t due = (t->is_paused ? now : t->moved) + stall;
+    curl_off_t us = 0;
+    if (now < due) return due;
+    (void)curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us);
+    if (us == 0) { /* there is no connection: libcurl's own limit is for that */
+        t->moved = now;
+        return now + stall;
+    }
+    due = t->asked + (int64_t)us * 1000 + stall;
+    if (t->body == CONC__BODY_UNKNOWN && now < due) return due;
+    conc__job_fails(t->job, CONC_TIMEOUT, true,
+                    t->body == CONC__BODY_UNKNOWN ? "no answer has come, or not all of its head, within stall_timeout"
+                                                  : "nothing has come for stall_timeout");
+    return due;
 }
 
 /* Limits in time that libcurl does not know. Sets when to look again. */
@@ -1323,24 +1464,14 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
     e->check = INT64_MAX;
     for (t = e->active; t != NULL; t = next) {
         conc__job_dl *job = t->job;
-        int64_t due = (t->is_paused ? now : t->moved) + stall;
+        int64_t due, slow;
         next = t->next;
         if (total != 0 && now >= job->dl->began + total) {
             conc__job_fails(job, CONC_TIMEOUT, false, "total_timeout is over");
-        } else if (now >= due) {
-            curl_off_t us = 0;
-            (void)curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us);
-            if (us == 0) { /* libcurl's own limit is for that */
-                t->moved = now;
-                due = now + stall;
-            } else {
-                conc__job_fails(job, CONC_TIMEOUT, true, "nothing has come for stall_timeout");
-            }
         }
-        if (desc->min_speed != 0) {
-            conc__transfer_speed(t, now, stall);
-            if (due > t->since + stall) due = t->since + stall;
-        }
+        due = conc__transfer_stall(t, now, stall);
+        slow = conc__transfer_speed(t, now, stall);
+        if (due > slow) due = slow;
         if (job->result != CONC_OK) {
             conc__transfer_abort(t);
             e->check = INT64_MIN; /* the list is another one now */
@@ -1351,7 +1482,8 @@ static void conc__engine_check(conc__engine *e, int64_t now) {
     }
 }
 
-/* One round: what is to be started, ended, told. Returns until when nothing need be done, if nothing happens; INT64_MIN: never again. */
+/* One round: what is to be started, ended, told. Returns until when nothing need be done, if nothing happens;
+ * INT64_MIN: never again. */
 static int64_t conc__engine_turn(conc__engine *e) {
     conc__dl_worker *w = e->w;
     int64_t until = INT64_MAX, now, paused = INT64_MAX;

@@ -11,8 +11,8 @@
  *     piece 1048576 52428800           still to come: from here, to before there
  *     end
  *
- * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to be worth it. A
- * part without a note that is whole and fits is nobody's, and is written anew.
+ * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to
+ * be worth it. A part without a note that is whole and fits is nobody's, and is written anew.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -151,7 +151,7 @@ void conc__hash_drop(conc__hash *h) {
 }
 #endif
 
-conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]) {
+conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__download *dl) {
     enum { BLOCK = 65536 };
     conc__hash h;
     conc_result r;
@@ -159,7 +159,7 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
     char *block = (char *)conc__alloc(BLOCK, 1, "a checksum");
     if (block == NULL) return CONC_NO_MEMORY;
     memset(&h, 0, sizeof h);
-    r = conc__hash_begin(&h, kind);
+    r = conc__hash_begin(&h, dl->hash);
     while (r == CONC_OK && at < size) {
         size_t n = size - at < BLOCK ? (size_t)(size - at) : (size_t)BLOCK, done;
         int e = conc__port_file_read(fd, block, n, at, &done);
@@ -171,8 +171,9 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, co
             r = conc__hash_add(&h, block, done);
         }
         at += done;
+        if (r == CONC_OK && at < size) r = conc__dl_stopped(dl);
     }
-    if (r == CONC_OK) r = conc__hash_check(&h, bytes);
+    if (r == CONC_OK) r = conc__hash_check(&h, dl->digest);
     conc__hash_drop(&h);
     conc__free(block);
     return r;
@@ -215,22 +216,6 @@ static bool conc__note_number(const char *text, uint64_t *n, const char **end) {
     return true;
 }
 
-/* A URL without what it says of a user: where its scheme ends, and where its host begins. */
-static size_t conc__url_bare(const char *url, const char **host) {
-    const char *at = strstr(url, "://"), *end;
-    *host = url;
-    if (at == NULL) return 0;
-    at += 3;
-    end = at + strcspn(at, "/?#");
-    for (*host = at; end > at; end--) {
-        if (end[-1] == '@') {
-            *host = end;
-            break;
-        }
-    }
-    return (size_t)(at - url);
-}
-
 static bool conc__note_url_is(const char *noted, const char *url) {
     const char *host;
     size_t n = conc__url_bare(url, &host);
@@ -252,7 +237,7 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
         } else if (strcmp(line, "url") == 0) {
             url_fits = conc__note_url_is(value, url);
-        } else if (strcmp(line, "etag") == 0) {
+        } else if (strcmp(line, "etag") == 0 && value[0] == '"') {
             (void)snprintf(file->etag, sizeof file->etag, "%s", value);
         } else if (strcmp(line, "date") == 0) {
             (void)snprintf(file->date, sizeof file->date, "%s", value);
@@ -294,9 +279,12 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     size_t done = 0;
     char *text;
     bool fits = false;
-    int e = conc__port_file_open(file->note, &fd, &size);
-    file->is_noted = e == 0 || conc__port_file_kind_of(e) != CONC__FILE_MISSING; /* one that cannot be read is removed */
-    if (e != 0) return;
+    int e = conc__port_note_open(file->note, &fd, &size);
+    if (e != 0) {
+        (void)conc__port_file_remove(file->note); /* one that cannot be read would outlive its part */
+        return;
+    }
+    file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
     if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
         text[done] = '\0';
@@ -324,6 +312,10 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     file->part.fd = -1;
     file->target = target;
     if (n > SIZE_MAX / 4) return conc__fail(CONC_INVALID, "a path that is too long");
+    if (conc__port_is_directory(target)) { /* else that would be found out at the end */
+        return conc__fail(CONC_SYSTEM, "a file cannot be put in place of the directory %s%s", n > 120 ? "..." : "",
+                          n > 120 ? target + n - 120 : target);
+    }
     file->name = (char *)conc__alloc(2 * n + 32, 1, "a download's part");
     if (file->name == NULL) return CONC_NO_MEMORY;
     file->note = file->name + n + 8;
@@ -338,7 +330,10 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
         file->name = NULL;
         return r;
     }
-    if (file->part.is_new) return CONC_OK;
+    if (file->part.is_new) {
+        (void)conc__port_file_remove(file->note); /* one that has outlived its part */
+        return CONC_OK;
+    }
     conc__dl_file_recall(file, url);
     if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);
@@ -372,7 +367,18 @@ conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size) {
 }
 
 conc_result conc__dl_file_reserve(conc__dl_file *file) {
-    int e = conc__port_part_reserve(&file->part, file->length);
+    uint64_t held, room, wanted;
+    int e;
+    conc__port_part_room(&file->part, file->name, &held, &room);
+    wanted = file->length > held ? file->length - held : 0;
+    if (wanted > room) {
+        size_t n = strlen(file->name);
+        return conc__fail(CONC_SYSTEM, "the disk is full: %llu bytes more are wanted, and %llu are free, for %s%s",
+                          (unsigned long long)wanted, (unsigned long long)room, n > 100 ? "..." : "",
+                          n > 100 ? file->name + n - 100 : file->name);
+    }
+    if (wanted > room / 2) return CONC_OK; /* it may be a lie, and others want to write, too */
+    e = conc__port_part_reserve(&file->part, file->length);
     return e == 0 ? CONC_OK : conc__dl_file_failed(e, "get room for", file->name);
 }
 

@@ -1,7 +1,8 @@
 /* ============================================================================================
- * downloads: the engine of processes. A worker's tasks in its loop: the pump, which hands out what there is to be done, and
- * one for each item under way, which speaks with a process: the item goes there by its channel, progress and the record come back.
- * Each process has a session of its own, with one transfer at a time, which also tries again.
+ * downloads: the engine of processes. A worker's tasks in its loop: the pump, which hands out what there is to
+ * be done, and one for each item under way, which speaks with a process: the item goes there by its channel,
+ * progress and the record come back. Each process has a session of its own, with one transfer at a time, which
+ * also tries again.
  *
  * A message begins with its kind; all else in it is the bytes of structs of this very program.
  * ========================================================================================== */
@@ -125,7 +126,8 @@ CONC_CORO(conc__dl_servant, conc__child *c; conc_future *f; conc_io in; conc_out
         if (self->co.result != CONC_OK) break;
         self->c->in.n = self->in.done;
         self->f = conc__child_begin(self->c);
-        if (self->f == NULL && conc__child_is_asked(self->c)) break; /* there is no memory: another process may have more */
+        /* There is no memory: another process may have more. */
+        if (self->f == NULL && conc__child_is_asked(self->c)) break;
         if (self->f == NULL) continue;                               /* a cancel that came too late */
         do {
             self->ops[0] = conc_op_future(self->f);

@@ -698,6 +698,7 @@ typedef struct conc__hash {
     void *context; /* OpenSSL's */
 } conc__hash;
 #define CONC__HASH_BYTES 64
+#define CONC__URL_MAX 8000u
 /* What the text says; `kind` NONE: there is none. CONC_INVALID: it says nothing, or there is nothing here that could compute it. */
 CONC__LIB conc_result conc__hash_parse(const char *text, conc__hash_kind *kind, uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind);
@@ -705,8 +706,6 @@ CONC__LIB conc_result conc__hash_add(conc__hash *h, const void *data, size_t siz
 /* Compares; CONC_BROKEN: it is another one. Ends it, as does conc__hash_drop(), which is harmless again. */
 CONC__LIB conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB void conc__hash_drop(conc__hash *h);
-/* The checksum of the first `size` bytes of an open file. Blocks for as long as that takes. */
-CONC__LIB conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__hash_kind kind, const uint8_t bytes[CONC__HASH_BYTES]);
 
 /* A target's part, while it is written. What is known of the file at the server stands in its note as well. */
 #define CONC__PIECES 64
@@ -734,7 +733,7 @@ CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data,
 CONC__LIB conc_result conc__dl_file_restart(conc__dl_file *file);
 /* Has so many bytes of it, and no more. */
 CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
-/* Has the system keep room for its length. */
+/* Looks whether there is room for its length, which is what a server says; and has the system keep it, if as much stays free. */
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
 CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);
@@ -875,12 +874,19 @@ CONC__LIB double conc__dl_backoff(const conc_download_desc *desc, unsigned fruit
 CONC__LIB int64_t conc__dl_spend(conc_downloader *d, size_t n, int64_t now);
 /* Whether the download has to end now: CONC_OK, or what it ends with. */
 CONC__LIB conc_result conc__dl_stopped(conc__download *dl);
+/* Whether the first `size` bytes of an open file have the download's checksum: CONC_OK, CONC_BROKEN. Blocks for as long as that
+ * takes, or until the download has to end: that result. */
+CONC__LIB conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__download *dl);
 /* Whether nothing is left to be done, nor will come. The worker that has heard so says at its end that it has ended, and then touches neither
  * itself nor the session. */
 CONC__LIB bool conc__dl_is_over(conc__dl_worker *w);
 CONC__LIB void conc__dl_worker_ends(conc__dl_worker *w);
 CONC__LIB void conc__dl_stir(conc__dl_worker *w);
 CONC__LIB conc_op conc__op_stirred(conc__dl_worker *w);
+/* A URL without what it says of a user: the length of its scheme and "://", and where its host begins. */
+CONC__LIB size_t conc__url_bare(const char *url, const char **host);
+/* It, so, cut if it is too long: for people. Returns `text`. */
+CONC__LIB const char *conc__url_shown(const char *url, char *text, size_t size);
 /* "host:port" of a URL, in small letters, into `name`; and whether it is https. CONC_INVALID, CONC_REJECTED (another scheme). */
 CONC__LIB conc_result conc__url_host(const char *url, char *name, size_t size, bool *is_https);
 

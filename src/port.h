@@ -583,6 +583,8 @@ CONC__LIB void conc__port_part_close(conc__port_part *part);
 CONC__LIB bool conc__port_part_is_at(const conc__port_part *part, const char *path); /* false: that name is another file's now */
 CONC__LIB int conc__port_part_write(const conc__port_part *part, const void *data, size_t size, uint64_t offset); /* all of it */
 CONC__LIB int conc__port_part_truncate(const conc__port_part *part, uint64_t size);
+/* How many bytes the part has of its disk, and how many more are there for it; UINT64_MAX: nobody knows. `path`: its own. */
+CONC__LIB void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free);
 /* Has the system keep room for a length; what is no error where it cannot. The size stays. */
 CONC__LIB int conc__port_part_reserve(const conc__port_part *part, uint64_t size);
 CONC__LIB int conc__port_part_sync(const conc__port_part *part);
@@ -592,12 +594,15 @@ CONC__LIB int conc__port_part_publish(conc__port_part *part, const char *path, c
 /* The directory that a path stands in is brought to the disk. */
 CONC__LIB int conc__port_directory_sync(const char *path);
 
+CONC__LIB bool conc__port_is_directory(const char *path); /* not: a link to one */
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
+/* Likewise a note. Follows no link; what is not this user's alone is an error. */
+CONC__LIB int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size);
 CONC__LIB int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done); /* 0 done: its end */
 CONC__LIB void conc__port_file_close(intptr_t fd);
-/* A short text, readable by its owner alone, over what was there. */
+/* A short text, readable by its owner alone, over what was there, or in its place if that is no note: see above. */
 CONC__LIB int conc__port_note_write(const char *path, const char *text, size_t size);
 CONC__LIB unsigned conc__port_umask(void);
 /* The terminal at stderr; false: it is none. */

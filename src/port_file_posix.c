@@ -15,6 +15,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 #if CONC_OS_LINUX
@@ -90,6 +91,11 @@ conc__port_file_kind conc__port_file_kind_of(int error) {
     }
 }
 
+/* A plain file of this user's, of one name. */
+static bool conc__pf_is_ours(const struct stat *s) {
+    return S_ISREG(s->st_mode) && s->st_nlink == 1 && (unsigned)s->st_uid == conc__pf_geteuid();
+}
+
 /* ---- the part -------------------------------------------------------------------------------------------- */
 
 static void conc__pf_close_quietly(intptr_t fd) {
@@ -100,7 +106,8 @@ static void conc__pf_close_quietly(intptr_t fd) {
 
 void conc__port_part_close(conc__port_part *part) {
     int saved = errno;
-    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN); /* a child of fork() that has it too does not keep it locked */
+    /* A child of fork() that has it too does not keep it locked. */
+    if (part->fd >= 0) (void)flock((int)part->fd, LOCK_UN);
     errno = saved;
     conc__pf_close_quietly(part->fd);
     part->fd = -1;
@@ -131,8 +138,7 @@ static int conc__part_try(const char *path, conc__port_part *part) {
     if (fstat((int)part->fd, &mine) < 0) return errno;
     if (stat(path, &there) < 0) return errno == ENOENT ? CONC__PART_AGAIN : errno;
     if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) return CONC__PART_AGAIN;
-    if (!part->is_new && (!S_ISREG(mine.st_mode) || mine.st_nlink != 1 || (unsigned)mine.st_uid != conc__pf_geteuid()))
-        return EEXIST;
+    if (!part->is_new && !conc__pf_is_ours(&mine)) return EEXIST;
     part->size = (uint64_t)mine.st_size;
     part->id = (uint64_t)mine.st_ino;
     return (mine.st_mode & 077) != 0 && conc__pf_fchmod((int)part->fd, 0600) < 0 ? errno : 0;
@@ -186,6 +192,20 @@ int conc__port_part_write(const conc__port_part *part, const void *data, size_t 
 int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
     int saved = errno, e = CONC__FAULT("ftruncate", EIO);
     return e != 0 ? e : conc__pf_end(conc__pf_ftruncate((int)part->fd, (off_t)size), saved);
+}
+
+void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free) {
+    struct stat s;
+    struct statvfs disk;
+    int saved = errno;
+    (void)path;
+    *held = fstat((int)part->fd, &s) == 0 ? (uint64_t)s.st_blocks * 512 : 0;
+    *free = UINT64_MAX;
+    if (fstatvfs((int)part->fd, &disk) == 0 && disk.f_blocks != 0) { /* (some tell of no blocks at all) */
+        uint64_t blocks = (uint64_t)(conc__pf_geteuid() == 0 ? disk.f_bfree : disk.f_bavail);
+        if (disk.f_frsize != 0 && blocks <= UINT64_MAX / disk.f_frsize) *free = blocks * disk.f_frsize;
+    }
+    errno = saved;
 }
 
 int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
@@ -253,22 +273,37 @@ int conc__port_directory_sync(const char *path) {
 
 /* ---- other files ----------------------------------------------------------------------------------------- */
 
+bool conc__port_is_directory(const char *path) {
+    struct stat s;
+    int saved = errno;
+    bool is = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+    if (is) { /* (lstat() is hidden) */
+        int fd = conc__pf_open(path, O_RDONLY | CONC__O_PLAIN);
+        if (fd < 0 && errno == ELOOP) is = false;
+        conc__pf_close_quietly(fd);
+    }
+    errno = saved;
+    return is;
+}
+
 int conc__port_file_remove(const char *path) {
     int saved = errno, e = CONC__FAULT("unlink", EACCES);
     return e != 0 ? e : conc__pf_end(conc__pf_unlink(path), saved);
 }
 
-int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+/* `how`: in addition. */
+static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t *size) {
     struct stat s;
     int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT);
     *fd = -1;
     if (e != 0) return e;
-    *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC);
+    *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
     e = conc__pf_end((long)*fd, saved);
     if (e == 0) {
         e = CONC__FAULT("fstat: file", EIO);
         if (e == 0) e = conc__pf_end(fstat((int)*fd, &s), saved);
         if (e == 0 && !S_ISREG(s.st_mode)) e = S_ISDIR(s.st_mode) ? EISDIR : EINVAL;
+        if (e == 0 && how != 0 && !conc__pf_is_ours(&s)) e = EPERM;
         if (e == 0) *size = (uint64_t)s.st_size;
     }
     if (e != 0) {
@@ -276,6 +311,14 @@ int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
         *fd = -1;
     }
     return e;
+}
+
+int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__pf_open_file(path, 0, fd, size);
+}
+
+int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__pf_open_file(path, CONC__O_PLAIN, fd, size);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -294,20 +337,21 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-static bool conc__pf_is_ours(int fd) {
-    struct stat s;
-    return fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_nlink == 1 && (unsigned)s.st_uid == conc__pf_geteuid();
-}
-
-/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does not count. */
+/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does
+ * not count. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
+    struct stat s;
     int saved = errno, e = CONC__FAULT("open: note", EACCES, ENOSPC, EMFILE);
     if (e != 0) return e;
     note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | CONC__O_PLAIN, 0600);
-    if (note.fd >= 0 && !conc__pf_is_ours((int)note.fd)) { /* not a note, or not ours alone */
+    if (note.fd >= 0 && (fstat((int)note.fd, &s) < 0 || !conc__pf_is_ours(&s))) {
         conc__pf_close_quietly(note.fd);
-        (void)conc__pf_unlink(path);
+        note.fd = -1;
+        errno = EPERM;
+    }
+    if (note.fd < 0 && errno != ENOSPC && errno != EMFILE && errno != ENFILE && conc__pf_unlink(path) == 0) {
+        /* a link, a fifo, another's: no note */
         note.fd = conc__pf_open(path, O_WRONLY | O_CREAT | O_EXCL | CONC__O_PLAIN, 0600);
     }
     e = conc__pf_end((long)note.fd, saved);
@@ -320,7 +364,8 @@ int conc__port_note_write(const char *path, const char *text, size_t size) {
     return e;
 }
 
-/* Linux tells; elsewhere it has to be changed for a moment, in which new files of other threads get fewer permissions. */
+/* Linux tells; elsewhere it has to be changed for a moment, in which new files of other threads get fewer
+ * permissions. */
 unsigned conc__port_umask(void) {
     int saved = errno;
     unsigned mask = 022;

@@ -1,6 +1,6 @@
 /* ============================================================================================
- * port, Windows: the files of downloads. Nothing but for CONC_WITH_CURL. A file that is being written is locked by being shared
- * with nobody but readers.
+ * port, Windows: the files of downloads. Nothing but for CONC_WITH_CURL. A file that is being written is locked
+ * by being shared with nobody but readers.
  * ========================================================================================== */
 
 #include "internal.h"
@@ -43,9 +43,10 @@ static HANDLE conc__wf_handle(intptr_t fd) {
     return (HANDLE)fd;
 }
 
-/* A link is opened itself, and then is no plain file. */
-static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, intptr_t *fd, uint64_t *size,
-                         uint64_t *id) {
+/* A plain file. `ours`: of one name, and no link: that is opened itself, and then is no plain file. */
+static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how, bool ours, intptr_t *fd,
+                         uint64_t *size, uint64_t *id) {
+    DWORD links = ours ? FILE_ATTRIBUTE_REPARSE_POINT : 0;
     BY_HANDLE_FILE_INFORMATION info;
     DWORD saved = GetLastError();
     WCHAR *wide = conc__wf_path(path);
@@ -53,13 +54,15 @@ static int conc__wf_open(const char *path, DWORD access, DWORD share, DWORD how,
     int e;
     *fd = -1;
     if (wide == NULL) return ERROR_INVALID_NAME;
-    h = CreateFileW(wide, access, share, NULL, how, FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
+    h = CreateFileW(wide, access, share, NULL, how,
+                    FILE_ATTRIBUTE_NORMAL | (ours ? FILE_FLAG_OPEN_REPARSE_POINT : 0), NULL);
     e = conc__wf_end(h != INVALID_HANDLE_VALUE, saved);
     conc__free(wide);
     if (e != 0) return e;
     e = conc__wf_end(GetFileInformationByHandle(h, &info), saved);
     if (e == 0 && (GetFileType(h) != FILE_TYPE_DISK ||
-                   (info.dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_REPARSE_POINT)) != 0)) {
+                   (info.dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | links)) != 0 ||
+                   (ours && info.nNumberOfLinks != 1))) {
         e = ERROR_FILE_EXISTS;
     }
     if (e != 0) {
@@ -86,13 +89,13 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
     part->fd = -1;
     part->is_new = true;
     if (e == 0) {
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, &part->fd, &part->size,
-                          &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, true, &part->fd,
+                          &part->size, &part->id);
     }
     if (e == ERROR_FILE_EXISTS) {
         part->is_new = false;
-        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, &part->fd, &part->size,
-                          &part->id);
+        e = conc__wf_open(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, OPEN_EXISTING, true, &part->fd,
+                          &part->size, &part->id);
     }
     return e;
 }
@@ -142,6 +145,24 @@ int conc__port_part_truncate(const conc__port_part *part, uint64_t size) {
     return e != 0 ? e : conc__wf_end(SetEndOfFile(conc__wf_handle(part->fd)), saved);
 }
 
+void conc__port_part_room(const conc__port_part *part, const char *path, uint64_t *held, uint64_t *free) {
+    FILE_STANDARD_INFO info;
+    ULARGE_INTEGER bytes;
+    DWORD saved = GetLastError();
+    WCHAR *directory = conc__wf_path(path);
+    size_t n = directory != NULL ? wcslen(directory) : 0;
+    *held = 0;
+    *free = UINT64_MAX;
+    if (GetFileInformationByHandleEx(conc__wf_handle(part->fd), FileStandardInfo, &info, (DWORD)sizeof info) != 0)
+        *held = (uint64_t)info.AllocationSize.QuadPart;
+    while (n > 0 && directory[n - 1] != L'/' && directory[n - 1] != L'\\' && directory[n - 1] != L':') n--;
+    if (directory != NULL) directory[n] = L'\0';
+    if (directory != NULL && GetDiskFreeSpaceExW(n > 0 ? directory : NULL, &bytes, NULL, NULL) != 0)
+        *free = (uint64_t)bytes.QuadPart;
+    conc__free(directory);
+    SetLastError(saved);
+}
+
 int conc__port_part_reserve(const conc__port_part *part, uint64_t size) {
     FILE_ALLOCATION_INFO room;
     DWORD saved = GetLastError();
@@ -183,6 +204,15 @@ int conc__port_directory_sync(const char *path) {
 
 /* ---- other files ----------------------------------------------------------------------------------------- */
 
+bool conc__port_is_directory(const char *path) {
+    DWORD saved = GetLastError();
+    WCHAR *wide = conc__wf_path(path);
+    DWORD is = wide != NULL ? GetFileAttributesW(wide) : INVALID_FILE_ATTRIBUTES;
+    conc__free(wide);
+    SetLastError(saved);
+    return is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY) != 0;
+}
+
 int conc__port_file_remove(const char *path) {
     DWORD saved = GetLastError();
     WCHAR *wide = conc__wf_path(path);
@@ -193,13 +223,21 @@ int conc__port_file_remove(const char *path) {
     return e;
 }
 
-int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+static int conc__wf_open_file(const char *path, bool ours, intptr_t *fd, uint64_t *size) {
     uint64_t id;
     int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
     *fd = -1;
     return e != 0 ? e
                   : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-                                  OPEN_EXISTING, fd, size, &id);
+                                  OPEN_EXISTING, ours, fd, size, &id);
+}
+
+int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__wf_open_file(path, false, fd, size);
+}
+
+int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size) {
+    return conc__wf_open_file(path, true, fd, size);
 }
 
 int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done) {
@@ -218,7 +256,11 @@ int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     int e = CONC__FAULT("open: note", ERROR_ACCESS_DENIED);
-    if (e == 0) e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, OPEN_ALWAYS, &note.fd, &note.size, &note.id);
+    if (e != 0) return e;
+    e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, OPEN_ALWAYS, true, &note.fd, &note.size, &note.id);
+    if (e == ERROR_FILE_EXISTS && conc__port_file_remove(path) == 0) { /* a link: no note */
+        e = conc__wf_open(path, GENERIC_WRITE, FILE_SHARE_READ, CREATE_NEW, true, &note.fd, &note.size, &note.id);
+    }
     if (e != 0) return e;
     e = conc__port_part_write(&note, text, size, 0);
     if (e == 0) (void)conc__port_part_truncate(&note, size);

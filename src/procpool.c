@@ -17,8 +17,8 @@
  * killed for a task's sake, all others are taken back from it, and a map's further items are halted: so no other task
  * can begin in it meanwhile, and be lost.
  *
- * ORDER. Tasks go to the worker that has the fewest. One that has nothing while others have tasks that have not begun
- * gets half of those.
+ * ORDER. Tasks go to the worker that has the fewest, if possible one that is ready. One that has nothing while others
+ * have tasks that have not begun gets half of those.
  * ========================================================================================== */
 
 #include "procpool_ring.h"
@@ -29,7 +29,7 @@ enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
 #define CONC__PP_AREA_SOFT ((size_t)262144) /* of the area, as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
-#define CONC__PP_PATROL_NS 1000000000 /* looks after who has a task: it may have written over what makes it ring */
+#define CONC__PP_PATROL_NS 1000000000 /* between looks after who has a task and has not been heard of */
 #define CONC__PP_GRACE 5.0            /* seconds that a worker has to end when it has been stopped */
 #if !defined(CONC__PP_PATIENCE)
 #define CONC__PP_PATIENCE 0.01 /* after the first of them; each time twice as long */
@@ -49,8 +49,8 @@ typedef struct conc__pp_worker {
     uint32_t posted, taken, replied;
     uint32_t held;    /* tasks in its ring */
     size_t given;     /* tasks in its life */
-    bool rang, ended; /* the poller has told so: `ended`: its end of the channel is closed, or it is no more
-                                   */
+    bool rang, ended; /* the poller has told so; `ended`: its end of the channel is closed, or it is no more */
+    bool ready;       /* its initialiser is known to have returned 0 */
     bool condemned;   /* it is being killed */
     bool broken;      /* what it shares is not what it should be */
     bool stopping;    /* it has been told to end */
@@ -59,6 +59,7 @@ typedef struct conc__pp_worker {
     bool owed;        /* it could not be rung for */
     bool blind;       /* the poller does not look after it */
     conc_deadline stop_due;
+    int64_t patrol_at; /* when it is looked for; INT64_MAX: it had no task when we looked */
     conc__pp_item *items[CONC__PP_SLOTS]; /* of each slot; NULL: taken back */
     size_t ends_at[CONC__PP_SLOTS];       /* of its bytes in the area; 0: none */
     unsigned number;                      /* constant */
@@ -97,8 +98,7 @@ struct conc_procpool {
     size_t unfinished;            /* conc__pp_items that have not ended, or whose end has not been told */
     uint32_t visits, visits_seen; /* by others than the keeper, with a result; those that it knows of */
     int64_t look_at;              /* when the keeper will look by itself */
-    unsigned failures;    /* workers that died before they were ready, or could not be started, since one was
-                                   ready */
+    unsigned failures;    /* workers that died before they were ready or could not be started, since one was ready */
     conc__pp_item *spare; /* to be used again */
     size_t spares;
     conc__pp_range *ranges; /* of buffers that are given out, by their place */
@@ -369,6 +369,13 @@ static void conc__pp_requeue(conc_procpool *pool, conc__pp_ended *list, conc__pp
 
 /* ---- giving tasks to workers --------------------------------------------------------------------------- */
 
+/* Ends it by force. If the system refuses that (a task has made it another user's process), it ends by itself, once
+ * its task has returned: its channel is shut down. */
+static void conc__pp_kill(conc__pp_worker *w) {
+    if (conc_process_kill(w->process) != CONC_OK)
+        (void)conc__port_socket_shutdown(w->channel, CONC__PORT_READ | CONC__PORT_WRITE);
+}
+
 static void conc__pp_ring(conc__pp_worker *w) {
     size_t n;
     /* If it fails, the keeper tries again; or it is dead, which is told otherwise. */
@@ -379,6 +386,12 @@ static void conc__pp_wake(conc__pp_worker *w) {
     if (CONC__UNLIKELY(conc__load32(&w->words->asleep, CONC__SEQ_CST) != 0) &&
         conc__swap32(&w->words->asleep, 0, CONC__ACQ_REL) != 0)
         conc__pp_ring(w);
+}
+
+static bool conc__pp_is_ready(conc__pp_worker *w) {
+    if (w->process == NULL || w->condemned) return false;
+    if (!w->ready) w->ready = conc__load32(&w->words->ready, CONC__ACQUIRE) == 1;
+    return w->ready;
 }
 
 static bool conc__pp_takes(const conc__pp_worker *w) {
@@ -496,7 +509,10 @@ static bool conc__pp_post(conc_procpool *pool, conc__pp_worker *w, conc__pp_item
     conc__store32(&w->words->posted, ++w->posted, CONC__SEQ_CST);
     conc__pp_wake(w);
     if (pool->desc.max_tasks != 0 && w->given >= pool->desc.max_tasks) conc__pp_stop(w);
-    if (item->limit != 0 && pool->look_at > item->limit) { /* the keeper sleeps perhaps longer than that */
+    if (pool->look_at == INT64_MAX) { /* the keeper sleeps: it goes on patrol */
+        pool->look_at = 0;
+        conc__pp_poke(pool);
+    } else if (item->limit != 0 && pool->look_at > item->limit) { /* it sleeps perhaps longer than that */
         int64_t due = conc__port_clock_ns() + item->limit;
         if (pool->look_at > due) {
             pool->look_at = due;
@@ -533,15 +549,19 @@ static void conc__pp_feed(conc_procpool *pool) {
         conc__pp_worker *best = NULL;
         size_t size = conc__pp_length(item), largest = 0;
         uint64_t at;
-        bool small = size <= CONC__PP_INLINE || conc__pp_in_buffers(pool, item, &at);
+        bool small = size <= CONC__PP_INLINE || conc__pp_in_buffers(pool, item, &at), best_ready = false;
         unsigned i;
         for (i = 0; i < pool->count; i++) {
             conc__pp_worker *w = &pool->workers[i];
             if (w->process != NULL && w->area_size > largest && !w->grows) largest = w->area_size;
-            if (!conc__pp_takes(w) || (best != NULL && w->held >= best->held)) continue;
+            if (!conc__pp_takes(w)) continue;
+            if (best != NULL &&
+                (w->held > best->held || (w->held == best->held && (best_ready || !conc__pp_is_ready(w)))))
+                continue;
             if (!small && (size > w->area_size / 2 || conc__pp_area_room(w, size) == SIZE_MAX)) continue;
             best = w;
-            if (w->held == 0) break;
+            best_ready = conc__pp_is_ready(w);
+            if (w->held == 0 && best_ready) break;
         }
         if (best == NULL) {
             if (!small && size > largest / 2) conc__pp_grow(pool, size);
@@ -573,17 +593,26 @@ static bool conc__pp_retract(conc_procpool *pool, conc__pp_worker *w, uint32_t n
     return n != had;
 }
 
-/* Has workers without a task take half of what others have not begun. */
+/* Has workers without a task take half of what others have not begun; also the last one, of a worker that is not
+ * ready and perhaps never will be. */
 static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
     unsigned i, j;
     for (i = 0; i < pool->count && pool->first == NULL; i++) {
         conc__pp_worker *w = &pool->workers[i], *most = NULL;
+        uint32_t n = 0;
+        bool ready;
         if (!conc__pp_takes(w) || w->held != 0) continue;
+        ready = conc__pp_is_ready(w);
         for (j = 0; j < pool->count; j++) {
             conc__pp_worker *v = &pool->workers[j];
-            if (v->process != NULL && v->held > 1 && (most == NULL || v->held > most->held)) most = v;
+            uint32_t spared;
+            if (v->process == NULL) continue;
+            spared = (v->held + (ready && !conc__pp_is_ready(v) ? 1u : 0u)) / 2;
+            if (spared <= n) continue;
+            n = spared;
+            most = v;
         }
-        if (most == NULL || !conc__pp_retract(pool, most, most->held / 2, list)) return;
+        if (most == NULL || !conc__pp_retract(pool, most, n, list)) return;
         conc__pp_feed(pool);
     }
 }
@@ -592,7 +621,7 @@ static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
 
 static void conc__pp_broken(conc__pp_worker *w) {
     w->broken = w->condemned = true;
-    (void)conc_process_kill(w->process);
+    conc__pp_kill(w);
 }
 
 /* The next n bytes of its replies are this task's. False: there are not so many, or too many. */
@@ -815,7 +844,7 @@ static bool conc__pp_condemn(conc_procpool *pool, conc__pp_item *item, conc_resu
     }
     item->reason = (signed char)reason;
     w->condemned = true;
-    (void)conc_process_kill(w->process);
+    conc__pp_kill(w);
     return true;
 }
 
@@ -862,12 +891,10 @@ static void conc__pp_lost(conc_procpool *pool, conc__pp_worker *w, uint32_t i, c
     conc__pp_go_on(pool, list, item);
 }
 
-static bool conc__pp_any_ready(const conc_procpool *pool) {
+static bool conc__pp_any_ready(conc_procpool *pool) {
     unsigned i;
     for (i = 0; i < pool->count; i++) {
-        const conc__pp_worker *w = &pool->workers[i];
-        if (w->process != NULL && !w->condemned && conc__load32(&w->words->ready, CONC__ACQUIRE) == 1)
-            return true;
+        if (conc__pp_is_ready(&pool->workers[i])) return true;
     }
     return false;
 }
@@ -884,7 +911,7 @@ static void conc__pp_give_up(conc_procpool *pool, const char *why, conc__pp_ende
         if (w->process == NULL) continue;
         (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
         w->condemned = true;
-        (void)conc_process_kill(w->process);
+        conc__pp_kill(w);
     }
     while (pool->first != NULL) {
         conc__pp_item *item = pool->first;
@@ -985,7 +1012,7 @@ static void conc__pp_look_for_end(conc_procpool *pool, conc__pp_worker *w, conc_
     /* Its end of the channel is closed: it is about to end, or a task has closed all descriptors: that one may return,
      * still. (Not condemned: whether it was ready counts.) */
     (void)conc__pp_retract(pool, w, CONC__PP_SLOTS, list);
-    if (w->condemned || w->held == 0) (void)conc_process_kill(w->process);
+    if (w->condemned || w->held == 0) conc__pp_kill(w);
     /* (Beside this, it is looked at again and again.) */
     if (w->end_fd >= 0) (void)conc__port_poller_want(&pool->poller, w->end_fd, CONC__PORT_READ);
 }
@@ -1068,13 +1095,45 @@ static conc_result conc__pp_start(conc_procpool *pool, conc__pp_worker *w) {
     w->end_fd = conc__process_end_fd(process);
     w->posted = w->taken = w->replied = w->held = 0;
     w->given = 0;
-    w->rang = w->ended = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed =
+    w->patrol_at = INT64_MAX;
+    w->rang = w->ended = w->ready = w->condemned = w->broken = w->stopping = w->grows = w->progress = w->owed =
         w->blind = false;
     w->process = process;
     pool->stats.started++;
     conc__pp_watch_fds(pool, w);
     conc__lock_give(&pool->lock);
     return CONC_OK;
+}
+
+/* Who has had a task for long is looked for by asking the system: that its end of the channel is closed may not be seen
+ * if somebody else has got hold of it, a process that a task has forked. */
+static void conc__pp_patrol(conc__pp_worker *w, int64_t now) {
+    if (w->held == 0) {
+        w->patrol_at = INT64_MAX;
+    } else if (w->patrol_at == INT64_MAX) {
+        w->patrol_at = now + CONC__PP_PATROL_NS;
+    } else if (now >= w->patrol_at) {
+        if (!conc_process_is_alive(w->process)) w->ended = true;
+        w->patrol_at = now + CONC__PP_PATROL_NS;
+    }
+}
+
+/* What there is to be done about one that has a process; the time to look again. */
+static int64_t conc__pp_attend(conc_procpool *pool, conc__pp_worker *w, int64_t now, bool ends,
+                               conc__pp_ended *list) {
+    int64_t due;
+    if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
+    if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX)
+        w->stop_due = conc_after(CONC__PP_GRACE);
+    if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
+    due = conc__pp_look_at_limit(pool, w, now, list);
+    conc__pp_patrol(w, now);
+    if (due > w->patrol_at) due = w->patrol_at;
+    if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
+    if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) {
+        due = now + CONC__PP_RETRY_NS;
+    }
+    return due;
 }
 
 /* Everything that there is to be done, and when the next look is due. */
@@ -1084,25 +1143,22 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
     unsigned i;
     *over = ends;
     *starts = false;
+    pool->look_at = 0;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
-        int64_t due = INT64_MAX;
         (void)conc__pp_take(pool, w, list);
         if (w->process != NULL && (w->rang || w->ended || w->condemned || w->blind))
             conc__pp_look_for_end(pool, w, list);
         if (w->process != NULL && w->owed) conc__pp_ring(w);
+    }
+    conc__pp_feed(pool);
+    conc__pp_balance(pool, list);
+    for (i = 0; i < pool->count; i++) {
+        conc__pp_worker *w = &pool->workers[i];
+        int64_t due = INT64_MAX;
         if (w->process != NULL) {
             *over = false;
-            if (ends || (w->grows && w->posted == w->taken)) conc__pp_stop(w);
-            if (w->stopping && w->posted == w->taken && w->stop_due.ns == INT64_MAX)
-                w->stop_due = conc_after(CONC__PP_GRACE);
-            if (w->stopping && conc_deadline_passed(w->stop_due)) w->condemned = true;
-            due = conc__pp_look_at_limit(pool, w, now, list);
-            if (w->stopping && w->stop_due.ns < due) due = w->stop_due.ns;
-            if (w->held != 0 && due > now + CONC__PP_PATROL_NS) due = now + CONC__PP_PATROL_NS;
-            if ((w->condemned || w->ended || w->blind || w->owed) && due > now + CONC__PP_RETRY_NS) {
-                due = now + CONC__PP_RETRY_NS;
-            }
+            due = conc__pp_attend(pool, w, now, ends, list);
         } else if (!ends && !pool->exiting && !pool->gave_up) {
             if (conc_deadline_passed(w->start_at)) {
                 *starts = true;
@@ -1112,8 +1168,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         }
         if (due < next) next = due;
     }
-    conc__pp_feed(pool);
-    conc__pp_balance(pool, list);
+    conc__pp_feed(pool); /* what was taken from one that ran too long. (It is condemned: we look again soon) */
     return next;
 }
 
@@ -1153,8 +1208,11 @@ static void conc__pp_sleep_until(conc_procpool *pool, int64_t until) {
     bool signaled;
     size_t n = conc__port_poller_wait(&pool->poller, events, 64, until, &signaled), i;
     unsigned j;
+    /* If it came back for no reason, it could not look, for want of memory: then each is asked by itself. */
+    bool blind = n == 0 && !signaled && conc__port_clock_ns() < until;
     conc__lock_take(&pool->lock);
     pool->napping = false;
+    for (j = 0; blind && j < pool->count; j++) pool->workers[j].rang = true;
     for (i = 0; i < n; i++) {
         for (j = 0; j < pool->count; j++) {
             conc__pp_worker *w = &pool->workers[j];
@@ -1247,7 +1305,7 @@ bool conc__procpool_watch(conc_procpool *pool, bool (*over)(void *arg), void *ar
     if (!over(arg)) { /* from here on it is the keeper's affair */
         bool naps;
         conc__lock_take(&pool->lock);
-        naps = pool->napping || pool->look_at == INT64_MAX; /* (or it would not be on patrol) */
+        naps = pool->napping;
         conc__lock_give(&pool->lock);
         if (naps) conc__pp_poke(pool);
         conc__pp_unuse(pool);
@@ -1821,7 +1879,7 @@ static void conc__pp_undo(conc_procpool *pool) {
         if (w->process == NULL) continue;
         conc__pp_stop(w);
         (void)conc_channel_close(conc_process_channel(w->process));
-        (void)conc_process_kill(w->process);
+        conc__pp_kill(w);
         while (conc_process_is_alive(w->process) && !conc_deadline_passed(until))
             (void)conc_sleep(conc_after(0.001));
         /* it cannot be killed */
@@ -1952,7 +2010,7 @@ static conc_result conc__pp_shut(conc_procpool *pool, bool discards, bool kills)
                 if (item != NULL && item->reason == CONC_OK) item->reason = CONC_CANCELED;
             }
             w->condemned = true;
-            (void)conc_process_kill(w->process);
+            conc__pp_kill(w);
         }
     }
     list.room = list.room || pool->room_wanted; /* who waits for room is told that there will be none */

@@ -151,8 +151,7 @@ typedef struct conc__pp_item {
     bool back;                          /* the bytes come back to `arg` */
     bool owned;                         /* `arg` is to be freed */
     bool has_future;                    /* it is part of a conc__pp_future */
-    signed char reason;                 /* what it is to end with if its worker is killed for its sake; CONC_OK: it is
-                                           not */
+    signed char reason;                 /* what it ends with if its worker is killed for its sake; CONC_OK: it is not */
     int code;
     conc_result result;                 /* how it, or the first of it that failed, has ended */
 } conc__pp_item;

@@ -13,7 +13,7 @@ KILLS=${1:-20}
 SEED=${2:-1}
 ENGINE=${3:-coroutines}
 FILES='3000000 5000000 20000000 1000000 4000000 2000000 100 0' # bytes of each; the third in pieces
-WASTE=1500000
+WASTE=400000
 build_all
 serve -f none
 : >"$work/list"

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define PATIENCE conc_after(60) /* far more than anything here takes */
@@ -102,7 +103,7 @@ static bool find_header(const char *head, const char *name, char *value, size_t 
 
 /* One request; false: the connection ends. */
 static bool answer(site *s, conc_socket *c, const char *head) {
-    char path[64] = "", kind[32] = "", range[64], if_range[64], token[64], text[512], tag[32];
+    char path[64] = "", kind[32] = "", range[64], if_range[64], token[64], text[512], tag[32], about[160];
     unsigned long size = 0, wrong = 0, from = 0, to;
     unsigned times, version = 1;
     bool bad, ok = true, part = false;
@@ -125,7 +126,13 @@ static bool answer(site *s, conc_socket *c, const char *head) {
     if (strcmp(kind, "careless") == 0) version = 2;  /* and does not know If-Range */
     if (strcmp(kind, "cluster") == 0) version = times % 2; /* two that do not agree */
     if (strcmp(kind, "restless") == 0) version = times; /* and comes only half */
-    snprintf(tag, sizeof tag, "\"v%u\"", version);
+    snprintf(tag, sizeof tag, "%s\"v%u\"", strcmp(kind, "weak") == 0 ? "W/" : "", version);
+    snprintf(about, sizeof about, "ETag: %s\r\n", tag);
+    if (strcmp(kind, "plain") == 0) about[0] = '\0';
+    if (strcmp(kind, "young") == 0 || strcmp(kind, "old") == 0) { /* dates alone; and changed within the second, or not */
+        snprintf(tag, sizeof tag, "Sun, 06 Nov 1994 08:49:37 GMT");
+        snprintf(about, sizeof about, "Last-Modified: %s\r\nDate: Sun, 06 Nov 1994 08:49:%s GMT\r\n", tag, kind[0] == 'y' ? "37" : "57");
+    }
     if (strcmp(kind, "404") == 0 && bad) {
         ok = say(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnone\n");
     } else if (strcmp(kind, "503") == 0 && bad) {
@@ -167,6 +174,37 @@ static bool answer(site *s, conc_socket *c, const char *head) {
             ok = say_bytes(c, from, from + 1, 1);
             (void)conc_wait(conc_op_event(&gate), conc_after(0.02));
         }
+    } else if (strcmp(kind, "trickle") == 0 && bad) { /* and four bytes a second */
+        snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Length: %lu\r\n\r\n", size);
+        ok = say(c, text);
+        for (from = 0; ok && from < size; from++) {
+            ok = say_bytes(c, from, from + 1, 1);
+            (void)conc_wait(conc_op_event(&gate), conc_after(0.25));
+        }
+    } else if (strcmp(kind, "longhead") == 0 && bad) { /* a line of the head now and then */
+        ok = say(c, "HTTP/1.1 200 OK\r\n");
+        for (from = 0; ok && from < size; from++) {
+            ok = say(c, "X: y\r\n");
+            (void)conc_wait(conc_op_event(&gate), conc_after(0.05));
+        }
+        ok = ok && say(c, "Content-Length: 0\r\n\r\n");
+    } else if (strcmp(kind, "fathop") == 0) { /* a redirect with a long body */
+        snprintf(text, sizeof text, "HTTP/1.1 302 Found\r\nLocation: ../ok-1000-0/fat?a=b\r\nContent-Length: %lu\r\n\r\n", size);
+        ok = say(c, text) && say_bytes(c, 0, size, 1);
+    } else if (strcmp(kind, "endlesshop") == 0) {
+        ok = say(c, "HTTP/1.1 302 Found\r\nLocation: /ok-1000-0/endless\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while (ok) ok = say(c, "4000\r\n") && say_bytes(c, 0, 0x4000, 1) && say(c, "\r\n");
+    } else if (strcmp(kind, "fat404") == 0) {
+        snprintf(text, sizeof text, "HTTP/1.1 404 Not Found\r\nContent-Length: %lu\r\n\r\n", size);
+        ok = say(c, text) && say_bytes(c, 0, size, 1);
+    } else if (strcmp(kind, "userhop") == 0) {
+        ok = say(c, "HTTP/1.1 302 Found\r\nLocation: ftp://user:secret@127.0.0.1/x\r\nContent-Length: 0\r\n\r\n");
+    } else if (strcmp(kind, "lie") == 0) { /* not nearly so long as it says */
+        snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Length: %lu\r\n\r\n", size);
+        ok = say(c, text) && say_bytes(c, 0, 1000, 1);
+        conc_event_set(&half);
+        conc_wait(conc_op_event(&gate), PATIENCE);
+        ok = false;
     } else if (strcmp(kind, "mute") == 0 && bad) {
         conc_wait(conc_op_event(&gate), PATIENCE);
         ok = false;
@@ -181,16 +219,16 @@ static bool answer(site *s, conc_socket *c, const char *head) {
             part = n >= 1 && from < size && to <= size;
         }
         if (part) {
-            snprintf(text, sizeof text, "HTTP/1.1 206 Partial\r\nETag: %s\r\nContent-Range: bytes %lu-%lu/%lu\r\nContent-Length: %lu\r\n\r\n", tag, from, to - 1, size,
+            snprintf(text, sizeof text, "HTTP/1.1 206 Partial\r\n%sContent-Range: bytes %lu-%lu/%lu\r\nContent-Length: %lu\r\n\r\n", about, from, to - 1, size,
                      to - from);
         } else {
             from = 0;
             to = size;
-            snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\n%s%s%sAccept-Ranges: bytes\r\nContent-Length: %lu\r\n\r\n", strcmp(kind, "plain") == 0 ? "" : "ETag: ",
-                     strcmp(kind, "plain") == 0 ? "" : tag, strcmp(kind, "plain") == 0 ? "" : "\r\n", size);
+            snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\n%sAccept-Ranges: bytes\r\nContent-Length: %lu\r\n\r\n", about, size);
         }
         ok = say(c, text);
-        if (bad && (strcmp(kind, "drop") == 0 || strcmp(kind, "changed") == 0 || strcmp(kind, "plain") == 0 || strcmp(kind, "restless") == 0)) {
+        if (bad && (strcmp(kind, "drop") == 0 || strcmp(kind, "changed") == 0 || strcmp(kind, "plain") == 0 || strcmp(kind, "restless") == 0 || strcmp(kind, "weak") == 0 ||
+                    strcmp(kind, "young") == 0 || strcmp(kind, "old") == 0)) {
             if (ok) (void)say_bytes(c, from, from + (to - from) / 2, version);
             ok = false;
         } else if (bad && strcmp(kind, "stall") == 0) {
@@ -914,10 +952,25 @@ static void unwritable(void) {
     CHECK_R(i.record.result, CONC_SYSTEM);
     CHECK_HAS(i.record.error, "No such file");
     CHECK_EQ(times_asked(&one, "/ok-1000-0/x"), 0);
-    CHECK_EQ(mkdir(at("d"), 0700), 0);
+    CHECK_HAS(i.record.error, "directory");
+    CHECK_EQ(mkdir(at("d"), 0500), 0);
     i.path = at("d"); /* a directory */
     CHECK_R(conc_download_all(&i, 1, &d), CONC_FAILED);
     CHECK_R(i.record.result, CONC_SYSTEM);
+    CHECK_HAS(i.record.error, "directory");
+    CHECK_EQ(times_asked(&one, "/ok-1000-0/x"), 0);
+    CHECK_EQ(symlink(at("d"), at("f")), 0); /* a link to one is replaced */
+    i.path = at("f");
+    CHECK_OK(conc_download_all(&i, 1, &d));
+    CHECK(is_file("f", 1000, 1));
+    CHECK_EQ(unlink(at("f")), 0);
+    if (geteuid() != 0) {
+        i.path = at("d/f");
+        CHECK_R(conc_download_all(&i, 1, &d), CONC_FAILED);
+        CHECK_R(i.record.result, CONC_SYSTEM);
+        CHECK_HAS(i.record.error, "ermission");
+        CHECK_EQ(times_asked(&one, "/ok-1000-0/x"), 1);
+    }
     CHECK_EQ(files(), 1);
     CHECK_EQ(rmdir(at("d")), 0);
     CHECK_EQ(symlink("/etc/passwd", at("f.part")), 0); /* a link in the part's place is not followed */
@@ -1390,6 +1443,314 @@ static void cancel_second_turn(void) {
     CHECK(!is_there("f"));
 }
 
+/* The note is there soon: who is killed in the middle has hardly anything to fetch twice. */
+static bool note_leaves(unsigned long most) { /* the pieces that it tells of are not more */
+    char path[128], text[8000], *line;
+    unsigned long left = 0, from, to;
+    size_t n = 0;
+    FILE *f;
+    snprintf(path, sizeof path, "%s/f.part.info", directory);
+    f = fopen(path, "rb");
+    if (f != NULL) {
+        n = fread(text, 1, sizeof text - 1, f);
+        fclose(f);
+    }
+    text[n] = '\0';
+    for (line = text; (line = strstr(line, "\npiece ")) != NULL; line++) {
+        if (sscanf(line, "\npiece %lu %lu", &from, &to) == 2) left += to - from;
+    }
+    return strstr(text, "\nend\n") != NULL && left <= most;
+}
+
+static int wait_for_note(void *most) {
+    CHECK_OK(conc_wait(conc_op_event(&half), PATIENCE));
+    UNTIL(note_leaves(*(unsigned long *)most));
+    conc_event_set(&gate);
+    return 0;
+}
+
+static void notes_come_early(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    unsigned long most = 0;
+    conc_thread *t;
+    conc_event_reset(&gate);
+    conc_event_reset(&half);
+    t = conc_thread_start(wait_for_note, &most, NULL);
+    CHECK_OK(get("/slow-1200000-0/x", &i, &d));
+    CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+    CHECK(is_file("f", 1200000, 1));
+    sweep();
+    conc_event_reset(&gate);
+    conc_event_reset(&half);
+    most = 2000000 + 300000; /* each piece stops half-way */
+    t = conc_thread_start(wait_for_note, &most, NULL);
+    d.segments = 4;
+    d.segment_min = 100000;
+    CHECK_OK(get("/slow-4000000-0/y", &i, &d));
+    CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+    CHECK(is_file("f", 4000000, 1));
+}
+
+/* What is in the note's place and is no note of ours: not read, not written to, and no hindrance. */
+static void note_is_none(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_cancel token;
+    canceler c;
+    conc_thread *t;
+    char path[64];
+    int what;
+    leave("/ok-1000-0/x", 500, 100, 200, 1000, "");
+    CHECK_EQ(unlink(at("f.part")), 0);
+    CHECK_OK(get("/ok-1000-0/x", &i, &d)); /* one without its part does not stay */
+    CHECK_EQ(i.record.resumed_from, 0);
+    sweep();
+    leave("/ok-1000-0/x", 500, 100, 200, 1000, "");
+    CHECK_EQ(rename(at("f.part.info"), at("note")), 0);
+    CHECK_EQ(symlink(at("note"), at("f.part.info")), 0);
+    memset(&i, 0, sizeof i);
+    i.url = url(&one, "/ok-1000-0/x");
+    i.path = at("f");
+    CHECK_OK(conc_download_all(&i, 1, &d));
+    CHECK_EQ(i.record.resumed_from, 0);
+    CHECK(is_file("f", 1000, 1));
+    sweep();
+    for (what = 0; what < 3; what++) {
+        memset(&token, 0, sizeof token);
+        memset(&c, 0, sizeof c);
+        c.token = &token;
+        if (what == 0) CHECK_EQ(mkfifo(at("f.part.info"), 0600), 0);
+        if (what == 1) CHECK_EQ(symlink(at("g"), at("f.part.info")), 0); /* to nothing */
+        if (what == 2) CHECK_EQ(symlink("/dev/null", at("f.part.info")), 0);
+        conc_event_reset(&gate);
+        conc_event_reset(&half);
+        t = conc_thread_start(cancel_when_written, &c, NULL);
+        d.cancel = &token;
+        snprintf(path, sizeof path, "/slow-1000-1/%d", what);
+        memset(&i, 0, sizeof i);
+        i.url = url(&one, path);
+        i.path = at("f");
+        CHECK_R(conc_download_all(&i, 1, &d), CONC_CANCELED);
+        CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+        CHECK_EQ(i.record.bytes, 500);
+        CHECK(!is_there("g"));
+        conc_event_set(&gate);
+        d.cancel = NULL;
+        CHECK_OK(get(path, &i, &d));
+        CHECK_EQ(i.record.resumed_from, 500);
+        CHECK(is_file("f", 1000, 1));
+        sweep();
+    }
+}
+
+/* A server that says that the file is long: it is not believed more than the disk can bear. */
+static int look_at_room(void *arg) {
+    char path[128];
+    struct stat s;
+    (void)arg;
+    CHECK_OK(conc_wait(conc_op_event(&half), PATIENCE));
+    wait_for_bytes("f.part", 1000);
+    snprintf(path, sizeof path, "%s/f.part", directory);
+    CHECK_EQ(stat(path, &s), 0);
+    CHECK(s.st_blocks * 512.0 < 100e6);
+    conc_event_set(&gate);
+    return 0;
+}
+
+static void lying_length(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    struct statvfs v;
+    conc_thread *t;
+    char path[64];
+    d.retries = -1;
+    conc_event_set(&gate);
+    CHECK_R(get("/lie-4000000000000000000-0/x", &i, &d), CONC_SYSTEM); /* four exabytes */
+    CHECK_HAS(i.record.error, "free");
+    CHECK_EQ(i.record.received, 0);
+    CHECK_EQ(i.record.bytes, 0);
+    conc_event_reset(&gate);
+    conc_event_reset(&half);
+    CHECK_EQ(statvfs(directory, &v), 0);
+    snprintf(path, sizeof path, "/lie-%llu-0/y", (unsigned long long)((double)(geteuid() == 0 ? v.f_bfree : v.f_bavail) * (double)v.f_frsize * 0.75));
+    t = conc_thread_start(look_at_room, NULL, NULL);
+    CHECK_R(get(path, &i, &d), CONC_BROKEN);
+    CHECK_OK(conc_thread_join(t, NULL, PATIENCE));
+    CHECK_EQ(i.record.bytes, 1000);
+}
+
+/* What may be gone on with has a strong tag, or a date that is one (RFC 9110, 8.8.2.2 and 13.1.5). */
+static void validators(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    CHECK_OK(get("/weak-100000-1/x", &i, &d));
+    CHECK_EQ(i.record.received, 150000);
+    CHECK_STR(one.last_if_range, "");
+    CHECK_STR(one.last_range, "");
+    sweep();
+    CHECK_OK(get("/young-100000-1/x", &i, &d));
+    CHECK_EQ(i.record.received, 150000);
+    CHECK_STR(one.last_range, "");
+    sweep();
+    CHECK_OK(get("/old-100000-1/x", &i, &d));
+    CHECK_EQ(i.record.received, 100000);
+    CHECK_STR(one.last_if_range, "Sun, 06 Nov 1994 08:49:37 GMT");
+    CHECK(is_file("f", 100000, 1));
+}
+
+/* With the default limits: hardly a byte a second is no speed, and a head that does not end no answer. */
+static void drips(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_event_reset(&gate);
+    d.stall_timeout = 1;
+    d.retries = 1;
+    d.discard_parts = true;
+    CHECK_R(get("/trickle-30-0/x", &i, &d), CONC_TIMEOUT);
+    CHECK_HAS(i.record.error, "min_speed");
+    CHECK_EQ(i.record.attempts, 2); /* that some bytes came counts for nothing */
+    CHECK(i.record.received > 0);
+    d.min_speed = 1;
+    CHECK_OK(get("/trickle-8-0/y", &i, &d));
+    CHECK(is_file("f", 8, 1));
+    sweep();
+    d.stall_timeout = 0.3;
+    d.min_speed = 0;
+    d.retries = -1;
+    CHECK_R(get("/longhead-100-0/x", &i, &d), CONC_TIMEOUT);
+    conc_event_set(&gate);
+}
+
+/* The checksum of what is there is computed while the loop goes on with other things. */
+#if defined(CONC_TEST_WITH_OPENSSL)
+static double longest_gap, all_gaps;
+static bool gaps_end;
+CONC_CORO(gap_meter, int64_t last; int64_t first;) {
+    CO_BEGIN;
+    self->first = self->last = conc__port_clock_ns();
+    while (!gaps_end) {
+        int64_t now;
+        CO_AWAIT(conc_op_sleep(0.001));
+        now = conc__port_clock_ns();
+        if ((double)(now - self->last) > longest_gap) longest_gap = (double)(now - self->last);
+        self->last = now;
+        all_gaps = (double)(now - self->first);
+    }
+    CO_END;
+}
+
+CONC_CORO(gap_end, conc_downloader *dl; conc_future *f;) {
+    CO_BEGIN;
+    CO_AWAIT(conc_op_future(self->f));
+    gaps_end = true;
+    (void)conc_downloader_close(self->dl);
+    CO_END;
+}
+#endif
+
+static void existing_checksum(void) {
+#if defined(CONC_TEST_WITH_OPENSSL)
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_loop *loop = conc_loop_new(NULL);
+    conc_downloader *dl;
+    conc_future *f;
+    FILE *file = fopen(at("f"), "wb");
+    fclose(file);
+    CHECK_EQ(truncate(at("f"), 400000000), 0);
+    d.keep_existing = true;
+    d.loop = loop;
+    dl = conc_downloader_new(&d);
+    memset(&i, 0, sizeof i);
+    i.url = url(&one, "/404-1000-0/x");
+    i.path = at("f");
+    i.checksum = "md5:00000000000000000000000000000000";
+    f = conc_downloader_add(dl, &i);
+    longest_gap = all_gaps = 0;
+    gaps_end = false;
+    CONC_SPAWN(loop, gap_meter, .last = 0);
+    CONC_SPAWN(loop, gap_end, .dl = dl, .f = f);
+    CHECK_OK(conc_loop_run(loop, PATIENCE));
+    CHECK_R(conc_future_result(f), CONC_FAILED); /* it is fetched, as it is another one; and stays */
+    CHECK(is_there("f"));
+    CHECK(longest_gap < all_gaps * 0.7);
+    conc_future_release(f);
+    CHECK_OK(conc_downloader_finish(dl));
+    /* Canceled meanwhile: it ends without having come to an end. */
+    CHECK_EQ(truncate(at("f"), (off_t)1 << 40), 0);
+    d.loop = NULL;
+    dl = conc_downloader_new(&d);
+    f = conc_downloader_add(dl, &i);
+    UNTIL(state_of(f) == CONC__DL_RUNS);
+    CHECK_OK(conc_downloader_cancel(dl));
+    CHECK_R(conc_future_wait(f, PATIENCE), CONC_CANCELED);
+    conc_future_release(f);
+    CHECK_OK(conc_downloader_finish(dl));
+    CHECK_OK(conc_loop_free(loop));
+    CHECK_EQ(times_asked(&one, "/404-1000-0/x"), 1);
+#endif
+}
+
+/* Answers that are not the file may be as long as they like. */
+static void fat_answers(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    d.retries = -1;
+    CHECK_OK(get("/fathop-60000-0/x", &i, &d));
+    CHECK_OK(get("/fathop-3000000-0/x", &i, &d));
+    CHECK_EQ(i.record.redirects, 1);
+    CHECK_EQ(i.record.received, 1000);
+    CHECK_STR(i.record.final_url, url(&one, "/ok-1000-0/fat?a=b"));
+    CHECK(is_file("f", 1000, 1));
+    sweep();
+    CHECK_OK(get("/endlesshop-0-0/x", &i, &d));
+    CHECK(is_file("f", 1000, 1));
+    sweep();
+    CHECK_R(get("/fat404-3000000-0/x", &i, &d), CONC_FAILED);
+    CHECK_HAS(i.record.error, "404");
+    CHECK_EQ(i.record.received, 0);
+}
+
+/* A name and a password in an address are for its server alone. */
+#define CHECK_NO_SECRET(text) CHECK(strstr(text, "secret") == NULL)
+static void no_secrets(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    size_t k;
+    char text[200], name[64];
+    static const char *const wrong[] = {"ftp://user:secret@127.0.0.1/x", "user:secret@127.0.0.1/x", "http://user:secret@/x",
+                                        "https://user:secret@x@:80/x"};
+    static const char *const headers[] = {"Authorization: secret\n", NULL};
+    static const char *const paths[] = {"/ok-1000-0/x", "/404-1000-0/x", "/userhop-0-0/x", "/hop-1000-0/x"};
+    d.retries = -1;
+    for (k = 0; k < 4; k++) {
+        CHECK(conc_download(wrong[k], at("f"), &d) != CONC_OK);
+        CHECK_NO_SECRET(conc_error_detail());
+    }
+    for (k = 0; k < 4; k++) {
+        snprintf(text, sizeof text, "http://user:secret@127.0.0.1:%u%s", one.port, paths[k]);
+        memset(&i, 0, sizeof i);
+        i.url = text;
+        i.path = at("f");
+        CHECK_R(conc_download_all(&i, 1, &d), k == 0 || k == 3 ? CONC_OK : CONC_FAILED);
+        CHECK_NO_SECRET(conc_error_detail());
+        CHECK_NO_SECRET(i.record.error);
+        CHECK_NO_SECRET(i.record.final_url);
+        CHECK_HAS(i.record.final_url, "http://127.0.0.1:");
+        if (k == 2) CHECK_HAS(i.record.error, "ftp://127.0.0.1/x");
+    }
+    d.headers = headers;
+    CHECK_R(conc_download(text, at("f"), &d), CONC_INVALID);
+    CHECK_NO_SECRET(conc_error_detail());
+    d.headers = NULL;
+    d.allow_http = false;
+    CHECK_R(conc_download(text, at("f"), &d), CONC_REJECTED);
+    CHECK_NO_SECRET(conc_error_detail());
+    CHECK_R(conc_download_name("http://user:secret@h/..", name, sizeof name), CONC_INVALID);
+    CHECK_NO_SECRET(conc_error_detail());
+}
+
 static void deadline_of_all(void) {
     conc_download_desc d = quick();
     conc_download_item i;
@@ -1503,6 +1864,14 @@ int main(int argc, char **argv) {
     EACH(note_is_linked);
     EACH(part_is_a_target);
     EACH(cancel_second_turn);
+    EACH(notes_come_early);
+    EACH(note_is_none);
+    EACH(lying_length);
+    EACH(validators);
+    EACH(drips);
+    EACH(existing_checksum);
+    EACH(fat_answers);
+    EACH(no_secrets);
     EACH(deadline_of_all);
     EACH(progress);
     EACH(bandwidth);

@@ -213,6 +213,11 @@ static int never_ready(void *arg) {
     (void)arg;
     return 4;
 }
+static int hangs_in_the_first(void *arg) {
+    (void)arg;
+    while (conc_procpool_worker() == 1) (void)conc_sleep(CONC_FOREVER);
+    return 0;
+}
 static int dies_at_once(void *arg) {
     (void)arg;
     leave(6);
@@ -985,6 +990,22 @@ static void initialisers(void) {
     CHECK_OK(conc_procpool_finish(pool));
 }
 
+/* A worker that never gets ready keeps nothing to itself, not even its only task. */
+static void never_begins(void) {
+    conc_procpool_desc d = of();
+    conc_procpool *pool;
+    conc_future *f[20];
+    int i;
+    d.initialize = hangs_in_the_first;
+    pool = make(2, &d);
+    for (i = 0; i < 20; i++) f[i] = conc_procpool_submit(pool, nothing, NULL, 0);
+    for (i = 0; i < 20; i++) CHECK_OK(end_of(f[i]));
+    CHECK_OK(conc_procpool_terminate(pool));
+    CHECK_OK(conc_procpool_join(pool, PATIENCE));
+    balanced(pool);
+    CHECK_OK(conc_procpool_free(pool));
+}
+
 static void hold(conc_procpool *pool, volatile gate *g, conc_future **f) {
     memset((void *)(uintptr_t)g, 0, sizeof *g);
     *f = conc_procpool_submit(pool, waits_at_gate, (void *)(uintptr_t)g, sizeof *g);
@@ -1259,6 +1280,32 @@ static int count_descriptors(void) {
     return n;
 }
 
+#if !defined(_WIN32)
+/* A process that a task has left behind holds all that the worker had open. */
+static int dies_before_its_child(void *arg) {
+    pid_t child = fork();
+    while (child == 0) (void)pause();
+    *(volatile long *)arg = (long)child;
+    abort();
+    return 0;
+}
+
+static void survived_by_its_child(void) {
+    conc_procpool_desc d = of();
+    conc_procpool *pool;
+    volatile long *child;
+    d.buffer_size = 4096;
+    pool = make(1, &d);
+    child = (volatile long *)conc_procpool_buffer(pool, sizeof *child);
+    *child = 0;
+    CHECK_R(end_of(conc_procpool_submit(pool, dies_before_its_child, (void *)(uintptr_t)child, sizeof *child)), CONC_CRASHED);
+    CHECK_OK(end_of(conc_procpool_submit(pool, nothing, NULL, 0)));
+    if (CHECK(*child > 0)) CHECK(kill((pid_t)*child, SIGKILL) == 0);
+    CHECK_OK(conc_procpool_buffer_free(pool, (void *)(uintptr_t)child));
+    finish(pool);
+}
+#endif
+
 static void descriptors(void) {
     int before, i;
     for (i = 0; i < 3; i++) {
@@ -1351,6 +1398,7 @@ static void all(void) {
     RUN(memory_limit);
     RUN(max_tasks);
     RUN(initialisers);
+    RUN(never_begins);
     RUN(policies);
     RUN(the_end);
     RUN(canceled_caller);
@@ -1360,6 +1408,7 @@ static void all(void) {
 #if !defined(_WIN32)
     RUN(rude_tasks);
     RUN(killed_from_outside);
+    RUN(survived_by_its_child);
     RUN(descriptors);
     RUN(forked_handles);
 #endif
@@ -1386,11 +1435,13 @@ int main(int argc, char **argv) {
     REGISTER(init_table);
     REGISTER(reads_table);
     REGISTER(never_ready);
+    REGISTER(hangs_in_the_first);
     REGISTER(dies_at_once);
     REGISTER(uses_library);
     REGISTER(leaves_pool_open);
 #if !defined(_WIN32)
     REGISTER(forks);
+    REGISTER(dies_before_its_child);
     REGISTER(closes_all);
     REGISTER(stops_itself);
     REGISTER(stubborn);

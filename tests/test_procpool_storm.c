@@ -2082,7 +2082,8 @@ static void few_processes(void) {
                 UNTIL((worker = conc_procpool_pid(pool, 1 + (unsigned)i % 2)) != 0);
                 CHECK(strike(worker));
             }
-            /* Others take the places of those that end: replacements have to wait. */
+            /* Others take the places of those that end: replacements have to wait. (Not for long: a pool that gets no
+             * worker at all for more than a second gives up.) */
             {
                 pid_t others[8];
                 int n = 0, k;
@@ -2090,7 +2091,7 @@ static void few_processes(void) {
                     long worker = conc_procpool_pid(pool, (unsigned)i);
                     if (worker != 0) CHECK(strike(worker));
                 }
-                for (i = 0; i < 100; i++) {
+                for (i = 0; i < 10; i++) {
                     while (n < 8 && (others[n] = fork()) > 0) n++;
                     if (n < 8 && others[n] == 0) {
                         for (;;) pause();

@@ -7,11 +7,10 @@
  *
  *     a = in; out = 1; CALL; b = in; out = 2;
  *
- * If the second load has been dropped, a and b are never seen to differ: that must not be with a call that
- * acquires (lock, get, wait, join). If the first store has been dropped, the other thread never sees out == 1:
- * not with a call that releases (unlock, put, set, start). Both are seen within microseconds when the code is
- * right, on a busy machine within some time slices; when it is not, the probe gives up after the other thread
- * has made LIMIT rounds, which takes some seconds of its processor time. There is no clock in it.
+ * and lets the other thread make a round after CALL. If the second load has been dropped, a and b are never seen to
+ * differ: that must not be with a call that acquires (lock, get, wait, join). If the first store has been dropped, the
+ * other thread never sees out == 1: not with a call that releases (unlock, put, set, start). Both are seen at the first
+ * turn when the code is right; when it is not, the probe gives up after LAPS turns. There is no clock in it.
  *
  * The races on `in` and `out` are what is tested: this program is not for the thread sanitizer. Nothing may
  * take the addresses of the two, or the trap would not catch them.
@@ -28,9 +27,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* When it has been missed long enough: so many rounds, and on a machine that has much else to do, several times as many. */
-#define LIMIT 4000000000u
-#define LAPS (CONC_TEST_ONLY_FIRST ? 1 : 5)
+/* When it has been missed often enough. (Once would do, but for calls that block or yield, and the other thread with them.) */
+#define LAPS 1000
 
 /* Each in a cache line of its own, so that what one thread writes does not hold up the other. */
 #define APART __attribute__((aligned(128)))
@@ -55,6 +53,15 @@ static int other(void *arg) {
     return 0;
 }
 
+/* Between the call and the second load, and the second store: until the other thread has made a whole round. `rounds` is
+ * volatile: that binds the compiler as to this one variable, and leaves it free to do with `in` and `out` what it would do
+ * without this loop; but what is right is seen at once, however busy the machine is. */
+static inline __attribute__((always_inline)) void let_other_run(void) {
+    uint32_t start = rounds;
+    while (rounds - start < 2) {
+    }
+}
+
 static int dropped, wrong;
 
 static void judge(const char *name, int loads, int stores, int failed) {
@@ -72,22 +79,21 @@ static void judge(const char *name, int loads, int stores, int failed) {
  * block; `undo` back. */
 #define PROBE(name, acquires, releases, prepare, call, undo)                                       \
     static __attribute__((noinline)) void probe_##name(void) {                                     \
-        uint32_t start;                                                                            \
         int a, b, loads = !(acquires), failed = 0, laps = 0;                                       \
         if (CONC_TEST_ONLY_FIRST && dropped > 0) return;                                           \
         seen_1 = !(releases);                                                                      \
-        start = rounds;                                                                            \
         do {                                                                                       \
             prepare;                                                                               \
             a = in;                                                                                \
             out = 1;                                                                               \
             if (!(call)) failed = 1;                                                               \
+            let_other_run();                                                                       \
             b = in;                                                                                \
             out = 2;                                                                               \
             undo;                                                                                  \
             loads |= a != b;                                                                       \
-            if (rounds - start >= LIMIT && ++laps < LAPS) start = rounds;                          \
-        } while (!(loads && seen_1) && !failed && rounds - start < LIMIT);                         \
+            laps++;                                                                                \
+        } while (!(loads && seen_1) && !failed && laps < LAPS);                                    \
         judge("conc_" #name, loads, seen_1, failed);                                               \
     }
 #define ACQUIRES(name, prepare, call, undo) PROBE(name, 1, 0, prepare, call, undo)
