@@ -6111,6 +6111,8 @@ CONC__LIB void conc__dl_pause(conc__download *dl, int64_t due);
 CONC__LIB void conc__dl_over(conc__download *dl, conc_result r, const char *text);
 /* The whole host is left alone until then. */
 CONC__LIB void conc__dl_host_close(conc__download *dl, int64_t until);
+/* One more has begun. */
+CONC__LIB void conc__dl_attempt(conc__download *dl);
 /* Bytes have come; `at` of the file are there now. */
 CONC__LIB void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size);
 /* Tells the callers of what has ended, and of progress; ends what is to be stopped and has no worker. */
@@ -31130,7 +31132,7 @@ static void conc__job_open(conc__engine *e, conc__download *dl) {
         job->before = 0;
     }
     if (record->attempts == 0) record->resumed_from = job->before;
-    record->attempts++;
+    conc__dl_attempt(dl);
     record->redirects = 0;
     e->jobs++;
     if (r != CONC_OK) {
@@ -32967,6 +32969,12 @@ void conc__dl_over(conc__download *dl, conc_result r, const char *text) {
     conc__dl_leaves(dl);
     conc__dl_is_done(dl);
     conc__lock_give(&d->lock);
+}
+
+void conc__dl_attempt(conc__download *dl) {
+    conc__lock_take(&dl->d->lock);
+    dl->item->record.attempts++; /* which progress shows, in another worker's thread too */
+    conc__lock_give(&dl->d->lock);
 }
 
 void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size) {

@@ -573,6 +573,12 @@ void conc__dl_over(conc__download *dl, conc_result r, const char *text) {
     conc__lock_give(&d->lock);
 }
 
+void conc__dl_attempt(conc__download *dl) {
+    conc__lock_take(&dl->d->lock);
+    dl->item->record.attempts++; /* which progress shows, in another worker's thread too */
+    conc__lock_give(&dl->d->lock);
+}
+
 void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size) {
     conc_downloader *d = dl->d;
     conc__lock_take(&d->lock);

@@ -1111,7 +1111,7 @@ static void conc__job_open(conc__engine *e, conc__download *dl) {
         job->before = 0;
     }
     if (record->attempts == 0) record->resumed_from = job->before;
-    record->attempts++;
+    conc__dl_attempt(dl);
     record->redirects = 0;
     e->jobs++;
     if (r != CONC_OK) {

@@ -860,6 +860,8 @@ CONC__LIB void conc__dl_pause(conc__download *dl, int64_t due);
 CONC__LIB void conc__dl_over(conc__download *dl, conc_result r, const char *text);
 /* The whole host is left alone until then. */
 CONC__LIB void conc__dl_host_close(conc__download *dl, int64_t until);
+/* One more has begun. */
+CONC__LIB void conc__dl_attempt(conc__download *dl);
 /* Bytes have come; `at` of the file are there now. */
 CONC__LIB void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size);
 /* Tells the callers of what has ended, and of progress; ends what is to be stopped and has no worker. */
