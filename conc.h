@@ -4118,8 +4118,8 @@ CONC_API conc_result conc_download(const char *url, const char *path, const conc
 /* Fetches n items, and sets the record of each. CONC_OK: all are there. CONC_FAILED: some are not, as their
  * records say; conc_error_detail() counts them and tells the first's. CONC_CANCELED, CONC_TIMEOUT (the desc's
  * deadline): some are not for that reason. CONC_DEADLOCK as above, CONC_INVALID, CONC_NO_MEMORY,
- * CONC_NO_THREADS, CONC_FORKED, CONC_SYSTEM (libcurl cannot begin): nothing was fetched. With coroutines all is
- * done in the calling thread. */
+ * CONC_NO_THREADS, CONC_FORKED, CONC_SYSTEM (libcurl cannot begin): nothing was fetched, as each record says
+ * too. With coroutines all is done in the calling thread. */
 CONC_API conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc);
 
 /* ---- a session: items are added while it runs ------------------------------------------------------------------- */
@@ -5073,23 +5073,28 @@ CONC__LIB bool conc__port_terminal(unsigned *columns, unsigned *rows);
  * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
  * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot
  * fail with the arguments it is given, or whose failure makes no difference, does not ask. CONC__FAULT_ONCE: a sticky
- * plan does not go on with it, as what it stands for can be borne by one thread at a time. */
+ * plan does not go on with it, as what it stands for can be borne by one thread at a time. CONC__FAULT_PARTLY: about
+ * every other time, as a poller that is always interrupted never sees anything. */
 #if defined(CONC_FAULTS)
 #include <errno.h>
 CONC__LIB int conc__fault(const char *text, const char *site, ...);
 #define CONC__FAULT(...) conc__fault(#__VA_ARGS__, __VA_ARGS__, 0)
 #define CONC__FAULT_ONCE(...) conc__fault("once " #__VA_ARGS__, __VA_ARGS__, 0)
+#define CONC__FAULT_PARTLY(...) conc__fault("partly " #__VA_ARGS__, __VA_ARGS__, 0)
 /* From now on the nth time that a site is passed (0: none) it fails, and if `sticky` each one after it, with the error
  * number `which` of its list (counted round). */
 CONC__LIB void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky);
+/* Of which only those of that name count; NULL: all, as at first. */
+CONC__LIB void conc__fault_only(const char *site);
 /* How many sites have been passed since. */
 CONC__LIB uint32_t conc__fault_passed(void);
-/* The i-th fault that was made, by the names of its site and its error; false: there were not so many (or that many are not
- * kept). */
+/* The i-th kind of fault that was made, by the names of its site and its error; false: there were not so many (or that
+ * many are not kept). */
 CONC__LIB bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size);
 #else
 #define CONC__FAULT(...) 0
 #define CONC__FAULT_ONCE(...) 0
+#define CONC__FAULT_PARTLY(...) 0
 #endif
 
 /* ---- the real port beside the simulated one -------------------------------------------------------
@@ -5993,8 +5998,9 @@ CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
 CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);
-/* Closes it: `keep`, with a note; else both are removed. Harmless if it is not open. */
-CONC__LIB void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
+/* Closes it: `keep`, with a note; else, or if that cannot be written, both are removed. Whether it is kept. Harmless if it is not
+ * open. */
+CONC__LIB bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
 /* It is whole: gives it its name, and closes it. */
 CONC__LIB conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync);
 
@@ -6115,6 +6121,8 @@ CONC__LIB void conc__dl_pause(conc__download *dl, int64_t due);
 CONC__LIB void conc__dl_over(conc__download *dl, conc_result r, const char *text);
 /* The whole host is left alone until then. */
 CONC__LIB void conc__dl_host_close(conc__download *dl, int64_t until);
+/* One more has begun. */
+CONC__LIB void conc__dl_attempt(conc__download *dl);
 /* Bytes have come; `at` of the file are there now. */
 CONC__LIB void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size);
 /* Tells the callers of what has ended, and of progress; ends what is to be stopped and has no worker. */
@@ -6478,19 +6486,24 @@ conc__agent *conc__self(void) {
 
 /* All atomic; they publish nothing, but for `text` below. */
 static uint32_t conc__fault_nth, conc__fault_which, conc__fault_sticky; /* the plan */
+static const char *conc__fault_site; /* NULL: all sites count. Written while no other thread runs */
 static uint32_t conc__fault_asked; /* how often a site was passed since it was made */
-static uint32_t conc__fault_count; /* how many faults were made, since the program began */
+static uint32_t conc__fault_count; /* how many kinds of faults were made, since the program began */
 static struct {
     const char *site;
     const char *text; /* atomic; publishes the other two: a thread may make a fault while another one reads the list */
     uint32_t which;
-} conc__faults[CONC__FAULTS_KEPT];  /* the first of them */
+} conc__faults[CONC__FAULTS_KEPT];  /* the first of each kind, in their order */
 
 void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky) {
     conc__store32(&conc__fault_nth, nth, CONC__RELAXED);
     conc__store32(&conc__fault_which, which, CONC__RELAXED);
     conc__store32(&conc__fault_sticky, sticky, CONC__RELAXED);
     conc__store32(&conc__fault_asked, 0, CONC__RELAXED);
+}
+
+void conc__fault_only(const char *site) {
+    conc__fault_site = site;
 }
 
 uint32_t conc__fault_passed(void) {
@@ -6512,17 +6525,29 @@ bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size) {
     return true;
 }
 
+/* Whether that one is in the list. (Two threads may find both that it is not: then it is there twice.) */
+static bool conc__fault_is_kept(const char *text, uint32_t which) {
+    uint32_t n = conc__load32(&conc__fault_count, CONC__RELAXED), i;
+    for (i = 0; i < n && i < CONC__FAULTS_KEPT; i++) {
+        if (conc__loadp(&conc__faults[i].text, CONC__ACQUIRE) == (const void *)text && conc__faults[i].which == which) return true;
+    }
+    return false;
+}
+
 int conc__fault(const char *text, const char *site, ...) {
-    uint32_t n = conc__add32(&conc__fault_asked, 1, CONC__RELAXED) + 1, count = 0, i;
+    bool counts = conc__fault_site == NULL || strcmp(conc__fault_site, site) == 0;
+    uint32_t n = counts ? conc__add32(&conc__fault_asked, 1, CONC__RELAXED) + 1 : 0, count = 0, i;
     uint32_t nth = conc__peek32(&conc__fault_nth), which = conc__peek32(&conc__fault_which);
     int errors[8], error;
     va_list list;
     if (nth == 0 || n < nth || (n > nth && conc__peek32(&conc__fault_sticky) == 0)) return 0;
-    if (n > nth && text[0] != '"') return 0; /* CONC__FAULT_ONCE */
+    if (n > nth && text[0] == 'o') return 0;                                       /* CONC__FAULT_ONCE */
+    if (n > nth && text[0] == 'p' && (n * 2654435769u) >> 31 != 0) return 0; /* CONC__FAULT_PARTLY */
     va_start(list, site);
     while ((error = va_arg(list, int)) != 0) errors[count++] = error;
     va_end(list);
     error = errors[which % count];
+    if (conc__fault_is_kept(text, which % count)) return error;
     i = conc__add32(&conc__fault_count, 1, CONC__RELAXED);
     if (i < CONC__FAULTS_KEPT) {
         conc__faults[i].site = site;
@@ -7811,7 +7836,7 @@ void CONC__PORT(poller_forget)(conc__port_poller *p, intptr_t fd) {
 static int conc__epoll_sleep(int ep, conc__epoll_event *events, int max, int64_t deadline_ns) {
     static uint32_t lacking; /* atomic: 1: the system has no epoll_pwait2, or does not let us have it */
     int64_t now;
-    int e = CONC__FAULT("epoll_wait", EINTR);
+    int e = CONC__FAULT_PARTLY("epoll_wait", EINTR);
     if (e != 0) {
         errno = e;
         return -1;
@@ -7836,7 +7861,8 @@ static int conc__epoll_sleep(int ep, conc__epoll_event *events, int max, int64_t
         memset(&one, 0, sizeof one);
         one.fd = ep;
         one.events = POLLIN;
-        return conc__net_poll(&one, 1, deadline_ns) <= 0 ? 0 : conc__sys_epoll_wait(ep, events, max, 0);
+        if (conc__net_poll(&one, 1, deadline_ns) == 0) return 0;
+        return conc__sys_epoll_wait(ep, events, max, 0); /* also if it could not wait: what there is is not overlooked */
     }
 }
 
@@ -8743,7 +8769,7 @@ int CONC__PORT(poll_in)(void *scratch, conc__port_pollfd *fds, size_t n, int64_t
     size_t i, count = 0;
     int e, ready = 0;
     *error = 0;
-    e = CONC__FAULT("poll", WSAEINTR, WSAENOBUFS);
+    e = CONC__FAULT_PARTLY("poll", WSAEINTR, WSAENOBUFS);
     if (e == 0 && n != 0) e = conc__ws_begin();
     if (e != 0) {
         for (i = 0; i < n; i++) fds[i].got = 0;
@@ -10171,7 +10197,8 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
 bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
     struct stat mine, there;
     int saved = errno;
-    bool is = part->fd >= 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 &&
+              mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
     errno = saved;
     return is;
 }
@@ -10309,7 +10336,8 @@ static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t 
     *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
     e = conc__pf_end((long)*fd, saved);
     if (e == 0) {
-        e = conc__pf_end(fstat((int)*fd, &s), saved);
+        e = CONC__FAULT("fstat: file", EIO);
+        if (e == 0) e = conc__pf_end(fstat((int)*fd, &s), saved);
         if (e == 0 && !S_ISREG(s.st_mode)) e = S_ISDIR(s.st_mode) ? EISDIR : EINVAL;
         if (e == 0 && how != 0 && !conc__pf_is_ours(&s)) e = EPERM;
         if (e == 0) *size = (uint64_t)s.st_size;
@@ -29655,7 +29683,7 @@ conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind) {
     int e = CONC__FAULT("EVP_DigestInit_ex", EIO);
     conc__hash_drop(h);
     h->kind = kind;
-    h->context = EVP_MD_CTX_new();
+    h->context = CONC__FAULT("EVP_MD_CTX_new", ENOMEM) != 0 ? NULL : EVP_MD_CTX_new();
     if (h->context == NULL) return conc__fail(CONC_NO_MEMORY, "no memory for a checksum");
     if (e == 0 && EVP_DigestInit_ex((EVP_MD_CTX *)h->context, md, NULL) == 1) return CONC_OK;
     conc__hash_drop(h);
@@ -29838,7 +29866,10 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     char *text;
     bool fits = false;
     int e = conc__port_note_open(file->note, &fd, &size);
-    if (e != 0) return;
+    if (e != 0) {
+        (void)conc__port_file_remove(file->note); /* one that cannot be read would outlive its part */
+        return;
+    }
     file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
     if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
@@ -29893,7 +29924,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);
         if (r != CONC_OK) {
-            conc__dl_file_close(file, url, true);
+            (void)conc__dl_file_close(file, url, true);
             return r;
         }
     }
@@ -29964,8 +29995,8 @@ conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     return CONC_OK;
 }
 
-void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
-    if (file->name == NULL) return;
+bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
+    if (file->name == NULL) return false;
     if (file->part.fd == -1) keep = false; /* Windows: it could not be renamed */
     if (keep && !file->is_note_right && conc__dl_file_note(file, url) != CONC_OK) keep = false;
     if (!keep) { /* while it is locked */
@@ -29975,6 +30006,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
     conc__port_part_close(&file->part);
     conc__free(file->name);
     file->name = file->note = NULL;
+    return keep;
 }
 
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
@@ -30027,13 +30059,17 @@ conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync)
 
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
+#if !defined(CONC__DL_RESERVE)
 #define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is looked and asked for before */
+#endif
 /* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after
  * kill -9. (One takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB
  * from a server that is very near.) */
 #define CONC__DL_NOTE_BYTES (256u << 10)
 #define CONC__DL_NOTE_NS 100000000
+#if !defined(CONC__DL_HASH_HERE)
 #define CONC__DL_HASH_HERE (256u << 10) /* a checksum of no more than this is computed in the loop's thread */
+#endif
 #define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
 #define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
@@ -30209,10 +30245,18 @@ static size_t conc__socket_ops(conc__dl_socket *s, conc_op ops[3]) {
     return n;
 }
 
+static void conc__engine_broken(conc__engine *e, CURLMcode m);
+
+/* Tells libcurl of a socket, or of its timer. */
 static void conc__engine_action(conc__engine *e, curl_socket_t fd, int what) {
     int running = 0;
-    (void)curl_multi_socket_action(e->multi, fd, what, &running);
-    if ((unsigned)running < e->count) conc__engine_stir(e); /* one has ended */
+    CURLMcode m = (CURLMcode)CONC__FAULT("curl_multi_socket_action", CURLM_OUT_OF_MEMORY, CURLM_INTERNAL_ERROR);
+    if (m == CURLM_OK) m = curl_multi_socket_action(e->multi, fd, what, &running);
+    if (m != CURLM_OK) {
+        conc__engine_broken(e, m);
+    } else if ((unsigned)running < e->count) {
+        conc__engine_stir(e); /* one has ended */
+    }
 }
 
 CONC_CORO(conc__dl_watch, conc__dl_socket *s; size_t n; conc_op ops[3];) {
@@ -30325,6 +30369,16 @@ static void conc__engine_unwatched(conc__engine *e, CURL *easy) {
     conc__engine_stir(e);
 }
 
+/* After an error libcurl knows of none of its transfers how it stands: all end in the pump's next round. */
+static void conc__engine_broken(conc__engine *e, CURLMcode m) {
+    conc__transfer *t;
+    for (t = e->active; t != NULL; t = t->next) {
+        conc__job_fails(t->job, m == CURLM_OUT_OF_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM, false, curl_multi_strerror(m));
+    }
+    e->alarms--;
+    conc__engine_stir(e);
+}
+
 static bool conc__job_can_resume(const conc__job_dl *job) {
     return job->file.etag[0] != '\0' || job->file.date[0] != '\0' || job->dl->hash != CONC__HASH_NONE;
 }
@@ -30384,10 +30438,13 @@ static void conc__transfer_unpause(conc__transfer *t) {
     t->is_paused = false;
 }
 
+static void conc__transfer_ended(conc__transfer *t, CURLcode c);
+
 /* Lets those go on for which there is enough again. Sets when to look again. */
 static void conc__engine_resume(conc__engine *e, int64_t now) {
     conc__transfer *t;
     size_t count = 0;
+    CURLcode c;
     if (now < e->resume) return;
     e->resume = INT64_MAX;
     for (t = e->paused; t != NULL; t = t->after) count++;
@@ -30396,7 +30453,12 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
         conc__transfer_unpause(t);
         t->moved = now;
         t->grant = e->d->desc.bandwidth / (1000000000 / CONC__DL_PAUSE_NS) / (count + 1) + CURL_MAX_WRITE_SIZE;
-        (void)curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        c = (CURLcode)CONC__FAULT("curl_easy_pause", CURLE_OUT_OF_MEMORY);
+        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        if (c == CURLE_OK) continue;
+        (void)curl_multi_remove_handle(e->multi, t->easy); /* what it has kept was not taken, and is lost */
+        conc__transfer_ended(t, c);
+        e->again = true;
     }
     if (e->paused != NULL) e->resume = now + CONC__DL_PAUSE_NS;
 }
@@ -30889,9 +30951,9 @@ static void conc__job_end(conc__job_dl *job) {
                            job->retry_after);
         }
         keep = kept && (delay >= 0 || !desc->discard_parts);
-        record->bytes = keep ? job->file.kept : 0;
         job->file.is_note_right = job->file.is_note_right && job->file.piece_count == 0;
-        conc__dl_file_close(&job->file, dl->item->url, keep);
+        keep = conc__dl_file_close(&job->file, dl->item->url, keep);
+        record->bytes = keep ? job->file.kept : 0;
         conc__dl_progress(dl, record->bytes, 0);
     }
     if (delay >= 0) {
@@ -31077,7 +31139,7 @@ static void conc__job_open(conc__engine *e, conc__download *dl) {
         job->before = 0;
     }
     if (record->attempts == 0) record->resumed_from = job->before;
-    record->attempts++;
+    conc__dl_attempt(dl);
     record->redirects = 0;
     e->jobs++;
     if (r != CONC_OK) {
@@ -31455,7 +31517,6 @@ static int64_t conc__engine_turn(conc__engine *e) {
     int64_t until = INT64_MAX, now, paused = INT64_MAX;
     conc__job_dl *job, *next;
     conc__download *dl = NULL;
-    int running;
     e->again = false;
     conc__dl_tell(w, &until);
     if (conc__dl_is_over(w)) return INT64_MIN;
@@ -31471,7 +31532,7 @@ static int64_t conc__engine_turn(conc__engine *e) {
     now = conc__port_clock_ns();
     if (e->timer <= now) {
         e->timer = INT64_MAX;
-        (void)curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        conc__engine_action(e, CURL_SOCKET_TIMEOUT, 0);
     }
     conc__engine_resume(e, now);
     conc__engine_check(e, now);
@@ -31907,6 +31968,7 @@ static void conc__hand_failed(conc__hand *h, conc_result r) {
     const conc_download_desc *desc = &h->crew->d->desc;
     conc_result stopped = conc__dl_stopped(dl);
     char text[240];
+    if (r == CONC_REJECTED) r = CONC_SYSTEM; /* too many descriptors: of a download that would say that it is refused */
     (void)snprintf(text, sizeof text, "%.230s", conc_error_detail());
     h->dl = NULL;
     h->crew->busy--;
@@ -31977,6 +32039,7 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
     if (self->h->dl != NULL && self->h->process == NULL) {
         conc__hand_failed(self->h, self->r);
     } else if (self->h->dl != NULL) { /* it cannot be spoken with: it has died, or is not to live */
+        (void)conc_channel_close(self->h->channel); /* so it ends also if it cannot be killed */
         (void)conc_process_kill(self->h->process);
         CO_TRY_AWAIT(conc_op_process_end(self->h->process), CONC_FOREVER);
         if (self->r == CONC_CLOSED || self->r == CONC_BROKEN) self->r = CONC_CRASHED;
@@ -32915,6 +32978,12 @@ void conc__dl_over(conc__download *dl, conc_result r, const char *text) {
     conc__lock_give(&d->lock);
 }
 
+void conc__dl_attempt(conc__download *dl) {
+    conc__lock_take(&dl->d->lock);
+    dl->item->record.attempts++; /* which progress shows, in another worker's thread too */
+    conc__lock_give(&dl->d->lock);
+}
+
 void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size) {
     conc_downloader *d = dl->d;
     conc__lock_take(&d->lock);
@@ -33806,10 +33875,8 @@ static conc_result conc__dl_here(const char *what) {
     return conc__fail(CONC_DEADLOCK, "%s in a coroutine: its loop would stand still (there: a conc_downloader)", what);
 }
 
-conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
-    conc_result r = conc__dl_here("conc_download_all"), stopped;
+static conc_result conc__dl_items_check(const conc_download_item *items, size_t n) {
     size_t i;
-    if (r != CONC_OK) return r;
     if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
     for (i = 0; i < n; i++) {
         if (items[i].url == NULL || items[i].path == NULL) {
@@ -33817,8 +33884,21 @@ conc_result conc_download_all(conc_download_item *items, size_t n, const conc_do
                               items[i].url == NULL ? "url" : "path");
         }
     }
-    r = conc__dl_fetch(items, n, desc, &stopped);
-    return r == CONC_OK ? conc__dl_sum(items, n, stopped) : r;
+    return CONC_OK;
+}
+
+conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
+    conc_result r = conc__dl_here("conc_download_all"), stopped = CONC_OK;
+    size_t i;
+    if (r == CONC_OK) r = conc__dl_items_check(items, n);
+    if (r == CONC_OK) r = conc__dl_fetch(items, n, desc, &stopped);
+    if (r == CONC_OK) return conc__dl_sum(items, n, stopped);
+    for (i = 0; items != NULL && i < n; i++) { /* nothing was fetched: a record that is all zero would say CONC_OK */
+        memset(&items[i].record, 0, sizeof items[i].record);
+        items[i].record.result = r;
+        (void)snprintf(items[i].record.error, sizeof items[i].record.error, "%s", conc_error_detail());
+    }
+    return r;
 }
 
 conc_result conc_download(const char *url, const char *path, const conc_download_desc *desc) {

@@ -573,6 +573,12 @@ void conc__dl_over(conc__download *dl, conc_result r, const char *text) {
     conc__lock_give(&d->lock);
 }
 
+void conc__dl_attempt(conc__download *dl) {
+    conc__lock_take(&dl->d->lock);
+    dl->item->record.attempts++; /* which progress shows, in another worker's thread too */
+    conc__lock_give(&dl->d->lock);
+}
+
 void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size) {
     conc_downloader *d = dl->d;
     conc__lock_take(&d->lock);
@@ -1464,10 +1470,8 @@ static conc_result conc__dl_here(const char *what) {
     return conc__fail(CONC_DEADLOCK, "%s in a coroutine: its loop would stand still (there: a conc_downloader)", what);
 }
 
-conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
-    conc_result r = conc__dl_here("conc_download_all"), stopped;
+static conc_result conc__dl_items_check(const conc_download_item *items, size_t n) {
     size_t i;
-    if (r != CONC_OK) return r;
     if (items == NULL && n != 0) return conc__fail(CONC_INVALID, "conc_download_all: NULL");
     for (i = 0; i < n; i++) {
         if (items[i].url == NULL || items[i].path == NULL) {
@@ -1475,8 +1479,21 @@ conc_result conc_download_all(conc_download_item *items, size_t n, const conc_do
                               items[i].url == NULL ? "url" : "path");
         }
     }
-    r = conc__dl_fetch(items, n, desc, &stopped);
-    return r == CONC_OK ? conc__dl_sum(items, n, stopped) : r;
+    return CONC_OK;
+}
+
+conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc) {
+    conc_result r = conc__dl_here("conc_download_all"), stopped = CONC_OK;
+    size_t i;
+    if (r == CONC_OK) r = conc__dl_items_check(items, n);
+    if (r == CONC_OK) r = conc__dl_fetch(items, n, desc, &stopped);
+    if (r == CONC_OK) return conc__dl_sum(items, n, stopped);
+    for (i = 0; items != NULL && i < n; i++) { /* nothing was fetched: a record that is all zero would say CONC_OK */
+        memset(&items[i].record, 0, sizeof items[i].record);
+        items[i].record.result = r;
+        (void)snprintf(items[i].record.error, sizeof items[i].record.error, "%s", conc_error_detail());
+    }
+    return r;
 }
 
 conc_result conc_download(const char *url, const char *path, const conc_download_desc *desc) {

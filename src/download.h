@@ -187,8 +187,8 @@ CONC_API conc_result conc_download(const char *url, const char *path, const conc
 /* Fetches n items, and sets the record of each. CONC_OK: all are there. CONC_FAILED: some are not, as their
  * records say; conc_error_detail() counts them and tells the first's. CONC_CANCELED, CONC_TIMEOUT (the desc's
  * deadline): some are not for that reason. CONC_DEADLOCK as above, CONC_INVALID, CONC_NO_MEMORY,
- * CONC_NO_THREADS, CONC_FORKED, CONC_SYSTEM (libcurl cannot begin): nothing was fetched. With coroutines all is
- * done in the calling thread. */
+ * CONC_NO_THREADS, CONC_FORKED, CONC_SYSTEM (libcurl cannot begin): nothing was fetched, as each record says
+ * too. With coroutines all is done in the calling thread. */
 CONC_API conc_result conc_download_all(conc_download_item *items, size_t n, const conc_download_desc *desc);
 
 /* ---- a session: items are added while it runs ------------------------------------------------------------------- */

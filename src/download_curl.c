@@ -31,13 +31,17 @@
 
 #define CONC__DL_SPARE                                                                                                 \
     65536u /* of an answer that nobody wants, so much is read, so that the connection can be used again */
+#if !defined(CONC__DL_RESERVE)
 #define CONC__DL_RESERVE (8u << 20)    /* from this length on, room on the disk is looked and asked for before */
+#endif
 /* A note is written after so much, or so long: that is what is fetched twice, at most, by who goes on after
  * kill -9. (One takes 8 us, its file's first and its removal together 65 us: about as long as 8 KiB, 65 KiB
  * from a server that is very near.) */
 #define CONC__DL_NOTE_BYTES (256u << 10)
 #define CONC__DL_NOTE_NS 100000000
+#if !defined(CONC__DL_HASH_HERE)
 #define CONC__DL_HASH_HERE (256u << 10) /* a checksum of no more than this is computed in the loop's thread */
+#endif
 #define CONC__DL_PAUSE_NS 10000000 /* how long what is too early waits at least */
 #define CONC__DL_ATTEMPTS 1000u    /* of one item, whatever they have brought */
 
@@ -213,10 +217,18 @@ static size_t conc__socket_ops(conc__dl_socket *s, conc_op ops[3]) {
     return n;
 }
 
+static void conc__engine_broken(conc__engine *e, CURLMcode m);
+
+/* Tells libcurl of a socket, or of its timer. */
 static void conc__engine_action(conc__engine *e, curl_socket_t fd, int what) {
     int running = 0;
-    (void)curl_multi_socket_action(e->multi, fd, what, &running);
-    if ((unsigned)running < e->count) conc__engine_stir(e); /* one has ended */
+    CURLMcode m = (CURLMcode)CONC__FAULT("curl_multi_socket_action", CURLM_OUT_OF_MEMORY, CURLM_INTERNAL_ERROR);
+    if (m == CURLM_OK) m = curl_multi_socket_action(e->multi, fd, what, &running);
+    if (m != CURLM_OK) {
+        conc__engine_broken(e, m);
+    } else if ((unsigned)running < e->count) {
+        conc__engine_stir(e); /* one has ended */
+    }
 }
 
 CONC_CORO(conc__dl_watch, conc__dl_socket *s; size_t n; conc_op ops[3];) {
@@ -329,6 +341,16 @@ static void conc__engine_unwatched(conc__engine *e, CURL *easy) {
     conc__engine_stir(e);
 }
 
+/* After an error libcurl knows of none of its transfers how it stands: all end in the pump's next round. */
+static void conc__engine_broken(conc__engine *e, CURLMcode m) {
+    conc__transfer *t;
+    for (t = e->active; t != NULL; t = t->next) {
+        conc__job_fails(t->job, m == CURLM_OUT_OF_MEMORY ? CONC_NO_MEMORY : CONC_SYSTEM, false, curl_multi_strerror(m));
+    }
+    e->alarms--;
+    conc__engine_stir(e);
+}
+
 static bool conc__job_can_resume(const conc__job_dl *job) {
     return job->file.etag[0] != '\0' || job->file.date[0] != '\0' || job->dl->hash != CONC__HASH_NONE;
 }
@@ -388,10 +410,13 @@ static void conc__transfer_unpause(conc__transfer *t) {
     t->is_paused = false;
 }
 
+static void conc__transfer_ended(conc__transfer *t, CURLcode c);
+
 /* Lets those go on for which there is enough again. Sets when to look again. */
 static void conc__engine_resume(conc__engine *e, int64_t now) {
     conc__transfer *t;
     size_t count = 0;
+    CURLcode c;
     if (now < e->resume) return;
     e->resume = INT64_MAX;
     for (t = e->paused; t != NULL; t = t->after) count++;
@@ -400,7 +425,12 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
         conc__transfer_unpause(t);
         t->moved = now;
         t->grant = e->d->desc.bandwidth / (1000000000 / CONC__DL_PAUSE_NS) / (count + 1) + CURL_MAX_WRITE_SIZE;
-        (void)curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        c = (CURLcode)CONC__FAULT("curl_easy_pause", CURLE_OUT_OF_MEMORY);
+        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        if (c == CURLE_OK) continue;
+        (void)curl_multi_remove_handle(e->multi, t->easy); /* what it has kept was not taken, and is lost */
+        conc__transfer_ended(t, c);
+        e->again = true;
     }
     if (e->paused != NULL) e->resume = now + CONC__DL_PAUSE_NS;
 }
@@ -893,9 +923,9 @@ static void conc__job_end(conc__job_dl *job) {
                            job->retry_after);
         }
         keep = kept && (delay >= 0 || !desc->discard_parts);
-        record->bytes = keep ? job->file.kept : 0;
         job->file.is_note_right = job->file.is_note_right && job->file.piece_count == 0;
-        conc__dl_file_close(&job->file, dl->item->url, keep);
+        keep = conc__dl_file_close(&job->file, dl->item->url, keep);
+        record->bytes = keep ? job->file.kept : 0;
         conc__dl_progress(dl, record->bytes, 0);
     }
     if (delay >= 0) {
@@ -1081,7 +1111,7 @@ static void conc__job_open(conc__engine *e, conc__download *dl) {
         job->before = 0;
     }
     if (record->attempts == 0) record->resumed_from = job->before;
-    record->attempts++;
+    conc__dl_attempt(dl);
     record->redirects = 0;
     e->jobs++;
     if (r != CONC_OK) {
@@ -1459,7 +1489,6 @@ static int64_t conc__engine_turn(conc__engine *e) {
     int64_t until = INT64_MAX, now, paused = INT64_MAX;
     conc__job_dl *job, *next;
     conc__download *dl = NULL;
-    int running;
     e->again = false;
     conc__dl_tell(w, &until);
     if (conc__dl_is_over(w)) return INT64_MIN;
@@ -1475,7 +1504,7 @@ static int64_t conc__engine_turn(conc__engine *e) {
     now = conc__port_clock_ns();
     if (e->timer <= now) {
         e->timer = INT64_MAX;
-        (void)curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        conc__engine_action(e, CURL_SOCKET_TIMEOUT, 0);
     }
     conc__engine_resume(e, now);
     conc__engine_check(e, now);

@@ -97,7 +97,7 @@ conc_result conc__hash_begin(conc__hash *h, conc__hash_kind kind) {
     int e = CONC__FAULT("EVP_DigestInit_ex", EIO);
     conc__hash_drop(h);
     h->kind = kind;
-    h->context = EVP_MD_CTX_new();
+    h->context = CONC__FAULT("EVP_MD_CTX_new", ENOMEM) != 0 ? NULL : EVP_MD_CTX_new();
     if (h->context == NULL) return conc__fail(CONC_NO_MEMORY, "no memory for a checksum");
     if (e == 0 && EVP_DigestInit_ex((EVP_MD_CTX *)h->context, md, NULL) == 1) return CONC_OK;
     conc__hash_drop(h);
@@ -280,7 +280,10 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     char *text;
     bool fits = false;
     int e = conc__port_note_open(file->note, &fd, &size);
-    if (e != 0) return;
+    if (e != 0) {
+        (void)conc__port_file_remove(file->note); /* one that cannot be read would outlive its part */
+        return;
+    }
     file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
     if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
@@ -335,7 +338,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
         conc_result r = conc__dl_file_restart(file);
         if (r != CONC_OK) {
-            conc__dl_file_close(file, url, true);
+            (void)conc__dl_file_close(file, url, true);
             return r;
         }
     }
@@ -406,8 +409,8 @@ conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     return CONC_OK;
 }
 
-void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
-    if (file->name == NULL) return;
+bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
+    if (file->name == NULL) return false;
     if (file->part.fd == -1) keep = false; /* Windows: it could not be renamed */
     if (keep && !file->is_note_right && conc__dl_file_note(file, url) != CONC_OK) keep = false;
     if (!keep) { /* while it is locked */
@@ -417,6 +420,7 @@ void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
     conc__port_part_close(&file->part);
     conc__free(file->name);
     file->name = file->note = NULL;
+    return keep;
 }
 
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {

@@ -317,6 +317,7 @@ static void conc__hand_failed(conc__hand *h, conc_result r) {
     const conc_download_desc *desc = &h->crew->d->desc;
     conc_result stopped = conc__dl_stopped(dl);
     char text[240];
+    if (r == CONC_REJECTED) r = CONC_SYSTEM; /* too many descriptors: of a download that would say that it is refused */
     (void)snprintf(text, sizeof text, "%.230s", conc_error_detail());
     h->dl = NULL;
     h->crew->busy--;
@@ -387,6 +388,7 @@ CONC_CORO(conc__dl_errand, conc__hand *h; conc_io in; conc_out put; conc_op ops[
     if (self->h->dl != NULL && self->h->process == NULL) {
         conc__hand_failed(self->h, self->r);
     } else if (self->h->dl != NULL) { /* it cannot be spoken with: it has died, or is not to live */
+        (void)conc_channel_close(self->h->channel); /* so it ends also if it cannot be killed */
         (void)conc_process_kill(self->h->process);
         CO_TRY_AWAIT(conc_op_process_end(self->h->process), CONC_FOREVER);
         if (self->r == CONC_CLOSED || self->r == CONC_BROKEN) self->r = CONC_CRASHED;

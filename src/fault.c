@@ -13,19 +13,24 @@
 
 /* All atomic; they publish nothing, but for `text` below. */
 static uint32_t conc__fault_nth, conc__fault_which, conc__fault_sticky; /* the plan */
+static const char *conc__fault_site; /* NULL: all sites count. Written while no other thread runs */
 static uint32_t conc__fault_asked; /* how often a site was passed since it was made */
-static uint32_t conc__fault_count; /* how many faults were made, since the program began */
+static uint32_t conc__fault_count; /* how many kinds of faults were made, since the program began */
 static struct {
     const char *site;
     const char *text; /* atomic; publishes the other two: a thread may make a fault while another one reads the list */
     uint32_t which;
-} conc__faults[CONC__FAULTS_KEPT];  /* the first of them */
+} conc__faults[CONC__FAULTS_KEPT];  /* the first of each kind, in their order */
 
 void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky) {
     conc__store32(&conc__fault_nth, nth, CONC__RELAXED);
     conc__store32(&conc__fault_which, which, CONC__RELAXED);
     conc__store32(&conc__fault_sticky, sticky, CONC__RELAXED);
     conc__store32(&conc__fault_asked, 0, CONC__RELAXED);
+}
+
+void conc__fault_only(const char *site) {
+    conc__fault_site = site;
 }
 
 uint32_t conc__fault_passed(void) {
@@ -47,17 +52,29 @@ bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size) {
     return true;
 }
 
+/* Whether that one is in the list. (Two threads may find both that it is not: then it is there twice.) */
+static bool conc__fault_is_kept(const char *text, uint32_t which) {
+    uint32_t n = conc__load32(&conc__fault_count, CONC__RELAXED), i;
+    for (i = 0; i < n && i < CONC__FAULTS_KEPT; i++) {
+        if (conc__loadp(&conc__faults[i].text, CONC__ACQUIRE) == (const void *)text && conc__faults[i].which == which) return true;
+    }
+    return false;
+}
+
 int conc__fault(const char *text, const char *site, ...) {
-    uint32_t n = conc__add32(&conc__fault_asked, 1, CONC__RELAXED) + 1, count = 0, i;
+    bool counts = conc__fault_site == NULL || strcmp(conc__fault_site, site) == 0;
+    uint32_t n = counts ? conc__add32(&conc__fault_asked, 1, CONC__RELAXED) + 1 : 0, count = 0, i;
     uint32_t nth = conc__peek32(&conc__fault_nth), which = conc__peek32(&conc__fault_which);
     int errors[8], error;
     va_list list;
     if (nth == 0 || n < nth || (n > nth && conc__peek32(&conc__fault_sticky) == 0)) return 0;
-    if (n > nth && text[0] != '"') return 0; /* CONC__FAULT_ONCE */
+    if (n > nth && text[0] == 'o') return 0;                                       /* CONC__FAULT_ONCE */
+    if (n > nth && text[0] == 'p' && (n * 2654435769u) >> 31 != 0) return 0; /* CONC__FAULT_PARTLY */
     va_start(list, site);
     while ((error = va_arg(list, int)) != 0) errors[count++] = error;
     va_end(list);
     error = errors[which % count];
+    if (conc__fault_is_kept(text, which % count)) return error;
     i = conc__add32(&conc__fault_count, 1, CONC__RELAXED);
     if (i < CONC__FAULTS_KEPT) {
         conc__faults[i].site = site;

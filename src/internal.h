@@ -741,8 +741,9 @@ CONC__LIB conc_result conc__dl_file_cut(conc__dl_file *file, uint64_t size);
 CONC__LIB conc_result conc__dl_file_reserve(conc__dl_file *file);
 /* Writes the note. */
 CONC__LIB conc_result conc__dl_file_note(conc__dl_file *file, const char *url);
-/* Closes it: `keep`, with a note; else both are removed. Harmless if it is not open. */
-CONC__LIB void conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
+/* Closes it: `keep`, with a note; else, or if that cannot be written, both are removed. Whether it is kept. Harmless if it is not
+ * open. */
+CONC__LIB bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep);
 /* It is whole: gives it its name, and closes it. */
 CONC__LIB conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync);
 
@@ -863,6 +864,8 @@ CONC__LIB void conc__dl_pause(conc__download *dl, int64_t due);
 CONC__LIB void conc__dl_over(conc__download *dl, conc_result r, const char *text);
 /* The whole host is left alone until then. */
 CONC__LIB void conc__dl_host_close(conc__download *dl, int64_t until);
+/* One more has begun. */
+CONC__LIB void conc__dl_attempt(conc__download *dl);
 /* Bytes have come; `at` of the file are there now. */
 CONC__LIB void conc__dl_progress(conc__download *dl, uint64_t at, uint64_t size);
 /* Tells the callers of what has ended, and of progress; ends what is to be stopped and has no worker. */

@@ -613,23 +613,28 @@ CONC__LIB bool conc__port_terminal(unsigned *columns, unsigned *rows);
  * Every call that can fail asks first, by CONC__FAULT("what is called", ERROR, ...): 0, or the one of these errors that it
  * is to fail with. In builds without CONC_FAULTS, all but those of some tests, that is the constant 0. What cannot
  * fail with the arguments it is given, or whose failure makes no difference, does not ask. CONC__FAULT_ONCE: a sticky
- * plan does not go on with it, as what it stands for can be borne by one thread at a time. */
+ * plan does not go on with it, as what it stands for can be borne by one thread at a time. CONC__FAULT_PARTLY: about
+ * every other time, as a poller that is always interrupted never sees anything. */
 #if defined(CONC_FAULTS)
 #include <errno.h>
 CONC__LIB int conc__fault(const char *text, const char *site, ...);
 #define CONC__FAULT(...) conc__fault(#__VA_ARGS__, __VA_ARGS__, 0)
 #define CONC__FAULT_ONCE(...) conc__fault("once " #__VA_ARGS__, __VA_ARGS__, 0)
+#define CONC__FAULT_PARTLY(...) conc__fault("partly " #__VA_ARGS__, __VA_ARGS__, 0)
 /* From now on the nth time that a site is passed (0: none) it fails, and if `sticky` each one after it, with the error
  * number `which` of its list (counted round). */
 CONC__LIB void conc__fault_plan(uint32_t nth, uint32_t which, bool sticky);
+/* Of which only those of that name count; NULL: all, as at first. */
+CONC__LIB void conc__fault_only(const char *site);
 /* How many sites have been passed since. */
 CONC__LIB uint32_t conc__fault_passed(void);
-/* The i-th fault that was made, by the names of its site and its error; false: there were not so many (or that many are not
- * kept). */
+/* The i-th kind of fault that was made, by the names of its site and its error; false: there were not so many (or that
+ * many are not kept). */
 CONC__LIB bool conc__fault_made(uint32_t i, const char **site, char *error, size_t size);
 #else
 #define CONC__FAULT(...) 0
 #define CONC__FAULT_ONCE(...) 0
+#define CONC__FAULT_PARTLY(...) 0
 #endif
 
 /* ---- the real port beside the simulated one -------------------------------------------------------

@@ -161,7 +161,8 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
 bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
     struct stat mine, there;
     int saved = errno;
-    bool is = part->fd >= 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 &&
+              mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
     errno = saved;
     return is;
 }
@@ -299,7 +300,8 @@ static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t 
     *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
     e = conc__pf_end((long)*fd, saved);
     if (e == 0) {
-        e = conc__pf_end(fstat((int)*fd, &s), saved);
+        e = CONC__FAULT("fstat: file", EIO);
+        if (e == 0) e = conc__pf_end(fstat((int)*fd, &s), saved);
         if (e == 0 && !S_ISREG(s.st_mode)) e = S_ISDIR(s.st_mode) ? EISDIR : EINVAL;
         if (e == 0 && how != 0 && !conc__pf_is_ours(&s)) e = EPERM;
         if (e == 0) *size = (uint64_t)s.st_size;

@@ -376,7 +376,7 @@ void CONC__PORT(poller_forget)(conc__port_poller *p, intptr_t fd) {
 static int conc__epoll_sleep(int ep, conc__epoll_event *events, int max, int64_t deadline_ns) {
     static uint32_t lacking; /* atomic: 1: the system has no epoll_pwait2, or does not let us have it */
     int64_t now;
-    int e = CONC__FAULT("epoll_wait", EINTR);
+    int e = CONC__FAULT_PARTLY("epoll_wait", EINTR);
     if (e != 0) {
         errno = e;
         return -1;
@@ -401,7 +401,8 @@ static int conc__epoll_sleep(int ep, conc__epoll_event *events, int max, int64_t
         memset(&one, 0, sizeof one);
         one.fd = ep;
         one.events = POLLIN;
-        return conc__net_poll(&one, 1, deadline_ns) <= 0 ? 0 : conc__sys_epoll_wait(ep, events, max, 0);
+        if (conc__net_poll(&one, 1, deadline_ns) == 0) return 0;
+        return conc__sys_epoll_wait(ep, events, max, 0); /* also if it could not wait: what there is is not overlooked */
     }
 }
 

@@ -461,7 +461,7 @@ int CONC__PORT(poll_in)(void *scratch, conc__port_pollfd *fds, size_t n, int64_t
     size_t i, count = 0;
     int e, ready = 0;
     *error = 0;
-    e = CONC__FAULT("poll", WSAEINTR, WSAENOBUFS);
+    e = CONC__FAULT_PARTLY("poll", WSAEINTR, WSAENOBUFS);
     if (e == 0 && n != 0) e = conc__ws_begin();
     if (e != 0) {
         for (i = 0; i < n; i++) fds[i].got = 0;

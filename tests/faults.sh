@@ -15,7 +15,7 @@ mkdir -p "$work"
 
 # file|site|error
 for f in "$src"/*.c; do
-    tr '\n' ' ' <"$f" | sed 's/CONC__FAULT\(_ONCE\)\{0,1\}("/\
+    tr '\n' ' ' <"$f" | sed 's/CONC__FAULT[A-Z_]*("/\
 @/g' | sed -n 's/^@\([^"]*\)", *\([A-Z_, ]*\)).*/\1|\2/p' | while IFS='|' read -r site errors; do
         for e in $(echo "$errors" | tr ',' ' '); do echo "$(basename "$f")|$site|$e"; done
     done
