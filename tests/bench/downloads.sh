@@ -12,7 +12,8 @@
 #          -j N       transfers at a time (default 16)         -x N      the big file in so many pieces (default 8)
 #          -d MS      the far server's round trip (default 50) -w KIB    what one stream has under way at most (default 2048)
 #          -t SECONDS one program's time for one case, after which it is killed (default 300)
-#          -D DIR     files go below it (default $TMPDIR or /tmp); twice the big file has to fit there
+#          -D DIR     files go below it; twice the big file has to fit there. Default: /dev/shm, where that and the memory have room for
+#                     them: what making 2,000 files takes on a disk is the same for all and hides the rest; else $TMPDIR or /tmp
 #          -l         only list what would be measured
 #
 # Cases: small (2,000 files of 20 KB), medium (200 of 1 MiB), big (one of 1 GiB), each also with "far": over that path one stream is
@@ -24,7 +25,7 @@
 # the best peer's that had all files right (below 1 it is better).
 #
 # Each is told not to show anything, to have N transfers at a time, and where it can, the big file in pieces: curl, requests, and
-# fetch by processes cannot.
+# fetch by processes cannot; wget2's come one after the other, and are kept in memory, so it has it in one.
 
 set -u
 LC_ALL=C
@@ -34,7 +35,7 @@ here=$(cd "$(dirname "$0")" && pwd) || exit 1
 root=$(cd "$here/../.." && pwd) || exit 1
 
 rounds=3 peers=. only=. conc=$root build=$root/build/bench big=1024 parallel=16 pieces=8 delay=50 window=2048 limit=300 list_only=''
-files=${TMPDIR:-/tmp}
+files=''
 while getopts n:i:c:H:b:s:j:x:d:w:t:D:l option; do
     case $option in
     n) rounds=$OPTARG ;;
@@ -111,6 +112,15 @@ fi
 
 # ---- the server, near and far ------------------------------------------------------------------------------
 
+room_at() { # DIRECTORY: MiB
+    df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print int($4 / 1024) }'
+}
+if [ -z "$files" ]; then
+    files=${TMPDIR:-/tmp}
+    memory=$(awk '/^MemAvailable:/ { print int($2 / 2048) }' /proc/meminfo) # half of it
+    shared=$(room_at /dev/shm)
+    [ "$memory" -lt $((2 * big + 1024)) ] || [ "${shared:-0}" -lt $((2 * big + 1024)) ] || files=/dev/shm
+fi
 work=$(mktemp -d "$files/conc-downloads.XXXXXX") || exit 1
 server='' proxy=''
 finish() {
@@ -121,7 +131,7 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-room=$(($(df -Pk "$work" | awk 'NR == 2 { print $4 }') / 1024 - 1024))
+room=$(($(room_at "$work") - 1024))
 asked=$big
 while [ $((2 * big)) -gt "$room" ] && [ "$big" -gt 64 ]; do big=$((big / 2)); done
 [ "$big" -eq "$asked" ] || echo "the disk has no room for two files of $asked MiB: $big MiB" >&2
@@ -200,10 +210,7 @@ run() {
     conc-processes) set -- $ours -e processes ;;
     curl) set -- curl -q -s -f -Z --parallel-max "$parallel" --output-dir "$work/got" -K "$list.curl" ;;
     aria2c) set -- aria2c --no-conf -q -j "$parallel" -x "$x" -s "$x" --file-allocation=none --enable-dht=false -d "$work/got" -i "$list" ;;
-    wget2)
-        set -- wget2 --no-config -q --no-robots --max-threads="$parallel" -P "$work/got" -i "$list"
-        [ "$x" -eq 1 ] || set -- "$@" --max-threads="$x" --chunk-size=$((big / x))M
-        ;;
+    wget2) set -- wget2 --no-config -q --no-robots --max-threads="$parallel" -P "$work/got" -i "$list" ;;
     go) set -- "$build/downloads_go" "$parallel" "$x" "$list" "$work/got" ;;
     requests) set -- "$python" "$here/downloads.py" "$parallel" "$list" "$work/got" ;;
     esac
@@ -235,7 +242,7 @@ rm -rf "$work/got"
 
 {
     echo "downloads: medians of $rounds rounds on $(nproc 2>/dev/null || echo '?') processors, $(date +%Y-%m-%d); $parallel transfers at a time,"
-    echo "the big file ($big MiB) in $pieces pieces; far: $delay ms, and one stream $window KiB in that time"
+    echo "the big file ($big MiB) in $pieces pieces; files below $files; far: $delay ms, and one stream $window KiB in that time"
     echo "(x): how many times the best peer's; below 1 it is better. Memory: of the largest process; all: of all together."
     awk -v parallel="$parallel" '
         function median(list, key, n,    i, j, x) {
