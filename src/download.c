@@ -536,10 +536,21 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
     return dl;
 }
 
+/* There is room for a segment again. Under the lock. */
+static void conc__dl_has_room(conc_downloader *d) {
+    conc__dl_worker *w;
+    for (w = d->workers; w != NULL; w = w->next) {
+        if (!w->refused) continue;
+        w->refused = false;
+        conc__dl_stir(w);
+    }
+}
+
 /* Under the lock. */
 static void conc__dl_leaves(conc__download *dl) {
     conc__dl_remove(dl);
     dl->host->running--;
+    conc__dl_has_room(dl->d);
 }
 
 void conc__dl_pause(conc__download *dl, int64_t due) {
@@ -605,6 +616,7 @@ bool conc__dl_take_extra(conc__download *dl) {
         d->extra++;
         dl->host->running++;
     }
+    dl->worker->refused = !may;
     conc__lock_give(&d->lock);
     return may;
 }
@@ -613,6 +625,8 @@ void conc__dl_give_extra(conc__download *dl) {
     conc__lock_take(&dl->d->lock);
     dl->d->extra--;
     dl->host->running--;
+    conc__dl_has_room(dl->d);
+    conc__dl_stir_one(dl->d); /* this worker is not done with its download: another one may begin the next */
     conc__lock_give(&dl->d->lock);
 }
 
@@ -920,12 +934,13 @@ static int conc__dl_run(void *arg) {
 }
 
 /* One more; NULL: it cannot be. Not under the lock. */
-static conc__dl_worker *conc__dl_worker_new(conc_downloader *d, unsigned slots) {
+static conc__dl_worker *conc__dl_worker_new(conc_downloader *d, unsigned slots, unsigned room) {
     conc__dl_worker *w = (conc__dl_worker *)conc__alloc(1, sizeof *w, "a downloader's worker");
     conc_loop_desc desc;
     if (w == NULL) return NULL;
     w->d = d;
     w->slots = slots;
+    w->room = room;
     w->loop = d->desc.loop;
     if (w->loop == NULL) {
         memset(&desc, 0, sizeof desc);
@@ -1089,6 +1104,7 @@ static void conc__dl_worker_retire(conc_downloader *d, conc__dl_worker *w) {
 /* As many as there can be, one at least. */
 static conc_result conc__dl_hire(conc_downloader *d) {
     unsigned n = d->desc.engine == CONC_DOWNLOAD_THREADS ? d->desc.max_parallel : 1, i;
+    unsigned slots = d->desc.max_parallel / n, room = d->desc.max_parallel;
     conc_thread_desc desc;
     conc_pool_desc pool;
     memset(&desc, 0, sizeof desc);
@@ -1104,7 +1120,7 @@ static conc_result conc__dl_hire(conc_downloader *d) {
     }
     for (i = 0; i < n; i++) {
         bool runs = true;
-        conc__dl_worker *w = conc__dl_worker_new(d, d->pool != NULL ? 1 : d->desc.max_parallel);
+        conc__dl_worker *w = conc__dl_worker_new(d, slots, room);
         if (w == NULL) break;
         if (d->pool != NULL) {
             runs = conc_pool_run(d->pool, conc__dl_run, w) == CONC_OK;

@@ -39,7 +39,7 @@
  *
  * THREE ENGINES, one interface:
  *   CONC_DOWNLOAD_COROUTINES  all in one thread, as tasks of a loop (the default)
- *   CONC_DOWNLOAD_THREADS     max_parallel threads of a pool, each with one transfer at a time
+ *   CONC_DOWNLOAD_THREADS     max_parallel threads of a pool, each with one file at a time
  *   CONC_DOWNLOAD_PROCESSES   max_parallel processes, each with one transfer at a time; one that dies is replaced, and
  *                             its transfer tried again. How they are started: see process.h, as CONC_PROCESS_DEFAULT
  *

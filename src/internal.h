@@ -802,13 +802,15 @@ struct conc__dl_worker {
     conc_downloader *d;
     conc__dl_worker *next;
     unsigned number;
-    unsigned slots;           /* transfers at a time */
+    unsigned slots;           /* downloads at a time; */
+    unsigned room;            /* and transfers: one fetched in segments has several */
     conc_loop *loop;
     bool owns_loop;
     bool retires;             /* ends at once */
     conc_thread *thread;      /* whose loop it is; NULL: another's */
     uint32_t stirred;         /* atomic: look again. Waited for under this address */
     bool idle;                /* guarded by the session's lock: it has room, and has found nothing to do */
+    bool refused;             /* likewise: it has segments for which there was no room */
     void *engine;             /* download_curl.c's */
 };
 

@@ -1181,9 +1181,10 @@ static void in_a_loop(void) {
 }
 
 /* In pieces; and broken off in pieces, and gone on with. */
-static void segments(void) {
+static void segments_by(conc_download_engine engine) {
     conc_download_desc d = quick();
     conc_download_item i;
+    d.engine = engine;
     d.segments = 4;
     d.segment_min = 100000;
     CHECK_OK(get("/ok-3000000-0/x", &i, &d));
@@ -1212,7 +1213,38 @@ static void segments(void) {
     d.max_parallel = 2;
     CHECK_OK(get("/ok-3000000-0/y", &i, &d));
     CHECK(is_file("f", 3000000, 1));
+    CHECK_EQ(times_asked(&one, "/ok-3000000-0/y"), 4);
 }
+
+static void segments(void) { segments_by(CONC_DOWNLOAD_COROUTINES); }
+static void segments_of_threads(void) { segments_by(CONC_DOWNLOAD_THREADS); }
+
+/* Several files in pieces, more than there may be transfers: none waits for ever. */
+static void many_segments_by(conc_download_engine engine) {
+    enum { N = 5 };
+    static const char *const names[N] = {"a", "b", "c", "d", "e"};
+    conc_download_item items[N];
+    char urls[N][128], paths[N][128];
+    conc_download_desc d = quick();
+    size_t i;
+    memset(items, 0, sizeof items);
+    for (i = 0; i < N; i++) {
+        snprintf(urls[i], sizeof urls[i], "%s", url(&one, "/ok-300000-0/x"));
+        snprintf(paths[i], sizeof paths[i], "%s", at(names[i]));
+        items[i].url = urls[i];
+        items[i].path = paths[i];
+    }
+    d.engine = engine;
+    d.segments = 4;
+    d.segment_min = 100000;
+    d.max_parallel = 3;
+    CHECK_OK(conc_download_all(items, N, &d));
+    for (i = 0; i < N; i++) CHECK(is_file(names[i], 300000, 1));
+    CHECK_EQ(times_asked(&one, "/ok-300000-0/x"), 4 * N);
+}
+
+static void many_segments(void) { many_segments_by(CONC_DOWNLOAD_COROUTINES); }
+static void many_segments_of_threads(void) { many_segments_by(CONC_DOWNLOAD_THREADS); }
 
 /* ---- what another run has left ------------------------------------------------------------------------------- */
 
@@ -1855,6 +1887,9 @@ int main(int argc, char **argv) {
     EACH(cancel_queued);
     EACH(in_a_loop);
     EACH(segments);
+    EACH(segments_of_threads);
+    EACH(many_segments);
+    EACH(many_segments_of_threads);
     EACH(other_version);
     EACH(restless);
     EACH(longer_part);

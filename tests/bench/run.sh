@@ -3,7 +3,8 @@
 #
 #     sh tests/bench/run.sh [options] [group ...]
 #
-# Groups: locks rwlock pingpong queue thread sums pool forkjoin parallel iter coro timers procpool echo size. None named: all.
+# Groups: locks rwlock pingpong queue thread sums pool forkjoin parallel iter coro timers procpool echo size. None named: all
+# of these. And downloads, alone: see downloads.sh, which has options of its own.
 # Options: -n ROUNDS  how often each is measured (default 5; conc.h once after each peer)
 #          -i REGEX   only the peers whose names match         -c REGEX  only the cases whose names match
 #          -H DIR     the directory of another conc.h          -b DIR    build here (default build/bench)
@@ -20,6 +21,8 @@ set -u
 LC_ALL=C
 export LC_ALL
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
+for last in "$@"; do :; done
+if [ "${last:-}" = downloads ]; then exec sh "$here/downloads.sh" "$@"; fi
 root=$(cd "$here/../.." && pwd) || exit 1
 
 rounds=5 peers=. only=. conc=$root build=$root/build/bench budget=900 pin='' list_only=''
