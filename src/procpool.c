@@ -29,7 +29,9 @@ enum { CONC__PP_OPEN, CONC__PP_CLOSED };
 
 #define CONC__PP_AREA_SOFT ((size_t)262144) /* of the area, as long as that is enough: it stays in the caches */
 #define CONC__PP_NAP_NS 200000
+#if !defined(CONC__PP_PATROL_NS)
 #define CONC__PP_PATROL_NS 1000000000 /* between looks after who has a task and has not been heard of */
+#endif
 #define CONC__PP_GRACE 5.0            /* seconds that a worker has to end when it has been stopped */
 #if !defined(CONC__PP_PATIENCE)
 #define CONC__PP_PATIENCE 0.01 /* after the first of them; each time twice as long */
@@ -606,7 +608,7 @@ static void conc__pp_balance(conc_procpool *pool, conc__pp_ended *list) {
         for (j = 0; j < pool->count; j++) {
             conc__pp_worker *v = &pool->workers[j];
             uint32_t spared;
-            if (v->process == NULL) continue;
+            if (v->process == NULL || v->condemned) continue; /* from those all was taken */
             spared = (v->held + (ready && !conc__pp_is_ready(v) ? 1u : 0u)) / 2;
             if (spared <= n) continue;
             n = spared;
@@ -1139,6 +1141,7 @@ static int64_t conc__pp_attend(conc_procpool *pool, conc__pp_worker *w, int64_t 
 static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *over, bool *starts) {
     int64_t now = conc__port_clock_ns(), next = INT64_MAX;
     bool ends = pool->phase != CONC__PP_OPEN && pool->unfinished == 0;
+    size_t queued;
     unsigned i;
     *over = ends;
     *starts = false;
@@ -1152,6 +1155,7 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
     }
     conc__pp_feed(pool);
     conc__pp_balance(pool, list);
+    queued = pool->queued;
     for (i = 0; i < pool->count; i++) {
         conc__pp_worker *w = &pool->workers[i];
         int64_t due = INT64_MAX;
@@ -1167,7 +1171,10 @@ static int64_t conc__pp_round(conc_procpool *pool, conc__pp_ended *list, bool *o
         }
         if (due < next) next = due;
     }
-    conc__pp_feed(pool); /* what was taken from one that ran too long. (It is condemned: we look again soon) */
+    if (pool->queued > queued) { /* what was taken from one that ran too long: where it goes, we look again soon */
+        conc__pp_feed(pool);
+        if (next > now + CONC__PP_RETRY_NS) next = now + CONC__PP_RETRY_NS;
+    }
     return next;
 }
 

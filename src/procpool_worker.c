@@ -289,5 +289,6 @@ int conc__procpool_worker(void *params) {
     }
     conc__store32(&w->ready, code == 0 ? 1 : 2, CONC__RELEASE);
     if (code != 0) return code;
+    if (!conc__pp_has_work()) conc__pp_ring_parent(); /* it may take what others have not begun: `ready` is stored */
     return conc__pp_work() ? 0 : 1;
 }
