@@ -3543,8 +3543,8 @@ CONC_API conc_op conc_op_writable(intptr_t fd);
  * process: a task in a process of its own: start, join, terminate; channels of messages; shared memory.
  *
  * The task's function runs on a copy of the argument's bytes, and those bytes come back, as it has left them, when it
- * is joined. (If it has changed none, nothing is written: the argument may be a literal.) So what runs in a thread
- * runs in a process if its argument is a plain value: what pointers in it point to does not come along.
+ * is joined (to where they came from, changed or not: that cannot be a literal). So what runs in a thread runs in a
+ * process if its argument is a plain value: what pointers in it point to does not come along.
  *
  * HOW A PROCESS IS STARTED. Two ways:
  *  - CONC_PROCESS_FORK (not on Windows): the child is a copy of the whole program at that moment: any function can
@@ -3703,8 +3703,8 @@ CONC_API conc_shared *conc_process_shared(size_t i);
  * procpool: a pool of processes: tasks that may crash, hang, leak or take all memory, and harm nobody but themselves.
  *
  * The same tasks as a thread pool's, whose argument is a plain value: its bytes are copied to a worker process, the
- * function works on them in place there, and they come back as it has left them. (If it has changed none, nothing is
- * written: the argument may be a literal.) So a program moves from threads to processes by one line:
+ * function works on them in place there, and they come back as it has left them. So a program moves from threads to
+ * processes by one line:
  *      conc_pool_submit(pool, fn, &arg)    becomes    conc_procpool_submit(pool, fn, &arg, sizeof arg)
  * What pointers in the argument point to does not come along. Futures are those of future.h.
  *
@@ -3790,8 +3790,8 @@ CONC_API conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_
  * CONC_REJECTED: so says the policy; CONC_TIMEOUT, CONC_CANCELED: CONC_REJECT_BLOCK has waited for room in vain;
  * CONC_CLOSED: the pool is closed, or has given up (conc_error_detail()); CONC_NO_MEMORY; CONC_FORKED. */
 CONC_API conc_result conc_procpool_run(conc_procpool *pool, conc_fn fn, const void *arg, size_t size);
-/* With a future for it, which is the caller's to release. The bytes come back to `arg`, which must stay, and is not
- * to be touched, until it has ended. NULL, with conc_error_result(): as above. With a callback: conc_future_then(f,
+/* With a future for it, which is the caller's to release. The bytes come back to `arg`, which must be writable (no
+ * literal), stay, and not be touched until it has ended. NULL, with conc_error_result(): as above. With a callback: conc_future_then(f,
  * done, user), and release f. */
 CONC_API conc_future *conc_procpool_submit(conc_procpool *pool, conc_fn fn, void *arg, size_t size);
 
@@ -5929,10 +5929,6 @@ CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 /* ---- processes: what the process pool uses ---------------------------------------------------------------
  * A descriptor that becomes readable when it has ended; -1: there is none that does not do so earlier. */
 CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
-/* What comes back from a process: written only if it differs, as what was sent may be constant. */
-static inline void conc__copy_changed(void *to, const void *from, size_t size) {
-    if (size != 0 && memcmp(to, from, size) != 0) memcpy(to, from, size);
-}
 /* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
 CONC__LIB intptr_t conc__process_becomes_worker(void);
 /* Whether conc_process_main() has been called; a registered function's number, or 0; the name of a number, or ""; the function of a name,
@@ -25794,7 +25790,7 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
         r = conc__fail(CONC_INVALID, "conc_process_join: another thread joined or detached it first");
     } else {
         r = conc__process_outcome(p, &result, text, sizeof text);
-        if (r == CONC_OK) conc__copy_changed(p->arg, (const char *)p->block.data + CONC__BLOCK_HEAD, p->size);
+        if (r == CONC_OK && p->size != 0) memcpy(p->arg, (const char *)p->block.data + CONC__BLOCK_HEAD, p->size);
         if (r != CONC_OK) (void)conc__fail(r, "%s", text);
         if (code != NULL) {
             *code = result;
@@ -27657,7 +27653,7 @@ static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp
         } else {
             uint64_t at;
             if (item->back && item->size != 0 && !conc__pp_in_buffers(pool, item, &at))
-                conc__copy_changed(item->arg, conc__pp_bytes_of(w, i, item->size), item->size);
+                memcpy(item->arg, conc__pp_bytes_of(w, i, item->size), item->size);
             pool->stats.completed++;
         }
         w->items[i] = NULL;

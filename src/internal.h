@@ -672,10 +672,6 @@ CONC__LIB intptr_t conc__channel_fd(const conc_channel *c);
 /* ---- processes: what the process pool uses ---------------------------------------------------------------
  * A descriptor that becomes readable when it has ended; -1: there is none that does not do so earlier. */
 CONC__LIB intptr_t conc__process_end_fd(const conc_process *p);
-/* What comes back from a process: written only if it differs, as what was sent may be constant. */
-static inline void conc__copy_changed(void *to, const void *from, size_t size) {
-    if (size != 0 && memcmp(to, from, size) != 0) memcpy(to, from, size);
-}
 /* In a worker, once it has its shared memory: from now on tasks find neither that nor the channel, whose descriptor is returned. */
 CONC__LIB intptr_t conc__process_becomes_worker(void);
 /* Whether conc_process_main() has been called; a registered function's number, or 0; the name of a number, or ""; the function of a name,

@@ -352,7 +352,7 @@ conc_result conc_process_join(conc_process *p, int *code, conc_deadline deadline
         r = conc__fail(CONC_INVALID, "conc_process_join: another thread joined or detached it first");
     } else {
         r = conc__process_outcome(p, &result, text, sizeof text);
-        if (r == CONC_OK) conc__copy_changed(p->arg, (const char *)p->block.data + CONC__BLOCK_HEAD, p->size);
+        if (r == CONC_OK && p->size != 0) memcpy(p->arg, (const char *)p->block.data + CONC__BLOCK_HEAD, p->size);
         if (r != CONC_OK) (void)conc__fail(r, "%s", text);
         if (code != NULL) {
             *code = result;

@@ -2,8 +2,8 @@
  * process: a task in a process of its own: start, join, terminate; channels of messages; shared memory.
  *
  * The task's function runs on a copy of the argument's bytes, and those bytes come back, as it has left them, when it
- * is joined. (If it has changed none, nothing is written: the argument may be a literal.) So what runs in a thread
- * runs in a process if its argument is a plain value: what pointers in it point to does not come along.
+ * is joined (to where they came from, changed or not: that cannot be a literal). So what runs in a thread runs in a
+ * process if its argument is a plain value: what pointers in it point to does not come along.
  *
  * HOW A PROCESS IS STARTED. Two ways:
  *  - CONC_PROCESS_FORK (not on Windows): the child is a copy of the whole program at that moment: any function can

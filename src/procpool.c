@@ -771,7 +771,7 @@ static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp
         } else {
             uint64_t at;
             if (item->back && item->size != 0 && !conc__pp_in_buffers(pool, item, &at))
-                conc__copy_changed(item->arg, conc__pp_bytes_of(w, i, item->size), item->size);
+                memcpy(item->arg, conc__pp_bytes_of(w, i, item->size), item->size);
             pool->stats.completed++;
         }
         w->items[i] = NULL;

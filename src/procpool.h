@@ -2,8 +2,8 @@
  * procpool: a pool of processes: tasks that may crash, hang, leak or take all memory, and harm nobody but themselves.
  *
  * The same tasks as a thread pool's, whose argument is a plain value: its bytes are copied to a worker process, the
- * function works on them in place there, and they come back as it has left them. (If it has changed none, nothing is
- * written: the argument may be a literal.) So a program moves from threads to processes by one line:
+ * function works on them in place there, and they come back as it has left them. So a program moves from threads to
+ * processes by one line:
  *      conc_pool_submit(pool, fn, &arg)    becomes    conc_procpool_submit(pool, fn, &arg, sizeof arg)
  * What pointers in the argument point to does not come along. Futures are those of future.h.
  *
@@ -93,8 +93,8 @@ CONC_API conc_procpool *conc_procpool_new(unsigned workers, const conc_procpool_
  * CONC_REJECTED: so says the policy; CONC_TIMEOUT, CONC_CANCELED: CONC_REJECT_BLOCK has waited for room in vain;
  * CONC_CLOSED: the pool is closed, or has given up (conc_error_detail()); CONC_NO_MEMORY; CONC_FORKED. */
 CONC_API conc_result conc_procpool_run(conc_procpool *pool, conc_fn fn, const void *arg, size_t size);
-/* With a future for it, which is the caller's to release. The bytes come back to `arg`, which must stay, and is not
- * to be touched, until it has ended. NULL, with conc_error_result(): as above. With a callback: conc_future_then(f,
+/* With a future for it, which is the caller's to release. The bytes come back to `arg`, which must be writable (no
+ * literal), stay, and not be touched until it has ended. NULL, with conc_error_result(): as above. With a callback: conc_future_then(f,
  * done, user), and release f. */
 CONC_API conc_future *conc_procpool_submit(conc_procpool *pool, conc_fn fn, void *arg, size_t size);
 
