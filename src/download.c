@@ -4,8 +4,8 @@
  *
  * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the
  * list of those that run, and then some worker has it; the list of those that are over and not told. Its future
- * is claimed when its first turn comes, so that one that is canceled in the queue ends there and then. One lock
- * guards it all, and is held for a few instructions.
+ * is claimed from the beginning: conc__dl_cancel() ends one that is in the queue there and then. One lock guards
+ * it all, and is held for a few instructions.
  *
  * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the
  * lock, and sleeps: whoever then changes something, under the lock, finds the mark and stirs it.
@@ -532,6 +532,8 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl->item->record.queued += (double)(now - dl->waits_since) * 1e-9;
     }
     w->idle = dl == NULL;
+    /* This one does not watch what pauses, nor a host that asked to be left alone: an idle one has to know until when. */
+    if (dl != NULL && *until != INT64_MAX) conc__dl_stir_one(d);
     conc__lock_give(&d->lock);
     return dl;
 }

@@ -1433,7 +1433,6 @@ static void part_is_a_target(void) {
     CHECK_EQ(files(), 1);
 }
 
-/* Canceled while it waits in the queue for its second turn. */
 static unsigned state_of(const conc_future *f) {
     const conc__download *dl = (const conc__download *)(const void *)f;
     unsigned state;
@@ -1443,6 +1442,52 @@ static unsigned state_of(const conc_future *f) {
     return state;
 }
 
+static bool all_idle(conc_downloader *dl) {
+    const conc__dl_worker *w;
+    bool all = true;
+    conc__lock_take(&dl->lock);
+    for (w = dl->workers; w != NULL; w = w->next) all = all && w->idle;
+    conc__lock_give(&dl->lock);
+    return all;
+}
+
+/* One pauses, and those that know until when get other things to do: another one knows, then. */
+static void pause_is_watched(void) {
+    conc_download_desc d = quick();
+    conc_download_item i;
+    conc_downloader *dl;
+    conc_future *f, *held[2];
+    int k;
+    d.engine = CONC_DOWNLOAD_THREADS;
+    d.max_parallel = 4;
+    d.retry_delay = d.retry_delay_max = 1;
+    conc_event_reset(&gate);
+    dl = conc_downloader_new(&d);
+    UNTIL(all_idle(dl));
+    memset(&i, 0, sizeof i);
+    i.url = url(&one, "/503-1000-1/x");
+    i.path = at("f");
+    f = conc_downloader_add(dl, &i);
+    UNTIL(state_of(f) != CONC__DL_QUEUED && state_of(f) != CONC__DL_RUNS);
+    UNTIL(all_idle(dl) || state_of(f) != CONC__DL_PAUSED);
+    for (k = 0; k < 2; k++) {
+        i.url = url(&one, k == 0 ? "/slow-1000-0/x" : "/slow-1000-0/y");
+        i.path = at(k == 0 ? "g" : "h");
+        held[k] = conc_downloader_add(dl, &i);
+        UNTIL(state_of(held[k]) == CONC__DL_RUNS);
+    }
+    CHECK_OK(conc_future_wait(f, conc_after(30)));
+    CHECK(state_of(held[0]) == CONC__DL_RUNS && state_of(held[1]) == CONC__DL_RUNS);
+    conc_event_set(&gate);
+    conc_future_release(f);
+    for (k = 0; k < 2; k++) {
+        CHECK_OK(conc_future_wait(held[k], PATIENCE));
+        conc_future_release(held[k]);
+    }
+    CHECK_OK(conc_downloader_finish(dl));
+}
+
+/* Canceled while it waits in the queue for its second turn. */
 static void cancel_second_turn(void) {
     conc_download_desc d = quick();
     conc_download_item i;
@@ -1898,6 +1943,7 @@ int main(int argc, char **argv) {
     EACH(note_of_another);
     EACH(note_is_linked);
     EACH(part_is_a_target);
+    EACH(pause_is_watched);
     EACH(cancel_second_turn);
     EACH(notes_come_early);
     EACH(note_is_none);
