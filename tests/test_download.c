@@ -1681,11 +1681,10 @@ static void drips(void) {
     conc_download_desc d = quick();
     conc_download_item i;
     conc_event_reset(&gate);
-    d.stall_timeout = 1;
+    d.stall_timeout = 3; /* (on a busy machine a byte may come late) */
     d.retries = 1;
     d.discard_parts = true;
-    CHECK_R(get("/trickle-30-0/x", &i, &d), CONC_TIMEOUT);
-    CHECK_HAS(i.record.error, "min_speed");
+    CHECK_R(get("/trickle-60-0/x", &i, &d), CONC_TIMEOUT);
     CHECK_EQ(i.record.attempts, 2); /* that some bytes came counts for nothing */
     CHECK(i.record.received > 0);
     d.min_speed = 1;
@@ -1701,26 +1700,21 @@ static void drips(void) {
 
 /* The checksum of what is there is computed while the loop goes on with other things. */
 #if defined(CONC_TEST_WITH_OPENSSL)
-static double longest_gap, all_gaps;
-static bool gaps_end;
-CONC_CORO(gap_meter, int64_t last; int64_t first;) {
+static unsigned laps;
+static bool laps_end;
+CONC_CORO(lap_counter, int unused;) {
     CO_BEGIN;
-    self->first = self->last = conc__port_clock_ns();
-    while (!gaps_end) {
-        int64_t now;
+    while (!laps_end) {
         CO_AWAIT(conc_op_sleep(0.001));
-        now = conc__port_clock_ns();
-        if ((double)(now - self->last) > longest_gap) longest_gap = (double)(now - self->last);
-        self->last = now;
-        all_gaps = (double)(now - self->first);
+        laps++;
     }
     CO_END;
 }
 
-CONC_CORO(gap_end, conc_downloader *dl; conc_future *f;) {
+CONC_CORO(lap_end, conc_downloader *dl; conc_future *f;) {
     CO_BEGIN;
     CO_AWAIT(conc_op_future(self->f));
-    gaps_end = true;
+    laps_end = true;
     (void)conc_downloader_close(self->dl);
     CO_END;
 }
@@ -1744,14 +1738,14 @@ static void existing_checksum(void) {
     i.path = at("f");
     i.checksum = "md5:00000000000000000000000000000000";
     f = conc_downloader_add(dl, &i);
-    longest_gap = all_gaps = 0;
-    gaps_end = false;
-    CONC_SPAWN(loop, gap_meter, .last = 0);
-    CONC_SPAWN(loop, gap_end, .dl = dl, .f = f);
+    laps = 0;
+    laps_end = false;
+    CONC_SPAWN(loop, lap_counter, .unused = 0);
+    CONC_SPAWN(loop, lap_end, .dl = dl, .f = f);
     CHECK_OK(conc_loop_run(loop, PATIENCE));
     CHECK_R(conc_future_result(f), CONC_FAILED); /* it is fetched, as it is another one; and stays */
     CHECK(is_there("f"));
-    CHECK(longest_gap < all_gaps * 0.7);
+        CHECK(laps > 3); /* in the loop's thread it would be one or two */
     conc_future_release(f);
     CHECK_OK(conc_downloader_finish(dl));
     /* Canceled meanwhile: it ends without having come to an end. */
