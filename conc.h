@@ -5967,6 +5967,7 @@ CONC__LIB conc_result conc__hash_add(conc__hash *h, const void *data, size_t siz
 /* Compares; CONC_BROKEN: it is another one. Ends it, as does conc__hash_drop(), which is harmless again. */
 CONC__LIB conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB void conc__hash_drop(conc__hash *h);
+CONC__LIB uint64_t conc__bytes_hash(const char *bytes, size_t n); /* FNV-1a: against accidents, for tables */
 
 /* A target's part, while it is written. What is known of the file at the server stands in its note as well. */
 #define CONC__PIECES 64
@@ -10375,8 +10376,8 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does
- * not count. */
+/* In place. What is behind the note's end does not count; and where the death of the process has torn it, which
+ * can be from page to page, its checksum says so. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     struct stat s;
@@ -29592,14 +29593,14 @@ conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_poo
  * downloads: files and checksums. A target's part is beside it; a note beside the part says what the part is of, so
  * that a later call can go on with it:
  *
- *     conc download 1
+ *     conc download 2
  *     file 1234567                     the part's own number: a note does not outlive its part
  *     url https://example.org/big
  *     etag "5f3-2a"
  *     date Sun, 06 Nov 1994 08:49:37 GMT
  *     length 104857600
  *     piece 1048576 52428800           still to come: from here, to before there
- *     end
+ *     end 5874063259178273265          a checksum of all before this line
  *
  * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to
  * be worth it. A part without a note that is whole and fits is nobody's, and is written anew.
@@ -29767,6 +29768,13 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__download *dl) {
     return r;
 }
 
+uint64_t conc__bytes_hash(const char *bytes, size_t n) {
+    uint64_t h = 14695981039346656037u;
+    size_t i;
+    for (i = 0; i < n; i++) h = (h ^ (uint8_t)bytes[i]) * 1099511628211u;
+    return h;
+}
+
 /* ---- the part -------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
@@ -29810,6 +29818,14 @@ static bool conc__note_url_is(const char *noted, const char *url) {
     return strncmp(noted, url, n) == 0 && strcmp(noted + n, host) == 0;
 }
 
+/* As it was written: a long one may be torn where its writer was killed, the new one in front and an older one behind. */
+static bool conc__note_is_whole(const char *text) {
+    const char *last = strstr(text, "\nend "), *end;
+    uint64_t hash;
+    return last != NULL && conc__note_number(last + 5, &hash, &end) && *end == '\n' &&
+           hash == conc__bytes_hash(text, (size_t)(last + 1 - text));
+}
+
 /* What the note says, if it is whole, of this part, and of this URL. Nothing in it is believed that cannot be. */
 static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     char *line = text, *value = NULL, *next;
@@ -29817,9 +29833,10 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     const char *end;
     uint64_t n;
     unsigned i;
+    if (!conc__note_is_whole(text)) return false;
     for (; !ended && (next = conc__note_line(line, &value)) != NULL; line = next) {
         if (!head) {
-            if (strcmp(line, "conc") != 0 || strcmp(value, "download 1") != 0) return false;
+            if (strcmp(line, "conc") != 0 || strcmp(value, "download 2") != 0) return false;
             head = true;
         } else if (strcmp(line, "file") == 0) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
@@ -29979,8 +29996,8 @@ conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     char *text = (char *)conc__alloc(size, 1, "a download's note");
     if (text == NULL) return CONC_NO_MEMORY;
     n = conc__url_bare(url, &host);
-    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id, (int)n, url,
-                         host);
+    n = (size_t)snprintf(text, size, "conc download 2\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id,
+                         (int)n, url, host);
     if (file->etag[0] != '\0') n += (size_t)snprintf(text + n, size - n, "etag %s\n", file->etag);
     if (file->date[0] != '\0') n += (size_t)snprintf(text + n, size - n, "date %s\n", file->date);
     if (file->has_length) n += (size_t)snprintf(text + n, size - n, "length %llu\n", (unsigned long long)file->length);
@@ -29989,7 +30006,7 @@ conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
         n += (size_t)snprintf(text + n, size - n, "piece %llu %llu\n", (unsigned long long)file->pieces[i].at,
                               (unsigned long long)file->pieces[i].end);
     }
-    n += (size_t)snprintf(text + n, size - n, "end\n");
+    n += (size_t)snprintf(text + n, size - n, "end %llu\n", (unsigned long long)conc__bytes_hash(text, n));
     e = conc__port_note_write(file->note, text, n);
     conc__free(text);
     if (e != 0) return conc__dl_file_failed(e, "write", file->note);
@@ -32465,10 +32482,8 @@ static void conc__dl_remove(conc__download *dl) {
     list->count--;
 }
 
-/* FNV-1a. */
 static size_t conc__text_hash(const char *text) {
-    uint64_t h = 14695981039346656037u;
-    for (; *text != '\0'; text++) h = (h ^ (uint8_t)*text) * 1099511628211u;
+    uint64_t h = conc__bytes_hash(text, strlen(text));
     return (size_t)(h ^ h >> 32);
 }
 

@@ -57,10 +57,8 @@ static void conc__dl_remove(conc__download *dl) {
     list->count--;
 }
 
-/* FNV-1a. */
 static size_t conc__text_hash(const char *text) {
-    uint64_t h = 14695981039346656037u;
-    for (; *text != '\0'; text++) h = (h ^ (uint8_t)*text) * 1099511628211u;
+    uint64_t h = conc__bytes_hash(text, strlen(text));
     return (size_t)(h ^ h >> 32);
 }
 

@@ -337,8 +337,8 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does
- * not count. */
+/* In place. What is behind the note's end does not count; and where the death of the process has torn it, which
+ * can be from page to page, its checksum says so. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     struct stat s;

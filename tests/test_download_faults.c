@@ -291,7 +291,7 @@ static bool part_was_there, target_was_there;
 /* What another run has left: `size` bytes of a part, and its note, of a version. */
 static void put_part(const char *name, size_t size, const char *what, unsigned long length, const char *tag, const char *pieces) {
     struct stat s;
-    char path[100];
+    char path[100], text[1000];
     FILE *f;
     part_was_there = true;
     snprintf(path, sizeof path, "%s.part", name);
@@ -300,7 +300,9 @@ static void put_part(const char *name, size_t size, const char *what, unsigned l
     snprintf(path, sizeof path, "%s.part.info", name);
     f = fopen(at(path), "wb");
     if (!CHECK(f != NULL)) return;
-    fprintf(f, "conc download 1\nfile %llu\nurl %s\netag \"%s\"\nlength %lu\n%send\n", (unsigned long long)s.st_ino, url(what), tag, length, pieces);
+    snprintf(text, sizeof text, "conc download 2\nfile %llu\nurl %s\netag \"%s\"\nlength %lu\n%s", (unsigned long long)s.st_ino, url(what), tag, length,
+             pieces);
+    fprintf(f, "%send %llu\n", text, (unsigned long long)conc__bytes_hash(text, strlen(text)));
     fclose(f);
 }
 
