@@ -5024,6 +5024,7 @@ CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
 typedef enum conc__port_file_kind { /* what an error number of these functions is a case of */
     CONC__FILE_OTHER,
     CONC__FILE_MISSING,
+    CONC__FILE_FOREIGN,  /* what is there is another's, or no plain file */
     CONC__FILE_IN_USE,   /* another one, perhaps of another process, has it */
     CONC__FILE_DISK_FULL /* or a quota */
 } conc__port_file_kind;
@@ -5058,7 +5059,7 @@ CONC__LIB bool conc__port_is_directory(const char *path); /* not: a link to one 
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
-/* Likewise a note. Follows no link; what is not this user's alone is an error. */
+/* Likewise a note. Follows no link; what is not this user's alone is FOREIGN. */
 CONC__LIB int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size);
 CONC__LIB int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done); /* 0 done: its end */
 CONC__LIB void conc__port_file_close(intptr_t fd);
@@ -5988,7 +5989,8 @@ typedef struct conc__dl_file {
     unsigned piece_count;  /* segments; 0: all in one */
     conc__piece pieces[CONC__PIECES];
 } conc__dl_file;
-/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is empty. */
+/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is
+ * empty. If the note is there and cannot be read just now, that is an error, and all stays as it is. */
 CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url);
 CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
 /* Begins anew: empty, and nothing known. */
@@ -10121,6 +10123,18 @@ static int conc__pf_end(long result, int saved) {
 conc__port_file_kind conc__port_file_kind_of(int error) {
     switch (error) {
     case ENOENT: return CONC__FILE_MISSING;
+    case EACCES:
+    case EPERM:
+    case EINVAL:     /* see conc__pf_open_file() */
+    case EISDIR:
+    case ENXIO:      /* a socket; */
+    case EOPNOTSUPP: /* BSD */
+    case ELOOP:      /* a link, with O_NOFOLLOW; */
+    case EMLINK:     /* FreeBSD; */
+#if defined(EFTYPE)
+    case EFTYPE:     /* NetBSD */
+#endif
+        return CONC__FILE_FOREIGN;
     case EWOULDBLOCK: return CONC__FILE_IN_USE;
     case ENOSPC: return CONC__FILE_DISK_FULL;
 #if defined(EDQUOT)
@@ -10333,7 +10347,7 @@ int conc__port_file_remove(const char *path) {
 /* `how`: in addition. */
 static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t *size) {
     struct stat s;
-    int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT);
+    int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT, EMFILE);
     *fd = -1;
     if (e != 0) return e;
     *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
@@ -10466,6 +10480,8 @@ bool conc__port_terminal(unsigned *columns, unsigned *rows) {
 conc__port_file_kind conc__port_file_kind_of(int error) {
     switch (error) {
     case ERROR_FILE_NOT_FOUND: return CONC__FILE_MISSING;
+    case ERROR_ACCESS_DENIED:
+    case ERROR_FILE_EXISTS: return CONC__FILE_FOREIGN;
     case ERROR_SHARING_VIOLATION: return CONC__FILE_IN_USE;
     case ERROR_DISK_FULL:
     case ERROR_HANDLE_DISK_FULL: return CONC__FILE_DISK_FULL;
@@ -10673,7 +10689,7 @@ int conc__port_file_remove(const char *path) {
 
 static int conc__wf_open_file(const char *path, bool ours, intptr_t *fd, uint64_t *size) {
     uint64_t id;
-    int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
+    int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND, ERROR_TOO_MANY_OPEN_FILES);
     *fd = -1;
     return e != 0 ? e
                   : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
@@ -29876,8 +29892,9 @@ static void conc__dl_file_forget(conc__dl_file *file) {
     file->piece_count = 0;
 }
 
-/* Reads the note of a part that was there before. */
-static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
+/* Reads the note of a part that was there before. CONC_OK, and nothing known: there is none, or none of ours, or it does
+ * not fit. An error: nobody knows, and both are to stay as they are. */
+static conc_result conc__dl_file_recall(conc__dl_file *file, const char *url) {
     enum { NOTE = 16384 };
     intptr_t fd;
     uint64_t size;
@@ -29885,21 +29902,27 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     char *text;
     bool fits = false;
     int e = conc__port_note_open(file->note, &fd, &size);
+    conc__port_file_kind kind = conc__port_file_kind_of(e);
+    if (e != 0 && kind != CONC__FILE_MISSING && kind != CONC__FILE_FOREIGN)
+        return conc__dl_file_failed(e, "read", file->note);
     if (e != 0) {
-        (void)conc__port_file_remove(file->note); /* one that cannot be read would outlive its part */
-        return;
+        (void)conc__port_file_remove(file->note); /* another's would outlive its part */
+        return CONC_OK;
     }
     file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
-    if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
+    if (text != NULL && size < NOTE) {
+        e = conc__port_file_read(fd, text, NOTE - 1, 0, &done);
         text[done] = '\0';
-        fits = conc__note_parse(file, text, url);
+        fits = e == 0 && conc__note_parse(file, text, url);
     }
-    conc__free(text);
     conc__port_file_close(fd);
+    if (text == NULL) return CONC_NO_MEMORY;
+    conc__free(text);
+    if (e != 0) return conc__dl_file_failed(e, "read", file->note);
     if (!fits || (file->has_length && file->part.size > file->length)) {
         conc__dl_file_forget(file);
-        return;
+        return CONC_OK;
     }
     file->kept = file->part.size;
     if (file->piece_count != 0) {
@@ -29908,10 +29931,13 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
         for (i = 0; i < file->piece_count; i++) file->kept -= file->pieces[i].end - file->pieces[i].at;
     }
     file->is_note_right = true;
+    return CONC_OK;
 }
 
 conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url) {
     size_t n = strlen(target);
+    conc_result r;
+    bool stays = true;
     int e;
     memset(file, 0, sizeof *file);
     file->part.fd = -1;
@@ -29930,7 +29956,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     memcpy(file->note + n, ".part.info", 11);
     e = conc__port_part_open(file->name, &file->part);
     if (e != 0) {
-        conc_result r = conc__dl_file_failed(e, "make", file->name);
+        r = conc__dl_file_failed(e, "make", file->name);
         conc__free(file->name);
         file->name = NULL;
         return r;
@@ -29939,15 +29965,16 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
         (void)conc__port_file_remove(file->note); /* one that has outlived its part */
         return CONC_OK;
     }
-    conc__dl_file_recall(file, url);
-    if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
-        conc_result r = conc__dl_file_restart(file);
-        if (r != CONC_OK) {
-            (void)conc__dl_file_close(file, url, true);
-            return r;
-        }
+    r = conc__dl_file_recall(file, url);
+    if (r == CONC_OK && file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
+        r = conc__dl_file_restart(file);
+        stays = file->is_noted; /* its note cannot be removed; without one it is nobody's */
     }
-    return CONC_OK;
+    if (r != CONC_OK) {
+        file->is_note_right = true; /* whatever is there stays as it is */
+        (void)conc__dl_file_close(file, url, stays);
+    }
+    return r;
 }
 
 conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset) {

@@ -287,8 +287,9 @@ static void conc__dl_file_forget(conc__dl_file *file) {
     file->piece_count = 0;
 }
 
-/* Reads the note of a part that was there before. */
-static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
+/* Reads the note of a part that was there before. CONC_OK, and nothing known: there is none, or none of ours, or it does
+ * not fit. An error: nobody knows, and both are to stay as they are. */
+static conc_result conc__dl_file_recall(conc__dl_file *file, const char *url) {
     enum { NOTE = 16384 };
     intptr_t fd;
     uint64_t size;
@@ -296,21 +297,27 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     char *text;
     bool fits = false;
     int e = conc__port_note_open(file->note, &fd, &size);
+    conc__port_file_kind kind = conc__port_file_kind_of(e);
+    if (e != 0 && kind != CONC__FILE_MISSING && kind != CONC__FILE_FOREIGN)
+        return conc__dl_file_failed(e, "read", file->note);
     if (e != 0) {
-        (void)conc__port_file_remove(file->note); /* one that cannot be read would outlive its part */
-        return;
+        (void)conc__port_file_remove(file->note); /* another's would outlive its part */
+        return CONC_OK;
     }
     file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
-    if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
+    if (text != NULL && size < NOTE) {
+        e = conc__port_file_read(fd, text, NOTE - 1, 0, &done);
         text[done] = '\0';
-        fits = conc__note_parse(file, text, url);
+        fits = e == 0 && conc__note_parse(file, text, url);
     }
-    conc__free(text);
     conc__port_file_close(fd);
+    if (text == NULL) return CONC_NO_MEMORY;
+    conc__free(text);
+    if (e != 0) return conc__dl_file_failed(e, "read", file->note);
     if (!fits || (file->has_length && file->part.size > file->length)) {
         conc__dl_file_forget(file);
-        return;
+        return CONC_OK;
     }
     file->kept = file->part.size;
     if (file->piece_count != 0) {
@@ -319,10 +326,13 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
         for (i = 0; i < file->piece_count; i++) file->kept -= file->pieces[i].end - file->pieces[i].at;
     }
     file->is_note_right = true;
+    return CONC_OK;
 }
 
 conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url) {
     size_t n = strlen(target);
+    conc_result r;
+    bool stays = true;
     int e;
     memset(file, 0, sizeof *file);
     file->part.fd = -1;
@@ -341,7 +351,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     memcpy(file->note + n, ".part.info", 11);
     e = conc__port_part_open(file->name, &file->part);
     if (e != 0) {
-        conc_result r = conc__dl_file_failed(e, "make", file->name);
+        r = conc__dl_file_failed(e, "make", file->name);
         conc__free(file->name);
         file->name = NULL;
         return r;
@@ -350,15 +360,16 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
         (void)conc__port_file_remove(file->note); /* one that has outlived its part */
         return CONC_OK;
     }
-    conc__dl_file_recall(file, url);
-    if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
-        conc_result r = conc__dl_file_restart(file);
-        if (r != CONC_OK) {
-            (void)conc__dl_file_close(file, url, true);
-            return r;
-        }
+    r = conc__dl_file_recall(file, url);
+    if (r == CONC_OK && file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
+        r = conc__dl_file_restart(file);
+        stays = file->is_noted; /* its note cannot be removed; without one it is nobody's */
     }
-    return CONC_OK;
+    if (r != CONC_OK) {
+        file->is_note_right = true; /* whatever is there stays as it is */
+        (void)conc__dl_file_close(file, url, stays);
+    }
+    return r;
 }
 
 conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset) {

@@ -731,7 +731,8 @@ typedef struct conc__dl_file {
     unsigned piece_count;  /* segments; 0: all in one */
     conc__piece pieces[CONC__PIECES];
 } conc__dl_file;
-/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is empty. */
+/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is
+ * empty. If the note is there and cannot be read just now, that is an error, and all stays as it is. */
 CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url);
 CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
 /* Begins anew: empty, and nothing known. */

@@ -82,6 +82,18 @@ static int conc__pf_end(long result, int saved) {
 conc__port_file_kind conc__port_file_kind_of(int error) {
     switch (error) {
     case ENOENT: return CONC__FILE_MISSING;
+    case EACCES:
+    case EPERM:
+    case EINVAL:     /* see conc__pf_open_file() */
+    case EISDIR:
+    case ENXIO:      /* a socket; */
+    case EOPNOTSUPP: /* BSD */
+    case ELOOP:      /* a link, with O_NOFOLLOW; */
+    case EMLINK:     /* FreeBSD; */
+#if defined(EFTYPE)
+    case EFTYPE:     /* NetBSD */
+#endif
+        return CONC__FILE_FOREIGN;
     case EWOULDBLOCK: return CONC__FILE_IN_USE;
     case ENOSPC: return CONC__FILE_DISK_FULL;
 #if defined(EDQUOT)
@@ -294,7 +306,7 @@ int conc__port_file_remove(const char *path) {
 /* `how`: in addition. */
 static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t *size) {
     struct stat s;
-    int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT);
+    int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT, EMFILE);
     *fd = -1;
     if (e != 0) return e;
     *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
