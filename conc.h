@@ -3960,9 +3960,10 @@ CONC_API long conc_procpool_pid(conc_procpool *pool, unsigned number);
  * here or in another process, gets CONC_BUSY.
  *
  * THE DISK. That the part cannot be made, as the directory is not there or not writable, and that the target is
- * a directory, is found before the server is asked. A length of which more is to come than the disk has free is
- * CONC_SYSTEM before a byte is written. Room is reserved if as much again stays free: a length is only what a
- * server says (see max_bytes).
+ * a directory, is found before the server is asked. A length from 8 MiB on, of which more is to come than the
+ * disk has free, is CONC_SYSTEM before a byte of it is written (but where the pieces of an earlier call are gone
+ * on with: then, as with less, when the disk is full). Room is reserved if as much again stays free: a length is
+ * only what a server says (see max_bytes).
  *
  * WHAT IT REFUSES. http, unless allow_http; every other scheme; redirects out of that set, or from https to
  * http, or more than max_redirects; a certificate or a host's name that is not right; control characters in
@@ -5055,7 +5056,8 @@ CONC__LIB int conc__port_part_publish(conc__port_part *part, const char *path, c
 /* The directory that a path stands in is brought to the disk. */
 CONC__LIB int conc__port_directory_sync(const char *path);
 
-CONC__LIB bool conc__port_is_directory(const char *path); /* not: a link to one */
+/* Not: a link to one, which a file can be put in place of. On Windows that cannot be, and it is one. */
+CONC__LIB bool conc__port_is_directory(const char *path);
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
@@ -10332,7 +10334,8 @@ bool conc__port_is_directory(const char *path) {
     bool is = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
     if (is) { /* (lstat() is hidden) */
         int fd = conc__pf_open(path, O_RDONLY | CONC__O_PLAIN);
-        if (fd < 0 && errno == ELOOP) is = false;
+        /* ELOOP; BSD: EMLINK, EFTYPE */
+        if (fd < 0 && errno != EACCES && errno != EMFILE && errno != ENFILE) is = false;
         conc__pf_close_quietly(fd);
     }
     errno = saved;

@@ -595,7 +595,8 @@ CONC__LIB int conc__port_part_publish(conc__port_part *part, const char *path, c
 /* The directory that a path stands in is brought to the disk. */
 CONC__LIB int conc__port_directory_sync(const char *path);
 
-CONC__LIB bool conc__port_is_directory(const char *path); /* not: a link to one */
+/* Not: a link to one, which a file can be put in place of. On Windows that cannot be, and it is one. */
+CONC__LIB bool conc__port_is_directory(const char *path);
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);

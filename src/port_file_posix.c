@@ -291,7 +291,8 @@ bool conc__port_is_directory(const char *path) {
     bool is = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
     if (is) { /* (lstat() is hidden) */
         int fd = conc__pf_open(path, O_RDONLY | CONC__O_PLAIN);
-        if (fd < 0 && errno == ELOOP) is = false;
+        /* ELOOP; BSD: EMLINK, EFTYPE */
+        if (fd < 0 && errno != EACCES && errno != EMFILE && errno != ENFILE) is = false;
         conc__pf_close_quietly(fd);
     }
     errno = saved;
