@@ -10216,8 +10216,8 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
 bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
     struct stat mine, there;
     int saved = errno;
-    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 &&
-              mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 &&
+              stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
     errno = saved;
     return is;
 }
@@ -29837,7 +29837,8 @@ static bool conc__note_url_is(const char *noted, const char *url) {
     return strncmp(noted, url, n) == 0 && strcmp(noted + n, host) == 0;
 }
 
-/* As it was written: a long one may be torn where its writer was killed, the new one in front and an older one behind. */
+/* As it was written: a long one may be torn where its writer was killed, the new one in front and an older one
+ * behind. */
 static bool conc__note_is_whole(const char *text) {
     const char *last = strstr(text, "\nend "), *end;
     uint64_t hash;
@@ -29895,8 +29896,8 @@ static void conc__dl_file_forget(conc__dl_file *file) {
     file->piece_count = 0;
 }
 
-/* Reads the note of a part that was there before. CONC_OK, and nothing known: there is none, or none of ours, or it does
- * not fit. An error: nobody knows, and both are to stay as they are. */
+/* Reads the note of a part that was there before. CONC_OK, and nothing known: there is none, or none of ours, or
+ * it does not fit. An error: nobody knows, and both are to stay as they are. */
 static conc_result conc__dl_file_recall(conc__dl_file *file, const char *url) {
     enum { NOTE = 16384 };
     intptr_t fd;
@@ -29989,7 +29990,8 @@ conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t si
 conc_result conc__dl_file_restart(conc__dl_file *file) {
     int e = file->is_noted ? conc__port_file_remove(file->note) : 0;
     conc__dl_file_forget(file);
-    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING) return conc__dl_file_failed(e, "remove", file->note);
+    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING)
+        return conc__dl_file_failed(e, "remove", file->note);
     file->is_noted = false;
     return conc__dl_file_cut(file, 0);
 }
@@ -30061,7 +30063,8 @@ bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
     int e = sync ? conc__port_part_sync(&file->part) : 0;
     if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
-    if (!conc__port_part_is_at(&file->part, file->name)) return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
+    if (!conc__port_part_is_at(&file->part, file->name))
+        return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
     if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
     e = conc__port_part_publish(&file->part, file->name, file->target, mode);
     if (e != 0) return conc__dl_file_failed(e, "make", file->target);
@@ -30503,7 +30506,8 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
         t->moved = now;
         t->grant = e->d->desc.bandwidth / (1000000000 / CONC__DL_PAUSE_NS) / (count + 1) + CURL_MAX_WRITE_SIZE;
         c = (CURLcode)CONC__FAULT("curl_easy_pause", CURLE_OUT_OF_MEMORY);
-        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        /* What it has kept comes at once, and may be too early again. */
+        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT);
         if (c == CURLE_OK) continue;
         (void)curl_multi_remove_handle(e->multi, t->easy); /* what it has kept was not taken, and is lost */
         conc__transfer_ended(t, c);
@@ -30672,7 +30676,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         }
         if (conc__answer_is_other(t)) {
             job->afresh = true;
-            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server, and it gave a part nevertheless (206)");
+            conc__job_fails(job, CONC_BROKEN, true,
+                            "the file has changed at the server, and it gave a part nevertheless (206)");
             return false;
         }
     } else {
@@ -31643,7 +31648,10 @@ static conc_result conc__engine_dress(conc__engine *e) {
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, conc__engine_timer);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
-    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)(e->w->slots > 1 ? e->w->room : e->d->desc.segments) + 4);
+    if (m == CURLM_OK) {
+        unsigned most = e->w->slots > 1 ? e->w->room : e->d->desc.segments;
+        m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)most + 4);
+    }
     if (m != CURLM_OK) return conc__fail(CONC_NO_MEMORY, "libcurl: %s", curl_multi_strerror(m));
     for (; line != NULL && *line != NULL; line++) {
         struct curl_slist *more =
@@ -32985,7 +32993,8 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl->item->record.queued += (double)(now - dl->waits_since) * 1e-9;
     }
     w->idle = dl == NULL;
-    /* This one does not watch what pauses, nor a host that asked to be left alone: an idle one has to know until when. */
+    /* This one does not watch what pauses, nor a host that asked to be left alone: an idle one has to know until
+     * when. */
     if (dl != NULL && *until != INT64_MAX) conc__dl_stir_one(d);
     conc__lock_give(&d->lock);
     return dl;
@@ -33889,7 +33898,8 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_
 }
 
 /* `stopped`: CONC_OK, or why all that was left was given up. */
-static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc, conc_result *stopped) {
+static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc,
+                                  conc_result *stopped) {
     conc_download_desc mine;
     conc_loop *loop = NULL;
     conc_downloader *d;

@@ -530,7 +530,8 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl->item->record.queued += (double)(now - dl->waits_since) * 1e-9;
     }
     w->idle = dl == NULL;
-    /* This one does not watch what pauses, nor a host that asked to be left alone: an idle one has to know until when. */
+    /* This one does not watch what pauses, nor a host that asked to be left alone: an idle one has to know until
+     * when. */
     if (dl != NULL && *until != INT64_MAX) conc__dl_stir_one(d);
     conc__lock_give(&d->lock);
     return dl;
@@ -1434,7 +1435,8 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_
 }
 
 /* `stopped`: CONC_OK, or why all that was left was given up. */
-static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc, conc_result *stopped) {
+static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc,
+                                  conc_result *stopped) {
     conc_download_desc mine;
     conc_loop *loop = NULL;
     conc_downloader *d;

@@ -229,7 +229,8 @@ static bool conc__note_url_is(const char *noted, const char *url) {
     return strncmp(noted, url, n) == 0 && strcmp(noted + n, host) == 0;
 }
 
-/* As it was written: a long one may be torn where its writer was killed, the new one in front and an older one behind. */
+/* As it was written: a long one may be torn where its writer was killed, the new one in front and an older one
+ * behind. */
 static bool conc__note_is_whole(const char *text) {
     const char *last = strstr(text, "\nend "), *end;
     uint64_t hash;
@@ -287,8 +288,8 @@ static void conc__dl_file_forget(conc__dl_file *file) {
     file->piece_count = 0;
 }
 
-/* Reads the note of a part that was there before. CONC_OK, and nothing known: there is none, or none of ours, or it does
- * not fit. An error: nobody knows, and both are to stay as they are. */
+/* Reads the note of a part that was there before. CONC_OK, and nothing known: there is none, or none of ours, or
+ * it does not fit. An error: nobody knows, and both are to stay as they are. */
 static conc_result conc__dl_file_recall(conc__dl_file *file, const char *url) {
     enum { NOTE = 16384 };
     intptr_t fd;
@@ -381,7 +382,8 @@ conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t si
 conc_result conc__dl_file_restart(conc__dl_file *file) {
     int e = file->is_noted ? conc__port_file_remove(file->note) : 0;
     conc__dl_file_forget(file);
-    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING) return conc__dl_file_failed(e, "remove", file->note);
+    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING)
+        return conc__dl_file_failed(e, "remove", file->note);
     file->is_noted = false;
     return conc__dl_file_cut(file, 0);
 }
@@ -453,7 +455,8 @@ bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
     int e = sync ? conc__port_part_sync(&file->part) : 0;
     if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
-    if (!conc__port_part_is_at(&file->part, file->name)) return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
+    if (!conc__port_part_is_at(&file->part, file->name))
+        return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
     if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
     e = conc__port_part_publish(&file->part, file->name, file->target, mode);
     if (e != 0) return conc__dl_file_failed(e, "make", file->target);

@@ -173,8 +173,8 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
 bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
     struct stat mine, there;
     int saved = errno;
-    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 &&
-              mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 &&
+              stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
     errno = saved;
     return is;
 }
