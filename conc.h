@@ -3960,9 +3960,10 @@ CONC_API long conc_procpool_pid(conc_procpool *pool, unsigned number);
  * here or in another process, gets CONC_BUSY.
  *
  * THE DISK. That the part cannot be made, as the directory is not there or not writable, and that the target is
- * a directory, is found before the server is asked. A length of which more is to come than the disk has free is
- * CONC_SYSTEM before a byte is written. Room is reserved if as much again stays free: a length is only what a
- * server says (see max_bytes).
+ * a directory, is found before the server is asked. A length from 8 MiB on, of which more is to come than the
+ * disk has free, is CONC_SYSTEM before a byte of it is written (but where the pieces of an earlier call are gone
+ * on with: then, as with less, when the disk is full). Room is reserved if as much again stays free: a length is
+ * only what a server says (see max_bytes).
  *
  * WHAT IT REFUSES. http, unless allow_http; every other scheme; redirects out of that set, or from https to
  * http, or more than max_redirects; a certificate or a host's name that is not right; control characters in
@@ -5024,6 +5025,7 @@ CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
 typedef enum conc__port_file_kind { /* what an error number of these functions is a case of */
     CONC__FILE_OTHER,
     CONC__FILE_MISSING,
+    CONC__FILE_FOREIGN,  /* what is there is another's, or no plain file */
     CONC__FILE_IN_USE,   /* another one, perhaps of another process, has it */
     CONC__FILE_DISK_FULL /* or a quota */
 } conc__port_file_kind;
@@ -5054,11 +5056,12 @@ CONC__LIB int conc__port_part_publish(conc__port_part *part, const char *path, c
 /* The directory that a path stands in is brought to the disk. */
 CONC__LIB int conc__port_directory_sync(const char *path);
 
-CONC__LIB bool conc__port_is_directory(const char *path); /* not: a link to one */
+/* Not: a link to one, which a file can be put in place of. On Windows that cannot be, and it is one. */
+CONC__LIB bool conc__port_is_directory(const char *path);
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
-/* Likewise a note. Follows no link; what is not this user's alone is an error. */
+/* Likewise a note. Follows no link; what is not this user's alone is FOREIGN. */
 CONC__LIB int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size);
 CONC__LIB int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done); /* 0 done: its end */
 CONC__LIB void conc__port_file_close(intptr_t fd);
@@ -5963,6 +5966,7 @@ CONC__LIB conc_result conc__hash_add(conc__hash *h, const void *data, size_t siz
 /* Compares; CONC_BROKEN: it is another one. Ends it, as does conc__hash_drop(), which is harmless again. */
 CONC__LIB conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB void conc__hash_drop(conc__hash *h);
+CONC__LIB uint64_t conc__bytes_hash(const char *bytes, size_t n); /* FNV-1a: against accidents, for tables */
 
 /* A target's part, while it is written. What is known of the file at the server stands in its note as well. */
 #define CONC__PIECES 64
@@ -5983,7 +5987,8 @@ typedef struct conc__dl_file {
     unsigned piece_count;  /* segments; 0: all in one */
     conc__piece pieces[CONC__PIECES];
 } conc__dl_file;
-/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is empty. */
+/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is
+ * empty. If the note is there and cannot be read just now, that is an error, and all stays as it is. */
 CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url);
 CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
 /* Begins anew: empty, and nothing known. */
@@ -10116,6 +10121,18 @@ static int conc__pf_end(long result, int saved) {
 conc__port_file_kind conc__port_file_kind_of(int error) {
     switch (error) {
     case ENOENT: return CONC__FILE_MISSING;
+    case EACCES:
+    case EPERM:
+    case EINVAL:     /* see conc__pf_open_file() */
+    case EISDIR:
+    case ENXIO:      /* a socket; */
+    case EOPNOTSUPP: /* BSD */
+    case ELOOP:      /* a link, with O_NOFOLLOW; */
+    case EMLINK:     /* FreeBSD; */
+#if defined(EFTYPE)
+    case EFTYPE:     /* NetBSD */
+#endif
+        return CONC__FILE_FOREIGN;
     case EWOULDBLOCK: return CONC__FILE_IN_USE;
     case ENOSPC: return CONC__FILE_DISK_FULL;
 #if defined(EDQUOT)
@@ -10195,8 +10212,8 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
 bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
     struct stat mine, there;
     int saved = errno;
-    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 &&
-              mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 &&
+              stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
     errno = saved;
     return is;
 }
@@ -10313,7 +10330,8 @@ bool conc__port_is_directory(const char *path) {
     bool is = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
     if (is) { /* (lstat() is hidden) */
         int fd = conc__pf_open(path, O_RDONLY | CONC__O_PLAIN);
-        if (fd < 0 && errno == ELOOP) is = false;
+        /* ELOOP; BSD: EMLINK, EFTYPE */
+        if (fd < 0 && errno != EACCES && errno != EMFILE && errno != ENFILE) is = false;
         conc__pf_close_quietly(fd);
     }
     errno = saved;
@@ -10328,7 +10346,7 @@ int conc__port_file_remove(const char *path) {
 /* `how`: in addition. */
 static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t *size) {
     struct stat s;
-    int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT);
+    int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT, EMFILE);
     *fd = -1;
     if (e != 0) return e;
     *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
@@ -10371,8 +10389,8 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does
- * not count. */
+/* In place. What is behind the note's end does not count; and where the death of the process has torn it, which
+ * can be from page to page, its checksum says so. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     struct stat s;
@@ -10461,6 +10479,8 @@ bool conc__port_terminal(unsigned *columns, unsigned *rows) {
 conc__port_file_kind conc__port_file_kind_of(int error) {
     switch (error) {
     case ERROR_FILE_NOT_FOUND: return CONC__FILE_MISSING;
+    case ERROR_ACCESS_DENIED:
+    case ERROR_FILE_EXISTS: return CONC__FILE_FOREIGN;
     case ERROR_SHARING_VIOLATION: return CONC__FILE_IN_USE;
     case ERROR_DISK_FULL:
     case ERROR_HANDLE_DISK_FULL: return CONC__FILE_DISK_FULL;
@@ -10668,7 +10688,7 @@ int conc__port_file_remove(const char *path) {
 
 static int conc__wf_open_file(const char *path, bool ours, intptr_t *fd, uint64_t *size) {
     uint64_t id;
-    int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
+    int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND, ERROR_TOO_MANY_OPEN_FILES);
     *fd = -1;
     return e != 0 ? e
                   : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
@@ -29596,14 +29616,14 @@ conc_iter *conc_procpool_imap_bytes(conc_procpool *pool, conc_iter *it, conc_poo
  * downloads: files and checksums. A target's part is beside it; a note beside the part says what the part is of, so
  * that a later call can go on with it:
  *
- *     conc download 1
+ *     conc download 2
  *     file 1234567                     the part's own number: a note does not outlive its part
  *     url https://example.org/big
  *     etag "5f3-2a"
  *     date Sun, 06 Nov 1994 08:49:37 GMT
  *     length 104857600
  *     piece 1048576 52428800           still to come: from here, to before there
- *     end
+ *     end 5874063259178273265          a checksum of all before this line
  *
  * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to
  * be worth it. A part without a note that is whole and fits is nobody's, and is written anew.
@@ -29771,6 +29791,13 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__download *dl) {
     return r;
 }
 
+uint64_t conc__bytes_hash(const char *bytes, size_t n) {
+    uint64_t h = 14695981039346656037u;
+    size_t i;
+    for (i = 0; i < n; i++) h = (h ^ (uint8_t)bytes[i]) * 1099511628211u;
+    return h;
+}
+
 /* ---- the part -------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
@@ -29814,6 +29841,15 @@ static bool conc__note_url_is(const char *noted, const char *url) {
     return strncmp(noted, url, n) == 0 && strcmp(noted + n, host) == 0;
 }
 
+/* As it was written: a long one may be torn where its writer was killed, the new one in front and an older one
+ * behind. */
+static bool conc__note_is_whole(const char *text) {
+    const char *last = strstr(text, "\nend "), *end;
+    uint64_t hash;
+    return last != NULL && conc__note_number(last + 5, &hash, &end) && *end == '\n' &&
+           hash == conc__bytes_hash(text, (size_t)(last + 1 - text));
+}
+
 /* What the note says, if it is whole, of this part, and of this URL. Nothing in it is believed that cannot be. */
 static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     char *line = text, *value = NULL, *next;
@@ -29821,9 +29857,10 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     const char *end;
     uint64_t n;
     unsigned i;
+    if (!conc__note_is_whole(text)) return false;
     for (; !ended && (next = conc__note_line(line, &value)) != NULL; line = next) {
         if (!head) {
-            if (strcmp(line, "conc") != 0 || strcmp(value, "download 1") != 0) return false;
+            if (strcmp(line, "conc") != 0 || strcmp(value, "download 2") != 0) return false;
             head = true;
         } else if (strcmp(line, "file") == 0) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
@@ -29863,8 +29900,9 @@ static void conc__dl_file_forget(conc__dl_file *file) {
     file->piece_count = 0;
 }
 
-/* Reads the note of a part that was there before. */
-static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
+/* Reads the note of a part that was there before. CONC_OK, and nothing known: there is none, or none of ours, or
+ * it does not fit. An error: nobody knows, and both are to stay as they are. */
+static conc_result conc__dl_file_recall(conc__dl_file *file, const char *url) {
     enum { NOTE = 16384 };
     intptr_t fd;
     uint64_t size;
@@ -29872,21 +29910,27 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     char *text;
     bool fits = false;
     int e = conc__port_note_open(file->note, &fd, &size);
+    conc__port_file_kind kind = conc__port_file_kind_of(e);
+    if (e != 0 && kind != CONC__FILE_MISSING && kind != CONC__FILE_FOREIGN)
+        return conc__dl_file_failed(e, "read", file->note);
     if (e != 0) {
-        (void)conc__port_file_remove(file->note); /* one that cannot be read would outlive its part */
-        return;
+        (void)conc__port_file_remove(file->note); /* another's would outlive its part */
+        return CONC_OK;
     }
     file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
-    if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
+    if (text != NULL && size < NOTE) {
+        e = conc__port_file_read(fd, text, NOTE - 1, 0, &done);
         text[done] = '\0';
-        fits = conc__note_parse(file, text, url);
+        fits = e == 0 && conc__note_parse(file, text, url);
     }
-    conc__free(text);
     conc__port_file_close(fd);
+    if (text == NULL) return CONC_NO_MEMORY;
+    conc__free(text);
+    if (e != 0) return conc__dl_file_failed(e, "read", file->note);
     if (!fits || (file->has_length && file->part.size > file->length)) {
         conc__dl_file_forget(file);
-        return;
+        return CONC_OK;
     }
     file->kept = file->part.size;
     if (file->piece_count != 0) {
@@ -29895,10 +29939,13 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
         for (i = 0; i < file->piece_count; i++) file->kept -= file->pieces[i].end - file->pieces[i].at;
     }
     file->is_note_right = true;
+    return CONC_OK;
 }
 
 conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url) {
     size_t n = strlen(target);
+    conc_result r;
+    bool stays = true;
     int e;
     memset(file, 0, sizeof *file);
     file->part.fd = -1;
@@ -29917,7 +29964,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     memcpy(file->note + n, ".part.info", 11);
     e = conc__port_part_open(file->name, &file->part);
     if (e != 0) {
-        conc_result r = conc__dl_file_failed(e, "make", file->name);
+        r = conc__dl_file_failed(e, "make", file->name);
         conc__free(file->name);
         file->name = NULL;
         return r;
@@ -29926,15 +29973,16 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
         (void)conc__port_file_remove(file->note); /* one that has outlived its part */
         return CONC_OK;
     }
-    conc__dl_file_recall(file, url);
-    if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
-        conc_result r = conc__dl_file_restart(file);
-        if (r != CONC_OK) {
-            (void)conc__dl_file_close(file, url, true);
-            return r;
-        }
+    r = conc__dl_file_recall(file, url);
+    if (r == CONC_OK && file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
+        r = conc__dl_file_restart(file);
+        stays = file->is_noted; /* its note cannot be removed; without one it is nobody's */
     }
-    return CONC_OK;
+    if (r != CONC_OK) {
+        file->is_note_right = true; /* whatever is there stays as it is */
+        (void)conc__dl_file_close(file, url, stays);
+    }
+    return r;
 }
 
 conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset) {
@@ -29946,7 +29994,8 @@ conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t si
 conc_result conc__dl_file_restart(conc__dl_file *file) {
     int e = file->is_noted ? conc__port_file_remove(file->note) : 0;
     conc__dl_file_forget(file);
-    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING) return conc__dl_file_failed(e, "remove", file->note);
+    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING)
+        return conc__dl_file_failed(e, "remove", file->note);
     file->is_noted = false;
     return conc__dl_file_cut(file, 0);
 }
@@ -29983,8 +30032,8 @@ conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     char *text = (char *)conc__alloc(size, 1, "a download's note");
     if (text == NULL) return CONC_NO_MEMORY;
     n = conc__url_bare(url, &host);
-    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id, (int)n, url,
-                         host);
+    n = (size_t)snprintf(text, size, "conc download 2\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id,
+                         (int)n, url, host);
     if (file->etag[0] != '\0') n += (size_t)snprintf(text + n, size - n, "etag %s\n", file->etag);
     if (file->date[0] != '\0') n += (size_t)snprintf(text + n, size - n, "date %s\n", file->date);
     if (file->has_length) n += (size_t)snprintf(text + n, size - n, "length %llu\n", (unsigned long long)file->length);
@@ -29993,7 +30042,7 @@ conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
         n += (size_t)snprintf(text + n, size - n, "piece %llu %llu\n", (unsigned long long)file->pieces[i].at,
                               (unsigned long long)file->pieces[i].end);
     }
-    n += (size_t)snprintf(text + n, size - n, "end\n");
+    n += (size_t)snprintf(text + n, size - n, "end %llu\n", (unsigned long long)conc__bytes_hash(text, n));
     e = conc__port_note_write(file->note, text, n);
     conc__free(text);
     if (e != 0) return conc__dl_file_failed(e, "write", file->note);
@@ -30018,7 +30067,8 @@ bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
     int e = sync ? conc__port_part_sync(&file->part) : 0;
     if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
-    if (!conc__port_part_is_at(&file->part, file->name)) return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
+    if (!conc__port_part_is_at(&file->part, file->name))
+        return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
     if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
     e = conc__port_part_publish(&file->part, file->name, file->target, mode);
     if (e != 0) return conc__dl_file_failed(e, "make", file->target);
@@ -30460,7 +30510,8 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
         t->moved = now;
         t->grant = e->d->desc.bandwidth / (1000000000 / CONC__DL_PAUSE_NS) / (count + 1) + CURL_MAX_WRITE_SIZE;
         c = (CURLcode)CONC__FAULT("curl_easy_pause", CURLE_OUT_OF_MEMORY);
-        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        /* What it has kept comes at once, and may be too early again. */
+        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT);
         if (c == CURLE_OK) continue;
         (void)curl_multi_remove_handle(e->multi, t->easy); /* what it has kept was not taken, and is lost */
         conc__transfer_ended(t, c);
@@ -30629,7 +30680,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         }
         if (conc__answer_is_other(t)) {
             job->afresh = true;
-            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server, and it gave a part nevertheless (206)");
+            conc__job_fails(job, CONC_BROKEN, true,
+                            "the file has changed at the server, and it gave a part nevertheless (206)");
             return false;
         }
     } else {
@@ -31600,7 +31652,10 @@ static conc_result conc__engine_dress(conc__engine *e) {
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, conc__engine_timer);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
-    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)(e->w->slots > 1 ? e->w->room : e->d->desc.segments) + 4);
+    if (m == CURLM_OK) {
+        unsigned most = e->w->slots > 1 ? e->w->room : e->d->desc.segments;
+        m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)most + 4);
+    }
     if (m != CURLM_OK) return conc__fail(CONC_NO_MEMORY, "libcurl: %s", curl_multi_strerror(m));
     for (; line != NULL && *line != NULL; line++) {
         struct curl_slist *more =
@@ -32418,8 +32473,8 @@ void conc_download_bars(const conc_download_progress *p, void *user) {
  *
  * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the
  * list of those that run, and then some worker has it; the list of those that are over and not told. Its future
- * is claimed when its first turn comes, so that one that is canceled in the queue ends there and then. One lock
- * guards it all, and is held for a few instructions.
+ * is claimed from the beginning: conc__dl_cancel() ends one that is in the queue there and then. One lock guards
+ * it all, and is held for a few instructions.
  *
  * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the
  * lock, and sleeps: whoever then changes something, under the lock, finds the mark and stirs it.
@@ -32469,10 +32524,8 @@ static void conc__dl_remove(conc__download *dl) {
     list->count--;
 }
 
-/* FNV-1a. */
 static size_t conc__text_hash(const char *text) {
-    uint64_t h = 14695981039346656037u;
-    for (; *text != '\0'; text++) h = (h ^ (uint8_t)*text) * 1099511628211u;
+    uint64_t h = conc__bytes_hash(text, strlen(text));
     return (size_t)(h ^ h >> 32);
 }
 
@@ -32944,6 +32997,9 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl->item->record.queued += (double)(now - dl->waits_since) * 1e-9;
     }
     w->idle = dl == NULL;
+    /* This one does not watch what pauses, nor a host that asked to be left alone: an idle one has to know until
+     * when. */
+    if (dl != NULL && *until != INT64_MAX) conc__dl_stir_one(d);
     conc__lock_give(&d->lock);
     return dl;
 }
@@ -33846,7 +33902,8 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_
 }
 
 /* `stopped`: CONC_OK, or why all that was left was given up. */
-static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc, conc_result *stopped) {
+static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc,
+                                  conc_result *stopped) {
     conc_download_desc mine;
     conc_loop *loop = NULL;
     conc_downloader *d;

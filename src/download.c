@@ -4,8 +4,8 @@
  *
  * A download is, until it has ended, in one of these: the queue of its host; the list of those that pause; the
  * list of those that run, and then some worker has it; the list of those that are over and not told. Its future
- * is claimed when its first turn comes, so that one that is canceled in the queue ends there and then. One lock
- * guards it all, and is held for a few instructions.
+ * is claimed from the beginning: conc__dl_cancel() ends one that is in the queue there and then. One lock guards
+ * it all, and is held for a few instructions.
  *
  * A worker is a loop's tasks. It takes what it has room for; if there is nothing, it is marked idle, under the
  * lock, and sleeps: whoever then changes something, under the lock, finds the mark and stirs it.
@@ -57,10 +57,8 @@ static void conc__dl_remove(conc__download *dl) {
     list->count--;
 }
 
-/* FNV-1a. */
 static size_t conc__text_hash(const char *text) {
-    uint64_t h = 14695981039346656037u;
-    for (; *text != '\0'; text++) h = (h ^ (uint8_t)*text) * 1099511628211u;
+    uint64_t h = conc__bytes_hash(text, strlen(text));
     return (size_t)(h ^ h >> 32);
 }
 
@@ -532,6 +530,9 @@ conc__download *conc__dl_take(conc__dl_worker *w, int64_t *until) {
         dl->item->record.queued += (double)(now - dl->waits_since) * 1e-9;
     }
     w->idle = dl == NULL;
+    /* This one does not watch what pauses, nor a host that asked to be left alone: an idle one has to know until
+     * when. */
+    if (dl != NULL && *until != INT64_MAX) conc__dl_stir_one(d);
     conc__lock_give(&d->lock);
     return dl;
 }
@@ -1434,7 +1435,8 @@ static conc_result conc__dl_sum(const conc_download_item *items, size_t n, conc_
 }
 
 /* `stopped`: CONC_OK, or why all that was left was given up. */
-static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc, conc_result *stopped) {
+static conc_result conc__dl_fetch(conc_download_item *items, size_t n, const conc_download_desc *desc,
+                                  conc_result *stopped) {
     conc_download_desc mine;
     conc_loop *loop = NULL;
     conc_downloader *d;

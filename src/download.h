@@ -26,9 +26,10 @@
  * here or in another process, gets CONC_BUSY.
  *
  * THE DISK. That the part cannot be made, as the directory is not there or not writable, and that the target is
- * a directory, is found before the server is asked. A length of which more is to come than the disk has free is
- * CONC_SYSTEM before a byte is written. Room is reserved if as much again stays free: a length is only what a
- * server says (see max_bytes).
+ * a directory, is found before the server is asked. A length from 8 MiB on, of which more is to come than the
+ * disk has free, is CONC_SYSTEM before a byte of it is written (but where the pieces of an earlier call are gone
+ * on with: then, as with less, when the disk is full). Room is reserved if as much again stays free: a length is
+ * only what a server says (see max_bytes).
  *
  * WHAT IT REFUSES. http, unless allow_http; every other scheme; redirects out of that set, or from https to
  * http, or more than max_redirects; a certificate or a host's name that is not right; control characters in

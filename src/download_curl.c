@@ -426,7 +426,8 @@ static void conc__engine_resume(conc__engine *e, int64_t now) {
         t->moved = now;
         t->grant = e->d->desc.bandwidth / (1000000000 / CONC__DL_PAUSE_NS) / (count + 1) + CURL_MAX_WRITE_SIZE;
         c = (CURLcode)CONC__FAULT("curl_easy_pause", CURLE_OUT_OF_MEMORY);
-        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* what it has kept comes at once, and may be too early again */
+        /* What it has kept comes at once, and may be too early again. */
+        if (c == CURLE_OK) c = curl_easy_pause(t->easy, CURLPAUSE_CONT);
         if (c == CURLE_OK) continue;
         (void)curl_multi_remove_handle(e->multi, t->easy); /* what it has kept was not taken, and is lost */
         conc__transfer_ended(t, c);
@@ -595,7 +596,8 @@ static bool conc__answer_is_good(conc__transfer *t, long code) {
         }
         if (conc__answer_is_other(t)) {
             job->afresh = true;
-            conc__job_fails(job, CONC_BROKEN, true, "the file has changed at the server, and it gave a part nevertheless (206)");
+            conc__job_fails(job, CONC_BROKEN, true,
+                            "the file has changed at the server, and it gave a part nevertheless (206)");
             return false;
         }
     } else {
@@ -1566,7 +1568,10 @@ static conc_result conc__engine_dress(conc__engine *e) {
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, conc__engine_timer);
     if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
-    if (m == CURLM_OK) m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)(e->w->slots > 1 ? e->w->room : e->d->desc.segments) + 4);
+    if (m == CURLM_OK) {
+        unsigned most = e->w->slots > 1 ? e->w->room : e->d->desc.segments;
+        m = curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, 2 * (long)most + 4);
+    }
     if (m != CURLM_OK) return conc__fail(CONC_NO_MEMORY, "libcurl: %s", curl_multi_strerror(m));
     for (; line != NULL && *line != NULL; line++) {
         struct curl_slist *more =

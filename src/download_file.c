@@ -2,14 +2,14 @@
  * downloads: files and checksums. A target's part is beside it; a note beside the part says what the part is of, so
  * that a later call can go on with it:
  *
- *     conc download 1
+ *     conc download 2
  *     file 1234567                     the part's own number: a note does not outlive its part
  *     url https://example.org/big
  *     etag "5f3-2a"
  *     date Sun, 06 Nov 1994 08:49:37 GMT
  *     length 104857600
  *     piece 1048576 52428800           still to come: from here, to before there
- *     end
+ *     end 5874063259178273265          a checksum of all before this line
  *
  * A note is written when a transfer breaks off, and while it goes on as soon as it is long enough for that to
  * be worth it. A part without a note that is whole and fits is nobody's, and is written anew.
@@ -179,6 +179,13 @@ conc_result conc__hash_file(intptr_t fd, uint64_t size, conc__download *dl) {
     return r;
 }
 
+uint64_t conc__bytes_hash(const char *bytes, size_t n) {
+    uint64_t h = 14695981039346656037u;
+    size_t i;
+    for (i = 0; i < n; i++) h = (h ^ (uint8_t)bytes[i]) * 1099511628211u;
+    return h;
+}
+
 /* ---- the part -------------------------------------------------------------------------------------------- */
 
 static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
@@ -222,6 +229,15 @@ static bool conc__note_url_is(const char *noted, const char *url) {
     return strncmp(noted, url, n) == 0 && strcmp(noted + n, host) == 0;
 }
 
+/* As it was written: a long one may be torn where its writer was killed, the new one in front and an older one
+ * behind. */
+static bool conc__note_is_whole(const char *text) {
+    const char *last = strstr(text, "\nend "), *end;
+    uint64_t hash;
+    return last != NULL && conc__note_number(last + 5, &hash, &end) && *end == '\n' &&
+           hash == conc__bytes_hash(text, (size_t)(last + 1 - text));
+}
+
 /* What the note says, if it is whole, of this part, and of this URL. Nothing in it is believed that cannot be. */
 static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     char *line = text, *value = NULL, *next;
@@ -229,9 +245,10 @@ static bool conc__note_parse(conc__dl_file *file, char *text, const char *url) {
     const char *end;
     uint64_t n;
     unsigned i;
+    if (!conc__note_is_whole(text)) return false;
     for (; !ended && (next = conc__note_line(line, &value)) != NULL; line = next) {
         if (!head) {
-            if (strcmp(line, "conc") != 0 || strcmp(value, "download 1") != 0) return false;
+            if (strcmp(line, "conc") != 0 || strcmp(value, "download 2") != 0) return false;
             head = true;
         } else if (strcmp(line, "file") == 0) {
             file_fits = conc__note_number(value, &n, &end) && *end == '\0' && n == file->part.id;
@@ -271,8 +288,9 @@ static void conc__dl_file_forget(conc__dl_file *file) {
     file->piece_count = 0;
 }
 
-/* Reads the note of a part that was there before. */
-static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
+/* Reads the note of a part that was there before. CONC_OK, and nothing known: there is none, or none of ours, or
+ * it does not fit. An error: nobody knows, and both are to stay as they are. */
+static conc_result conc__dl_file_recall(conc__dl_file *file, const char *url) {
     enum { NOTE = 16384 };
     intptr_t fd;
     uint64_t size;
@@ -280,21 +298,27 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
     char *text;
     bool fits = false;
     int e = conc__port_note_open(file->note, &fd, &size);
+    conc__port_file_kind kind = conc__port_file_kind_of(e);
+    if (e != 0 && kind != CONC__FILE_MISSING && kind != CONC__FILE_FOREIGN)
+        return conc__dl_file_failed(e, "read", file->note);
     if (e != 0) {
-        (void)conc__port_file_remove(file->note); /* one that cannot be read would outlive its part */
-        return;
+        (void)conc__port_file_remove(file->note); /* another's would outlive its part */
+        return CONC_OK;
     }
     file->is_noted = true;
     text = (char *)conc__alloc(NOTE, 1, "a download's note");
-    if (text != NULL && size < NOTE && conc__port_file_read(fd, text, NOTE - 1, 0, &done) == 0) {
+    if (text != NULL && size < NOTE) {
+        e = conc__port_file_read(fd, text, NOTE - 1, 0, &done);
         text[done] = '\0';
-        fits = conc__note_parse(file, text, url);
+        fits = e == 0 && conc__note_parse(file, text, url);
     }
-    conc__free(text);
     conc__port_file_close(fd);
+    if (text == NULL) return CONC_NO_MEMORY;
+    conc__free(text);
+    if (e != 0) return conc__dl_file_failed(e, "read", file->note);
     if (!fits || (file->has_length && file->part.size > file->length)) {
         conc__dl_file_forget(file);
-        return;
+        return CONC_OK;
     }
     file->kept = file->part.size;
     if (file->piece_count != 0) {
@@ -303,10 +327,13 @@ static void conc__dl_file_recall(conc__dl_file *file, const char *url) {
         for (i = 0; i < file->piece_count; i++) file->kept -= file->pieces[i].end - file->pieces[i].at;
     }
     file->is_note_right = true;
+    return CONC_OK;
 }
 
 conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url) {
     size_t n = strlen(target);
+    conc_result r;
+    bool stays = true;
     int e;
     memset(file, 0, sizeof *file);
     file->part.fd = -1;
@@ -325,7 +352,7 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     memcpy(file->note + n, ".part.info", 11);
     e = conc__port_part_open(file->name, &file->part);
     if (e != 0) {
-        conc_result r = conc__dl_file_failed(e, "make", file->name);
+        r = conc__dl_file_failed(e, "make", file->name);
         conc__free(file->name);
         file->name = NULL;
         return r;
@@ -334,15 +361,16 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
         (void)conc__port_file_remove(file->note); /* one that has outlived its part */
         return CONC_OK;
     }
-    conc__dl_file_recall(file, url);
-    if (file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
-        conc_result r = conc__dl_file_restart(file);
-        if (r != CONC_OK) {
-            (void)conc__dl_file_close(file, url, true);
-            return r;
-        }
+    r = conc__dl_file_recall(file, url);
+    if (r == CONC_OK && file->kept == 0 && (file->part.size > 0 || file->is_noted)) {
+        r = conc__dl_file_restart(file);
+        stays = file->is_noted; /* its note cannot be removed; without one it is nobody's */
     }
-    return CONC_OK;
+    if (r != CONC_OK) {
+        file->is_note_right = true; /* whatever is there stays as it is */
+        (void)conc__dl_file_close(file, url, stays);
+    }
+    return r;
 }
 
 conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset) {
@@ -354,7 +382,8 @@ conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t si
 conc_result conc__dl_file_restart(conc__dl_file *file) {
     int e = file->is_noted ? conc__port_file_remove(file->note) : 0;
     conc__dl_file_forget(file);
-    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING) return conc__dl_file_failed(e, "remove", file->note);
+    if (e != 0 && conc__port_file_kind_of(e) != CONC__FILE_MISSING)
+        return conc__dl_file_failed(e, "remove", file->note);
     file->is_noted = false;
     return conc__dl_file_cut(file, 0);
 }
@@ -391,8 +420,8 @@ conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
     char *text = (char *)conc__alloc(size, 1, "a download's note");
     if (text == NULL) return CONC_NO_MEMORY;
     n = conc__url_bare(url, &host);
-    n = (size_t)snprintf(text, size, "conc download 1\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id, (int)n, url,
-                         host);
+    n = (size_t)snprintf(text, size, "conc download 2\nfile %llu\nurl %.*s%s\n", (unsigned long long)file->part.id,
+                         (int)n, url, host);
     if (file->etag[0] != '\0') n += (size_t)snprintf(text + n, size - n, "etag %s\n", file->etag);
     if (file->date[0] != '\0') n += (size_t)snprintf(text + n, size - n, "date %s\n", file->date);
     if (file->has_length) n += (size_t)snprintf(text + n, size - n, "length %llu\n", (unsigned long long)file->length);
@@ -401,7 +430,7 @@ conc_result conc__dl_file_note(conc__dl_file *file, const char *url) {
         n += (size_t)snprintf(text + n, size - n, "piece %llu %llu\n", (unsigned long long)file->pieces[i].at,
                               (unsigned long long)file->pieces[i].end);
     }
-    n += (size_t)snprintf(text + n, size - n, "end\n");
+    n += (size_t)snprintf(text + n, size - n, "end %llu\n", (unsigned long long)conc__bytes_hash(text, n));
     e = conc__port_note_write(file->note, text, n);
     conc__free(text);
     if (e != 0) return conc__dl_file_failed(e, "write", file->note);
@@ -426,7 +455,8 @@ bool conc__dl_file_close(conc__dl_file *file, const char *url, bool keep) {
 conc_result conc__dl_file_publish(conc__dl_file *file, unsigned mode, bool sync) {
     int e = sync ? conc__port_part_sync(&file->part) : 0;
     if (e != 0) return conc__dl_file_failed(e, "bring to the disk", file->name);
-    if (!conc__port_part_is_at(&file->part, file->name)) return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
+    if (!conc__port_part_is_at(&file->part, file->name))
+        return conc__fail(CONC_SYSTEM, "%s was removed or replaced", file->name);
     if (file->is_noted && conc__port_file_remove(file->note) == 0) file->is_noted = file->is_note_right = false;
     e = conc__port_part_publish(&file->part, file->name, file->target, mode);
     if (e != 0) return conc__dl_file_failed(e, "make", file->target);

@@ -706,6 +706,7 @@ CONC__LIB conc_result conc__hash_add(conc__hash *h, const void *data, size_t siz
 /* Compares; CONC_BROKEN: it is another one. Ends it, as does conc__hash_drop(), which is harmless again. */
 CONC__LIB conc_result conc__hash_check(conc__hash *h, const uint8_t bytes[CONC__HASH_BYTES]);
 CONC__LIB void conc__hash_drop(conc__hash *h);
+CONC__LIB uint64_t conc__bytes_hash(const char *bytes, size_t n); /* FNV-1a: against accidents, for tables */
 
 /* A target's part, while it is written. What is known of the file at the server stands in its note as well. */
 #define CONC__PIECES 64
@@ -726,7 +727,8 @@ typedef struct conc__dl_file {
     unsigned piece_count;  /* segments; 0: all in one */
     conc__piece pieces[CONC__PIECES];
 } conc__dl_file;
-/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is empty. */
+/* Opens it, or makes it. `file->kept`: how much of it can be gone on with, as its note says. Without a note of this `url` it is
+ * empty. If the note is there and cannot be read just now, that is an error, and all stays as it is. */
 CONC__LIB conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const char *url);
 CONC__LIB conc_result conc__dl_file_write(conc__dl_file *file, const void *data, size_t size, uint64_t offset);
 /* Begins anew: empty, and nothing known. */

@@ -564,6 +564,7 @@ CONC__LIB int conc__port_socket_pair(intptr_t fd[2]);
 typedef enum conc__port_file_kind { /* what an error number of these functions is a case of */
     CONC__FILE_OTHER,
     CONC__FILE_MISSING,
+    CONC__FILE_FOREIGN,  /* what is there is another's, or no plain file */
     CONC__FILE_IN_USE,   /* another one, perhaps of another process, has it */
     CONC__FILE_DISK_FULL /* or a quota */
 } conc__port_file_kind;
@@ -594,11 +595,12 @@ CONC__LIB int conc__port_part_publish(conc__port_part *part, const char *path, c
 /* The directory that a path stands in is brought to the disk. */
 CONC__LIB int conc__port_directory_sync(const char *path);
 
-CONC__LIB bool conc__port_is_directory(const char *path); /* not: a link to one */
+/* Not: a link to one, which a file can be put in place of. On Windows that cannot be, and it is one. */
+CONC__LIB bool conc__port_is_directory(const char *path);
 CONC__LIB int conc__port_file_remove(const char *path);
 /* For reading; a plain file. `fd` is closed by conc__port_file_close(). */
 CONC__LIB int conc__port_file_open(const char *path, intptr_t *fd, uint64_t *size);
-/* Likewise a note. Follows no link; what is not this user's alone is an error. */
+/* Likewise a note. Follows no link; what is not this user's alone is FOREIGN. */
 CONC__LIB int conc__port_note_open(const char *path, intptr_t *fd, uint64_t *size);
 CONC__LIB int conc__port_file_read(intptr_t fd, void *buffer, size_t size, uint64_t offset, size_t *done); /* 0 done: its end */
 CONC__LIB void conc__port_file_close(intptr_t fd);

@@ -82,6 +82,18 @@ static int conc__pf_end(long result, int saved) {
 conc__port_file_kind conc__port_file_kind_of(int error) {
     switch (error) {
     case ENOENT: return CONC__FILE_MISSING;
+    case EACCES:
+    case EPERM:
+    case EINVAL:     /* see conc__pf_open_file() */
+    case EISDIR:
+    case ENXIO:      /* a socket; */
+    case EOPNOTSUPP: /* BSD */
+    case ELOOP:      /* a link, with O_NOFOLLOW; */
+    case EMLINK:     /* FreeBSD; */
+#if defined(EFTYPE)
+    case EFTYPE:     /* NetBSD */
+#endif
+        return CONC__FILE_FOREIGN;
     case EWOULDBLOCK: return CONC__FILE_IN_USE;
     case ENOSPC: return CONC__FILE_DISK_FULL;
 #if defined(EDQUOT)
@@ -161,8 +173,8 @@ int conc__port_part_open(const char *path, conc__port_part *part) {
 bool conc__port_part_is_at(const conc__port_part *part, const char *path) {
     struct stat mine, there;
     int saved = errno;
-    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 && stat(path, &there) == 0 &&
-              mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+    bool is = part->fd >= 0 && CONC__FAULT("stat", ENOENT) == 0 && fstat((int)part->fd, &mine) == 0 &&
+              stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
     errno = saved;
     return is;
 }
@@ -279,7 +291,8 @@ bool conc__port_is_directory(const char *path) {
     bool is = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
     if (is) { /* (lstat() is hidden) */
         int fd = conc__pf_open(path, O_RDONLY | CONC__O_PLAIN);
-        if (fd < 0 && errno == ELOOP) is = false;
+        /* ELOOP; BSD: EMLINK, EFTYPE */
+        if (fd < 0 && errno != EACCES && errno != EMFILE && errno != ENFILE) is = false;
         conc__pf_close_quietly(fd);
     }
     errno = saved;
@@ -294,7 +307,7 @@ int conc__port_file_remove(const char *path) {
 /* `how`: in addition. */
 static int conc__pf_open_file(const char *path, int how, intptr_t *fd, uint64_t *size) {
     struct stat s;
-    int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT);
+    int saved = errno, e = CONC__FAULT("open: read", EACCES, ENOENT, EMFILE);
     *fd = -1;
     if (e != 0) return e;
     *fd = conc__pf_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | CONC__O_CLOEXEC | how);
@@ -337,8 +350,8 @@ void conc__port_file_close(intptr_t fd) {
     conc__pf_close_quietly(fd);
 }
 
-/* In place: one write of a short text is not torn by the death of the process, and what is behind its end does
- * not count. */
+/* In place. What is behind the note's end does not count; and where the death of the process has torn it, which
+ * can be from page to page, its checksum says so. */
 int conc__port_note_write(const char *path, const char *text, size_t size) {
     conc__port_part note;
     struct stat s;

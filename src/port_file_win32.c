@@ -18,6 +18,8 @@
 conc__port_file_kind conc__port_file_kind_of(int error) {
     switch (error) {
     case ERROR_FILE_NOT_FOUND: return CONC__FILE_MISSING;
+    case ERROR_ACCESS_DENIED:
+    case ERROR_FILE_EXISTS: return CONC__FILE_FOREIGN;
     case ERROR_SHARING_VIOLATION: return CONC__FILE_IN_USE;
     case ERROR_DISK_FULL:
     case ERROR_HANDLE_DISK_FULL: return CONC__FILE_DISK_FULL;
@@ -225,7 +227,7 @@ int conc__port_file_remove(const char *path) {
 
 static int conc__wf_open_file(const char *path, bool ours, intptr_t *fd, uint64_t *size) {
     uint64_t id;
-    int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND);
+    int e = CONC__FAULT("open: read", ERROR_FILE_NOT_FOUND, ERROR_TOO_MANY_OPEN_FILES);
     *fd = -1;
     return e != 0 ? e
                   : conc__wf_open(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
