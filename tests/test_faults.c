@@ -1062,6 +1062,8 @@ static int run_scene(size_t scene, unsigned n, unsigned which, bool sticky, cons
     scenes[scene].run();
     if (conc__has_life && descriptors != 0) descriptors += 2; /* which stay, once there has been a process, */
     if (conc__self()->has_signal && strstr(scenes[scene].name, "pools") != NULL && descriptors != 0) descriptors++; /* or this thread has waited for one */
+    /* (A thread that nobody waits for may be about to read what processors it may use.) */
+    for (i = 0; i < 5000 && entries("/proc/self/fd") != descriptors; i++) (void)conc_sleep(conc_after(0.001));
     CHECK_EQ(entries("/proc/self/fd"), descriptors);
     (void)conc_thread_join_all(CONC_FOREVER);
     /* What may still live: this thread's record and values; the timers' service with its heap and its record; threads for
