@@ -47,7 +47,7 @@ program() {
         [ $? = 77 ] || grep -q skipped "$name.log" || { echo "$name failed:"; tail -5 "$name.log"; failed=1; }
     fi
 }
-rm -f tests/test_download.c # wants libcurl, and has nothing to do with these modules
+rm -f tests/test_download*.c # want libcurl, and have nothing to do with these modules
 printf '#define CONC_IMPLEMENTATION\n#include "conc.h"\n' >library.c
 library plain "" library.c
 library debug -DCONC_DEBUG library.c
