@@ -138,15 +138,15 @@ while [ $((2 * big)) -gt "$room" ] && [ "$big" -gt 64 ]; do big=$((big / 2)); do
 [ "$big" -eq "$asked" ] || echo "the disk has no room for two files of $asked MiB: $big MiB" >&2
 
 echo "making files in $work" >&2
-mkdir -p "$work/root/small" "$work/root/medium" "$work/root/big" "$work/temp" || exit 1
-(cd "$work/root/small" && head -c 40960000 /dev/urandom | split -b 20480 -a 4 -d - f) || exit 1
-(cd "$work/root/medium" && head -c 209715200 /dev/urandom | split -b 1048576 -a 4 -d - f) || exit 1
+mkdir -p "$work/site/small" "$work/site/medium" "$work/site/big" "$work/temp" || exit 1
+(cd "$work/site/small" && head -c 40960000 /dev/urandom | split -b 20480 -a 4 -d - f) || exit 1
+(cd "$work/site/medium" && head -c 209715200 /dev/urandom | split -b 1048576 -a 4 -d - f) || exit 1
 case $cases in
-*big*) head -c "${big}M" /dev/urandom >"$work/root/big/f0" || exit 1 ;;
-*) echo >"$work/root/big/f0" ;;
+*big*) head -c "${big}M" /dev/urandom >"$work/site/big/f0" || exit 1 ;;
+*) echo >"$work/site/big/f0" ;;
 esac
 # A date that is too new would not stand for the file.
-find "$work/root" -type f -exec touch -d '2020-01-01 00:00:00' {} +
+find "$work/site" -type f -exec touch -d '2020-01-01 00:00:00' {} +
 
 near=''
 for try in 1 2 3 4 5 6 7 8 9 10; do
@@ -171,7 +171,7 @@ http {
     scgi_temp_path $work/temp;
     server {
         listen 127.0.0.1:$near backlog=1024;
-        root $work/root;
+        root $work/site;
     }
 }
 END_OF_CONFIG
@@ -193,7 +193,7 @@ far=$(cat "$work/far")
 
 for port in $near $far; do
     for kind in small medium big; do
-        (cd "$work/root/$kind" && ls) | sed "s|^|http://127.0.0.1:$port/$kind/|" >"$work/$kind-$port"
+        (cd "$work/site/$kind" && ls) | sed "s|^|http://127.0.0.1:$port/$kind/|" >"$work/$kind-$port"
         sed 's|^\(.*/\)\(.*\)|url = "\1\2"\noutput = "\2"|' "$work/$kind-$port" >"$work/$kind-$port.curl"
     done
 done
@@ -231,7 +231,7 @@ while [ "$round" -lt "$rounds" ]; do
             rm -rf "$work/got"
             mkdir "$work/got"
             line=$(run "$name" "$kind" "$port")
-            right=$(($(ls "$work/root/$kind" | wc -l) - $(diff -rq "$work/root/$kind" "$work/got" | grep -c -e ' differ$' -e "^Only in $work/root")))
+            right=$(($(ls "$work/site/$kind" | wc -l) - $(diff -rq "$work/site/$kind" "$work/got" | grep -c -e ' differ$' -e "^Only in $work/site")))
             echo "$case $name $right $line" >>"$results"
             case $line in *' 0') ;; *) { echo "$case: $name: $line"; head -c 500 "$work/log"; } >>"$log" ;; esac
         done
