@@ -31,6 +31,11 @@ static conc_process_desc of(const char *name) {
 static conc_process *start(conc_fn fn, void *arg, size_t size, const conc_process_desc *desc) {
     conc_process_desc d = of(NULL);
     conc_process *p = conc_process_start(fn, arg, size, desc != NULL ? desc : &d);
+#if defined(_WIN32)
+    int again = 3; /* wine on a busy machine: its server now and then turns a new process away */
+    while (p == NULL && again-- > 0 && strstr(conc_error_detail(), "Internal error") != NULL)
+        p = conc_process_start(fn, arg, size, desc != NULL ? desc : &d);
+#endif
     if (!CHECK(p != NULL)) {
         fprintf(stderr, "cannot start a process: %s\n", conc_error_detail());
         exit(1);
