@@ -27672,8 +27672,9 @@ static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp
             conc__pp_advance(pool, w, i, item, done);
         } else {
             uint64_t at;
-            if (item->back && item->size != 0 && !conc__pp_in_buffers(pool, item, &at))
+            if (item->back && item->size != 0 && !conc__pp_in_buffers(pool, item, &at)) {
                 memcpy(item->arg, conc__pp_bytes_of(w, i, item->size), item->size);
+            }
             pool->stats.completed++;
         }
         w->items[i] = NULL;
@@ -29800,13 +29801,21 @@ uint64_t conc__bytes_hash(const char *bytes, size_t n) {
 
 /* ---- the part -------------------------------------------------------------------------------------------- */
 
-static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
-    char text[160];
+#define CONC__PATH_SHOWN 124u
+
+/* A path as a sentence has it: of a long one the last `most` bytes, at most 120. */
+static const char *conc__path_shown(const char *path, size_t most, char text[CONC__PATH_SHOWN]) {
     size_t n = strlen(path);
+    (void)snprintf(text, CONC__PATH_SHOWN, "%s%s", n > most ? "..." : "", n > most ? path + n - most : path);
+    return text;
+}
+
+static conc_result conc__dl_file_failed(int error, const char *what, const char *path) {
+    char text[160], shown[CONC__PATH_SHOWN];
     if (conc__port_file_kind_of(error) == CONC__FILE_IN_USE) {
         return conc__fail(CONC_BUSY, "%s is being written by another download", path);
     }
-    (void)snprintf(text, sizeof text, "cannot %s %s%s", what, n > 120 ? "..." : "", n > 120 ? path + n - 120 : path);
+    (void)snprintf(text, sizeof text, "cannot %s %s", what, conc__path_shown(path, 120, shown));
     return conc__fail_system(CONC_SYSTEM, error, text);
 }
 
@@ -29952,8 +29961,9 @@ conc_result conc__dl_file_open(conc__dl_file *file, const char *target, const ch
     file->target = target;
     if (n > SIZE_MAX / 4) return conc__fail(CONC_INVALID, "a path that is too long");
     if (conc__port_is_directory(target)) { /* else that would be found out at the end */
-        return conc__fail(CONC_SYSTEM, "a file cannot be put in place of the directory %s%s", n > 120 ? "..." : "",
-                          n > 120 ? target + n - 120 : target);
+        char shown[CONC__PATH_SHOWN];
+        return conc__fail(CONC_SYSTEM, "a file cannot be put in place of the directory %s",
+                          conc__path_shown(target, 120, shown));
     }
     file->name = (char *)conc__alloc(2 * n + 32, 1, "a download's part");
     if (file->name == NULL) return CONC_NO_MEMORY;
@@ -30013,10 +30023,10 @@ conc_result conc__dl_file_reserve(conc__dl_file *file) {
     conc__port_part_room(&file->part, file->name, &held, &room);
     wanted = file->length > held ? file->length - held : 0;
     if (wanted > room) {
-        size_t n = strlen(file->name);
-        return conc__fail(CONC_SYSTEM, "the disk is full: %llu bytes more are wanted, and %llu are free, for %s%s",
-                          (unsigned long long)wanted, (unsigned long long)room, n > 100 ? "..." : "",
-                          n > 100 ? file->name + n - 100 : file->name);
+        char shown[CONC__PATH_SHOWN];
+        return conc__fail(CONC_SYSTEM, "the disk is full: %llu bytes more are wanted, and %llu are free, for %s",
+                          (unsigned long long)wanted, (unsigned long long)room,
+                          conc__path_shown(file->name, 100, shown));
     }
     if (wanted > room / 2) return CONC_OK; /* it may be a lie, and others want to write, too */
     e = conc__port_part_reserve(&file->part, file->length);

@@ -770,8 +770,9 @@ static bool conc__pp_take_slot(conc_procpool *pool, conc__pp_worker *w, conc__pp
             conc__pp_advance(pool, w, i, item, done);
         } else {
             uint64_t at;
-            if (item->back && item->size != 0 && !conc__pp_in_buffers(pool, item, &at))
+            if (item->back && item->size != 0 && !conc__pp_in_buffers(pool, item, &at)) {
                 memcpy(item->arg, conc__pp_bytes_of(w, i, item->size), item->size);
+            }
             pool->stats.completed++;
         }
         w->items[i] = NULL;
